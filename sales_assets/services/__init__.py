@@ -1,0 +1,1 @@
+"""Long-running programs. Dagster never imports them: assets and services meet in tables or over HTTP."""
