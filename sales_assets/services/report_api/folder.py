@@ -1,0 +1,130 @@
+"""A folder of report files, read anew at every request: what is there, and which days it speaks for.
+
+    ROOT/main/{user_orders_log,custom_research,user_activity_log,price_log}.csv
+    ROOT/inc/YYYY-MM-DD/{...}_inc.csv
+
+Either spelling of a name is served as it lies there. Files may be added, changed or removed while a server
+runs. What does not belong here: HTTP, ids, and what the lines mean.
+"""
+
+import codecs
+import csv
+import os
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+
+ORDERS = ("user_orders_log", "user_order_log")
+PRICES = "price_log"
+NAMES = (*ORDERS, "custom_research", "customer_research", "user_activity_log", PRICES)
+_ONE_DAY = timedelta(days=1)
+_REPORT_LAG_DAYS = 8
+
+
+@dataclass(frozen=True)
+class Period:
+    """The days a report covers, both ends included."""
+
+    start: date
+    end: date
+
+
+class ReportFolder:
+    """The files below one folder.
+
+    A link to a file elsewhere is served, because the folder's owner put it there; a request can only name
+    something from the listing.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Raise NotADirectoryError unless root is a folder. It may be empty."""
+        if not root.is_dir():
+            raise NotADirectoryError(f"{root} is not a folder of report files")
+        self._root = root
+        self._lock = threading.Lock()
+        self._spans: dict[Path, tuple[tuple[int, int, int], Period | None]] = {}
+
+    def report(self) -> dict[str, Path]:
+        """Return the files of the main report by their key name."""
+        return _files(self._root / "main", NAMES)
+
+    def increment(self, day: date) -> dict[str, Path] | None:
+        """Return the files of a day's increment by their key name, or None if the day has no folder."""
+        folder = self._root / "inc" / day.isoformat()
+        return _files(folder, [f"{name}_inc" for name in NAMES]) if folder.is_dir() else None
+
+    def increment_days(self) -> list[date]:
+        """Return the days that have an increment folder, in order."""
+        folders = (path for path in self._root.glob("inc/*") if path.is_dir())
+        days = (_day(os.fsencode(path.name)) for path in folders)
+        return sorted(day for day in days if day is not None)
+
+    def period(self) -> Period:
+        """Return the first to last day of the main report's order lines.
+
+        Without any such line it is the day before the first increment; without increments either, the last
+        day that a report of the real service would cover today.
+        """
+        files = self.report()
+        spans = [span for name in ORDERS if name in files and (span := self._span(files[name])) is not None]
+        if spans:
+            return Period(min(span.start for span in spans), max(span.end for span in spans))
+        days = self.increment_days()
+        day = days[0] - _ONE_DAY if days else datetime.now(UTC).date() - _REPORT_LAG_DAYS * _ONE_DAY
+        return Period(day, day)
+
+    def _span(self, path: Path) -> Period | None:
+        # A file of ten million lines takes seconds to read: once per version of the file, and not by two
+        # requests at the same time.
+        with self._lock:
+            version = file_version(path.stat())
+            known = self._spans.get(path)
+            if known is None or known[0] != version:
+                known = self._spans[path] = (version, _read_span(path))
+            return known[1]
+
+
+def file_version(stat: os.stat_result) -> tuple[int, int, int]:
+    """Return what changes when a file is edited, or replaced by a rename within one tick of the clock."""
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _files(folder: Path, names: Iterable[str]) -> dict[str, Path]:
+    paths = {name: folder / f"{name}.csv" for name in names}
+    return {name: path for name, path in paths.items() if path.is_file()}
+
+
+def _read_span(path: Path) -> Period | None:
+    first = last = None
+    with path.open("rb") as lines:
+        names = [name.strip() for name in _cells(next(lines, b"").removeprefix(codecs.BOM_UTF8))]
+        if b"date_time" not in names:
+            return None
+        column = names.index(b"date_time")
+        for line in lines:
+            # Only the real reader can cut a quoted line; it is several times slower than the plain cut.
+            cells = _cells(line) if b'"' in line else line.split(b",", column + 1)
+            day = _day(cells[column][:10]) if column < len(cells) else None
+            if day is not None:
+                first = day if first is None or day < first else first
+                last = day if last is None or day > last else last
+    return None if first is None or last is None else Period(first, last)
+
+
+def _cells(line: bytes) -> list[bytes]:
+    try:
+        return [cell.encode("latin-1") for cell in next(csv.reader([line.decode("latin-1")]), [])]
+    except csv.Error:
+        return []
+
+
+@lru_cache(maxsize=4096)
+def _day(text: bytes) -> date | None:
+    try:
+        # fromisoformat alone would also take 20240908 and 2024-W36-7.
+        return date.fromisoformat(text.decode("ascii")) if text[4:5] == text[7:8] == b"-" else None
+    except ValueError:
+        return None
