@@ -1,0 +1,68 @@
+"""The settings of the embedded server, each with its reason, and how they are written to postgresql.conf.
+
+Belongs here: values that suit a loader beside Dagster on a small machine (2 cores, 4 GB). Does not belong
+here: what initdb fixes for ever (encoding, collation); that is beside the call of initdb.
+"""
+
+from pathlib import Path
+
+_SETTINGS = {
+    # One client machine, many short Dagster connections. More would only take memory.
+    "max_connections": "100",
+    # The days that are loaded and checked stay in memory, and on 4 GB it is not missed elsewhere.
+    "shared_buffers": "256MB",
+    # What the operating system caches on top: the planner's guess, nothing is allocated.
+    "effective_cache_size": "1GB",
+    # Loads sort and hash whole days. Few run at once, so each may have more than the default 4 MB.
+    "work_mem": "32MB",
+    "maintenance_work_mem": "256MB",
+    # With the default 1 GB and 5 minutes a large backfill checkpoints without end, and after each
+    # checkpoint pages are written to the WAL in full again. The price: disk space, and a longer recovery.
+    "max_wal_size": "4GB",
+    "checkpoint_timeout": "15min",
+    # A day that was reported as loaded must survive a power cut, so a commit waits for the disk. This is
+    # the default, said aloud because loaders are often told to switch it off; with one commit per day
+    # that gains little. (wal_compression stays off: the wheel has neither lz4 nor zstd, and pglz costs
+    # more CPU than it saves here.)
+    "synchronous_commit": "on",
+    # Compiling a query costs more than it saves on statements that take milliseconds.
+    "jit": "off",
+    # Solid-state disks: a random page costs about as much as the next one.
+    "random_page_cost": "1.1",
+    # A session that hangs inside a transaction must not block every later load.
+    "idle_in_transaction_session_timeout": "1h",
+    # A plain calendar date must mean the same on every machine.
+    "timezone": "UTC",
+    "log_timezone": "UTC",
+    "datestyle": "iso, ymd",
+    # English messages: they can be searched for, and the reason of a refused start is told by its text.
+    "lc_messages": "C",
+    # server.log holds what is worth reading: errors with their statement, slow statements, and who sent
+    # them (application name and database). The checkpoints of a busy loader would bury them.
+    "log_checkpoints": "off",
+    "log_min_duration_statement": "10s",
+    "log_line_prefix": "%m [%p] %q%a@%d ",
+}
+
+_HEADER = """\
+# Written anew by sales_assets each time it starts this server: changes made here are lost.
+# To change a setting for good: ALTER SYSTEM SET name = value (kept in postgresql.auto.conf, which wins).
+"""
+
+
+def render_settings(socket_dir: Path, port: int) -> str:
+    """The text of postgresql.conf for a server that listens on a Unix socket in `socket_dir` only."""
+    # A comma-separated list, of which each item may be in double quotes.
+    listed = '"{}"'.format(str(socket_dir).replace('"', '""'))
+    settings = {
+        "listen_addresses": "",
+        "port": str(port),
+        "unix_socket_directories": listed,
+        "unix_socket_permissions": "0700",
+        **_SETTINGS,
+    }
+    return _HEADER + "".join(f"{name} = {_quoted(value)}\n" for name, value in settings.items())
+
+
+def _quoted(value: str) -> str:
+    return "'" + value.replace("\\", "\\\\").replace("'", "''").replace("\n", "\\n") + "'"
