@@ -127,13 +127,14 @@ class EmbeddedPostgres:
             with self._locked(deadline):
                 # Only a server that answers is ended: the number in postmaster.pid alone may be a stranger's
                 # by now.
-                pid = self._postmaster_pid()
-                if pid is None or self._ping() == Ping.NO_RESPONSE:
+                server = self._postmaster()
+                if server is None or self._ping() == Ping.NO_RESPONSE:
                     return
+                pid, _ = server
                 os.kill(pid, signal.SIGINT)
                 for attempt in _until(deadline):
                     with attempt:
-                        if self._postmaster_pid() == pid and _alive(pid):
+                        if self._postmaster() is not None and _alive(pid):
                             raise _NotYetError(
                                 self._described(f"the server (process {pid}) has not ended in time")
                             )
@@ -184,7 +185,7 @@ class EmbeddedPostgres:
     def _ping(self) -> Ping:
         """What the server answers to a real connection: a process number may be a stranger's by now."""
         # Without the file it would be the dying server of a home of the same name that was deleted.
-        if self._postmaster_pid() is None:
+        if self._postmaster() is None:
             return Ping.NO_RESPONSE
         return Ping(PGconn.ping(f"{self.url('postgres')}&connect_timeout=2".encode()))
 
@@ -208,11 +209,10 @@ class EmbeddedPostgres:
         for way in ways:
             if works(way, self.home, program):
                 return way
-        tried = ", ".join(way.prefix[0] if way.prefix else "as it is" for way in ways)
+        tried = ", ".join(way.prefix[0] for way in ways)
         raise self._error(
-            f"PostgreSQL can't be run by uid {os.geteuid()} here (tried: {tried}). "
-            "It refuses to run as root: use an ordinary user "
-            f"who may enter {self.home} and execute {program}, or allow user namespaces"
+            f"PostgreSQL refuses to run as root, and there is no way around it here (tried: {tried}). "
+            f"Allow user namespaces, or use an ordinary user who may enter {self.home} and execute {program}"
         )
 
     def _has_data(self) -> bool:
@@ -283,23 +283,23 @@ class EmbeddedPostgres:
             return
         if os.geteuid() != 0 or owner not in {way.uid for way in candidates()}:
             raise self._error(f"{self.data} belongs to uid {owner}: run as that user")
-        # A changed owner blinds PostgreSQL's interlock, which takes memory it may not attach to for a
-        # stranger's.
+        # PostgreSQL takes shared memory that it may not look into for a stranger's: with another owner its
+        # interlock is blind, so it is replaced by a look at what still works in the folder.
         if _processes_in(self.data):
             raise _NotYetError(self._described("processes of the former server are still there"))
-        # A server that was killed leaves its socket behind. The data folder comes last: its owner says "done".
+        # A killed server leaves its socket behind. The data folder comes last: its owner says "done".
         for path in [*self._socket_dir.iterdir(), *self.data.rglob("*"), self.data]:
             os.chown(path, run_as.uid, run_as.gid, follow_symlinks=False)
 
     def _launch(self, run_as: RunAs, deadline: float) -> None:
         """Start the server in a session of its own and wait until it accepts connections."""
         environment = _environment()
-        stale = self._postmaster_pid()
-        if stale is not None and _is_stranger(stale, self.data):
+        stale = self._postmaster()
+        if stale is not None and _is_stranger(stale[0], self.data):
             # After a reboot the number in postmaster.pid is often that of another process by now. PostgreSQL
             # would take it for a running server and refuse for ever. This is how pg_ctl tells it which number
             # to ignore; the check of the shared memory block is still made.
-            environment["PG_GRANDPARENT_PID"] = str(stale)
+            environment["PG_GRANDPARENT_PID"] = str(stale[0])
         self._limit_log()
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
         server = [*run_as.prefix, str(binary("postgres")), "-D", str(self.data)]
@@ -319,7 +319,8 @@ class EmbeddedPostgres:
         pid = int(started.stdout)
         for attempt in _until(deadline):
             with attempt:
-                if self._ping() == Ping.OK:
+                # The file is read first: each connection that comes too early is an error in the log.
+                if self._postmaster() == (pid, "ready") and self._ping() == Ping.OK:
                     return
                 if _alive(pid):
                     raise _NotYetError(self._described("the server does not accept connections yet"))
@@ -336,9 +337,12 @@ class EmbeddedPostgres:
                 if name not in existing:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
-    def _postmaster_pid(self) -> int | None:
+    def _postmaster(self) -> tuple[int, str] | None:
+        """Process number and status as in postmaster.pid: after a crash, those of a server that is gone."""
         with suppress(OSError, ValueError, IndexError):
-            return int((self.data / "postmaster.pid").read_text(encoding="utf-8").splitlines()[0])
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+            # Written line by line while the server starts; the status is the eighth.
+            return int(lines[0]), "".join(lines[7:]).strip()
         return None
 
     def _limit_log(self) -> None:

@@ -55,7 +55,9 @@ def works(way: RunAs, home: Path, program: Path) -> bool:
 
     Asked each time and not remembered: the same home may be opened by another kernel or container tomorrow.
     """
-    if way.prefix and shutil.which(way.prefix[0]) is None:
+    if not way.prefix:
+        return True
+    if shutil.which(way.prefix[0]) is None:
         return False
     script = 'test "$(id -u)" -ne 0 && cd "$0" && test -x "$1"'
     probe = [*way.prefix, "/bin/sh", "-c", script, str(home), str(program)]

@@ -1,0 +1,1 @@
+"""Tests of sales_assets.embedded, each against real servers."""
