@@ -45,7 +45,10 @@ _NAMES = [
     f"{first},{last}" for firsts, lasts in _PEOPLE for first in firsts.split() for last in lasts.split()
 ]
 
-_ORDER_COLUMNS = "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,item_id,item_name,quantity,payment_amount"
+_ORDER_COLUMNS = (
+    "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,"
+    "item_id,item_name,quantity,payment_amount"
+)
 _RESEARCH_COLUMNS = "date_id,category_id,geo_id,sales_qty,sales_amt"
 _ACTIVITY_COLUMNS = "id,uniq_id,date_time,action_id,customer_id,quantity"
 
@@ -233,7 +236,7 @@ def write_increment(
 
 @dataclass(frozen=True)
 class _Lines:
-    """Distinct lines without their number, and the order in which they and their repeats stand in the file."""
+    """Distinct lines without their number, and the order in which they and their repeats stand."""
 
     distinct: list[str]
     order: npt.NDArray[np.int64]

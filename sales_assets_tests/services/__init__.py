@@ -1,0 +1,1 @@
+"""The services, each tested as a client sees it."""

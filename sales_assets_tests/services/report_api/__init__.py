@@ -1,0 +1,1 @@
+"""The stand-in report API, over real HTTP on the loopback."""

@@ -1,0 +1,72 @@
+"""The stand-in as a process: it is there soon, says one line, and goes when told to."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets.services.report_api.server import running, serve
+from sales_assets_tests.services.report_api.conftest import HEADERS, KEY, orders, write
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets.services.report_api.server import serve
+heavy = {"dagster", "numpy", "pandas", "pyarrow", "sqlalchemy"} & set(sys.modules)
+assert not heavy, heavy
+serve(ReportApi(Path(sys.argv[1]), api_key=sys.argv[2]), on_ready=lambda url: print(url, flush=True))
+print("cleaned up")
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_process_answers_within_three_seconds_and_stops_cleanly(tmp_path: Path, how: signal.Signals) -> None:
+    started = time.monotonic()
+    with subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, str(tmp_path), KEY],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        try:
+            url = process.stdout.readline().strip()
+            with requests.Session() as session:
+                # The session keeps its connection open: that must not hold the server up.
+                answer = session.post(f"{url}/generate_report", headers=HEADERS, timeout=5)
+                assert answer.status_code == 200
+                assert time.monotonic() - started < 3
+                process.send_signal(how)
+                rest, errors = process.stdout.read(), process.stderr.read()
+            assert process.wait(10) == 0
+            assert (rest, errors) == ("cleaned up\n", "")
+        finally:
+            process.kill()
+
+
+def test_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="in use"):
+        serve(ReportApi(tmp_path, api_key=KEY), port=other.getsockname()[1])
+
+
+def test_running_stops_with_its_block_even_while_a_client_reads(tmp_path: Path) -> None:
+    write(tmp_path / "main" / "user_orders_log.csv", orders(*["2024-09-08"] * 100_000))
+    with running(ReportApi(tmp_path, api_key=KEY, report_seconds=0)) as url:
+        task = requests.post(f"{url}/generate_report", headers=HEADERS, timeout=5).json()
+        report = requests.get(f"{url}/get_report", params=task, headers=HEADERS, timeout=5).json()["data"]
+        stalled = requests.get(report["s3_path"]["user_orders_log"], stream=True, timeout=5)
+        before = time.monotonic()
+    assert time.monotonic() - before < 5
+    stalled.close()
+    assert not [thread for thread in threading.enumerate() if thread.name == "report-api"]
+    with pytest.raises(requests.ConnectionError):
+        requests.post(f"{url}/generate_report", headers=HEADERS, timeout=5)
