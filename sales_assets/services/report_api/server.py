@@ -1,5 +1,6 @@
 """How the stand-in listens: in the foreground until it is told to stop, or in a thread beside a test."""
 
+import logging
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -31,6 +32,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Whoever is still reading after the second of grace is cut off on purpose: no matter for a traceback.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
         # uvicorn's own handler raises the signal again after its shutdown: SIGTERM then kills the process

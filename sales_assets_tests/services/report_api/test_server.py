@@ -58,8 +58,10 @@ def test_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
         serve(ReportApi(tmp_path, api_key=KEY), port=other.getsockname()[1])
 
 
-def test_running_stops_with_its_block_even_while_a_client_reads(tmp_path: Path) -> None:
-    write(tmp_path / "main" / "user_orders_log.csv", orders(*["2024-09-08"] * 100_000))
+def test_running_stops_with_its_block_even_while_a_client_reads(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path / "main" / "user_orders_log.csv", orders(*["2024-09-08"] * 200_000))
     with running(ReportApi(tmp_path, api_key=KEY, report_seconds=0)) as url:
         task = requests.post(f"{url}/generate_report", headers=HEADERS, timeout=5).json()
         report = requests.get(f"{url}/get_report", params=task, headers=HEADERS, timeout=5).json()["data"]
@@ -67,6 +69,8 @@ def test_running_stops_with_its_block_even_while_a_client_reads(tmp_path: Path) 
         before = time.monotonic()
     assert time.monotonic() - before < 5
     stalled.close()
+    assert capfd.readouterr() == ("", "")
+    assert not caplog.records
     assert not [thread for thread in threading.enumerate() if thread.name == "report-api"]
     with pytest.raises(requests.ConnectionError):
         requests.post(f"{url}/generate_report", headers=HEADERS, timeout=5)
