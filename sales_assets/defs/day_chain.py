@@ -1,0 +1,298 @@
+"""The one op that takes a day from the report API to the mart: raw increment files, staging, ``mart.f_sales``.
+
+Why one op for three stages: in a range of days one broken day must keep no other day out of the mart, and must not
+be shown as loaded where it broke or downstream. Dagster skips everything downstream of a failed op, so separate ops
+could only fail all days or hide the broken one. Here each day, or a few days at a time, is a transaction; good days
+are reported one by one when another day broke, and the run ends as failed, naming the broken ones.
+
+Belongs here: which day goes through which steps, and what Dagster is told. Does not belong here: the steps
+themselves (``raw/fetching``, ``staging/reading``, ``facts/replacing``).
+"""
+
+import contextlib
+import datetime as dt
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import dagster as dg
+import psycopg
+
+from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
+from sales_assets.defs.checking import SqlCheck, evaluate
+from sales_assets.defs.dims.upserting import add_calendar_days
+from sales_assets.defs.facts.assets import F_SALES, f_sales_spec
+from sales_assets.defs.facts.checks import f_sales_checks
+from sales_assets.defs.facts.plotting import plot_days
+from sales_assets.defs.facts.replacing import replace_days
+from sales_assets.defs.ledger import Ledger
+from sales_assets.defs.raw.assets import fetch_metadata, increment_key, increment_specs
+from sales_assets.defs.raw.fetching import Delivery, fetch_increment, record
+from sales_assets.defs.staging.assets import staging_key, staging_specs
+from sales_assets.defs.staging.checks import staging_checks
+from sales_assets.defs.staging.reading import KeptFetch, stage, stale_fetches, unread_fetches
+from sales_assets.partitions import DAYS, WHOLE_RANGE, date_id, days_of
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import ReportApi, ReportApiError
+from sales_assets.resources.warehouse import Transaction, Warehouse
+
+# Days that share a transaction. When one of them breaks it, each is tried alone.
+DAYS_TOGETHER = 30
+# The API answers in tens of milliseconds and a day has five calls: a few at once hide that.
+_FETCHERS = 6
+
+
+def all_checks() -> dict[dg.AssetCheckKey, SqlCheck]:
+    return {check.key: check for check in (*staging_checks(), *f_sales_checks())}
+
+
+def _specs() -> list[dg.AssetSpec]:
+    """The assets of a day, upstream first."""
+    return [*increment_specs(), *staging_specs(), f_sales_spec()]
+
+
+@dg.multi_asset(
+    name="day_chain",
+    specs=_specs(),
+    check_specs=[check.spec() for check in all_checks().values()],
+    partitions_def=DAYS,
+    backfill_policy=WHOLE_RANGE,
+    can_subset=True,
+)
+def day_chain(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, raw_files: RawFiles, report_api: ReportApi
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Fetch the days' increments, stage what the chosen fetches bring, replace the days of the mart, check."""
+    selected = [spec.key for spec in _specs() if spec.key in context.selected_asset_keys]
+    days = days_of(context.partition_keys) if selected else []
+    ledger = Ledger(selected, days)
+    if selected:
+        _Chain(context, warehouse, raw_files, report_api, ledger).run(days)
+    wanted = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
+    results = evaluate(warehouse, wanted, days)
+    yield from ledger.report(context, results)
+
+
+class _Chain:
+    """One run over some days."""
+
+    def __init__(
+        self,
+        context: dg.AssetExecutionContext,
+        warehouse: Warehouse,
+        raw_files: RawFiles,
+        report_api: ReportApi,
+        ledger: Ledger,
+    ) -> None:
+        self.log = context.log
+        self.run_id = context.run_id
+        self.warehouse = warehouse
+        self.raw_files = raw_files
+        self.report_api = report_api
+        self.ledger = ledger
+        self.fetches = any(increment_key(file) in ledger.selected for file in REPORT_FILES.values())
+        self.staged_files = [file for file in REPORT_FILES.values() if staging_key(file) in ledger.selected]
+        self.fills_mart = F_SALES in ledger.selected
+        self.replaced: set[int] = set()
+
+    def run(self, days: Sequence[dt.date]) -> None:
+        if self.fills_mart:
+            with self._transaction("calendar") as transaction:
+                transaction.lock_writers()
+                add_calendar_days(transaction, days[0], days[-1])
+        for group in self._fetched(days) if self.fetches else _batched(days):
+            for file in self.staged_files:
+                self._together_or_alone(file, self._good(file, group), self._load_increments)
+            self.log.info(f"{group[-1]}: the days up to here are through")
+        for file in self.staged_files:
+            self._load_the_rest(file, self._good(file, days))
+            self._note_unusable(file, self._good(file, days))
+        if self.fills_mart:
+            self._fill_what_is_left(self.ledger.good_days(F_SALES, days))
+        self._describe(days)
+
+    def _transaction(self, purpose: str) -> contextlib.AbstractContextManager[Transaction]:
+        return self.warehouse.transaction(f"{self.run_id[:8]} {purpose}")
+
+    def _good(self, file: ReportFile, days: Sequence[dt.date]) -> list[dt.date]:
+        return self.ledger.good_days(staging_key(file), days)
+
+    # --- raw ----------------------------------------------------------------------------------------------
+
+    def _fetched(self, days: Sequence[dt.date]) -> Iterator[Sequence[dt.date]]:
+        """Fetch and record the days' increments, and yield the days a group at a time."""
+        report = self.warehouse.rows("raw/delivery", "latest_report")
+        if not report:
+            raise dg.Failure(
+                "no report was fetched yet, and increments are asked for by its id: "
+                "materialize raw/user_orders_log first, or run `sales-assets load --report`"
+            )
+        report_id = report[0]["report_id"]
+        with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as pool:
+            asked = (
+                [(day, pool.submit(fetch_increment, self.report_api, self.raw_files, report_id, day)) for day in group]
+                for group in _batched(days)
+            )
+            # One group is downloaded while the one before it is loaded; not more, or a long range would lie in
+            # memory as futures and on the API as a burst.
+            ahead = next(asked)
+            while ahead:
+                group, ahead = ahead, next(asked, [])
+                self._record_group(report_id, group)
+                yield [day for day, _ in group]
+
+    def _record_group(self, report_id: str, group: Sequence[tuple[dt.date, Future[Delivery]]]) -> None:
+        deliveries = []
+        for day, future in group:
+            try:
+                deliveries.append(future.result())
+            except (ReportApiError, OSError) as error:  # OSError: the raw files can't be written
+                self.log.error(f"{day}: {error}")
+                self.ledger.break_day(day, str(error), self.ledger.selected)
+                deliveries.append(Delivery("increment", day, day, "failed", str(error), report_id))
+        with self._transaction("raw increments") as transaction:
+            numbers = [record(transaction, delivery, self.run_id) for delivery in deliveries]
+        for delivery, number in zip(deliveries, numbers, strict=True):
+            for file in REPORT_FILES.values():
+                self.ledger.describe(
+                    increment_key(file), delivery.first_day, fetch_metadata(delivery, file, number.get(file.name))
+                )
+
+    # --- staging and mart ---------------------------------------------------------------------------------
+
+    def _together_or_alone(
+        self, file: ReportFile, days: Sequence[dt.date], load: Callable[[ReportFile, Sequence[dt.date]], None]
+    ) -> None:
+        """Load days in one transaction; when one of them breaks it, each in a transaction of its own."""
+        if not days:
+            return
+        try:
+            load(file, days)
+        except psycopg.OperationalError:
+            raise  # the server itself is in trouble: day by day it would be no better
+        except Exception as error:  # noqa: BLE001  whatever broke one day must not keep the others out
+            if len(days) == 1:
+                self.log.error(f"{days[0]}: {error}")
+                self._break_days(file, days, str(error))
+                return
+            self.log.warning(f"{days[0]} to {days[-1]} do not load together ({error}); trying each alone")
+            for day in days:
+                self._together_or_alone(file, [day], load)
+
+    def _break_days(self, file: ReportFile, days: Iterable[dt.date], reason: str) -> None:
+        broken = {staging_key(file)} | ({F_SALES} if file is USER_ORDERS_LOG else set())
+        for day in days:
+            self.ledger.break_day(day, reason, broken)
+
+    def _load_increments(self, file: ReportFile, days: Sequence[dt.date]) -> None:
+        with self._transaction(file.name) as transaction:
+            unread = unread_fetches(transaction, file, days)
+            self._load(transaction, file, [fetch for fetch in unread if fetch.kind == "increment"], days)
+
+    def _load(
+        self, transaction: Transaction, file: ReportFile, fetches: Sequence[KeptFetch], days: Sequence[dt.date]
+    ) -> None:
+        if not fetches:
+            return
+        replaced = stage(transaction, self.raw_files, file, fetches, days, self.run_id)
+        if file is USER_ORDERS_LOG:
+            if self.fills_mart:
+                replace_days(transaction, replaced)
+            self.replaced.update(replaced)
+
+    def _load_the_rest(self, file: ReportFile, days: Sequence[dt.date]) -> None:
+        """Reports that were not read yet, and fetches read before that win days they are not staged for."""
+        for find in (unread_fetches, stale_fetches):
+            if not days:
+                return
+            with self._transaction(f"{file.name} rest") as transaction:
+                fetches = find(transaction, file, days)
+            for fetch in fetches:
+                try:
+                    with self._transaction(file.name) as transaction:
+                        self._load(transaction, file, [fetch], days)
+                except psycopg.OperationalError:
+                    raise
+                except Exception as error:  # noqa: BLE001  days that other fetches serve are not concerned
+                    self.log.error(f"{fetch.path}: {error}")
+                    covered = [
+                        day
+                        for day in days
+                        if fetch.first_day <= day <= fetch.last_day and date_id(day) not in self.replaced
+                    ]
+                    self._break_days(file, covered, f"{fetch.path}: {error}")
+
+    def _note_unusable(self, file: ReportFile, days: Sequence[dt.date]) -> None:
+        """Days whose newest file can't be read, or has no good line: they stay as they were, and are broken."""
+        if not days:
+            return
+        for row in self.warehouse.rows("staging/staged_day", "faults", file=file.name, days=list(days)):
+            self.log.error(f"{row['day']}: {row['reason']}")
+            self._break_days(file, [row["day"]], row["reason"])
+
+    def _fill_what_is_left(self, days: Sequence[dt.date]) -> None:
+        """Days of the mart that staging did not just replace: all if only the mart was asked for, else what differs."""
+        if not days:
+            return
+        left = {date_id(day): day for day in days if date_id(day) not in self.replaced}
+        if USER_ORDERS_LOG in self.staged_files:
+            different = self.warehouse.rows(
+                "checks/equal_to_staging",
+                "offending",
+                first_date_id=date_id(days[0]),
+                last_date_id=date_id(days[-1]),
+            )
+            left = {row["date_id"]: left[row["date_id"]] for row in different if row["date_id"] in left}
+        for group in _batched(list(left.values())):
+            self._together_or_alone(USER_ORDERS_LOG, group, self._fill)
+
+    def _fill(self, _file: ReportFile, days: Sequence[dt.date]) -> None:
+        with self._transaction("f_sales") as transaction:
+            replace_days(transaction, [date_id(day) for day in days])
+
+    # --- telling ------------------------------------------------------------------------------------------
+
+    def _describe(self, days: Sequence[dt.date]) -> None:
+        date_ids = {date_id(day): day for day in days}
+        for file in self.staged_files:
+            rows = self.warehouse.rows("staging/staged_day", "summary", file=file.name, date_ids=list(date_ids))
+            for row in rows:
+                self.ledger.describe(
+                    staging_key(file),
+                    date_ids[row["date_id"]],
+                    {
+                        "rows": row["rows"],
+                        "repeats": int(row["repeats"]),
+                        "bad lines": int(row["bad"]),
+                        "fetch number": row["fetch_id"],
+                        "taken from": f"{row['kind']} {row['path']}",
+                    },
+                )
+        if not self.fills_mart:
+            return
+        sales = self.warehouse.rows("facts/f_sales", "summary", date_ids=list(date_ids))
+        for row in sales:
+            self.ledger.describe(
+                F_SALES,
+                date_ids[row["date_id"]],
+                {
+                    "rows": row["rows"],
+                    "refunded rows": row["refunded_rows"],
+                    # Dagster plots numbers only; the exact amount stands beside it.
+                    "net amount": float(row["net_amount"]),
+                    "net amount, exact": str(row["net_amount"]),
+                    "net quantity": float(row["net_quantity"]),
+                    "refunded amount": float(row["refunded_amount"]),
+                },
+            )
+        if sales:
+            latest = max(sales, key=lambda row: row["date_id"])
+            self.ledger.describe(
+                F_SALES, date_ids[latest["date_id"]], {"net amount per day": dg.MetadataValue.md(plot_days(sales))}
+            )
+
+
+def _batched(days: Sequence[dt.date]) -> Iterator[Sequence[dt.date]]:
+    remaining = iter(days)
+    while group := list(itertools.islice(remaining, DAYS_TOGETHER)):
+        yield group

@@ -1,0 +1,56 @@
+"""The dimensions as assets: rebuilt here from all of staging; a load adds the rows of its own days itself."""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from sales_assets.contracts.report_files import USER_ORDERS_LOG
+from sales_assets.defs.dims.upserting import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
+from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.defs.staging.assets import staging_key
+from sales_assets.resources.warehouse import Warehouse
+
+_DESCRIPTIONS = {
+    "d_calendar": "A row per calendar day, from the first day to the last that any load was asked for, without gaps.",
+    "d_city": "Cities of sales. The name is the latest by event time; a city is never deleted.",
+    "d_customer": "Customers. The names are the latest by event time; a customer is never deleted. The city is "
+    "not theirs but the sale's: a customer buys in several.",
+    "d_item": "Items. The name is the latest by event time; an item is never deleted.",
+}
+
+
+def dimension_key(table: str) -> dg.AssetKey:
+    return dg.AssetKey(["mart", table])
+
+
+@dg.multi_asset(
+    name="dimensions",
+    specs=[
+        dg.AssetSpec(
+            dimension_key(table),
+            deps=[staging_key(USER_ORDERS_LOG)],
+            description=f"{description}\n\nA load writes the rows of its days in its own transaction, so the mart "
+            "never has an orphan. Materializing this goes over everything staged once more.",
+            group_name="dims",
+            kinds={"postgres", "table"},
+            owners=OWNERS,
+            metadata={"dagster/table_name": f"mart.{table}"},
+        )
+        for table, description in _DESCRIPTIONS.items()
+    ],
+)
+def dimensions(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Bring all dimensions up to what staging holds."""
+    with warehouse.transaction(f"{context.run_id[:8]} dimensions") as transaction:
+        transaction.lock_writers()
+        staged = [row["date_id"] for row in transaction.rows("dims/d_calendar", "staged_days")]
+        written = upsert_dimensions(transaction, staged)
+        span = transaction.row("dims/d_calendar", "span")
+        if span is not None and span["first_day"] is not None:
+            written["d_calendar"] = add_calendar_days(transaction, span["first_day"], span["last_day"])
+    for table in ("d_calendar", *NAMED_DIMENSIONS):
+        yield dg.MaterializeResult(
+            asset_key=dimension_key(table), metadata={"rows written": written.get(table, 0)}
+        )

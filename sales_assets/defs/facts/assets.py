@@ -1,0 +1,52 @@
+"""``mart.f_sales`` as an asset. It is filled by the day chain (`sales_assets.defs.day_chain`)."""
+
+import datetime as dt
+
+import dagster as dg
+
+from sales_assets.contracts.report_files import USER_ORDERS_LOG
+from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.defs.staging.assets import staging_key
+from sales_assets.partitions import DAYS
+
+F_SALES = dg.AssetKey(["mart", "f_sales"])
+
+_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("id", "integer", "Id of the sale; a line keeps it when its day is loaded again"),
+        dg.TableColumn("date_id", "integer", "Calendar day of the event, YYYYMMDD"),
+        dg.TableColumn("item_id", "integer", "Item sold (mart.d_item)"),
+        dg.TableColumn("customer_id", "integer", "Customer (mart.d_customer)"),
+        dg.TableColumn("city_id", "integer", "City of the sale (mart.d_city)"),
+        dg.TableColumn("quantity", "numeric(10,2)", "Pieces; negative for refunded lines"),
+        dg.TableColumn("amount", "numeric(10,2)", "Total of the line; negative for refunded lines"),
+        dg.TableColumn("status", "text", "shipped or refunded"),
+        dg.TableColumn("source", "text", "Who wrote the row: report_api, partner_orders or legacy"),
+    ]
+)
+
+
+def f_sales_spec() -> dg.AssetSpec:
+    """The mart, one partition per day. A function: a spec of its own would be an asset of its own."""
+    return dg.AssetSpec(
+        F_SALES,
+        deps=[staging_key(USER_ORDERS_LOG)],
+        description="Sales and refunds, a row per line. Refunded rows are negative, so every SUM is net.\n\n"
+        "A day is replaced whole, per source and in one transaction, with the dimension rows that it needs; it is "
+        "compared with staging before the commit. Rows of an older writer (source legacy) stay until the report "
+        "API covers their day.\n\nFrom a number back to file and line: `sales-assets why DAY`, or the view "
+        "`mart.f_sales_lines`.",
+        group_name="facts",
+        kinds={"postgres", "table"},
+        owners=OWNERS,
+        metadata={
+            "dagster/column_schema": _COLUMNS,
+            "dagster/table_name": "mart.f_sales",
+            "dagster/partition_expr": "date_id",
+        },
+        partitions_def=DAYS,
+        # Yesterday's increment comes during today; a mart that nobody loaded for two days is stale.
+        freshness_policy=dg.FreshnessPolicy.time_window(
+            fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30)
+        ),
+    )

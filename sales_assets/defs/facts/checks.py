@@ -1,0 +1,16 @@
+"""Checks on the mart: the rules its readers rely on."""
+
+from sales_assets.defs.checking import SqlCheck
+from sales_assets.defs.facts.assets import F_SALES
+
+
+def f_sales_checks() -> list[SqlCheck]:
+    return [
+        SqlCheck("statuses", F_SALES, "Every row is shipped or refunded."),
+        SqlCheck("signs", F_SALES, "Refunded rows are not above zero, shipped rows not below (legacy rows aside)."),
+        SqlCheck("legacy_rows_shipped", F_SALES, "Rows from before the statuses are shipped."),
+        SqlCheck(
+            "equal_to_staging", F_SALES, "Rows, amounts and quantities equal staging's, per day and status."
+        ),
+        SqlCheck("no_orphan_keys", F_SALES, "Every row finds its day, city, customer and item."),
+    ]

@@ -1,0 +1,31 @@
+"""Replacing days of ``mart.f_sales`` from staging, reconciled before the commit.
+
+Belongs here: the order of the statements of ``sql/facts``. Does not belong here: where staging has its lines from.
+"""
+
+from collections.abc import Sequence
+
+from sales_assets.defs.dims.upserting import upsert_dimensions
+from sales_assets.resources.warehouse import Transaction
+
+
+class NotReconciledError(Exception):
+    """Staging and mart disagree on a day after it was replaced; the transaction must not be committed."""
+
+
+def replace_days(transaction: Transaction, date_ids: Sequence[int]) -> None:
+    """Make the mart's days equal to staging's, with their dimension rows. Days never staged are left alone."""
+    if not date_ids:
+        return
+    days = sorted(date_ids)
+    transaction.lock_writers()
+    upsert_dimensions(transaction, days)
+    transaction.run("facts/f_sales", "clear_days", date_ids=days)
+    transaction.run("facts/f_sales", "fill_days", date_ids=days)
+    # The same question as the asset check's, asked while a wrong answer can still be rolled back.
+    different = transaction.rows(
+        "checks/equal_to_staging", "offending", first_date_id=days[0], last_date_id=days[-1]
+    )
+    wrong = [f"{row['date_id']}: {row['example']}" for row in different if row["date_id"] in set(days)]
+    if wrong:
+        raise NotReconciledError("; ".join(wrong))

@@ -1,0 +1,94 @@
+"""The files of the report API as assets: four of a report, four of each day's increment.
+
+Belongs here: what these assets are, and the op that fetches a report. The increments are fetched by the day chain
+(`sales_assets.defs.day_chain`), which takes a day from here to the mart in one go.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.contracts.report_files import REPORT_FILES, ReportFile
+from sales_assets.defs.column_schemas import delivered_columns
+from sales_assets.defs.raw.fetching import Delivery, fetch_report, record
+from sales_assets.partitions import DAYS
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import ReportApi
+from sales_assets.resources.warehouse import Warehouse
+
+OWNERS = ["team:sales"]
+
+
+def report_key(file: ReportFile) -> dg.AssetKey:
+    return dg.AssetKey(["raw", file.name])
+
+
+def increment_key(file: ReportFile) -> dg.AssetKey:
+    return dg.AssetKey(["raw", f"{file.name}_inc"])
+
+
+def increment_specs() -> list[dg.AssetSpec]:
+    """The increment files, one partition per day. A function: a spec of its own would be an asset of its own."""
+    return [
+        dg.AssetSpec(
+            increment_key(file),
+            description=f"{file.description}: the file of one day's increment, as the report API delivered it.\n\n"
+            "Every fetch is kept under its own name with a manifest and a number; nothing is edited or deleted. "
+            "NOT FOUND, or a file that is not listed, is recorded with its reason and changes no row downstream.",
+            group_name="raw",
+            kinds={"csv"},
+            owners=OWNERS,
+            metadata={"dagster/column_schema": delivered_columns(file)},
+            partitions_def=DAYS,
+        )
+        for file in REPORT_FILES.values()
+    ]
+
+
+@dg.multi_asset(
+    name="report_files",
+    specs=[
+        dg.AssetSpec(
+            report_key(file),
+            description=f"{file.description}: the file of the latest report, as the report API delivered it.\n\n"
+            "A report covers a past period (start_day to end_date). One report serves a whole load of history: "
+            "making it takes about a minute at the real service. Materialize the days of its period to let it "
+            "flow into the mart.",
+            group_name="raw",
+            kinds={"csv"},
+            owners=OWNERS,
+            metadata={"dagster/column_schema": delivered_columns(file)},
+        )
+        for file in REPORT_FILES.values()
+    ],
+)
+def report_files(
+    context: dg.AssetExecutionContext, warehouse: Warehouse, raw_files: RawFiles, report_api: ReportApi
+) -> Iterator[dg.MaterializeResult[None]]:
+    """Have a report made, keep its four files, record the fetch."""
+    delivery = fetch_report(report_api, raw_files, context.log.info)
+    with warehouse.transaction(f"{context.run_id[:8]} raw report") as transaction:
+        numbers = record(transaction, delivery, context.run_id)
+    for file in REPORT_FILES.values():
+        yield dg.MaterializeResult(
+            asset_key=report_key(file), metadata=fetch_metadata(delivery, file, numbers.get(file.name))
+        )
+
+
+def fetch_metadata(delivery: Delivery, file: ReportFile, number: int | None) -> Mapping[str, Any]:
+    """What was delivered for one file, in the words of the UI."""
+    metadata: dict[str, Any] = {"answer": delivery.describe(file.name)}
+    if delivery.kind == "report":
+        metadata["period"] = f"{delivery.first_day} to {delivery.last_day}"
+    fetched = delivery.files.get(file.name)
+    if fetched is not None:
+        metadata |= {
+            "fetch number": number,
+            "bytes": fetched.kept.bytes,
+            "lines": fetched.kept.line_count,
+            "sha256": fetched.kept.sha256,
+            "path": fetched.kept.path,
+            "url": fetched.url,
+        }
+    return metadata

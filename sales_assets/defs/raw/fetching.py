@@ -1,0 +1,209 @@
+"""Fetching a report or an increment: ask, download every listed file, keep it, record it.
+
+Belongs here: what counts as delivered, not found or failed, and how that is recorded in ``raw.delivery`` and
+``raw.fetch``. Does not belong here: HTTP (`sales_assets.resources.report_api`), or reading the lines
+(`sales_assets.defs.staging`).
+"""
+
+import datetime as dt
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from sales_assets.contracts.report_api import Increment
+from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG
+from sales_assets.resources.raw_files import KeptFile, RawFiles
+from sales_assets.resources.report_api import (
+    Content,
+    FileMissing,
+    LinkExpired,
+    ReportApi,
+    ReportApiError,
+    TransientError,
+    without_query,
+)
+from sales_assets.resources.warehouse import Transaction
+
+# A download starts anew each time; the API's own calls are retried inside `ReportApi`.
+_DOWNLOAD_ATTEMPTS = 4
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """One delivered file as it was kept."""
+
+    file: str
+    url: str
+    kept: KeptFile
+    content: Content
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One answer of the report API with what came of it; `reason` says why something is missing."""
+
+    kind: Literal["report", "increment"]
+    first_day: dt.date
+    last_day: dt.date
+    outcome: Literal["delivered", "not_found", "failed"]
+    reason: str | None = None
+    report_id: str | None = None
+    increment_id: str | None = None
+    files: Mapping[str, FetchedFile] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def describe(self, file: str) -> str:
+        """What happened to one of the four files, in a few words."""
+        if file in self.files:
+            return "delivered"
+        if self.outcome == "not_found":
+            return f"NOT FOUND: {self.reason}"
+        return self.missing.get(file, "not listed in the answer")
+
+
+def fetch_report(api: ReportApi, raw_files: RawFiles, progress: Callable[[str], None]) -> Delivery:
+    """Have a report made and keep its files. Raises `ReportApiError`."""
+    report = api.make_report(progress)
+    period = f"{report.first_day}_{report.last_day}"
+    ids = {"report_id": report.report_id, "first_day": report.first_day, "last_day": report.last_day}
+    files, missing = {}, {}
+    for file in REPORT_FILES:
+        if file not in report.links:
+            missing[file] = "not listed in the answer"
+            continue
+        progress(f"downloading {file}")
+        try:
+            files[file] = _keep(api, raw_files, file, f"{file}/{period}", report.links[file], ids)
+        except FileMissing as error:
+            missing[file] = str(error)
+    return Delivery(
+        kind="report",
+        first_day=report.first_day,
+        last_day=report.last_day,
+        outcome="delivered",
+        reason=_without_orders(missing),
+        report_id=report.report_id,
+        files=files,
+        missing=missing,
+    )
+
+
+def fetch_increment(api: ReportApi, raw_files: RawFiles, report_id: str, day: dt.date) -> Delivery:
+    """Ask for the increment of a day and keep its files. Raises `ReportApiError`."""
+    increment = api.increment(report_id, day)
+    if not increment.found:
+        return Delivery("increment", day, day, "not_found", increment.reason, report_id)
+    files, missing = {}, {}
+    for file in REPORT_FILES:
+        if file not in increment.links:
+            missing[file] = "not listed in the answer"
+            continue
+        try:
+            files[file], increment = _keep_fresh(api, raw_files, file, increment)
+        except FileMissing as error:
+            missing[file] = str(error)
+    return Delivery(
+        kind="increment",
+        first_day=day,
+        last_day=day,
+        outcome="delivered",
+        reason=_without_orders(missing),
+        report_id=report_id,
+        increment_id=increment.increment_id,
+        files=files,
+        missing=missing,
+    )
+
+
+def _without_orders(missing: Mapping[str, str]) -> str | None:
+    why = missing.get(USER_ORDERS_LOG.name)
+    return f"no order file delivered: {why}" if why else None
+
+
+def _keep_fresh(
+    api: ReportApi, raw_files: RawFiles, file: str, increment: Increment
+) -> tuple[FetchedFile, Increment]:
+    """Keep a file of an increment; a link that expired meanwhile is asked for once more."""
+    ids = {"report_id": increment.report_id, "increment_id": increment.increment_id, "day": increment.day}
+    folder = f"{file}_inc/{increment.day}"
+    try:
+        return _keep(api, raw_files, file, folder, increment.links[file], ids), increment
+    except LinkExpired:
+        increment = api.increment(increment.report_id, increment.day)
+        if file not in increment.links:
+            raise FileMissing(f"{file} of {increment.day} is no longer listed") from None
+        return _keep(api, raw_files, file, folder, increment.links[file], ids), increment
+
+
+def _keep(
+    api: ReportApi, raw_files: RawFiles, file: str, folder: str, url: str, ids: Mapping[str, object]
+) -> FetchedFile:
+    def attempt() -> FetchedFile:
+        with api.download(url) as download:
+            kept = raw_files.keep(folder, download.chunks)
+        return FetchedFile(file, without_query(url), kept, download.content)
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_after_attempt(_DOWNLOAD_ATTEMPTS),
+        wait=wait_exponential_jitter(initial=0.3, max=10),
+        reraise=True,
+    )
+    fetched = retrying(attempt)
+    kept = fetched.kept
+    raw_files.keep_manifest(
+        kept.path,
+        {
+            "file": file,
+            "url": fetched.url,
+            "sha256": kept.sha256,
+            "bytes": kept.bytes,
+            "lines": kept.line_count,
+            "fetched_at": kept.fetched_at.isoformat(),
+            "etag": fetched.content.etag,
+            "last_modified": fetched.content.last_modified,
+            **ids,
+        },
+    )
+    return fetched
+
+
+def record(transaction: Transaction, delivery: Delivery, run_id: str) -> dict[str, int]:
+    """Write a delivery and its kept files; return {file: fetch number}."""
+    row = transaction.row(
+        "raw/delivery",
+        "record",
+        kind=delivery.kind,
+        first_day=delivery.first_day,
+        last_day=delivery.last_day,
+        outcome=delivery.outcome,
+        reason=delivery.reason,
+        report_id=delivery.report_id,
+        increment_id=delivery.increment_id,
+        run_id=run_id,
+    )
+    assert row is not None, "INSERT ... RETURNING gives its row"
+    numbers = {}
+    for file, fetched in delivery.files.items():
+        kept = transaction.row(
+            "raw/fetch",
+            "keep",
+            delivery_id=row["delivery_id"],
+            file=file,
+            kind=delivery.kind,
+            first_day=delivery.first_day,
+            last_day=delivery.last_day,
+            url=fetched.url,
+            path=fetched.kept.path,
+            sha256=fetched.kept.sha256,
+            bytes=fetched.kept.bytes,
+            line_count=fetched.kept.line_count,
+            etag=fetched.content.etag,
+            last_modified=fetched.content.last_modified,
+            fetched_at=fetched.kept.fetched_at,
+        )
+        assert kept is not None, "INSERT ... RETURNING gives its row"
+        numbers[file] = kept["fetch_id"]
+    return numbers

@@ -1,0 +1,45 @@
+"""The staging tables as assets. They are filled by the day chain (`sales_assets.defs.day_chain`)."""
+
+import dagster as dg
+
+from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
+from sales_assets.defs.column_schemas import SALE_ID, staged_columns
+from sales_assets.defs.raw.assets import OWNERS, increment_key, report_key
+from sales_assets.partitions import DAYS
+
+_RULES = {
+    "user_orders_log": "A line once per (date, uniq_id, status): verbatim repeats are dropped, copies that "
+    "contradict each other go to quarantine, all of them. Quantities and amounts are positive here, for refunds "
+    "too; the mart puts on the sign.",
+    "custom_research": "A line once per (date, category, region).",
+    "user_activity_log": "A line once per (date, uniq_id). A quantity of 0 is legal, and so is a day without a line.",
+    "price_log": "The price list in force on each day. The file carries no date: a report's list stands for every "
+    "day of its period.",
+}
+
+
+def staging_key(file: ReportFile) -> dg.AssetKey:
+    return dg.AssetKey(["staging", file.name])
+
+
+def staging_specs() -> list[dg.AssetSpec]:
+    """The staging tables, one partition per day. A function: a spec of its own would be an asset of its own."""
+    return [
+        dg.AssetSpec(
+            staging_key(file),
+            deps=[report_key(file), increment_key(file)],
+            description=f"{file.description}, typed.\n\n{_RULES[file.name]}\n\nEach day comes wholly from one kept "
+            "fetch: one with statuses before one without, then an increment before a report, then the later fetch. "
+            "Bad lines go to `staging.quarantine` with file, line number, text and reason.",
+            group_name="staging",
+            kinds={"postgres", "table"},
+            owners=OWNERS,
+            metadata={
+                "dagster/column_schema": staged_columns(file, *([SALE_ID] if file is USER_ORDERS_LOG else [])),
+                "dagster/table_name": f"staging.{file.name}",
+                "dagster/partition_expr": "date_id",
+            },
+            partitions_def=DAYS,
+        )
+        for file in REPORT_FILES.values()
+    ]

@@ -1,0 +1,32 @@
+"""The one calendar and the one backfill policy, shared by every partitioned asset.
+
+Does not belong here: dates of anything else. Loading it reads SALES_FIRST_DAY and nothing more.
+"""
+
+import datetime as dt
+from collections.abc import Iterable
+
+import dagster as dg
+
+from sales_assets.settings import first_day
+
+# Plain calendar dates; the last partition is yesterday, the last day whose increment can exist.
+DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), timezone="UTC")
+
+# A range is one run: a year of days is not 365 process starts. A job takes the smallest policy of its assets.
+WHOLE_RANGE = dg.BackfillPolicy.single_run()
+
+
+def days_of(partition_keys: Iterable[str]) -> list[dt.date]:
+    """The calendar days of partition keys, in order."""
+    return sorted(dt.date.fromisoformat(key) for key in partition_keys)
+
+
+def key_of(day: dt.date) -> str:
+    """The partition key of a calendar day."""
+    return day.isoformat()
+
+
+def date_id(day: dt.date) -> int:
+    """The calendar day as the number that the tables use: YYYYMMDD."""
+    return day.year * 10_000 + day.month * 100 + day.day

@@ -1,0 +1,111 @@
+"""The door to the raw files: every fetched file, kept for ever and unedited, each with a manifest.
+
+Belongs here: writing a file whole or not at all, and reading it back. A file lies under
+``<file>[_inc]/<day or period>/<time of the fetch>-<random>.csv``; no part of the path comes from the network.
+Does not belong here: downloading (`report_api`), or what the lines mean (`sales_assets.contracts`).
+"""
+
+import datetime as dt
+import hashlib
+import json
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import fsspec
+from fsspec.implementations.local import LocalFileSystem
+
+from sales_assets.settings import settings
+
+_CHUNK = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """A file that was written whole. `path` is relative to the raw files' location."""
+
+    path: str
+    sha256: str
+    bytes: int
+    line_count: int
+    fetched_at: dt.datetime
+
+
+class RawFiles(dg.ConfigurableResource[Any]):
+    """A folder or fsspec URL (RAW_FILES_URL) that only ever grows."""
+
+    def keep(self, folder: str, chunks: Iterable[bytes]) -> KeptFile:
+        """Write a file under `folder` and return where it lies; a failure leaves nothing under its name."""
+        now = dt.datetime.now(dt.UTC)
+        # The random part keeps two fetches of one second apart.
+        path = f"{folder}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.csv"
+        digest, size, lines = hashlib.sha256(), 0, 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size, lines
+            for chunk in chunks:
+                digest.update(chunk)
+                size += len(chunk)
+                lines += chunk.count(b"\n")
+                yield chunk
+
+        self._write(path, counted())
+        return KeptFile(path, digest.hexdigest(), size, lines, now)
+
+    def keep_manifest(self, path: str, manifest: dict[str, Any]) -> None:
+        """Write ``<path>.json`` beside a kept file."""
+        text = json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n"
+        self._write(f"{path}.json", [text.encode()])
+
+    def chunks(self, path: str) -> Iterator[bytes]:
+        """The kept file, a megabyte at a time."""
+        filesystem, root = self._location()
+        with filesystem.open(f"{root}/{path}", "rb") as file:
+            while chunk := file.read(_CHUNK):
+                yield chunk
+
+    def _location(self) -> tuple[fsspec.AbstractFileSystem, str]:
+        filesystem, root = fsspec.core.url_to_fs(settings().raw_files_location)
+        return filesystem, str(root).rstrip("/")
+
+    def _write(self, path: str, chunks: Iterable[bytes]) -> None:
+        filesystem, root = self._location()
+        if isinstance(filesystem, LocalFileSystem):
+            _write_local(Path(root) / path, chunks)
+            return
+        # Closing a broken upload would complete it with what came so far: nothing is written under the name itself.
+        part = f"{root}/{path}.part"
+        try:
+            with filesystem.open(part, "wb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+            filesystem.mv(part, f"{root}/{path}")
+        except BaseException:
+            if filesystem.exists(part):
+                filesystem.rm(part)
+            raise
+
+
+def _write_local(path: Path, chunks: Iterable[bytes]) -> None:
+    """Write beside the name, force it to disk, then rename: the name stands for a whole file only."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        with part.open("xb") as file:
+            for chunk in chunks:
+                file.write(chunk)
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

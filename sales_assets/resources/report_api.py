@@ -1,0 +1,345 @@
+"""The door to the report API: asking for reports and increments, and downloading their files.
+
+Belongs here: calls, headers, retries, time-outs, and telling a transient failure from a permanent one. The
+downloader trusts neither addresses nor sizes. Does not belong here: where a file is kept (`raw_files`), or what
+is asked for and when (`sales_assets.defs`).
+"""
+
+import contextlib
+import datetime as dt
+import ipaddress
+import json
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urljoin, urlsplit, urlunsplit
+
+import dagster as dg
+import requests
+from pydantic import BaseModel, PrivateAttr, ValidationError
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from sales_assets.contracts.report_api import (
+    Increment,
+    IncrementAnswer,
+    Report,
+    ReportAnswer,
+    TaskAnswer,
+    links_by_file,
+)
+from sales_assets.settings import settings
+
+_JSON_LIMIT = 1024 * 1024
+_CHUNK = 1024 * 1024
+_REDIRECTS = 5
+_TRANSIENT_STATUSES = frozenset({408, 429})
+
+A = TypeVar("A", bound=BaseModel)
+T = TypeVar("T")
+
+
+class ReportApiError(Exception):
+    """A call or download failed. The message names the call, never the key or a signed query."""
+
+
+class TransientError(ReportApiError):
+    """Worth another try: refused connections, time-outs, 408, 429, 5xx, a body that ended early."""
+
+
+class PermanentError(ReportApiError):
+    """Another try would fail alike: access refused, an answer to another question, a forbidden address."""
+
+
+class UnknownReport(PermanentError):
+    """The service does not know the report_id that was given (400 or 404): a new report is needed."""
+
+
+class LinkExpired(PermanentError):
+    """A file's link is refused (403): ask the API for a fresh one."""
+
+
+class FileMissing(PermanentError):
+    """A listed file is not there (404). It concerns that file's table only."""
+
+
+@dataclass(frozen=True)
+class Content:
+    """What storage says of a file without sending it."""
+
+    etag: str | None
+    last_modified: str | None
+
+
+@dataclass(frozen=True)
+class Download:
+    """An open download. `chunks` raises `TransientError` when the body ends before its announced length."""
+
+    content: Content
+    chunks: Iterator[bytes]
+
+
+def without_query(url: str) -> str:
+    """The URL as it may be shown and kept: signed parameters and user names stay out of logs and manifests."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit((parts.scheme, host, parts.path, "", ""))
+
+
+class ReportApi(dg.ConfigurableResource[Any]):
+    """The report API of the settings. Safe to use from several threads; each keeps a session of its own."""
+
+    _local: threading.local = PrivateAttr(default_factory=threading.local)
+
+    # --- asking -------------------------------------------------------------------------------------------
+
+    def make_report(self, progress: Callable[[str], None] = lambda _: None) -> Report:
+        """Have a report made and wait for it, at most REPORT_API_REPORT_DEADLINE seconds."""
+        task_id = self._ask("POST", "/generate_report", {}, TaskAnswer).task_id
+        deadline = time.monotonic() + settings().report_api_report_deadline
+        started, pause = time.monotonic(), 0.2
+        while True:
+            answer = self._ask("GET", "/get_report", {"task_id": task_id}, ReportAnswer)
+            if answer.task_id != task_id:
+                raise PermanentError("GET /get_report: the answer is about another task_id")
+            if answer.status == "SUCCESS":
+                return self._finished(answer)
+            if answer.status != "RUNNING":
+                raise PermanentError(f"GET /get_report: unknown status {answer.status[:40]!r}")
+            waited = time.monotonic() - started
+            if time.monotonic() + pause > deadline:
+                raise TransientError(f"GET /get_report: still RUNNING after {waited:.0f} s")
+            progress(f"the report is being made, {waited:.0f} s so far")
+            # Reports take 63 to 80 s at the real service and 1 s at the stand-in: begin short, grow to 5 s.
+            time.sleep(pause)
+            pause = min(pause * 1.5, 5)
+
+    @staticmethod
+    def _finished(answer: ReportAnswer) -> Report:
+        data = answer.data
+        if data is None or not data.report_id or data.start_day is None or data.end_date is None:
+            raise PermanentError("GET /get_report: SUCCESS without report_id, start_day or end_date")
+        if data.end_date < data.start_day:
+            raise PermanentError(f"GET /get_report: the period {data.start_day}..{data.end_date} is reversed")
+        return Report(
+            report_id=data.report_id,
+            first_day=data.start_day,
+            last_day=data.end_date,
+            links=links_by_file(data.s3_path, increment=False),
+        )
+
+    def increment(self, report_id: str, day: dt.date) -> Increment:
+        """The increment of a day. Raises `UnknownReport` where the service does not accept the report_id."""
+        question = {"report_id": report_id, "date": f"{day.isoformat()}T00:00:00"}
+        answer = self._ask("GET", "/get_increment", question, IncrementAnswer, unknown=UnknownReport)
+        if (answer.report_id, answer.date) != (report_id, day):
+            raise PermanentError(
+                f"GET /get_increment for {day}: the answer is about another report or day ({answer.date})"
+            )
+        if answer.status == "NOT FOUND":
+            reason = answer.debug_info or "NOT FOUND without a reason"
+            return Increment(report_id=report_id, day=day, increment_id=None, links={}, reason=reason)
+        if not answer.data.increment_id:
+            raise PermanentError(f"GET /get_increment for {day}: SUCCESS without increment_id")
+        return Increment(
+            report_id=report_id,
+            day=day,
+            increment_id=answer.data.increment_id,
+            links=links_by_file(answer.data.s3_path, increment=True),
+        )
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        question: Mapping[str, str],
+        shape: type[A],
+        unknown: type[PermanentError] = PermanentError,
+    ) -> A:
+        call = f"{method} {path}"
+
+        def attempt() -> A:
+            with self._request(method, settings().report_api_url + path, call, params=question, signed=True) as r:
+                if r.status_code in (401, 403):
+                    raise PermanentError(f"{call}: access refused ({r.status_code}): check REPORT_API_KEY")
+                if r.status_code in (400, 404, 422):
+                    raise unknown(f"{call}: refused with {r.status_code}")
+                self._require_success(r, call)
+                body = b"".join(self._body(r, call, _JSON_LIMIT))
+            try:
+                return shape.model_validate(json.loads(body))
+            except json.JSONDecodeError as error:
+                # A proxy's HTML page in place of the answer was seen to go away.
+                raise TransientError(f"{call}: the answer is not JSON ({r.headers.get('Content-Type')})") from error
+            except ValidationError as error:
+                faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
+                raise PermanentError(f"{call}: the answer lacks what it must have: {faults}") from error
+
+        return self._patiently(attempt)
+
+    @staticmethod
+    def _patiently(attempt: Callable[[], T]) -> T:
+        retrying = Retrying(
+            retry=retry_if_exception_type(TransientError),
+            stop=stop_after_delay(settings().report_api_patience),
+            wait=wait_exponential_jitter(initial=0.2, max=5, jitter=0.3),
+            reraise=True,
+        )
+        return retrying(attempt)
+
+    # --- downloading --------------------------------------------------------------------------------------
+
+    def content(self, url: str) -> Content:
+        """ETag and Last-Modified of a file, without its body.
+
+        A GET that is closed after the headers: signed links are signed for GET, and storage refuses HEAD.
+        """
+
+        def attempt() -> Content:
+            with self._open_file(url) as response:
+                return self._content(response)
+
+        return self._patiently(attempt)
+
+    @contextlib.contextmanager
+    def download(self, url: str) -> Iterator[Download]:
+        """Open a file for one streamed read; trying again is the caller's, who has to start a new file."""
+        with self._open_file(url) as response:
+            call = f"GET {without_query(url)}"
+            yield Download(self._content(response), self._body(response, call, settings().raw_files_max_bytes))
+
+    @staticmethod
+    def _content(response: requests.Response) -> Content:
+        return Content(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+
+    @contextlib.contextmanager
+    def _open_file(self, url: str) -> Iterator[requests.Response]:
+        for _ in range(_REDIRECTS):
+            call = f"GET {without_query(url)}"
+            self._require_allowed(url, call)
+            with self._request("GET", url, call) as response:
+                if response.is_redirect:
+                    url = urljoin(url, response.headers["Location"])
+                    continue
+                if response.status_code == 403:
+                    raise LinkExpired(f"{call}: the link is refused (403)")
+                if response.status_code in (404, 410):
+                    raise FileMissing(f"{call}: there is no such file ({response.status_code})")
+                self._require_success(response, call)
+                yield response
+                return
+        raise PermanentError(f"GET {without_query(url)}: more than {_REDIRECTS} redirects")
+
+    @staticmethod
+    def _require_allowed(url: str, call: str) -> None:
+        parts = urlsplit(url)
+        own = urlsplit(settings().report_api_url).hostname
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise PermanentError(f"{call}: files come over http or https only")
+        if parts.hostname == own or parts.hostname in settings().report_api_file_hosts:
+            return
+        raise PermanentError(
+            f"{call}: the host {parts.hostname} is neither the API's own nor in REPORT_API_FILE_HOSTS"
+        )
+
+    # --- HTTP ---------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _request(
+        self, method: str, url: str, call: str, params: Mapping[str, str] | None = None, signed: bool = False
+    ) -> Iterator[requests.Response]:
+        try:
+            with self._session().request(
+                method,
+                url,
+                params=params,
+                headers=self._headers() if signed else {"Accept-Encoding": "identity"},
+                timeout=(min(5.0, settings().report_api_timeout), settings().report_api_timeout),
+                stream=True,
+                allow_redirects=False,
+            ) as response:
+                self._refuse_link_local(response, call)
+                yield response
+        except (requests.ConnectionError, requests.Timeout) as error:
+            # The library's own text repeats the whole URL with its query.
+            raise TransientError(f"{call}: {_network_reason(error)}") from None
+        except requests.RequestException as error:
+            raise PermanentError(f"{call}: {type(error).__name__}") from None
+
+    def _session(self) -> requests.Session:
+        session: requests.Session | None = getattr(self._local, "session", None)
+        if session is None:
+            session = self._local.session = requests.Session()
+        return session
+
+    @staticmethod
+    def _headers() -> dict[str, str]:
+        return {
+            "X-Nickname": settings().report_api_nickname,
+            "X-Cohort": settings().report_api_cohort,
+            "X-Project": "True",
+            "X-API-KEY": settings().report_api_key.get_secret_value(),
+            "Accept-Encoding": "identity",
+        }
+
+    @staticmethod
+    def _refuse_link_local(response: requests.Response, call: str) -> None:
+        """A name that resolves to 169.254.x.x leads to the cloud's metadata service, never to a report."""
+        with contextlib.suppress(OSError, AttributeError, ValueError):
+            peer = response.raw.connection.sock.getpeername()[0]
+            if ipaddress.ip_address(peer.split("%")[0]).is_link_local:
+                raise PermanentError(f"{call}: link-local addresses are refused")
+
+    @staticmethod
+    def _require_success(response: requests.Response, call: str) -> None:
+        status = response.status_code
+        if status in _TRANSIENT_STATUSES or status >= 500:
+            raise TransientError(f"{call}: answered {status}")
+        if status != 200:
+            raise PermanentError(f"{call}: answered {status}")
+
+    @staticmethod
+    def _body(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
+        """The body as it was sent, at most `limit` bytes, complete by its announced length."""
+        encoding = response.headers.get("Content-Encoding", "identity")
+        if encoding != "identity":
+            # We ask for identity; decoding what comes anyway would open the door to decompression bombs.
+            raise PermanentError(f"{call}: sent with Content-Encoding {encoding[:20]!r}")
+        announced = response.headers.get("Content-Length")
+        length = int(announced) if announced and announced.isdigit() else None
+        if length is not None and length > limit:
+            raise PermanentError(f"{call}: {length} bytes announced, {limit} are accepted")
+        deadline = time.monotonic() + settings().report_api_timeout * 60
+        received = 0
+        try:
+            while chunk := response.raw.read(_CHUNK, decode_content=False):
+                received += len(chunk)
+                if received > limit:
+                    raise PermanentError(f"{call}: more than {limit} bytes")
+                if time.monotonic() > deadline:
+                    raise TransientError(f"{call}: {received} bytes after {settings().report_api_timeout * 60:.0f} s")
+                yield chunk
+        except (ReportApiError, GeneratorExit):
+            raise
+        except Exception as error:  # noqa: BLE001  urllib3 raises its own kinds below requests' wrappers
+            raise TransientError(f"{call}: the body broke off after {received} bytes ({type(error).__name__})") from None
+        if length is not None and received != length:
+            raise TransientError(f"{call}: {received} bytes came, {length} were announced")
+
+
+def _network_reason(error: requests.RequestException) -> str:
+    """What went wrong, from the innermost cause, without the URL that requests puts into its messages."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ConnectionRefusedError):
+            return "connection refused"
+        if isinstance(cause, socket.gaierror):
+            return "the host name is unknown"
+        reason = getattr(cause, "reason", None)
+        inner = reason if isinstance(reason, BaseException) else cause.__cause__ or cause.__context__
+        if inner is None and cause.args and isinstance(cause.args[-1], BaseException):
+            inner = cause.args[-1]
+        cause = inner
+    return "timed out" if isinstance(error, requests.Timeout) else f"the connection failed ({type(error).__name__})"

@@ -1,0 +1,165 @@
+"""The door to the warehouse: its address, transactions, named statements, COPY.
+
+Belongs here: connecting (to WAREHOUSE_URL or the embedded PostgreSQL), running statements of ``sql/`` with bound
+parameters, and streaming rows in. Does not belong here: the statements, or the order in which a day is loaded.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, LiteralString
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import dagster as dg
+import psycopg
+from psycopg.rows import dict_row
+from pydantic import PrivateAttr
+from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
+
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.resources import migrations
+from sales_assets.settings import settings
+from sales_assets.sql import statements
+
+WAREHOUSE_DATABASE = "sales"
+DAGSTER_DATABASE = "dagster"
+
+# One loader at a time writes staging, dimensions and mart. Locks per day would let two ranges deadlock over the
+# customers that they share; COPY into the landing tables happens before the lock is taken.
+_WRITER_LOCK = 7_205_002
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be used as it is. The message says what to do."""
+
+
+def embedded() -> EmbeddedPostgres:
+    """The embedded server of SALES_HOME, running or not."""
+    return EmbeddedPostgres(settings().sales_home / "postgres")
+
+
+def warehouse_url() -> str:
+    """A libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
+    given = settings().warehouse_url
+    if given is not None:
+        return given.get_secret_value()
+    server = embedded()
+    server.ensure_running()
+    return server.url(WAREHOUSE_DATABASE)
+
+
+def dagster_storage_url() -> str:
+    """A libpq URL of Dagster's own storage, in a database of its own (created where it is missing)."""
+    if settings().dagster_storage_url is not None:
+        return settings().dagster_storage_url.get_secret_value()  # type: ignore[union-attr]
+    if settings().warehouse_url is None:
+        server = embedded()
+        server.ensure_running()
+        return server.url(DAGSTER_DATABASE)
+    return _beside_the_warehouse(settings().warehouse_url.get_secret_value())  # type: ignore[union-attr]
+
+
+def _beside_the_warehouse(url: str) -> str:
+    name = f"{psycopg.conninfo.conninfo_to_dict(url).get('dbname') or 'postgres'}_dagster"
+    with psycopg.connect(url, autocommit=True) as connection:
+        exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if exists is None:
+            try:
+                connection.execute(
+                    psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(str(name)))
+                )
+            except psycopg.errors.DuplicateDatabase:
+                pass  # another process was faster
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise WarehouseError(
+                    f"the role of WAREHOUSE_URL may not create the database {name} for Dagster's storage; "
+                    "create it, or set DAGSTER_STORAGE_URL"
+                ) from error
+    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(str(name))}"))
+
+
+class Transaction:
+    """An open transaction: everything in it is committed together, or nothing is."""
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        self.connection = connection
+
+    def run(self, file: str, name: str, /, **parameters: object) -> int:
+        """Run statement `name` of ``sql/<file>.sql`` and return the number of rows it touched."""
+        return self.connection.execute(statements(file)[name], parameters).rowcount
+
+    def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
+        return self.connection.execute(statements(file)[name], parameters).fetchall()
+
+    def row(self, file: str, name: str, /, **parameters: object) -> dict[str, Any] | None:
+        return self.connection.execute(statements(file)[name], parameters).fetchone()
+
+    @staticmethod
+    def statement(file: str, name: str) -> LiteralString:
+        return statements(file)[name]
+
+    def copy(self, statement: LiteralString, blocks: Iterable[bytes | memoryview]) -> None:
+        """Stream encoded blocks into ``COPY ... FROM STDIN``."""
+        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+            for block in blocks:
+                copy.write(block)
+
+    def lock_writers(self) -> None:
+        """Wait until this is the only transaction that writes staging, dimensions and mart."""
+        self.connection.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITER_LOCK])
+
+
+class Warehouse(dg.ConfigurableResource[Any]):
+    """PostgreSQL with the schemas raw, staging and mart. Without configuration it is the one of the settings."""
+
+    _ready_url: str | None = PrivateAttr(default=None)
+
+    def url(self) -> str:
+        """A libpq URL; the first call makes sure that the schema is the one this code was written for."""
+        if self._ready_url is None:
+            url = warehouse_url()
+            self._require_schema(url)
+            self._ready_url = url
+        return self._ready_url
+
+    def _require_schema(self, url: str) -> None:
+        latest = migrations.latest_revision()
+        found = migrations.current_revision(url)
+        if found == latest:
+            return
+        if settings().warehouse_url is None and found is None:
+            migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
+            return
+        raise WarehouseError(
+            f"the warehouse is at revision {found or 'none'}, this version needs {latest}: "
+            "run `sales-assets migrate`"
+        )
+
+    @contextlib.contextmanager
+    def transaction(self, purpose: str, read_only: bool = False) -> Iterator[Transaction]:
+        """Connect, and commit at the end. `purpose` (run and asset) names the session in the server's log."""
+        with _connect(self.url(), purpose) as connection:
+            connection.read_only = read_only
+            yield Transaction(connection)
+
+    def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
+        """The rows of one reading statement, in a transaction of its own."""
+        with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
+            return transaction.rows(file, name, **parameters)
+
+
+@retry(
+    # A server that was killed refuses connections until it has recovered.
+    retry=retry_if_exception_type(psycopg.OperationalError),
+    stop=stop_after_delay(20),
+    wait=wait_exponential_jitter(initial=0.1, max=2),
+    reraise=True,
+)
+def _connect(url: str, purpose: str) -> psycopg.Connection[dict[str, Any]]:
+    # 63 bytes is what PostgreSQL keeps of an application name.
+    return psycopg.connect(url, application_name=purpose[:63], row_factory=dict_row, connect_timeout=10)
+
+
+def as_mapping(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """The row of a statement that always returns one."""
+    assert row is not None, "an aggregate without GROUP BY always returns a row"
+    return row

@@ -1,0 +1,22 @@
+-- Days whose rows, amounts or quantities differ between staging and mart, by status.
+-- name: offending
+SELECT date_id, count(*) AS offending,
+       min(format('%%s: %%s rows and %%s staged, %%s rows and %%s in the mart', status, coalesce(s.rows, 0),
+                  coalesce(s.amount, 0), coalesce(m.rows, 0), coalesce(m.amount, 0))) AS example
+FROM (
+    SELECT date_id, status, count(*) AS rows,
+           sum(CASE status WHEN 'refunded' THEN -payment_amount ELSE payment_amount END) AS amount,
+           sum(CASE status WHEN 'refunded' THEN -quantity ELSE quantity END) AS quantity
+    FROM staging.user_orders_log
+    WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
+    GROUP BY date_id, status
+) AS s
+FULL JOIN (
+    SELECT date_id, status, count(*) AS rows, sum(amount) AS amount, sum(quantity) AS quantity
+    FROM mart.f_sales
+    WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND source = 'report_api'
+    GROUP BY date_id, status
+) AS m USING (date_id, status)
+WHERE (s.rows, s.amount, s.quantity) IS DISTINCT FROM (m.rows, m.amount, m.quantity)
+GROUP BY date_id
+ORDER BY date_id

@@ -1,0 +1,11 @@
+-- Open lines in quarantine, of the fetches that cover the days.
+-- name: offending
+SELECT coalesce(q.date_id, to_char(f.first_day, 'YYYYMMDD')::integer) AS date_id, count(*) AS offending,
+       min(format('%%s of %%s, line %%s: %%s', q.quarantine_id, f.path, q.line_no, q.reason)) AS example
+FROM staging.quarantine AS q
+JOIN raw.fetch AS f USING (fetch_id)
+WHERE q.state = 'open'
+  AND f.first_day <= to_date(%(last_date_id)s::text, 'YYYYMMDD')
+  AND f.last_day >= to_date(%(first_date_id)s::text, 'YYYYMMDD')
+GROUP BY 1
+ORDER BY 1

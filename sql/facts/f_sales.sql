@@ -1,0 +1,24 @@
+-- name: clear_days
+-- The report API's days replace what an old writer left there; other sources keep theirs.
+DELETE FROM mart.f_sales
+WHERE source IN ('report_api', 'legacy')
+  AND date_id IN (SELECT date_id FROM staging.staged_day
+                  WHERE file = 'user_orders_log' AND date_id = ANY (%(date_ids)s))
+
+-- name: fill_days
+-- The one place where the sign is put on: refunds are negative, so that every SUM is net.
+INSERT INTO mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount, status, source)
+SELECT sale_id, date_id, item_id, customer_id, city_id,
+       CASE status WHEN 'refunded' THEN -quantity ELSE quantity END,
+       CASE status WHEN 'refunded' THEN -payment_amount ELSE payment_amount END,
+       status, 'report_api'
+FROM staging.user_orders_log
+WHERE date_id = ANY (%(date_ids)s)
+
+-- name: summary
+SELECT date_id, count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
+       coalesce(sum(amount), 0) AS net_amount, coalesce(sum(quantity), 0) AS net_quantity,
+       coalesce(sum(amount) FILTER (WHERE status = 'refunded'), 0) AS refunded_amount
+FROM mart.f_sales
+WHERE date_id = ANY (%(date_ids)s)
+GROUP BY date_id

@@ -1,0 +1,7 @@
+"""Kept fetches, typed lines, quarantine."""
+
+from sales_assets.resources.migrations import statements_of
+
+revision = "0002"
+down_revision = "0001"
+upgrade, downgrade = statements_of(__file__)

@@ -1,0 +1,7 @@
+"""Calendar, cities, customers, items."""
+
+from sales_assets.resources.migrations import statements_of
+
+revision = "0003"
+down_revision = "0002"
+upgrade, downgrade = statements_of(__file__)
