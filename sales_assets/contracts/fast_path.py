@@ -14,6 +14,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from sales_assets.contracts.report_files import Kind
@@ -22,6 +23,7 @@ from sales_assets.contracts.rules import (
     INT4_DIGITS,
     MAX_INT4,
     SHIPPED,
+    TIME_OF_DAY,
     WHOLE_DIGITS,
     BadRecordError,
     LineRules,
@@ -33,6 +35,7 @@ Flags = npt.NDArray[np.bool_]
 Positions = npt.NDArray[np.int64]
 
 _POWERS: Final = 10 ** np.arange(INT4_DIGITS - 1, -1, -1, dtype=np.int64)
+_DATE_TIME: Final = rf"^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}{TIME_OF_DAY.pattern}$"
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 
@@ -51,7 +54,10 @@ class Taken:
 
 
 def take_good_lines(data: bytes, rules: LineRules) -> Taken:
-    """Reads complete lines of valid UTF-8 without blank lines, quotes, NUL or CR other than in CRLF."""
+    """Reads complete lines of valid UTF-8 without blank lines, NUL, or CR other than in CRLF.
+
+    Quotes, if any, must be those of RFC 4180, and closed in their line.
+    """
     cells, lines, ragged = _split(data, rules)
     count = len(lines)
     sure = np.ones(count, dtype=np.bool_)
@@ -95,12 +101,15 @@ def _split(data: bytes, rules: LineRules) -> tuple[dict[str, pa.Array], Position
     if data.startswith(_UTF8_MARK):
         # pyarrow drops one byte order mark at the start; here it stands inside the file and is text.
         data = _UTF8_MARK + data
+    has_quotes = b'"' in data
     fields = [f"field {at}" for at in range(len(rules.header.columns))]
     names = {fields[position]: name for name, position in rules.positions.items()}
     table = pa_csv.read_csv(
         pa.BufferReader(data),
         read_options=pa_csv.ReadOptions(column_names=fields, use_threads=False, block_size=len(data) + 1),
-        parse_options=pa_csv.ParseOptions(quote_char=False, double_quote=False, invalid_row_handler=leave),
+        parse_options=pa_csv.ParseOptions(
+            quote_char='"' if has_quotes else False, double_quote=has_quotes, invalid_row_handler=leave
+        ),
         convert_options=pa_csv.ConvertOptions(
             column_types=dict.fromkeys(names, pa.string()),
             include_columns=list(names),
@@ -164,15 +173,26 @@ def _are_amounts(array: pa.Array) -> Flags:
 
 
 def _days(array: pa.Array) -> tuple[pa.Array, Flags]:
+    """Asks the rule about distinct dates only: a file has some thirty, where its times may all differ."""
     encoded = array.dictionary_encode()
-    days = np.zeros(len(encoded.dictionary), dtype=np.int32)
-    for at, text in enumerate(encoded.dictionary.to_pylist()):
-        try:
-            days[at] = day_of(text)
-        except BadRecordError:
-            continue
-    values = days[encoded.indices.to_numpy()]
+    texts = encoded.dictionary
+    dates = pc.utf8_slice_codeunits(texts, 0, len("YYYY-MM-DD")).dictionary_encode()
+    days = np.array([_day_or_0(text) for text in dates.dictionary.to_pylist()], dtype=np.int32)
+    days_of_texts = days[dates.indices.to_numpy()] * _as_flags(pc.match_substring_regex(texts, _DATE_TIME))
+    values = days_of_texts[encoded.indices.to_numpy()]
     return pa.array(values), values > 0
+
+
+def _day_or_0(text: str) -> int:
+    try:
+        return day_of(text)
+    except BadRecordError:
+        return 0
+
+
+def _as_flags(array: pa.Array) -> Flags:
+    flags: Flags = array.to_numpy(zero_copy_only=False)
+    return flags
 
 
 def _statuses(array: pa.Array) -> tuple[pa.Array, Flags]:

@@ -35,7 +35,7 @@ _QUOTED: Final = re.compile(r'"(?:[^"]++|"")*+"')
 _INTEGER: Final = re.compile(r"(-?)0*+([0-9]*)")
 _AMOUNT: Final = re.compile(r"(-?)([0-9]++)(?:\.([0-9]*))?")
 _DATE: Final = re.compile(r"([1-9][0-9]{3})-([0-9]{2})-([0-9]{2})")
-_TIME: Final = re.compile(
+TIME_OF_DAY: Final = re.compile(
     r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?"
     r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
@@ -235,7 +235,7 @@ def day_of(text: str) -> int:
         date(year, month, day)
     except ValueError:
         raise BadRecordError("is no day of the calendar") from None
-    if not _TIME.fullmatch(text, match.end()):
+    if not TIME_OF_DAY.fullmatch(text, match.end()):
         raise BadRecordError("does not go on with a time of day")
     return year * 10000 + month * 100 + day
 

@@ -2,7 +2,15 @@
 
 import pytest
 
-from sales_assets.contracts.report_files import REPORT_FILES, Kind, canonical_name
+from sales_assets.contracts.report_files import (
+    CUSTOM_RESEARCH,
+    PRICE_LOG,
+    REPORT_FILES,
+    USER_ORDERS_LOG,
+    Kind,
+    ReportFile,
+    canonical_name,
+)
 
 
 @pytest.mark.parametrize(
@@ -32,11 +40,29 @@ def test_canonical_name(key: str, expected: tuple[str, bool] | None) -> None:
 
 
 @pytest.mark.parametrize("file", REPORT_FILES.values(), ids=REPORT_FILES)
-def test_every_file_starts_with_the_line_number_and_has_a_day_if_it_has_a_date(file: object) -> None:
-    from sales_assets.contracts.report_files import ReportFile
-
-    assert isinstance(file, ReportFile)
+def test_a_file_starts_with_the_line_number_and_has_a_day_where_it_has_a_date(file: ReportFile) -> None:
     kinds = [column.kind for column in file.columns]
     assert kinds[0] is Kind.LINE_NO
     assert (Kind.DAY in kinds) == (Kind.DATE_TIME in kinds)
     assert len({column.name for column in file.columns}) == len(file.columns)
+
+
+def test_the_schema_is_what_postgresql_is_given() -> None:
+    assert {column.name: column.kind.sql_type for column in CUSTOM_RESEARCH.columns} == {
+        "line_no": "bigint",
+        "date_id": "integer",
+        "date_time": "text",
+        "category_id": "integer",
+        "geo_id": "integer",
+        "sales_qty": "numeric(10,2)",
+        "sales_amt": "numeric(10,2)",
+    }
+    assert [field.name for field in USER_ORDERS_LOG.schema if field.nullable] == ["uniq_id"]
+
+
+def test_the_expected_header_names_every_column_once() -> None:
+    assert USER_ORDERS_LOG.expected_header == (
+        "id,date_time,city_id,city_name,customer_id,first_name,last_name,item_id,item_name,quantity,payment_amount"
+        "[,uniq_id][,status]"
+    )
+    assert PRICE_LOG.expected_header == "item_name,price"
