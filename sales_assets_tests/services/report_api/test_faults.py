@@ -48,7 +48,7 @@ def test_502_now_and_then_by_the_seed(tmp_path: Path, start: Start) -> None:
     assert statuses(2) != first
 
 
-def test_cut_body(client: Client) -> None:
+def test_cut_body(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     url = client.report()["s3_path"]["user_orders_log"]
     client.api.faults = Faults(cut=1.0)
     with pytest.raises(
@@ -57,6 +57,7 @@ def test_cut_body(client: Client) -> None:
         requests.get(url, timeout=10)
     client.api.faults = Faults()
     assert requests.get(url, timeout=10).status_code == 200
+    assert not [record for record in caplog.records if record.exc_info]
 
 
 def test_content_length_above_the_body(client: Client, tmp_path: Path) -> None:

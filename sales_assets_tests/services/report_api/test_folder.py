@@ -32,34 +32,42 @@ def test_period_spans_the_order_lines_whatever_their_order(tmp_path: Path, spell
     assert ReportFolder(tmp_path).period() == days("2024-09-08", "2024-09-30")
 
 
-def test_malformed_lines_do_not_count_and_do_not_break_the_period(tmp_path: Path) -> None:
-    lines = [
-        '1,a,"2024-09-05T00:00:00",0,"Москва, центр",7',
-        '2,"b,b",2024-09-04T10:11:12Z,0',
-        "3,c,2024-09-12",
-        "4,d,2024-02-30T00:00:00,0",
-        "5,e,20240101T000000",
-        "6,f,2024-W01-1",
-        "7,g,not a date",
-        "8",
-        "",
-        '9,"open quote,1999-01-01T00:00:00',
-        "10,h,٢٠٢٤-٠١-٠١T00:00:00",
-        "11,\x00,2024-09-13T00:00:00",
-        "12," + "x" * 200_000 + ',"',
-    ]
-    text = "\n".join(["\ufeff" + ORDERS_HEADER, *lines])
-    write(tmp_path / "main" / "user_orders_log.csv", text)
-    with (tmp_path / "main" / "user_orders_log.csv").open("ab") as file:
-        file.write(b"\n13,\xff\xfe,2024-09-14T00:00:00,0\n")
-    assert ReportFolder(tmp_path).period() == days("2024-09-04", "2024-09-14")
+ODD_LINES = {
+    '1,a,"2024-09-05T00:00:00",0,"Москва, центр",7': "2024-09-05",
+    '2,"b,b",2024-09-04T10:11:12Z,0': "2024-09-04",
+    "3,c,2024-09-06": "2024-09-06",
+    "4,\x00,2024-09-07T00:00:00": "2024-09-07",
+    "5,d,2024-02-30T00:00:00,0": None,
+    "6,e,20240101T000000": None,
+    "7,f,2024-W01-1": None,
+    "8,g,not a date": None,
+    "9": None,
+    "": None,
+    '10,"open quote,1999-01-01T00:00:00': None,
+    "11,h,٢٠٢٤-٠١-٠١T00:00:00": None,
+    "12," + "x" * 200_000 + ',"': None,
+}
 
 
-def test_date_is_found_by_the_headers_name(tmp_path: Path) -> None:
-    write(
-        tmp_path / "main" / "user_orders_log.csv",
+@pytest.mark.parametrize(("line", "day"), ODD_LINES.items(), ids=range(len(ODD_LINES)))
+def test_malformed_lines_do_not_count_and_do_not_break_the_period(
+    tmp_path: Path, line: str, day: str | None
+) -> None:
+    path = write(tmp_path / "main" / "user_orders_log.csv", f"{ORDERS_HEADER}\n{line}\n")
+    with path.open("ab") as file:
+        file.write(b"13,\xff\xfe,2024-09-14T00:00:00,0")
+    assert ReportFolder(tmp_path).period() == days(day or "2024-09-14", "2024-09-14")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         ",id, date_time ,x\r\n0,1,2024-09-08T00:00:00,2020-01-01\r\n",
-    )
+        "\ufeffdate_time,id\n2024-09-08T00:00:00,2020-01-01\n",
+    ],
+)
+def test_date_is_found_by_the_headers_name(tmp_path: Path, text: str) -> None:
+    write(tmp_path / "main" / "user_orders_log.csv", text)
     assert ReportFolder(tmp_path).period() == days("2024-09-08", "2024-09-08")
 
 
