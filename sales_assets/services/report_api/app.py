@@ -206,16 +206,16 @@ class ReportApi:
         return _Download(body, headers=headers, told=told)
 
     def _check_headers(self, request: Request) -> None:
-        for name in ("X-Nickname", "X-Cohort"):
-            if not request.headers.get(name):
-                raise HTTPException(400, f"header {name} is missing")
-        if request.headers.get("X-Project") != "True":
-            raise HTTPException(400, "header X-Project must be True")
         key = request.headers.get("X-API-KEY")
         if key is None:
             raise HTTPException(401, "header X-API-KEY is missing")
         if not hmac.compare_digest(key.encode(), self._api_key.encode()):
             raise HTTPException(403, "access denied: wrong X-API-KEY")
+        for name in ("X-Nickname", "X-Cohort"):
+            if not request.headers.get(name):
+                raise HTTPException(400, f"header {name} is missing")
+        if request.headers.get("X-Project") != "True":
+            raise HTTPException(400, "header X-Project must be True")
 
 
 class _Download(StreamingResponse):

@@ -183,6 +183,10 @@ def test_every_call_checks_every_header(client: Client, header: str, value: str 
         assert HEADERS["X-API-KEY"] not in answer.text
 
 
+def test_caller_without_any_header_is_asked_for_the_key_first(client: Client) -> None:
+    assert client.post("/generate_report", headers={}).status_code == 401
+
+
 @pytest.mark.parametrize(
     "text",
     [
