@@ -28,6 +28,8 @@ from sales_assets.contracts.rules import (
     refuse_utf16,
 )
 
+__all__ = ["BAD_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line", "to_copy"]
+
 # Larger blocks are no faster, and cost some 25 times their size in memory.
 BLOCK_SIZE: Final = 2 << 20
 # How far a quoted value may reach. Beyond it the quote is a stray one, and only the line opening it is bad.

@@ -94,10 +94,9 @@ class ReportFile:
 
     @property
     def expected_header(self) -> str:
-        """The header in the order of the documentation, optional columns in brackets."""
-        names = [*self.ignored, *(c.header for c in self.delivered if not c.optional and c.header)]
-        optional = [c.header for c in self.delivered if c.optional and c.header]
-        return ",".join(names) + "".join(f"[,{name}]" for name in optional)
+        """The header as the service documents it, optional columns in brackets."""
+        names = [f"[{c.header}]" if c.optional else str(c.header) for c in self.delivered]
+        return ",".join([*self.ignored, *names])
 
 
 def _column(

@@ -62,7 +62,7 @@ def test_the_schema_is_what_postgresql_is_given() -> None:
 
 def test_the_expected_header_names_every_column_once() -> None:
     assert USER_ORDERS_LOG.expected_header == (
-        "id,date_time,city_id,city_name,customer_id,first_name,last_name,item_id,item_name,quantity,payment_amount"
-        "[,uniq_id][,status]"
+        "id,[uniq_id],date_time,city_id,city_name,customer_id,first_name,last_name,"
+        "item_id,item_name,quantity,payment_amount,[status]"
     )
     assert PRICE_LOG.expected_header == "item_name,price"
