@@ -88,7 +88,8 @@ class Settings(FirstDay):
         default=30, description="Seconds in which one call is retried after refused connections and 5xx."
     )
     report_api_report_deadline: Annotated[float, annotated_types.Gt(0)] = Field(
-        default=600, description="Seconds that a report may take to be made (the real service needs 63 to 80)."
+        default=600,
+        description="Seconds that a report may take to be made (the real service needs 63 to 80).",
     )
     raw_files_url: str = Field(
         default="",

@@ -208,8 +208,7 @@ class ReportReader:
         good, bad, not_utf8 = _judge(numbered, self._rules)
         self._not_utf8 = self._not_utf8 or next(iter(not_utf8.items()), None)
         self._has_multibyte |= any(
-            line_no not in not_utf8 and len(raw) <= MAX_LINE and not raw.isascii()
-            for line_no, raw in numbered
+            line_no not in not_utf8 and len(raw) <= MAX_LINE and not raw.isascii() for line_no, raw in numbered
         )
         return good, bad
 
@@ -291,9 +290,7 @@ class _Block:
             return self.data
         turns = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
         view = memoryview(self.data)
-        return b"".join(
-            view[self.starts[first] : self.ends[after - 1] + 1] for first, after in turns.tolist()
-        )
+        return b"".join(view[self.starts[first] : self.ends[after - 1] + 1] for first, after in turns.tolist())
 
 
 def _is_utf8(raw: bytes) -> bool:

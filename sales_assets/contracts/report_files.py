@@ -132,9 +132,7 @@ USER_ORDERS_LOG: Final = ReportFile(
         _column("item_name", Kind.TEXT, "Name of the item", blank=True),
         _column("quantity", Kind.AMOUNT, "Pieces; not negative, for refunds too"),
         _column("payment_amount", Kind.AMOUNT, "The line's total; not negative, for refunds too"),
-        _column(
-            "status", Kind.STATUS, "shipped or refunded; shipped if not given", optional=True, blank=True
-        ),
+        _column("status", Kind.STATUS, "shipped or refunded; shipped if not given", optional=True, blank=True),
     ),
     ignored=("id",),
 )
@@ -180,9 +178,7 @@ PRICE_LOG: Final = ReportFile(
     has_header=False,
 )
 
-REPORT_FILES: Final = {
-    file.name: file for file in (USER_ORDERS_LOG, CUSTOM_RESEARCH, USER_ACTIVITY_LOG, PRICE_LOG)
-}
+REPORT_FILES: Final = {file.name: file for file in (USER_ORDERS_LOG, CUSTOM_RESEARCH, USER_ACTIVITY_LOG, PRICE_LOG)}
 
 # The documentation says user_orders_log and custom_research; the service was seen to deliver these.
 _OTHER_SPELLINGS: Final = {"user_order_log": "user_orders_log", "customer_research": "custom_research"}

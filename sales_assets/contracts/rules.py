@@ -43,7 +43,7 @@ _UTF16: Final = re.compile(rb",\x00[^\x00]\x00|\x00,\x00[^\x00]")
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
-class UnreadableFile(ValueError):  # noqa: N818
+class UnreadableFile(ValueError):
     """The file as a whole can't be read: wrong header or encoding. Says what was found and expected."""
 
 
@@ -289,9 +289,7 @@ def _decode(raw: bytes) -> str:
     try:
         return raw.decode()
     except UnicodeDecodeError as error:
-        raise NotUtf8Error(
-            f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1}"
-        ) from None
+        raise NotUtf8Error(f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1}") from None
 
 
 def _shown(value: str | bytes, limit: int = MAX_SHOWN) -> str:

@@ -35,9 +35,7 @@ class SqlCheck:
         return dg.AssetCheckSpec(self.name, asset=self.asset, description=self.description)
 
 
-def evaluate(
-    warehouse: Warehouse, checks: Iterable[SqlCheck], days: Sequence[dt.date]
-) -> list[dg.AssetCheckResult]:
+def evaluate(warehouse: Warehouse, checks: Iterable[SqlCheck], days: Sequence[dt.date]) -> list[dg.AssetCheckResult]:
     """Ask each check about the span of the days; without days, about the whole history.
 
     The failing days are named in the metadata: a check records one result per run, not one per day, because a
@@ -54,8 +52,7 @@ def evaluate(
     span = f"{first} to {last}" if days else "the whole history"
     with warehouse.transaction("sales_assets checks", read_only=True) as transaction:
         return [
-            _result(check, transaction.rows(f"checks/{check.name}", "offending", **window), span)
-            for check in checks
+            _result(check, transaction.rows(f"checks/{check.name}", "offending", **window), span) for check in checks
         ]
 
 
@@ -87,4 +84,3 @@ def _result(check: SqlCheck, rows: Sequence[dict[str, object]], span: str) -> dg
         description=check.description,
         metadata=metadata,
     )
-

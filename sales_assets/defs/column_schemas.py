@@ -11,10 +11,7 @@ from sales_assets.contracts.report_files import Column, ReportFile
 def delivered_columns(file: ReportFile) -> dg.TableSchema:
     """The columns of a raw file, as text: nothing is interpreted yet."""
     return dg.TableSchema(
-        columns=[
-            dg.TableColumn(column.header or column.name, "text", column.description)
-            for column in file.delivered
-        ]
+        columns=[dg.TableColumn(column.header or column.name, "text", column.description) for column in file.delivered]
     )
 
 

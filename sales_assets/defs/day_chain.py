@@ -26,6 +26,7 @@ from sales_assets.defs.facts.checks import f_sales_checks
 from sales_assets.defs.facts.plotting import plot_days
 from sales_assets.defs.facts.replacing import replace_days
 from sales_assets.defs.ledger import Ledger
+from sales_assets.defs.progress import Progress
 from sales_assets.defs.raw.assets import fetch_metadata, increment_key, increment_specs
 from sales_assets.defs.raw.fetching import Delivery, fetch_increment, record
 from sales_assets.defs.staging.assets import staging_key, staging_specs
@@ -60,14 +61,18 @@ def _specs() -> list[dg.AssetSpec]:
     can_subset=True,
 )
 def day_chain(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, raw_files: RawFiles, report_api: ReportApi
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    raw_files: RawFiles,
+    report_api: ReportApi,
+    progress: Progress,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Fetch the days' increments, stage what the chosen fetches bring, replace the days of the mart, check."""
     selected = [spec.key for spec in _specs() if spec.key in context.selected_asset_keys]
     days = days_of(context.partition_keys) if selected else []
     ledger = Ledger(selected, days)
     if selected:
-        _Chain(context, warehouse, raw_files, report_api, ledger).run(days)
+        _Chain(context, warehouse, raw_files, report_api, progress, ledger).run(days)
     wanted = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
     results = evaluate(warehouse, wanted, days)
     yield from ledger.report(context, results)
@@ -82,13 +87,15 @@ class _Chain:
         warehouse: Warehouse,
         raw_files: RawFiles,
         report_api: ReportApi,
+        progress: Progress,
         ledger: Ledger,
     ) -> None:
         self.log = context.log
-        self.run_id = context.run_id
+        self.run_id = context.run.run_id
         self.warehouse = warehouse
         self.raw_files = raw_files
         self.report_api = report_api
+        self.progress = progress
         self.ledger = ledger
         self.fetches = any(increment_key(file) in ledger.selected for file in REPORT_FILES.values())
         self.staged_files = [file for file in REPORT_FILES.values() if staging_key(file) in ledger.selected]
@@ -96,6 +103,8 @@ class _Chain:
         self.replaced: set[int] = set()
 
     def run(self, days: Sequence[dt.date]) -> None:
+        self.progress.say("increments")
+        self.progress.days_ahead(len(days))
         if self.fills_mart:
             with self._transaction("calendar") as transaction:
                 transaction.lock_writers()
@@ -103,8 +112,9 @@ class _Chain:
         for group in self._fetched(days) if self.fetches else _batched(days):
             for file in self.staged_files:
                 self._together_or_alone(file, self._good(file, group), self._load_increments)
-            self.log.info(f"{group[-1]}: the days up to here are through")
+            self.progress.days_done(len(group))
         for file in self.staged_files:
+            self.progress.say(f"{file.name}: what else the days take from kept fetches")
             self._load_the_rest(file, self._good(file, days))
             self._note_unusable(file, self._good(file, days))
         if self.fills_mart:
@@ -155,7 +165,9 @@ class _Chain:
         for delivery, number in zip(deliveries, numbers, strict=True):
             for file in REPORT_FILES.values():
                 self.ledger.describe(
-                    increment_key(file), delivery.first_day, fetch_metadata(delivery, file, number.get(file.name))
+                    increment_key(file),
+                    delivery.first_day,
+                    fetch_metadata(delivery, file, number.get(file.name)),
                 )
 
     # --- staging and mart ---------------------------------------------------------------------------------
@@ -190,7 +202,11 @@ class _Chain:
             self._load(transaction, file, [fetch for fetch in unread if fetch.kind == "increment"], days)
 
     def _load(
-        self, transaction: Transaction, file: ReportFile, fetches: Sequence[KeptFetch], days: Sequence[dt.date]
+        self,
+        transaction: Transaction,
+        file: ReportFile,
+        fetches: Sequence[KeptFetch],
+        days: Sequence[dt.date],
     ) -> None:
         if not fetches:
             return
@@ -288,7 +304,9 @@ class _Chain:
         if sales:
             latest = max(sales, key=lambda row: row["date_id"])
             self.ledger.describe(
-                F_SALES, date_ids[latest["date_id"]], {"net amount per day": dg.MetadataValue.md(plot_days(sales))}
+                F_SALES,
+                date_ids[latest["date_id"]],
+                {"net amount per day": dg.MetadataValue.md(plot_days(sales))},
             )
 
 

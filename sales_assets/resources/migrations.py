@@ -49,9 +49,7 @@ def _config(connection: sa.Connection | None = None) -> Config:
 
 def engine_for(url: str) -> sa.Engine:
     """An engine without a pool for a libpq URL; psycopg parses the URL, so every libpq form is accepted."""
-    return sa.create_engine(
-        "postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sa.pool.NullPool
-    )
+    return sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sa.pool.NullPool)
 
 
 def current_revision(url: str) -> str | None:

@@ -68,6 +68,14 @@ class RawFiles(dg.ConfigurableResource[Any]):
             while chunk := file.read(_CHUNK):
                 yield chunk
 
+    def probe(self) -> str:
+        """Where the files lie, after making sure that the place can be written to. Raises `OSError`."""
+        filesystem, root = self._location()
+        self._write(f".probe-{secrets.token_hex(4)}", [b""])
+        for left in filesystem.glob(f"{root}/.probe-*"):
+            filesystem.rm(left)
+        return without_credentials(settings().raw_files_location)
+
     def _location(self) -> tuple[fsspec.AbstractFileSystem, str]:
         filesystem, root = fsspec.core.url_to_fs(settings().raw_files_location)
         return filesystem, str(root).rstrip("/")
@@ -88,6 +96,12 @@ class RawFiles(dg.ConfigurableResource[Any]):
             if filesystem.exists(part):
                 filesystem.rm(part)
             raise
+
+
+def without_credentials(location: str) -> str:
+    """The location as it may be shown: a user name and password before the host are left out."""
+    scheme, separator, rest = location.partition("://")
+    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else location
 
 
 def _write_local(path: Path, chunks: Iterable[bytes]) -> None:

@@ -184,7 +184,7 @@ class ReportApi(dg.ConfigurableResource[Any]):
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
             stop=stop_after_delay(settings().report_api_patience),
-            wait=wait_exponential_jitter(initial=0.2, max=5, jitter=0.3),
+            wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.3),
             reraise=True,
         )
         return retrying(attempt)
@@ -240,9 +240,7 @@ class ReportApi(dg.ConfigurableResource[Any]):
             raise PermanentError(f"{call}: files come over http or https only")
         if parts.hostname == own or parts.hostname in settings().report_api_file_hosts:
             return
-        raise PermanentError(
-            f"{call}: the host {parts.hostname} is neither the API's own nor in REPORT_API_FILE_HOSTS"
-        )
+        raise PermanentError(f"{call}: the host {parts.hostname} is neither the API's own nor in REPORT_API_FILE_HOSTS")
 
     # --- HTTP ---------------------------------------------------------------------------------------------
 
@@ -288,7 +286,8 @@ class ReportApi(dg.ConfigurableResource[Any]):
     def _refuse_link_local(response: requests.Response, call: str) -> None:
         """A name that resolves to 169.254.x.x leads to the cloud's metadata service, never to a report."""
         with contextlib.suppress(OSError, AttributeError, ValueError):
-            peer = response.raw.connection.sock.getpeername()[0]
+            connection: Any = response.raw.connection
+            peer = connection.sock.getpeername()[0]
             if ipaddress.ip_address(peer.split("%")[0]).is_link_local:
                 raise PermanentError(f"{call}: link-local addresses are refused")
 
@@ -324,7 +323,9 @@ class ReportApi(dg.ConfigurableResource[Any]):
         except (ReportApiError, GeneratorExit):
             raise
         except Exception as error:  # noqa: BLE001  urllib3 raises its own kinds below requests' wrappers
-            raise TransientError(f"{call}: the body broke off after {received} bytes ({type(error).__name__})") from None
+            raise TransientError(
+                f"{call}: the body broke off after {received} bytes ({type(error).__name__})"
+            ) from None
         if length is not None and received != length:
             raise TransientError(f"{call}: {received} bytes came, {length} were announced")
 

@@ -64,9 +64,7 @@ def _beside_the_warehouse(url: str) -> str:
         exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if exists is None:
             try:
-                connection.execute(
-                    psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(str(name)))
-                )
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(str(name))))
             except psycopg.errors.DuplicateDatabase:
                 pass  # another process was faster
             except psycopg.errors.InsufficientPrivilege as error:
@@ -130,8 +128,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
             migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
             return
         raise WarehouseError(
-            f"the warehouse is at revision {found or 'none'}, this version needs {latest}: "
-            "run `sales-assets migrate`"
+            f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"
         )
 
     @contextlib.contextmanager
@@ -151,7 +148,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
     # A server that was killed refuses connections until it has recovered.
     retry=retry_if_exception_type(psycopg.OperationalError),
     stop=stop_after_delay(20),
-    wait=wait_exponential_jitter(initial=0.1, max=2),
+    wait=wait_exponential_jitter(multiplier=0.1, max=2),
     reraise=True,
 )
 def _connect(url: str, purpose: str) -> psycopg.Connection[dict[str, Any]]:

@@ -46,9 +46,7 @@ class Result:
     bad: dict[int, str] = field(default_factory=dict)
 
 
-def read_file(
-    data: bytes, columns: list[str], kinds: dict[str, str], max_lines: int, max_bytes: int
-) -> Result:
+def read_file(data: bytes, columns: list[str], kinds: dict[str, str], max_lines: int, max_bytes: int) -> Result:
     """Reads what follows the header, which is taken to be line 1; a file without one starts at line 1 too."""
     raw_lines = data.split(b"\n")
     if not raw_lines[-1]:

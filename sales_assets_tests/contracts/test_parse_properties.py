@@ -169,9 +169,7 @@ def lines(draw: st.DrawFn, kinds: dict[str, str]) -> bytes:
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, len(raw)))
         extra = draw(
-            st.sampled_from(
-                [b'"', b",", b"\xd0", b"\0", b"\r", b"\xff", b"\xef\xbb\xbf", b" ", b'""', b"\xed\xa0\x80"]
-            )
+            st.sampled_from([b'"', b",", b"\xd0", b"\0", b"\r", b"\xff", b"\xef\xbb\xbf", b" ", b'""', b"\xed\xa0\x80"])
         )
         raw = raw[:at] + extra + raw[at:]
     if draw(st.sampled_from([False] * 9 + [True])):
@@ -212,9 +210,7 @@ def read(data: bytes, file: ReportFile, *, block_size: int = 1 << 20, cut: int =
             for column in ("lines", "bad"):
                 found = getattr(batch, column).column("line_no").to_pylist()
                 assert all(a < b for a, b in pairwise([numbers[0], *found]))
-            numbers = [
-                max([*batch.lines.column("line_no").to_pylist(), *batch.bad.column("line_no").to_pylist()])
-            ]
+            numbers = [max([*batch.lines.column("line_no").to_pylist(), *batch.bad.column("line_no").to_pylist()])]
             result.good |= {values.pop("line_no"): values for values in batch.lines.to_pylist()}
             result.bad |= {values["line_no"]: values["text"] for values in batch.bad.to_pylist()}
             assert all(batch.bad.column("reason").to_pylist())
@@ -252,9 +248,7 @@ LINE = b"1,u,2024-09-08,1,M,2,A,B,3,milk,1,2,shipped\n"
 @example(LINE.replace(b"milk", b'"milk') * 2 + LINE, 1, 0)
 @example(OPENING + LINE + b'lines",1,2,\n', 7, 3)
 @example(LINE.replace(b"M", b"\xcc"), 1, 0)
-@example(
-    LINE.replace(b",2,s", b",1e2,s") + LINE.replace(b"1,M", b"0x1F,M") + LINE.replace(b"1,M", b" 1,M"), 30, 0
-)
+@example(LINE.replace(b",2,s", b",1e2,s") + LINE.replace(b"1,M", b"0x1F,M") + LINE.replace(b"1,M", b" 1,M"), 30, 0)
 @example(LINE[:-1] + b"\r\r\n" + b"\xef\xbb\xbf" + LINE, 1, 0)
 def test_orders(body: bytes, block_size: int, cut: int) -> None:
     check(body, USER_ORDERS_LOG, COLUMNS, block_size, cut)

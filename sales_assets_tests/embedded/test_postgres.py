@@ -88,9 +88,7 @@ def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
 
 def start_elsewhere(server: EmbeddedPostgres, then: str = "", *prefix: str) -> subprocess.Popen[str]:
     command = [*prefix, sys.executable, "-c", START + then, str(server.home)]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
 def test_a_second_start_finds_the_first(shared: EmbeddedPostgres) -> None:

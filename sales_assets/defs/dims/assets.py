@@ -39,11 +39,9 @@ def dimension_key(table: str) -> dg.AssetKey:
         for table, description in _DESCRIPTIONS.items()
     ],
 )
-def dimensions(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
-) -> Iterator[dg.MaterializeResult[None]]:
+def dimensions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
     """Bring all dimensions up to what staging holds."""
-    with warehouse.transaction(f"{context.run_id[:8]} dimensions") as transaction:
+    with warehouse.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
         transaction.lock_writers()
         staged = [row["date_id"] for row in transaction.rows("dims/d_calendar", "staged_days")]
         written = upsert_dimensions(transaction, staged)
@@ -51,6 +49,4 @@ def dimensions(
         if span is not None and span["first_day"] is not None:
             written["d_calendar"] = add_calendar_days(transaction, span["first_day"], span["last_day"])
     for table in ("d_calendar", *NAMED_DIMENSIONS):
-        yield dg.MaterializeResult(
-            asset_key=dimension_key(table), metadata={"rows written": written.get(table, 0)}
-        )
+        yield dg.MaterializeResult(asset_key=dimension_key(table), metadata={"rows written": written.get(table, 0)})

@@ -18,6 +18,4 @@ def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt
 
 def upsert_dimensions(transaction: Transaction, date_ids: Sequence[int]) -> dict[str, int]:
     """Take cities, customers and items from the staged lines of the days; returns {table: rows written}."""
-    return {
-        table: transaction.run(f"dims/{table}", "upsert", date_ids=list(date_ids)) for table in NAMED_DIMENSIONS
-    }
+    return {table: transaction.run(f"dims/{table}", "upsert", date_ids=list(date_ids)) for table in NAMED_DIMENSIONS}

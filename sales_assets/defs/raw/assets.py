@@ -11,6 +11,7 @@ import dagster as dg
 
 from sales_assets.contracts.report_files import REPORT_FILES, ReportFile
 from sales_assets.defs.column_schemas import delivered_columns
+from sales_assets.defs.progress import Progress
 from sales_assets.defs.raw.fetching import Delivery, fetch_report, record
 from sales_assets.partitions import DAYS
 from sales_assets.resources.raw_files import RawFiles
@@ -64,12 +65,21 @@ def increment_specs() -> list[dg.AssetSpec]:
     ],
 )
 def report_files(
-    context: dg.AssetExecutionContext, warehouse: Warehouse, raw_files: RawFiles, report_api: ReportApi
+    context: dg.AssetExecutionContext,
+    warehouse: Warehouse,
+    raw_files: RawFiles,
+    report_api: ReportApi,
+    progress: Progress,
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Have a report made, keep its four files, record the fetch."""
-    delivery = fetch_report(report_api, raw_files, context.log.info)
-    with warehouse.transaction(f"{context.run_id[:8]} raw report") as transaction:
-        numbers = record(transaction, delivery, context.run_id)
+
+    def say(text: str) -> None:
+        context.log.info(text)
+        progress.say(text)
+
+    delivery = fetch_report(report_api, raw_files, say)
+    with warehouse.transaction(f"{context.run.run_id[:8]} raw report") as transaction:
+        numbers = record(transaction, delivery, context.run.run_id)
     for file in REPORT_FILES.values():
         yield dg.MaterializeResult(
             asset_key=report_key(file), metadata=fetch_metadata(delivery, file, numbers.get(file.name))

@@ -20,7 +20,6 @@ from sales_assets.resources.report_api import (
     FileMissing,
     LinkExpired,
     ReportApi,
-    ReportApiError,
     TransientError,
     without_query,
 )
@@ -122,9 +121,7 @@ def _without_orders(missing: Mapping[str, str]) -> str | None:
     return f"no order file delivered: {why}" if why else None
 
 
-def _keep_fresh(
-    api: ReportApi, raw_files: RawFiles, file: str, increment: Increment
-) -> tuple[FetchedFile, Increment]:
+def _keep_fresh(api: ReportApi, raw_files: RawFiles, file: str, increment: Increment) -> tuple[FetchedFile, Increment]:
     """Keep a file of an increment; a link that expired meanwhile is asked for once more."""
     ids = {"report_id": increment.report_id, "increment_id": increment.increment_id, "day": increment.day}
     folder = f"{file}_inc/{increment.day}"
@@ -148,7 +145,7 @@ def _keep(
     retrying = Retrying(
         retry=retry_if_exception_type(TransientError),
         stop=stop_after_attempt(_DOWNLOAD_ATTEMPTS),
-        wait=wait_exponential_jitter(initial=0.3, max=10),
+        wait=wait_exponential_jitter(multiplier=0.3, max=10),
         reraise=True,
     )
     fetched = retrying(attempt)

@@ -52,9 +52,7 @@ class _Facts:
 
 def unread_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[KeptFetch]:
     """Kept fetches that cover the days and have lines nobody has read yet; increments first, reports last."""
-    rows = transaction.rows(
-        "staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days)
-    )
+    rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
     return [KeptFetch(**row) for row in rows]
 
 
@@ -63,9 +61,7 @@ def stale_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.
     _choose(transaction, file, days)
     fetch_ids = [row["fetch_id"] for row in transaction.rows("staging/staged_day", "chosen_fetches")]
     _drop(transaction, "chosen_day")
-    return [
-        KeptFetch(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)
-    ]
+    return [KeptFetch(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
 
 
 def stage(
@@ -274,9 +270,7 @@ def _record(
     transaction.run("staging/fetch_reading", "record_days")
     counts = {
         row["fetch_id"]: row
-        for row in transaction.rows(
-            "staging/fetch_reading", "settled_counts", first_date_id=date_id(first_day())
-        )
+        for row in transaction.rows("staging/fetch_reading", "settled_counts", first_date_id=date_id(first_day()))
     }
     for fetch in fetches:
         fact = facts[fetch.fetch_id]

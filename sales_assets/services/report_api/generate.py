@@ -41,13 +41,10 @@ _PEOPLE = (
         "Васильев Иванов Кузнецов Михайлов Новиков Петров Попов Сидоров Смирнов Соколов",
     ),
 )
-_NAMES = [
-    f"{first},{last}" for firsts, lasts in _PEOPLE for first in firsts.split() for last in lasts.split()
-]
+_NAMES = [f"{first},{last}" for firsts, lasts in _PEOPLE for first in firsts.split() for last in lasts.split()]
 
 _ORDER_COLUMNS = (
-    "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,"
-    "item_id,item_name,quantity,payment_amount"
+    "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,item_id,item_name,quantity,payment_amount"
 )
 _RESEARCH_COLUMNS = "date_id,category_id,geo_id,sales_qty,sales_amt"
 _ACTIVITY_COLUMNS = "id,uniq_id,date_time,action_id,customer_id,quantity"
@@ -141,9 +138,7 @@ def generate(
     if not 0 <= increments <= days:
         raise ValueError(f"{increments} increments do not fit into {days} days")
     if not (folder / _MARK).exists() and any((folder / name).exists() for name in ("main", "inc")):
-        raise FileExistsError(
-            f"{folder} holds report files that were not generated: they are not overwritten"
-        )
+        raise FileExistsError(f"{folder} holds report files that were not generated: they are not overwritten")
     folder.mkdir(parents=True, exist_ok=True)
     (folder / _MARK).touch()
     calendar = [first_day + index * _ONE_DAY for index in range(days)]

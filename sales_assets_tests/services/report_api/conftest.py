@@ -16,16 +16,13 @@ from sales_assets.services.report_api.server import running
 KEY = "a-key-for-tests"
 HEADERS = {"X-Nickname": "tester", "X-Cohort": "1", "X-Project": "True", "X-API-KEY": KEY}
 ORDERS_HEADER = (
-    "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,"
-    "item_id,item_name,quantity,payment_amount"
+    "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,item_id,item_name,quantity,payment_amount"
 )
 
 
 def orders(*days: str) -> str:
     """An order file with one line for each of the days."""
-    lines = [
-        f"{n},{n:032x},{day}T00:00:00,0,Москва,7,Анна,Орлова,6,Яблоко,2,280" for n, day in enumerate(days, 1)
-    ]
+    lines = [f"{n},{n:032x},{day}T00:00:00,0,Москва,7,Анна,Орлова,6,Яблоко,2,280" for n, day in enumerate(days, 1)]
     return "\n".join([ORDERS_HEADER, *lines, ""])
 
 
@@ -46,9 +43,7 @@ class Client:
     def post(self, path: str, *, headers: dict[str, str] = HEADERS, timeout: float = 10) -> requests.Response:
         return requests.post(self.url + path, headers=headers, timeout=timeout)
 
-    def get(
-        self, path: str, params: dict[str, str], *, headers: dict[str, str] = HEADERS
-    ) -> requests.Response:
+    def get(self, path: str, params: dict[str, str], *, headers: dict[str, str] = HEADERS) -> requests.Response:
         return requests.get(self.url + path, params=params, headers=headers, timeout=10)
 
     def task(self) -> str:

@@ -115,9 +115,7 @@ def test_ids_are_base64_and_must_be_url_encoded(client: Client) -> None:
 def test_each_report_renames_every_day_and_old_reports_still_answer(client: Client) -> None:
     first, second = (client.report()["report_id"] for _ in range(2))
     assert first != second
-    ids = [
-        client.increment(report, "2023-09-30")["data"]["increment_id"] for report in (first, second, first)
-    ]
+    ids = [client.increment(report, "2023-09-30")["data"]["increment_id"] for report in (first, second, first)]
     assert ids[0] != ids[1]
     assert ids[0] == ids[2]
 
@@ -138,9 +136,7 @@ def test_prices_of_a_day_lie_in_the_reports_folder(client: Client) -> None:
 
 def test_links_point_to_the_host_that_was_asked_and_carry_a_signature(client: Client) -> None:
     port = urlsplit(client.url).port
-    answer = client.get(
-        "/get_report", {"task_id": client.task()}, headers=HEADERS | {"Host": f"shop.test:{port}"}
-    )
+    answer = client.get("/get_report", {"task_id": client.task()}, headers=HEADERS | {"Host": f"shop.test:{port}"})
     for url in answer.json()["data"]["s3_path"].values():
         assert urlsplit(url).netloc == f"shop.test:{port}"
         assert len(parse_qs(urlsplit(url).query)["X-Amz-Signature"][0]) == 64
@@ -173,9 +169,7 @@ def test_every_call_checks_every_header(client: Client, header: str, value: str 
     answers = [
         client.post("/generate_report", headers=headers),
         client.get("/get_report", {"task_id": client.task()}, headers=headers),
-        client.get(
-            "/get_increment", {"report_id": report_id, "date": "2023-09-30T00:00:00"}, headers=headers
-        ),
+        client.get("/get_increment", {"report_id": report_id, "date": "2023-09-30T00:00:00"}, headers=headers),
     ]
     for answer in answers:
         assert answer.status_code == status
@@ -283,9 +277,7 @@ def test_file_that_vanished_is_404(own: Client, tmp_path: Path) -> None:
     assert "NoSuchKey" in answer.text
 
 
-@pytest.mark.parametrize(
-    "path", ["/s3/x/..%2F..%2Fsecret.csv", "/s3/../../secret.csv", "/s3/x/2023-09-30/secret.csv"]
-)
+@pytest.mark.parametrize("path", ["/s3/x/..%2F..%2Fsecret.csv", "/s3/../../secret.csv", "/s3/x/2023-09-30/secret.csv"])
 def test_nothing_outside_the_listing_is_served(tmp_path: Path, start: Start, path: str) -> None:
     (tmp_path / "served" / "main").mkdir(parents=True)
     write(tmp_path / "secret.csv", "secret")

@@ -51,9 +51,7 @@ def test_502_now_and_then_by_the_seed(tmp_path: Path, start: Start) -> None:
 def test_cut_body(client: Client, caplog: pytest.LogCaptureFixture) -> None:
     url = client.report()["s3_path"]["user_orders_log"]
     client.api.faults = Faults(cut=1.0)
-    with pytest.raises(
-        (requests.ConnectionError, requests.exceptions.ChunkedEncodingError), match="IncompleteRead"
-    ):
+    with pytest.raises((requests.ConnectionError, requests.exceptions.ChunkedEncodingError), match="IncompleteRead"):
         requests.get(url, timeout=10)
     client.api.faults = Faults()
     assert requests.get(url, timeout=10).status_code == 200
@@ -114,9 +112,7 @@ def test_expired_links_until_asked_again(tmp_path: Path, start: Start) -> None:
     assert "expired" in stale.text
     assert requests.get(second["s3_path"]["price_log"], timeout=10).status_code == 200
 
-    stale_day, fresh_day = (
-        client.increment(first["report_id"], "2024-10-01")["data"]["s3_path"] for _ in range(2)
-    )
+    stale_day, fresh_day = (client.increment(first["report_id"], "2024-10-01")["data"]["s3_path"] for _ in range(2))
     assert requests.get(stale_day["price_log_inc"], timeout=10).status_code == 403
     assert requests.get(fresh_day["price_log_inc"], timeout=10).text == "Яблоко,150\n"
 

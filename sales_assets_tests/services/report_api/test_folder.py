@@ -25,9 +25,7 @@ def days(first: str, last: str) -> Period:
 
 @pytest.mark.parametrize("spelling", ["user_orders_log", "user_order_log"])
 def test_period_spans_the_order_lines_whatever_their_order(tmp_path: Path, spelling: str) -> None:
-    write(
-        tmp_path / "main" / f"{spelling}.csv", orders("2024-09-10", "2024-09-08", "2024-09-30", "2024-09-11")
-    )
+    write(tmp_path / "main" / f"{spelling}.csv", orders("2024-09-10", "2024-09-08", "2024-09-30", "2024-09-11"))
     write(tmp_path / "inc" / "2024-09-20" / f"{spelling}_inc.csv", orders("2024-09-20"))
     assert ReportFolder(tmp_path).period() == days("2024-09-08", "2024-09-30")
 
@@ -50,9 +48,7 @@ ODD_LINES = {
 
 
 @pytest.mark.parametrize(("line", "day"), ODD_LINES.items(), ids=range(len(ODD_LINES)))
-def test_malformed_lines_do_not_count_and_do_not_break_the_period(
-    tmp_path: Path, line: str, day: str | None
-) -> None:
+def test_malformed_lines_do_not_count_and_do_not_break_the_period(tmp_path: Path, line: str, day: str | None) -> None:
     path = write(tmp_path / "main" / "user_orders_log.csv", f"{ORDERS_HEADER}\n{line}\n")
     with path.open("ab") as file:
         file.write(b"13,\xff\xfe,2024-09-14T00:00:00,0")
@@ -71,12 +67,8 @@ def test_date_is_found_by_the_headers_name(tmp_path: Path, text: str) -> None:
     assert ReportFolder(tmp_path).period() == days("2024-09-08", "2024-09-08")
 
 
-@pytest.mark.parametrize(
-    "text", [None, "", ORDERS_HEADER, ORDERS_HEADER + "\n", "no,such,column\n1,2,2024-01-01\n"]
-)
-def test_without_order_lines_the_period_is_the_day_before_the_first_increment(
-    tmp_path: Path, text: str | None
-) -> None:
+@pytest.mark.parametrize("text", [None, "", ORDERS_HEADER, ORDERS_HEADER + "\n", "no,such,column\n1,2,2024-01-01\n"])
+def test_without_order_lines_the_period_is_the_day_before_the_first_increment(tmp_path: Path, text: str | None) -> None:
     if text is not None:
         write(tmp_path / "main" / "user_orders_log.csv", text)
     for name in ("2024-03-02", "2024-03-01", ".2024-02-01", "2024-2-1", "notes"):
@@ -116,9 +108,7 @@ def test_files_may_change_while_it_runs(tmp_path: Path, start: Start) -> None:
     assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
 
 
-def test_both_spellings_are_delivered_as_they_lie_and_missing_files_have_no_key(
-    tmp_path: Path, start: Start
-) -> None:
+def test_both_spellings_are_delivered_as_they_lie_and_missing_files_have_no_key(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "main" / "user_order_log.csv", orders("2024-09-08"))
     write(tmp_path / "main" / "customer_research.csv", "x\n")
     write(tmp_path / "main" / "notes.csv", "none of the service's files\n")
@@ -137,9 +127,7 @@ def test_increment_inside_the_reports_period_is_delivered(tmp_path: Path, start:
     write(tmp_path / "inc" / "2024-08-10" / "user_orders_log_inc.csv", orders("2024-08-10"))
     client = start()
     report_id = client.report()["report_id"]
-    found = {
-        day: client.increment(report_id, day)["status"] for day in ("2024-08-10", "2024-09-09", "2024-09-10")
-    }
+    found = {day: client.increment(report_id, day)["status"] for day in ("2024-08-10", "2024-09-09", "2024-09-10")}
     assert found == {"2024-08-10": "SUCCESS", "2024-09-09": "NOT FOUND", "2024-09-10": "SUCCESS"}
 
 

@@ -1,0 +1,522 @@
+"""The command `sales-assets`: arguments, help and printing.
+
+Belongs here: what a person types and reads. Results go to stdout, everything else to stderr.
+Does not belong here: doing it (`sales_assets.commands`). Imports of the doing stand inside the commands: `--help`
+and `warehouse url` must not wait for Dagster.
+"""
+
+import datetime as dt
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from sales_assets.settings import SettingsError
+
+app = typer.Typer(
+    name="sales-assets",
+    help="""Turn a shop's sales reports into a sales mart that people trust.
+
+    A first look: `sales-assets demo`. At work: `migrate`, then `load --report`, then `dev` for the Dagster UI.
+    Settings come from the environment or a .env file; .env.example lists them all.""",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+warehouse_app = typer.Typer(help="The warehouse's address, and the embedded server's life.", no_args_is_help=True)
+quarantine_app = typer.Typer(
+    help="""Bad lines: see them, settle them, take them back.
+
+    A line that breaks a rule never reaches the mart. It waits here with its file, line number and reason. Correct it
+    (`replay ID --line ...`) or decide against it (`replay ID --discard`): the line goes back to the fetch it came
+    from, and its day is made anew.""",
+    no_args_is_help=True,
+)
+app.add_typer(warehouse_app, name="warehouse")
+app.add_typer(quarantine_app, name="quarantine")
+
+# Where the output is no terminal it is read by programs: lines are not cut to 80 columns.
+out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)
+err = Console(stderr=True)
+
+Day = Annotated[dt.date | None, typer.Option(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD")]
+
+
+def main() -> None:
+    """Run the command; an expected failure is one message on stderr and exit code 1 (2 for wrong settings)."""
+    from sales_assets.embedded import EmbeddedPostgresError
+
+    try:
+        app()
+    except SettingsError as error:
+        _fail(str(error), 2)
+    except EmbeddedPostgresError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if not _is_expected(error):
+            raise
+        _fail(str(error), 1)
+
+
+def _is_expected(error: Exception) -> bool:
+    """Failures whose message is all that a person needs. Their classes are imported only when one occurs."""
+    import psycopg
+
+    from sales_assets.commands.load import LoadError
+    from sales_assets.commands.quarantine import QuarantineError
+    from sales_assets.deploy.ui import UiError
+    from sales_assets.resources.migrations import MigrationError
+    from sales_assets.resources.report_api import ReportApiError
+    from sales_assets.resources.warehouse import WarehouseError
+
+    kinds = (LoadError, QuarantineError, UiError, MigrationError, ReportApiError, WarehouseError, OSError)
+    return isinstance(error, (*kinds, psycopg.OperationalError))
+
+
+def _fail(text: str, code: int) -> None:
+    err.print(f"error: {text}", style="bold red", markup=False, highlight=False)
+    sys.exit(code)
+
+
+# --- loading ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def load(
+    report: Annotated[bool, typer.Option("--report", help="Have a fresh report made first.")] = False,
+    from_day: Annotated[
+        dt.date | None,
+        typer.Option(
+            "--from",
+            parser=dt.date.fromisoformat,
+            metavar="YYYY-MM-DD",
+            help="First day. Default: where the newest report begins.",
+        ),
+    ] = None,
+    to_day: Annotated[
+        dt.date | None,
+        typer.Option(
+            "--to",
+            parser=dt.date.fromisoformat,
+            metavar="YYYY-MM-DD",
+            help="Last day, inclusive. Default: yesterday.",
+        ),
+    ] = None,
+) -> None:
+    """Load a range of days into mart.f_sales, through Dagster, in this process.
+
+    Asks the report API anew for the increment of every day of the range. With --report a fresh report is made, and
+    fills its days inside the range; without, one is made only when no usable one is kept. The exit code is 0 only
+    when every asked day is done: delivered and loaded, or NOT FOUND. Lines in quarantine don't change it.
+
+    Examples: `sales-assets load --report --from 2024-09-08 --to 2024-10-02`; `sales-assets load --from 2024-10-02`.
+    """
+    from sales_assets.commands.load import load as load_days
+
+    with _Bar() as progress:
+        result = load_days(fresh_report=report, from_day=from_day, to_day=to_day, progress=progress.resource)
+    _print_load(result)
+    for failure in result.failures:
+        err.print(f"error: {failure}", style="bold red", markup=False, highlight=False)
+    if result.failures:
+        raise typer.Exit(1)
+
+
+def _print_load(result: Any) -> None:
+    table = Table("", f"{result.first_day} to {result.last_day}", title="mart.f_sales")
+    table.add_row("days asked", str(result.days))
+    table.add_row("of them without increment", str(result.not_found))
+    table.add_row("days with rows", str(result.days_with_rows))
+    table.add_row("rows", f"{result.rows} ({result.refunded_rows} refunded)")
+    table.add_row("net quantity", str(result.net_quantity))
+    table.add_row("net amount", str(result.net_amount))
+    table.add_row("lines in quarantine", str(result.open_quarantine))
+    if result.outside_period or result.before_first_day:
+        table.add_row("lines outside their fetch's period", str(result.outside_period))
+        table.add_row("lines before SALES_FIRST_DAY", str(result.before_first_day))
+    out.print(table)
+
+
+class _Bar:
+    """A progress bar on stderr, as the `Progress` resource that the ops are given."""
+
+    def __enter__(self) -> "_Bar":
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        from sales_assets.defs.progress import Progress
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        bars = Bars(*columns, TimeElapsedColumn(), console=err, transient=True)
+        task = bars.add_task("starting", total=None)
+
+        class Terminal(Progress):
+            def say(self, text: str) -> None:
+                bars.update(task, description=text)
+                if not err.is_terminal:
+                    err.print(text, markup=False, highlight=False)
+
+            def days_ahead(self, number: int) -> None:
+                bars.update(task, total=number, completed=0)
+
+            def days_done(self, number: int) -> None:
+                bars.advance(task, number)
+
+        self.resource = Terminal()
+        self._bars = bars
+        bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()
+
+
+@app.command()
+def migrate(
+    to: Annotated[str, typer.Option(help="Revision to go to, up or down; `base` undoes all.")] = "head",
+    revisions: Annotated[bool, typer.Option("--list", help="List the revisions and change nothing.")] = False,
+) -> None:
+    """Bring the warehouse's schema up to date, or to a revision, all or nothing.
+
+    An existing mart.f_sales is upgraded in place. Doing it twice does nothing. `migrate --to 0003` takes the mart's
+    new columns back; refunds stay, negative.
+    """
+    from sales_assets.resources import migrations
+    from sales_assets.resources.warehouse import warehouse_url
+
+    if revisions:
+        for revision, what in migrations.revisions():
+            out.print(f"{revision}  {what}", markup=False, highlight=False)
+        return
+    before, after = migrations.migrate(warehouse_url(), to)
+    if before == after:
+        out.print(f"the warehouse is at revision {after or 'base'} already")
+    else:
+        out.print(f"the warehouse went from revision {before or 'base'} to {after or 'base'}")
+
+
+# --- looking ----------------------------------------------------------------------------------------------
+
+
+@app.command()
+def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD")]) -> None:
+    """Say why the numbers of a day are as they are.
+
+    Shows the rows of the mart, the fetch they were taken from, the other kept fetches with the reason why they were
+    not chosen, repeats and bad lines. `mart.f_sales_lines` has file and line number of every single row.
+    """
+    from sales_assets.commands.why import explain
+    from sales_assets.resources.warehouse import Warehouse
+
+    told = explain(Warehouse(), day)
+    mart = Table("source", "status", "rows", "quantity", "amount", title=f"mart.f_sales on {day}")
+    for row in told.mart:
+        mart.add_row(row["source"], row["status"], str(row["rows"]), str(row["quantity"]), str(row["amount"]))
+    out.print(mart if told.mart else f"mart.f_sales has no row on {day}")
+    fetches = Table(
+        "fetch", "kind", "statuses", "kept", "repeats", "bad", "why", "file", title="kept fetches, best first"
+    )
+    for row in told.candidates:
+        fetches.add_row(
+            str(row["fetch_id"]),
+            row["kind"],
+            "yes" if row["has_status"] else "no",
+            str(row["kept"]),
+            str(row["repeats"]),
+            str(row["bad"]),
+            row["told"],
+            row["path"],
+        )
+    out.print(fetches if told.candidates else "no kept fetch covers the day")
+    if told.staged:
+        out.print(
+            f"staged from fetch {told.staged['fetch_id']}: {told.staged['rows']} rows at "
+            f"{told.staged['staged_at']:%Y-%m-%d %H:%M:%S} by run {told.staged['run_id']}"
+        )
+    answers = Table("asked at", "answer", "reason", title="what the report API answered for the increment")
+    for row in told.deliveries:
+        answers.add_row(f"{row['asked_at']:%Y-%m-%d %H:%M:%S}", row["outcome"], row["reason"] or "")
+    out.print(answers if told.deliveries else "the increment of the day was never asked for")
+    bad = Table("id", "fetch", "line", "state", "reason", title="lines in quarantine")
+    for row in told.bad_lines:
+        bad.add_row(str(row["quarantine_id"]), str(row["fetch_id"]), str(row["line_no"]), row["state"], row["reason"])
+    if told.bad_lines:
+        out.print(bad)
+
+
+@app.command()
+def doctor() -> None:
+    """Look at what is configured, what can be reached and what is behind. Exit code 1 if something needs a hand."""
+    from sales_assets.commands.doctor import examine
+
+    ill = False
+    for finding in examine():
+        mark = {True: "[green]ok [/]", False: "[red]!! [/]", None: "   "}[finding.good]
+        out.print(mark, end="")
+        out.print(f"{finding.subject}: {finding.text}", markup=False, highlight=False)
+        ill = ill or finding.good is False
+    if ill:
+        raise typer.Exit(1)
+
+
+# --- quarantine -------------------------------------------------------------------------------------------
+
+
+@quarantine_app.command("list")
+def quarantine_list(
+    day: Annotated[
+        dt.date | None,
+        typer.Option(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only lines of this day."),
+    ] = None,
+    all_states: Annotated[bool, typer.Option("--all", help="Settled lines too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON lines, to be corrected in a file and replayed with --file.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="At most so many lines.", min=1)] = 1000,
+) -> None:
+    """List bad lines with file, line number and reason."""
+    from sales_assets.commands.quarantine import list_lines
+    from sales_assets.resources.warehouse import Warehouse
+
+    rows = list_lines(Warehouse(), day=day, all_states=all_states, limit=limit)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False, default=str))  # noqa: T201  rich would wrap the lines
+        return
+    table = Table("id", "state", "day", "file", "line", "reason", "text")
+    for row in rows:
+        table.add_row(
+            str(row["quarantine_id"]),
+            row["state"],
+            str(row["date_id"] or "?"),
+            row["path"],
+            str(row["line_no"]),
+            row["reason"],
+            row["line_text"][:80],
+        )
+    out.print(table if rows else "the quarantine is empty")
+
+
+@quarantine_app.command("show")
+def quarantine_show(
+    ids: Annotated[list[int], typer.Argument(help="Numbers from `quarantine list`.")],
+) -> None:
+    """Show all that is known of some lines: fetch, file, line number, text, reason, what became of them."""
+    from sales_assets.commands.quarantine import show_lines
+    from sales_assets.resources.warehouse import Warehouse
+
+    for row in show_lines(Warehouse(), ids):
+        for name, value in row.items():
+            out.print(f"{name:>15}  {'' if value is None else value}", markup=False, highlight=False)
+        out.print()
+
+
+@quarantine_app.command("replay")
+def quarantine_replay(
+    ids: Annotated[list[int] | None, typer.Argument(help="Numbers from `quarantine list`.")] = None,
+    line: Annotated[str | None, typer.Option(help="The corrected line, for a single number.")] = None,
+    discard: Annotated[bool, typer.Option("--discard", help="Leave the lines out for good.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Corrected lines, as `quarantine list --json` wrote them."),
+    ] = None,
+) -> None:
+    """Settle bad lines and make their days anew from the kept fetches; the report API is not asked.
+
+    A corrected line takes the place of the bad one: `replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'`. Of two
+    lines that contradict each other one can be left out: `replay 18 --discard`; the other is then good. Numbers alone
+    read the lines once more as they are, after an upgrade that forgives more.
+    """
+    from sales_assets.commands.quarantine import corrections_in, replay
+    from sales_assets.resources.warehouse import Warehouse
+
+    numbers = ids or []
+    if (file is None) == (not numbers):
+        raise typer.BadParameter("give numbers, or --file")
+    if line is not None and (len(numbers) != 1 or discard):
+        raise typer.BadParameter("--line goes with a single number, and not with --discard")
+    if file is not None:
+        corrections = corrections_in(file)
+    else:
+        corrections = {numbers[0]: line} if line is not None else {}
+    done = replay(
+        Warehouse(),
+        corrections=corrections,
+        discarded=numbers if discard else [],
+        as_they_are=[] if discard else [number for number in numbers if number not in corrections],
+    )
+    still_open = [row for row in done.lines if row["state"] == "open"]
+    for row in done.lines:
+        text = f"{row['quarantine_id']}: {row['state']}" + (f" ({row['reason']})" if row in still_open else "")
+        out.print(text, markup=False, highlight=False)
+    for failure in done.failures:
+        err.print(f"error: {failure}", style="bold red", markup=False, highlight=False)
+    if still_open or done.failures:
+        raise typer.Exit(1)
+
+
+# --- warehouse --------------------------------------------------------------------------------------------
+
+
+@warehouse_app.command("url")
+def warehouse_url_command() -> None:
+    """Print a libpq URL of the database that holds mart, for `psql "$(sales-assets warehouse url)"`.
+
+    Starts the embedded server where none runs; it lives on until `sales-assets warehouse stop`.
+    """
+    from sales_assets.resources.warehouse import warehouse_url
+
+    print(warehouse_url())  # noqa: T201  rich would wrap it
+
+
+@warehouse_app.command("stop")
+def warehouse_stop() -> None:
+    """Stop the embedded server. A server of WAREHOUSE_URL is left alone."""
+    from sales_assets.resources.warehouse import embedded
+
+    server = embedded()
+    if not server.is_running():
+        out.print("no embedded server is running")
+        return
+    server.stop()
+    out.print("the embedded server is stopped")
+
+
+# --- long-running -----------------------------------------------------------------------------------------
+
+
+@app.command()
+def demo(
+    once: Annotated[bool, typer.Option("--once", help="End after the load, and stop all that was started.")] = False,
+    port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
+) -> None:
+    """Show the whole platform on generated data, with nothing else installed.
+
+    Starts the embedded PostgreSQL and a stand-in for the report API, loads a report and all increments through
+    Dagster, and shows what was loaded. Then the Dagster UI runs with the sensor on, and new increments appear while
+    one watches. Ctrl-C ends it all.
+    """
+    from sales_assets.commands.demo import demo_loaded, serve_ui
+    from sales_assets.defs.facts.plotting import draw_days
+    from sales_assets.deploy.ui import end_on_signals
+
+    end_on_signals()
+    with _Bar() as progress, demo_loaded(progress.resource, once=once) as (result, days):
+        progress.__exit__()
+        _print_load(result)
+        table = Table("day", "rows", "refunded", "net amount", title="the last days")
+        for row in sorted(days, key=lambda row: row["date_id"])[-7:]:
+            table.add_row(str(row["date_id"]), str(row["rows"]), str(row["refunded_rows"]), str(row["net_amount"]))
+        out.print(table)
+        out.print(draw_days(days, width=100, height=16), markup=False, highlight=False)
+        if result.failures:
+            raise typer.Exit(1)
+        if once:
+            return
+        serve_ui(port, sensor="new_increments", on_ready=_say_where)
+
+
+@app.command()
+def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
+    """Run the Dagster UI and daemon on the configured warehouse and report API, until Ctrl-C.
+
+    Schedules and the sensor are switched on in the UI, under Automation.
+    """
+    from sales_assets.commands.demo import development, serve_ui
+    from sales_assets.deploy.ui import end_on_signals
+
+    end_on_signals()
+    with _Bar() as progress, development(progress.resource):
+        progress.__exit__()
+        serve_ui(port, sensor=None, on_ready=_say_where)
+
+
+def _say_where(url: str) -> None:
+    out.print(f"Dagster UI: {url}  (Ctrl-C ends it)", highlight=False)
+
+
+@app.command("report-api")
+def report_api(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Serve this folder: main/*.csv and inc/YYYY-MM-DD/*_inc.csv, any file missing, any number of days.",
+        ),
+    ] = None,
+    generated: Annotated[bool, typer.Option("--generated", help="Serve made-up data, as of today.")] = False,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
+    report_seconds: Annotated[float, typer.Option(help="How long a report is RUNNING.", min=0)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the generated data.", min=0)] = 0,
+    lines_per_day: Annotated[int, typer.Option(help="Generated order lines per day.", min=0)] = 1000,
+    news_every: Annotated[
+        float | None, typer.Option(help="Seconds between new generated increments; default: all at once.")
+    ] = None,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    trickle: Annotated[float, typer.Option(help="Fault: seconds between the pieces of a file.", min=0)] = 0,
+    bad_gateway: Annotated[float, typer.Option(help="Fault: share of answers that are a 502.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    cut: Annotated[float, typer.Option(help="Fault: share of downloads that break off.", min=0, max=1)] = 0,
+    wrong_length: Annotated[int, typer.Option(help="Fault: bytes that Content-Length is off by.")] = 0,
+    lost_file: Annotated[
+        str | None, typer.Option(help="Fault: a listed file that is a 404, such as price_log_inc.")
+    ] = None,
+    never_ready: Annotated[bool, typer.Option("--never-ready", help="Fault: reports are RUNNING for ever.")] = False,
+    expired_links: Annotated[int, typer.Option(help="Fault: links handed out expired so many times.", min=0)] = 0,
+) -> None:
+    """Run a stand-in for the report API, over a folder of files or over generated data, until Ctrl-C.
+
+    Speaks the real service's wire format. Callers send REPORT_API_KEY; where it is not set, any key will do.
+    """
+    from contextlib import ExitStack
+    from tempfile import TemporaryDirectory
+
+    from sales_assets.services.report_api.app import ReportApi
+    from sales_assets.services.report_api.faults import Faults
+    from sales_assets.services.report_api.server import serve
+    from sales_assets.settings import settings
+
+    if (data is None) is not generated:
+        raise typer.BadParameter("give --data DIR or --generated")
+    faults = Faults(
+        seed=seed,
+        slow=slow,
+        trickle=trickle,
+        bad_gateway=bad_gateway,
+        html=html,
+        cut=cut,
+        wrong_length=wrong_length,
+        lost_file=lost_file,
+        never_ready=never_ready,
+        expired_links=expired_links,
+    )
+    with ExitStack() as stack:
+        if data is None:
+            from sales_assets.services.report_api.generate import Shop
+            from sales_assets.services.report_api.live import live
+
+            data = Path(stack.enter_context(TemporaryDirectory(dir=_generated_home())))
+            stack.enter_context(live(data, Shop(seed=seed, lines_per_day=lines_per_day), every=news_every))
+        key = settings().report_api_key.get_secret_value()
+        api = ReportApi(data, api_key=key, report_seconds=report_seconds, faults=faults)
+        serve(api, port=port, on_ready=lambda url: out.print(f"report API: {url}", highlight=False))
+
+
+def _generated_home() -> Path:
+    from sales_assets.settings import settings
+
+    folder = settings().sales_home / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,119 @@
+"""`sales-assets doctor`: what is configured, what can be reached, what is behind.
+
+Does not belong here: mending anything.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psycopg
+import requests
+
+from sales_assets.embedded import EmbeddedPostgresError
+from sales_assets.partitions import DAYS, days_of
+from sales_assets.resources import migrations
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import without_query
+from sales_assets.resources.warehouse import WarehouseError, dagster_storage_url, embedded, warehouse_url
+from sales_assets.settings import settings
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report. `good` is None for a plain fact."""
+
+    subject: str
+    text: str
+    good: bool | None = None
+
+
+def examine() -> Iterator[Finding]:
+    """Look at each part in turn; a part that can't be looked at is a finding, not an end."""
+    yield Finding("home", str(settings().sales_home))
+    if (settings().sales_home / "DEMO").exists():
+        yield Finding("home", "holds generated data: it was filled by `sales-assets demo`")
+    yield _tried("raw files", RawFiles().probe)
+    where = "WAREHOUSE_URL" if settings().warehouse_url else f"embedded, log {embedded().log_path}"
+    warehouse = _tried("warehouse", lambda: _revision(where))
+    yield warehouse
+    yield _tried("Dagster storage", _dagster_storage)
+    yield _tried("report API", _report_api)
+    if not settings().report_api_key.get_secret_value():
+        yield Finding("report API", "REPORT_API_KEY is not set", good=False)
+    if warehouse.good:
+        yield from _state()
+
+
+def _tried(subject: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(subject, look(), good=True)
+    except (
+        psycopg.Error,
+        OSError,
+        WarehouseError,
+        EmbeddedPostgresError,
+        requests.RequestException,
+    ) as error:
+        # The first line says it; libpq's further lines repeat the address for every way it tried.
+        return Finding(subject, str(error).splitlines()[0] if str(error) else type(error).__name__, good=False)
+
+
+def _revision(where: str) -> str:
+    found = migrations.current_revision(warehouse_url())
+    latest = migrations.latest_revision()
+    if found != latest:
+        raise WarehouseError(f"{where}: at revision {found or 'none'}, needs {latest}: run `sales-assets migrate`")
+    return f"{where}, revision {found}"
+
+
+def _dagster_storage() -> str:
+    with psycopg.connect(dagster_storage_url(), connect_timeout=5) as connection:
+        return f"database {connection.info.dbname}"
+
+
+def _report_api() -> str:
+    url = settings().report_api_url
+    try:
+        # Any answer will do: a real call would need a report, and making one is not a doctor's business.
+        requests.get(url, timeout=5, allow_redirects=False)
+    except requests.RequestException as error:
+        raise OSError(f"{without_query(url)} does not answer ({type(error).__name__})") from None
+    return f"{without_query(url)} answers"
+
+
+def _state() -> Iterator[Finding]:
+    with psycopg.connect(warehouse_url()) as connection:
+        report = connection.execute(
+            "SELECT first_day, last_day, asked_at FROM raw.delivery WHERE kind = 'report' AND outcome = 'delivered' "
+            "ORDER BY delivery_id DESC LIMIT 1"
+        ).fetchone()
+        latest = connection.execute(
+            "SELECT max(first_day) FROM raw.delivery WHERE kind = 'increment' AND outcome <> 'failed'"
+        ).fetchone()
+        waiting = connection.execute("SELECT count(*) FROM staging.quarantine WHERE state = 'open'").fetchone()
+        undone = connection.execute(
+            "SELECT count(*) FROM (SELECT DISTINCT ON (first_day) outcome FROM raw.delivery WHERE kind = 'increment' "
+            "ORDER BY first_day, delivery_id DESC) AS last WHERE outcome = 'failed'"
+        ).fetchone()
+    if report is None:
+        yield Finding("report", "none yet: run `sales-assets load --report`", good=False)
+    else:
+        yield Finding("report", f"{report[0]} to {report[1]}, fetched {report[2]:%Y-%m-%d %H:%M}", good=True)
+    yield _behind(latest[0] if latest else None)
+    yield Finding("days", f"{undone[0] if undone else 0} asked days failed and wait", good=not (undone and undone[0]))
+    lines = waiting[0] if waiting else 0
+    yield Finding(
+        "quarantine",
+        f"{lines} lines wait (`sales-assets quarantine list`)" if lines else "empty",
+        good=not lines,
+    )
+
+
+def _behind(latest: dt.date | None) -> Finding:
+    yesterday = days_of([DAYS.get_last_partition_key() or ""])[0]
+    if latest is None:
+        return Finding("days", "no day was loaded yet", good=False)
+    behind = (yesterday - latest).days
+    text = f"loaded up to {latest}" + (f", {behind} behind yesterday" if behind > 0 else "")
+    return Finding("days", text, good=behind <= 0)

@@ -1,0 +1,156 @@
+"""`sales-assets load`: a report if need be, then a range of days, through Dagster, in this process.
+
+Belongs here: which range, whether a report is needed, and what the load came to. Does not belong here: printing.
+"""
+
+import datetime as dt
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from sales_assets.definitions import defs
+from sales_assets.defs.progress import Progress
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.partitions import DAYS, date_id, days_of, key_of
+from sales_assets.resources.report_api import ReportApi, UnknownReport
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets.settings import first_day
+
+# Events of levels below would drown what the terminal is told.
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+class LoadError(Exception):
+    """The load can't be done as asked; the message says why."""
+
+
+@dataclass(frozen=True)
+class LoadResult:
+    """What the mart holds for the days after the load, and what went wrong on the way."""
+
+    first_day: dt.date
+    last_day: dt.date
+    rows: int
+    refunded_rows: int
+    net_amount: Decimal
+    net_quantity: Decimal
+    days_with_rows: int
+    not_found: int
+    open_quarantine: int
+    outside_period: int
+    before_first_day: int
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def days(self) -> int:
+        return (self.last_day - self.first_day).days + 1
+
+
+def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None, progress: Progress) -> LoadResult:
+    """Load the days from_day..to_day (inclusive). Raises `LoadError` when nothing could be tried.
+
+    Without from_day the newest report's period is where it begins, without to_day yesterday is where it ends.
+    """
+    prepare_dagster_home()
+    warehouse = Warehouse()
+    if from_day is not None or to_day is not None:
+        _require_partitions(from_day or to_day, to_day or from_day)
+    job_definitions = defs()
+    with dg.DagsterInstance.get() as instance:
+        if fresh_report or not _has_usable_report(warehouse, from_day):
+            progress.say("asking for a report")
+            report_run = _run(job_definitions, instance, "load_report", {}, progress)
+            if not report_run.success:
+                raise LoadError("; ".join(failures_of(report_run)))
+        first, last = _range(warehouse, from_day, to_day)
+        progress.say("increments")
+        tags = {ASSET_PARTITION_RANGE_START_TAG: key_of(first), ASSET_PARTITION_RANGE_END_TAG: key_of(last)}
+        run = _run(job_definitions, instance, "load_days", tags, progress)
+        return _summary(warehouse, first, last, run)
+
+
+def _run(
+    definitions: dg.Definitions,
+    instance: dg.DagsterInstance,
+    job: str,
+    tags: dict[str, str],
+    progress: Progress,
+) -> dg.ExecuteInProcessResult:
+    return definitions.resolve_job_def(job).execute_in_process(
+        instance=instance,
+        tags=tags,
+        raise_on_error=False,
+        run_config=QUIET,
+        resources={"progress": progress},
+    )
+
+
+def _require_partitions(first: dt.date | None, last: dt.date | None) -> None:
+    assert first is not None
+    assert last is not None
+    if last < first:
+        raise LoadError(f"the range is reversed: {first} is after {last}")
+    if first < first_day():
+        raise LoadError(f"{first} is before the first day, {first_day()}: set SALES_FIRST_DAY to load it")
+    latest = days_of([DAYS.get_last_partition_key() or ""])[0]
+    if last > latest:
+        raise LoadError(f"{last} is not over yet (UTC): increments exist up to {latest}")
+
+
+def _has_usable_report(warehouse: Warehouse, from_day: dt.date | None) -> bool:
+    """Whether increments can be asked for by the id of a kept report."""
+    report = warehouse.rows("raw/delivery", "latest_report")
+    if not report:
+        return False
+    try:
+        ReportApi().increment(report[0]["report_id"], from_day or report[0]["last_day"])
+    except UnknownReport:
+        return False
+    return True
+
+
+def _range(warehouse: Warehouse, from_day: dt.date | None, to_day: dt.date | None) -> tuple[dt.date, dt.date]:
+    report = warehouse.rows("raw/delivery", "latest_report")[0]
+    first = from_day or max(report["first_day"], first_day())
+    last = to_day or days_of([DAYS.get_last_partition_key() or ""])[0]
+    _require_partitions(first, last)
+    return first, last
+
+
+def _summary(warehouse: Warehouse, first: dt.date, last: dt.date, run: dg.ExecuteInProcessResult) -> LoadResult:
+    with warehouse.transaction("sales_assets load summary", read_only=True) as transaction:
+        mart = transaction.rows(
+            "facts/load_summary", "summary", first_date_id=date_id(first), last_date_id=date_id(last)
+        )[0]
+        not_found = transaction.rows("facts/load_summary", "not_found", first_day=first, last_day=last)[0]
+        waiting = transaction.rows("facts/load_summary", "open_quarantine", first_day=first, last_day=last)[0]
+        outside = transaction.rows("facts/load_summary", "outside", run_id=run.run_id)[0]
+    return LoadResult(
+        first_day=first,
+        last_day=last,
+        not_found=not_found["days"],
+        open_quarantine=waiting["lines"],
+        failures=failures_of(run),
+        **mart,
+        **outside,
+    )
+
+
+def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:
+    """Why the run failed, as the ops said it; without the stack traces, which the UI has."""
+    told = []
+    for event in run.all_events:
+        if not event.is_step_failure:
+            continue
+        data = event.step_failure_data
+        if data.user_failure_data is not None and data.user_failure_data.description:
+            told.append(data.user_failure_data.description)
+        elif data.error is not None:
+            cause = data.error.cause or data.error
+            told.append(cause.message.strip())
+    return told or ([] if run.success else ["the run failed; its log in the UI says why"])

@@ -1,0 +1,169 @@
+"""`sales-assets quarantine`: seeing bad lines, settling them, and taking them back to where they came from.
+
+Belongs here: marking lines as corrected or discarded and running the days that they concern again, through Dagster.
+Does not belong here: how a corrected line is read (`sales_assets.defs.staging.reading`).
+"""
+
+import datetime as dt
+import itertools
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+)
+
+from sales_assets.commands.load import QUIET, failures_of
+from sales_assets.contracts.parse import ReportReader, UnreadableFile, parse_line
+from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG
+from sales_assets.definitions import defs
+from sales_assets.defs.facts.assets import F_SALES
+from sales_assets.defs.staging.assets import staging_key
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.partitions import DAYS, date_id, days_of, key_of
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets.settings import first_day
+
+Row = dict[str, Any]
+
+
+class QuarantineError(Exception):
+    """A line can't be settled as asked; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The lines after the replay, and what went wrong while their days were loaded."""
+
+    lines: list[Row]
+    failures: list[str]
+
+
+def list_lines(warehouse: Warehouse, *, day: dt.date | None, all_states: bool, limit: int) -> list[Row]:
+    return warehouse.rows(
+        "staging/quarantine",
+        "list",
+        day=day,
+        date_id=date_id(day) if day else None,
+        all_states=all_states,
+        limit=limit,
+    )
+
+
+def show_lines(warehouse: Warehouse, ids: Sequence[int]) -> list[Row]:
+    """Everything known of some lines. Raises `QuarantineError` for an unknown number."""
+    rows = warehouse.rows("staging/quarantine", "show", ids=list(ids))
+    _require_all(ids, rows)
+    return rows
+
+
+def corrections_in(file: Path) -> dict[int, str]:
+    """{quarantine_id: line} of a file of JSON lines, as `quarantine list --json` writes them."""
+    corrections = {}
+    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+            corrections[int(row["quarantine_id"])] = str(row["line_text"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise QuarantineError(
+                f"{file}, line {number}: expected a JSON object with quarantine_id and line_text ({error})"
+            ) from error
+    return corrections
+
+
+def replay(
+    warehouse: Warehouse,
+    *,
+    corrections: Mapping[int, str],
+    discarded: Collection[int],
+    as_they_are: Collection[int],
+) -> Replayed:
+    """Settle lines and load the days they concern again, from the fetches that are kept.
+
+    A corrected line takes the place of the bad one in its fetch, with its line number; a discarded one is left out
+    for good. Then the choice between fetches is made again. Doing it twice changes nothing.
+    """
+    ids = [*corrections, *discarded, *as_they_are]
+    lines = show_lines(warehouse, ids)
+    # Where the new text can be read, it says which day it belongs to; the old day changes as well.
+    days = {
+        line["quarantine_id"]: _days(line, corrections.get(line["quarantine_id"], line["line_text"])) for line in lines
+    }
+    with warehouse.transaction("sales_assets quarantine replay") as transaction:
+        transaction.lock_writers()
+        for number, text in corrections.items():
+            transaction.run("staging/quarantine", "correct", id=number, text=text)
+        for number in discarded:
+            transaction.run("staging/quarantine", "discard", id=number)
+        transaction.run("staging/quarantine", "touch", ids=list(as_they_are))
+    failures = _load_again(_by_file(lines, days))
+    return Replayed(warehouse.rows("staging/quarantine", "states", ids=ids), failures)
+
+
+def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
+    unknown = sorted(set(ids) - {row["quarantine_id"] for row in rows})
+    if unknown:
+        raise QuarantineError(f"there is no line {', '.join(map(str, unknown))} in quarantine")
+
+
+def _days(line: Row, text: str) -> set[dt.date]:
+    """The days of the fetch that a settled line can change; all of an undated file's."""
+    span = {line["first_day"] + dt.timedelta(days=n) for n in range((line["last_day"] - line["first_day"]).days + 1)}
+    file = REPORT_FILES[line["file"]]
+    try:
+        reader = ReportReader(RawFiles().chunks(line["path"]), file)
+        parsed = parse_line(text, file, reader.header, line["line_no"]).lines
+    except UnreadableFile:
+        return span
+    numbers = {line["date_id"]}
+    if "date_id" in parsed.schema.names:
+        numbers |= set(parsed.column("date_id").to_pylist())
+    else:
+        return span
+    return {day for day in span if date_id(day) in numbers} or span
+
+
+def _by_file(lines: Sequence[Row], days: Mapping[int, set[dt.date]]) -> dict[str, set[dt.date]]:
+    by_file: dict[str, set[dt.date]] = {}
+    for line in lines:
+        by_file.setdefault(line["file"], set()).update(days[line["quarantine_id"]])
+    return by_file
+
+
+def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
+    prepare_dagster_home()
+    job = defs().resolve_job_def("load_days")
+    latest = days_of([DAYS.get_last_partition_key() or ""])[0]
+    failures: list[str] = []
+    with dg.DagsterInstance.get() as instance:
+        for name, days in days_by_file.items():
+            file = REPORT_FILES[name]
+            selection = [staging_key(file), *([F_SALES] if file is USER_ORDERS_LOG else [])]
+            for first, last in _ranges(day for day in days if first_day() <= day <= latest):
+                run = job.execute_in_process(
+                    instance=instance,
+                    asset_selection=selection,
+                    raise_on_error=False,
+                    run_config=QUIET,
+                    tags={
+                        ASSET_PARTITION_RANGE_START_TAG: key_of(first),
+                        ASSET_PARTITION_RANGE_END_TAG: key_of(last),
+                    },
+                )
+                failures += failures_of(run)
+    return failures
+
+
+def _ranges(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    """Contiguous spans, each with its first and last day."""
+    groups = itertools.groupby(enumerate(sorted(days)), key=lambda pair: pair[1].toordinal() - pair[0])
+    spans = [[day for _, day in group] for _, group in groups]
+    return [(span[0], span[-1]) for span in spans]

@@ -1,0 +1,1 @@
+"""What sets the assets off: jobs, schedules, sensors. Does not belong here: how anything is loaded."""

@@ -1,0 +1,27 @@
+"""Dagster's home below SALES_HOME: its configuration file and the environment of everything that uses it."""
+
+import importlib.resources
+import os
+from pathlib import Path
+
+from sales_assets.resources.warehouse import dagster_storage_url
+from sales_assets.settings import settings
+
+
+def prepare_dagster_home() -> Path:
+    """Write dagster.yaml and point this process, and with it its children, at it. Returns the folder.
+
+    The address of the storage goes by the environment: it may hold a password, and files are read by more eyes.
+    """
+    home = settings().dagster_home
+    home.mkdir(parents=True, exist_ok=True)
+    text = importlib.resources.files("sales_assets.deploy").joinpath("dagster.yaml").read_text(encoding="utf-8")
+    target = home / "dagster.yaml"
+    if not target.exists() or target.read_text(encoding="utf-8") != text:
+        target.write_text(text, encoding="utf-8")
+    os.environ["DAGSTER_HOME"] = str(home)
+    os.environ["DAGSTER_STORAGE_URL"] = dagster_storage_url()
+    # A range of a year writes thousands of events; one INSERT each is most of the run.
+    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "100")
+    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    return home

@@ -1,0 +1,137 @@
+"""Running the Dagster UI and daemon as children that never outlive the command that started them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+import requests
+
+LOCATION = "sales_assets"
+
+_STARTUP_SECONDS = 120
+_SHUTDOWN_SECONDS = 20
+
+
+class UiError(Exception):
+    """The UI could not be started; the message says why."""
+
+
+@contextmanager
+def ui_running(port: int, home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """`dagster dev` on loopback: web server, daemon and code server. Gives (URL, process) when it answers."""
+    url = f"http://127.0.0.1:{port}"
+    if not _is_free(port):
+        raise UiError(f"port {port} is taken: choose another with --port")
+    log = home / "ui.log"
+    command = [
+        sys.executable,
+        "-m",
+        "dagster",
+        "dev",
+        "-w",
+        _workspace(home),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
+    with log.open("ab") as output:
+        # A session of its own: `kill -9` aside, its whole group is ended below, whatever it has started.
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+        _wait_until_it_answers(url, process, log)
+        yield url, process
+    finally:
+        _end_group(process)
+
+
+def _workspace(home: Path) -> str:
+    """A workspace file below SALES_HOME: the command works from any folder, and the location keeps its name."""
+    file = home / "workspace.yaml"
+    file.write_text(
+        "load_from:\n  - python_module:\n      module_name: sales_assets.definitions\n"
+        f"      location_name: {LOCATION}\n",
+        encoding="utf-8",
+    )
+    return str(file)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _STARTUP_SECONDS
+    while time.monotonic() < deadline:
+        if process.poll() is not None:
+            raise UiError(f"the UI ended with {process.returncode}; {log} says why")
+        try:
+            if requests.get(f"{url}/server_info", timeout=2).ok:
+                return
+        except requests.RequestException:
+            pass
+        time.sleep(0.2)
+    raise UiError(f"the UI did not answer within {_STARTUP_SECONDS} s; {log} says why")
+
+
+def _end_group(process: subprocess.Popen[bytes]) -> None:
+    """Interrupt the group, then kill what is left of it: `dagster dev` orphans its children when it is killed alone."""
+    for number, patience in ((signal.SIGINT, _SHUTDOWN_SECONDS), (signal.SIGKILL, 5)):
+        try:
+            os.killpg(process.pid, number)
+        except ProcessLookupError:
+            break
+        deadline = time.monotonic() + patience
+        while _group_lives(process) and time.monotonic() < deadline:
+            time.sleep(0.1)
+    process.wait()
+
+
+def _group_lives(process: subprocess.Popen[bytes]) -> bool:
+    process.poll()  # a zombie of ours would count as alive
+    try:
+        os.killpg(process.pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def start_sensor(url: str, name: str) -> None:
+    """Switch a sensor on, as the toggle in the UI does."""
+    mutation = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
+        __typename ... on PythonError { message } } }"""
+    selector = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": LOCATION,
+        "sensorName": name,
+    }
+    answer = requests.post(
+        f"{url}/graphql", json={"query": mutation, "variables": {"selector": selector}}, timeout=30
+    ).json()
+    if answer.get("errors") or answer["data"]["startSensor"]["__typename"] != "Sensor":
+        raise UiError(f"the sensor {name} could not be started: {answer}")
+
+
+def end_on_signals() -> None:
+    """Let TERM and the death of the terminal end the command as Ctrl-C does: through its `finally` clauses."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, interrupt)

@@ -1,0 +1,120 @@
+"""Fixtures that every folder shares: a database per test on one real PostgreSQL, and settings of its own.
+
+Belongs here: what more than one folder needs. Does not belong here: data; `sales_assets_tests.reports` makes it.
+"""
+
+import os
+import secrets
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import psycopg
+import pytest
+from psycopg import sql
+
+from sales_assets import settings as settings_module
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.resources import migrations
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets.services.report_api.server import running
+from sales_assets.settings import OUR_PREFIXES
+from sales_assets_tests.reports import ReportFolderBuilder
+
+KEY = "a-key-of-the-tests"
+
+
+@pytest.fixture(autouse=True)
+def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
+    """No setting of the machine reaches a test, and none that a test makes outlives it."""
+    for name in list(os.environ):
+        if name.startswith((*OUR_PREFIXES, "DAGSTER_")):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SALES_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("REPORT_API_KEY", KEY)
+    monkeypatch.setenv("REPORT_API_PATIENCE", "2")
+    settings_module.settings.cache_clear()
+    yield
+    settings_module.settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EmbeddedPostgres]:
+    """The embedded PostgreSQL, one per test process, with a migrated template for new databases."""
+    embedded = EmbeddedPostgres(tmp_path_factory.mktemp(f"postgres-{worker_id}"))
+    embedded.ensure_running()
+    with psycopg.connect(embedded.url("sales"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE migrated_template")
+    migrations.migrate(embedded.url("migrated_template"))
+    yield embedded
+    embedded.stop()
+
+
+@pytest.fixture
+def new_database(server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
+    """Make a database from a template ('template1' for an empty one) and get its URL; dropped after the test."""
+    made: list[str] = []
+
+    def make(template: str = "migrated_template") -> str:
+        name = f"test_{secrets.token_hex(6)}"
+        with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+            connection.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
+            )
+        made.append(name)
+        return server.url(name)
+
+    yield make
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        for name in made:
+            connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def warehouse_url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """A migrated, empty warehouse; the settings of the test point at it."""
+    url = new_database()
+    monkeypatch.setenv("WAREHOUSE_URL", url)
+    settings_module.settings.cache_clear()
+    return url
+
+
+@pytest.fixture
+def query(warehouse_url: str) -> Callable[..., list[tuple[object, ...]]]:
+    """Run one statement on the warehouse, committed; gives its rows, if it has any."""
+
+    def run(statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        with psycopg.connect(warehouse_url) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+@pytest.fixture
+def reports(tmp_path: Path) -> ReportFolderBuilder:
+    """An empty folder of report files, to be filled by the test."""
+    return ReportFolderBuilder(tmp_path / "reports")
+
+
+@pytest.fixture
+def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReportApi]:
+    """The stand-in over `reports`, answering; the settings of the test point at it."""
+    api = ReportApi(reports.folder, api_key=KEY, report_seconds=0)
+    with running(api) as url:
+        monkeypatch.setenv("REPORT_API_URL", url)
+        settings_module.settings.cache_clear()
+        yield api
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance that lives as long as the test."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral
+
+
+@pytest.fixture(scope="session")
+def worker_id(request: pytest.FixtureRequest) -> str:
+    """pytest-xdist's name of this process, also without xdist."""
+    return str(getattr(request.config, "workerinput", {}).get("workerid", "main"))

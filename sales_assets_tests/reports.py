@@ -1,0 +1,132 @@
+"""Report files made line by line, and loading them, for tests that say exactly what a file holds.
+
+Belongs here: the folder layout of the stand-in and short ways to run the day chain. Does not belong here:
+assertions, or bulk data (`sales_assets.services.report_api.generate`).
+"""
+
+import datetime as dt
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sales_assets.definitions import defs
+
+ORDER_COLUMNS = (
+    "id,uniq_id,date_time,city_id,city_name,customer_id,first_name,last_name,item_id,item_name,quantity,payment_amount"
+)
+
+
+@dataclass(frozen=True)
+class Order:
+    """One order line; `status` None in a file with statuses is an empty cell."""
+
+    uniq_id: str
+    day: str = "2024-10-01"
+    quantity: str = "2"
+    amount: str = "200"
+    status: str | None = None
+    city_id: str = "1"
+    city_name: str = "Rostov"
+    customer_id: str = "51"
+    first_name: str = "Anna"
+    last_name: str = "Orlova"
+    item_id: str = "3"
+    item_name: str = "Milk"
+    time: str = "T00:00:00"
+
+    def line(self, number: int, *, statuses: bool) -> str:
+        cells = [
+            str(number),
+            self.uniq_id,
+            f"{self.day}{self.time}",
+            self.city_id,
+            self.city_name,
+            self.customer_id,
+            self.first_name,
+            self.last_name,
+            self.item_id,
+            self.item_name,
+            self.quantity,
+            self.amount,
+        ]
+        return ",".join([*cells, self.status or ""] if statuses else cells)
+
+    def but(self, **changes: str) -> "Order":
+        return replace(self, **changes)  # type: ignore[arg-type]
+
+
+def order_file(orders: Sequence[Order | str], *, statuses: bool, end: str = "\n") -> str:
+    """The text of an order file; a string stands for a raw line."""
+    header = ORDER_COLUMNS + (",status" if statuses else "")
+    lines = [
+        order if isinstance(order, str) else order.line(number, statuses=statuses)
+        for number, order in enumerate(orders, start=1)
+    ]
+    return "".join(f"{line}{end}" for line in [header, *lines])
+
+
+class ReportFolderBuilder:
+    """A folder in the stand-in's layout."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def report(self, orders: Sequence[Order | str] | None, *, statuses: bool = False, **files: str) -> None:
+        """Replace the report; other files by their names, such as price_log='Milk,100\\n'."""
+        self._write(self.folder / "main", "", orders, statuses, files)
+
+    def increment(
+        self, day: str, orders: Sequence[Order | str] | None, *, statuses: bool = True, **files: str
+    ) -> None:
+        """Replace the increment of a day; orders None leaves the order file out."""
+        self._write(self.folder / "inc" / day, "_inc", orders, statuses, files)
+
+    def without_increment(self, day: str) -> None:
+        """The day is NOT FOUND from now on."""
+        shutil.rmtree(self.folder / "inc" / day, ignore_errors=True)
+
+    @staticmethod
+    def _write(
+        folder: Path, suffix: str, orders: Sequence[Order | str] | None, statuses: bool, files: dict[str, str]
+    ) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        contents = dict(files)
+        if orders is not None:
+            contents["user_orders_log"] = order_file(orders, statuses=statuses)
+        for name, text in contents.items():
+            (folder / f"{name}{suffix}.csv").write_bytes(text.encode())
+
+
+def fetch_report(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
+    """Have the stand-in make a report and keep its files."""
+    return defs().resolve_job_def("load_report").execute_in_process(instance=instance, raise_on_error=False)
+
+
+def load_days(
+    instance: dg.DagsterInstance,
+    first: str,
+    last: str | None = None,
+    selection: Iterable[dg.AssetKey] | None = None,
+) -> dg.ExecuteInProcessResult:
+    """Run the day chain over a range of days, as one run, as the UI and the command do."""
+    return (
+        defs()
+        .resolve_job_def("load_days")
+        .execute_in_process(
+            instance=instance,
+            raise_on_error=False,
+            asset_selection=None if selection is None else list(selection),
+            tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first},
+        )
+    )
+
+
+def days_between(first: str, last: str) -> list[str]:
+    start, end = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
+    return [(start + dt.timedelta(days=n)).isoformat() for n in range((end - start).days + 1)]

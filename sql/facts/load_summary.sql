@@ -1,0 +1,27 @@
+-- name: summary
+-- What `sales-assets load` prints when it is done.
+SELECT count(DISTINCT date_id) AS days_with_rows, count(*) AS rows,
+       count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
+       coalesce(sum(amount), 0) AS net_amount, coalesce(sum(quantity), 0) AS net_quantity
+FROM mart.f_sales
+WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
+
+-- name: not_found
+SELECT count(*) AS days
+FROM (SELECT DISTINCT ON (first_day) outcome FROM raw.delivery
+      WHERE kind = 'increment' AND first_day BETWEEN %(first_day)s AND %(last_day)s
+      ORDER BY first_day, delivery_id DESC) AS last
+WHERE outcome = 'not_found'
+
+-- name: open_quarantine
+SELECT count(*) AS lines
+FROM staging.quarantine AS q
+JOIN raw.fetch AS f USING (fetch_id)
+WHERE q.state = 'open' AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
+
+-- name: outside
+-- Lines that no day takes: of days outside their fetch's period, or before SALES_FIRST_DAY.
+SELECT coalesce(sum(r.outside_period), 0)::bigint AS outside_period,
+       coalesce(sum(r.before_first_day), 0)::bigint AS before_first_day
+FROM staging.fetch_reading AS r
+WHERE r.run_id = %(run_id)s

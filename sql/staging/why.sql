@@ -1,0 +1,31 @@
+-- name: deliveries
+-- What the report API answered when the day was asked for, latest first.
+SELECT delivery_id, asked_at, outcome, reason, increment_id
+FROM raw.delivery
+WHERE kind = 'increment' AND first_day = %(day)s
+ORDER BY delivery_id DESC
+LIMIT 10
+
+-- name: staged
+SELECT s.fetch_id, s.revision, s.rows, s.staged_at, s.run_id
+FROM staging.staged_day AS s
+WHERE s.file = 'user_orders_log' AND s.date_id = %(date_id)s
+
+-- name: counts
+SELECT fetch_id, kept, repeats, bad FROM staging.fetch_day WHERE date_id = %(date_id)s
+
+-- name: mart
+SELECT source, status, count(*) AS rows, sum(quantity) AS quantity, sum(amount) AS amount
+FROM mart.f_sales
+WHERE date_id = %(date_id)s
+GROUP BY source, status
+ORDER BY source, status DESC
+
+-- name: bad_lines
+SELECT q.quarantine_id, q.fetch_id, q.line_no, q.state, q.reason
+FROM staging.quarantine AS q
+JOIN raw.fetch AS f USING (fetch_id)
+WHERE f.file = 'user_orders_log'
+  AND (q.date_id = %(date_id)s OR (q.date_id IS NULL AND f.first_day = %(day)s AND f.last_day = %(day)s))
+ORDER BY q.fetch_id DESC, q.line_no
+LIMIT %(limit)s
