@@ -4,6 +4,7 @@ Belongs here: cutting the stream into lines and records, and sending each to `fa
 Does not belong here: I/O (the caller hands over chunks of bytes), SQL, repeats and conflicts between lines.
 """
 
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
@@ -49,7 +50,7 @@ BAD_SCHEMA: Final = pa.schema(
 _LF, _CR, _QUOTE, _COMMA = b'\n\r",'
 _BEFORE_OPENING: Final = (_LF, _COMMA, _QUOTE)
 _AFTER_CLOSING: Final = (_LF, _CR, _COMMA, _QUOTE)
-_BLANK: Final = (b"", b"\r")
+_BLANK_LINES: Final = re.compile(rb"(?:\r?\n)++")
 _GROUP: Final = 256
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
@@ -114,8 +115,12 @@ class ReportReader:
         refuse_utf16(block[:2])
         block = block.removeprefix(_UTF8_MARK)
         while block:
-            line, _, rest = block.partition(b"\n")
-            if line not in _BLANK:
+            blank = _BLANK_LINES.match(block)
+            if blank:
+                self._next_line += blank[0].count(b"\n")
+                block = block[blank.end() :]
+            if block:
+                line, _, rest = block.partition(b"\n")
                 header = read_header(line, self.file)
                 if header is None:
                     rest = block
@@ -124,8 +129,7 @@ class ReportReader:
                     self._has_multibyte = not line.isascii()
                 self._blocks = chain([rest] if rest else [], self._blocks)
                 return header or plain_header(self.file)
-            self._next_line += 1
-            block = rest or next(self._blocks, b"")
+            block = next(self._blocks, b"")
         if self.file.has_header:
             raise UnreadableFile(f"the file is empty, expected the header {self.file.expected_header}")
         return plain_header(self.file)

@@ -377,8 +377,9 @@ def test_the_header_is_known_before_the_first_batch() -> None:
         b",".join(b'"' + name + b'"' for name in HEADER.split(b",")),
         HEADER + b"\r",
         b"\n\n" + HEADER,
+        b"\n" * (5 << 20) + HEADER,
     ],
-    ids=["byte order mark", "spaces", "quotes", "CRLF", "blank lines before"],
+    ids=["byte order mark", "spaces", "quotes", "CRLF", "blank lines before", "millions of blank lines before"],
 )
 def test_forgiven_in_a_header(header: bytes) -> None:
     read = Read(file_of(order(), header=header))
