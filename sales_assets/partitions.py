@@ -30,3 +30,8 @@ def key_of(day: dt.date) -> str:
 def date_id(day: dt.date) -> int:
     """The calendar day as the number that the tables use: YYYYMMDD."""
     return day.year * 10_000 + day.month * 100 + day.day
+
+
+def day_of(number: int) -> dt.date:
+    """The calendar day of a YYYYMMDD number."""
+    return dt.date(number // 10_000, number // 100 % 100, number % 100)

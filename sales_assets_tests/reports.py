@@ -80,9 +80,7 @@ class ReportFolderBuilder:
         """Replace the report; other files by their names, such as price_log='Milk,100\\n'."""
         self._write(self.folder / "main", "", orders, statuses, files)
 
-    def increment(
-        self, day: str, orders: Sequence[Order | str] | None, *, statuses: bool = True, **files: str
-    ) -> None:
+    def increment(self, day: str, orders: Sequence[Order | str] | None, *, statuses: bool = True, **files: str) -> None:
         """Replace the increment of a day; orders None leaves the order file out."""
         self._write(self.folder / "inc" / day, "_inc", orders, statuses, files)
 

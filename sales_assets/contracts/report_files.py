@@ -64,14 +64,20 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """One of the four files. `columns` are those of a batch of read lines, in order."""
+    """One of the four files. `columns` are those of a batch of read lines, in order; `key` makes a line unique."""
 
     name: str
     description: str
     columns: tuple[Column, ...]
+    key: tuple[str, ...]
     has_header: bool = True
     # Known columns that are read over: the file's `id` runs from 1 to n and restarts in the next file.
     ignored: tuple[str, ...] = ()
+
+    @property
+    def is_dated(self) -> bool:
+        """Whether a line says which day it is about; a price list does not."""
+        return any(column.kind is Kind.DAY for column in self.columns)
 
     @property
     def delivered(self) -> tuple[Column, ...]:
@@ -134,6 +140,7 @@ USER_ORDERS_LOG: Final = ReportFile(
         _column("payment_amount", Kind.AMOUNT, "The line's total; not negative, for refunds too"),
         _column("status", Kind.STATUS, "shipped or refunded; shipped if not given", optional=True, blank=True),
     ),
+    key=("date_id", "uniq_id", "status"),
     ignored=("id",),
 )
 
@@ -150,6 +157,7 @@ CUSTOM_RESEARCH: Final = ReportFile(
         _column("sales_qty", Kind.AMOUNT, "Pieces sold"),
         _column("sales_amt", Kind.AMOUNT, "Amount sold"),
     ),
+    key=("date_id", "category_id", "geo_id"),
 )
 
 USER_ACTIVITY_LOG: Final = ReportFile(
@@ -164,6 +172,7 @@ USER_ACTIVITY_LOG: Final = ReportFile(
         _column("customer_id", Kind.INTEGER, "Customer"),
         _column("quantity", Kind.AMOUNT, "Number of actions; 0 is legal"),
     ),
+    key=("date_id", "uniq_id"),
     ignored=("id",),
 )
 
@@ -175,6 +184,7 @@ PRICE_LOG: Final = ReportFile(
         _column("item_name", Kind.TEXT, "Name of the item"),
         _column("price", Kind.AMOUNT, "Price of one piece"),
     ),
+    key=("item_name",),
     has_header=False,
 )
 

@@ -12,15 +12,16 @@ themselves (``raw/fetching``, ``staging/reading``, ``facts/replacing``).
 import contextlib
 import datetime as dt
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 
 import dagster as dg
 import psycopg
 
 from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
 from sales_assets.defs.checking import SqlCheck, evaluate
-from sales_assets.defs.dims.upserting import add_calendar_days
+from sales_assets.defs.dims.upserting import add_calendar_days, upsert_names, upsert_names_from_staging
 from sales_assets.defs.facts.assets import F_SALES, f_sales_spec
 from sales_assets.defs.facts.checks import f_sales_checks
 from sales_assets.defs.facts.plotting import plot_days
@@ -31,16 +32,30 @@ from sales_assets.defs.raw.assets import fetch_metadata, increment_key, incremen
 from sales_assets.defs.raw.fetching import Delivery, fetch_increment, record
 from sales_assets.defs.staging.assets import staging_key, staging_specs
 from sales_assets.defs.staging.checks import staging_checks
-from sales_assets.defs.staging.reading import KeptFetch, stage, stale_fetches, unread_fetches
-from sales_assets.partitions import DAYS, WHOLE_RANGE, date_id, days_of
+from sales_assets.defs.staging.reading import KeptFetch, Reading, read
+from sales_assets.defs.staging.replacing import (
+    Choice,
+    balanced,
+    choose,
+    corrections_of,
+    names_of,
+    record_readings,
+    stage_days,
+    stale_fetches,
+    unread_fetches,
+)
+from sales_assets.partitions import DAYS, WHOLE_RANGE, date_id, day_of, days_of
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi, ReportApiError
+from sales_assets.resources.spool import temporary_folder
 from sales_assets.resources.warehouse import Transaction, Warehouse
 
 # Days that share a transaction. When one of them breaks it, each is tried alone.
 DAYS_TOGETHER = 30
 # The API answers in tens of milliseconds and a day has five calls: a few at once hide that.
 _FETCHERS = 6
+# Transactions of a large fetch at a time. Parsing rows is bound by the processor: two keep two cores busy.
+_WRITERS = 2
 
 
 def all_checks() -> dict[dg.AssetCheckKey, SqlCheck]:
@@ -100,14 +115,13 @@ class _Chain:
         self.fetches = any(increment_key(file) in ledger.selected for file in REPORT_FILES.values())
         self.staged_files = [file for file in REPORT_FILES.values() if staging_key(file) in ledger.selected]
         self.fills_mart = F_SALES in ledger.selected
-        self.replaced: set[int] = set()
+        self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
 
     def run(self, days: Sequence[dt.date]) -> None:
         self.progress.say("increments")
         self.progress.days_ahead(len(days))
         if self.fills_mart:
-            with self._transaction("calendar") as transaction:
-                transaction.lock_writers()
+            with self.warehouse.writing(), self._transaction("calendar") as transaction:
                 add_calendar_days(transaction, days[0], days[-1])
         for group in self._fetched(days) if self.fetches else _batched(days):
             for file in self.staged_files:
@@ -197,24 +211,90 @@ class _Chain:
             self.ledger.break_day(day, reason, broken)
 
     def _load_increments(self, file: ReportFile, days: Sequence[dt.date]) -> None:
-        with self._transaction(file.name) as transaction:
+        with self._transaction(f"unread {file.name}") as transaction:
             unread = unread_fetches(transaction, file, days)
-            self._load(transaction, file, [fetch for fetch in unread if fetch.kind == "increment"], days)
+        self._load(file, [fetch for fetch in unread if fetch.kind == "increment"], days)
 
-    def _load(
+    def _load(self, file: ReportFile, fetches: Sequence[KeptFetch], days: Sequence[dt.date]) -> None:
+        """Read fetches and replace the days that they win; a few days in one transaction, many in several."""
+        if not fetches:
+            return
+        with temporary_folder() as folder:
+            readings = {fetch.fetch_id: self._read(file, fetch, folder) for fetch in fetches}
+            with self.warehouse.writing():
+                with self._transaction(file.name) as transaction:
+                    record_readings(transaction, list(readings.values()), self.run_id)
+                    choices = [c for c in choose(transaction, file, days) if c.fetch_id in readings]
+                    if file is USER_ORDERS_LOG and self.fills_mart:
+                        upsert_names(transaction, names_of(readings, choices))
+                    groups = balanced(choices, readings)
+                    if len(groups) == 1 and self._replaced_together(transaction, file, groups[0], readings):
+                        groups = []
+                # What was read is written down; from here on each group of days stands or falls alone.
+                self._replace_groups(file, groups, readings)
+
+    def _replaced_together(
         self,
         transaction: Transaction,
         file: ReportFile,
-        fetches: Sequence[KeptFetch],
-        days: Sequence[dt.date],
+        choices: Sequence[Choice],
+        readings: Mapping[int, Reading],
+    ) -> bool:
+        try:
+            with transaction.savepoint():
+                self._replace(transaction, file, choices, readings)
+        except psycopg.OperationalError:
+            raise
+        except Exception as error:  # noqa: BLE001  whatever broke one day must not keep the others out
+            self.log.warning(f"{len(choices)} days do not load together ({error}); trying each alone")
+            return False
+        return True
+
+    def _read(self, file: ReportFile, fetch: KeptFetch, folder: Path) -> Reading:
+        with self._transaction(f"corrections {fetch.fetch_id}") as transaction:
+            corrections = corrections_of(transaction, fetch)
+        return read(lambda: self.raw_files.chunks(fetch.path), file, fetch, corrections, folder)
+
+    def _replace_groups(
+        self, file: ReportFile, groups: Sequence[Sequence[Choice]], readings: Mapping[int, Reading]
     ) -> None:
-        if not fetches:
+        """Groups of days, each in a transaction of its own, as many at a time as the machine has use for."""
+        if not groups:
             return
-        replaced = stage(transaction, self.raw_files, file, fetches, days, self.run_id)
-        if file is USER_ORDERS_LOG:
-            if self.fills_mart:
-                replace_days(transaction, replaced)
-            self.replaced.update(replaced)
+
+        def replace(group: Sequence[Choice]) -> None:
+            with self._transaction(f"{file.name} {group[0].date_id}") as transaction:
+                self._replace(transaction, file, group, readings)
+
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write") as pool:
+            futures = [pool.submit(replace, group) for group in groups]
+        broken: list[Choice] = []
+        for group, future in zip(groups, futures, strict=True):
+            error = future.exception()
+            if isinstance(error, psycopg.OperationalError):
+                raise error
+            if error is not None and len(group) == 1:
+                day = day_of(group[0].date_id)
+                self.log.error(f"{day}: {error}")
+                self._break_days(file, [day], f"{file.name}: {error}")
+            elif error is not None:
+                broken += group
+        self._replace_groups(file, [[choice] for choice in broken], readings)
+
+    def _replace(
+        self,
+        transaction: Transaction,
+        file: ReportFile,
+        choices: Sequence[Choice],
+        readings: Mapping[int, Reading],
+    ) -> None:
+        if not choices:
+            return
+        stage_days(transaction, file, choices, readings, self.run_id)
+        date_ids = [choice.date_id for choice in choices]
+        if file is USER_ORDERS_LOG and self.fills_mart:
+            replace_days(transaction, date_ids)
+        self.replaced[file].update(date_ids)
 
     def _load_the_rest(self, file: ReportFile, days: Sequence[dt.date]) -> None:
         """Reports that were not read yet, and fetches read before that win days they are not staged for."""
@@ -225,18 +305,14 @@ class _Chain:
                 fetches = find(transaction, file, days)
             for fetch in fetches:
                 try:
-                    with self._transaction(file.name) as transaction:
-                        self._load(transaction, file, [fetch], days)
+                    self._load(file, [fetch], days)
                 except psycopg.OperationalError:
                     raise
                 except Exception as error:  # noqa: BLE001  days that other fetches serve are not concerned
                     self.log.error(f"{fetch.path}: {error}")
-                    covered = [
-                        day
-                        for day in days
-                        if fetch.first_day <= day <= fetch.last_day and date_id(day) not in self.replaced
-                    ]
-                    self._break_days(file, covered, f"{fetch.path}: {error}")
+                    covered = [day for day in days if fetch.first_day <= day <= fetch.last_day]
+                    left = [day for day in covered if date_id(day) not in self.replaced[file]]
+                    self._break_days(file, left, f"{fetch.path}: {error}")
 
     def _note_unusable(self, file: ReportFile, days: Sequence[dt.date]) -> None:
         """Days whose newest file can't be read, or has no good line: they stay as they were, and are broken."""
@@ -248,10 +324,8 @@ class _Chain:
 
     def _fill_what_is_left(self, days: Sequence[dt.date]) -> None:
         """Days of the mart that staging did not just replace: all if only the mart was asked for, else what differs."""
-        if not days:
-            return
-        left = {date_id(day): day for day in days if date_id(day) not in self.replaced}
-        if USER_ORDERS_LOG in self.staged_files:
+        left = {date_id(day): day for day in days if date_id(day) not in self.replaced[USER_ORDERS_LOG]}
+        if left and USER_ORDERS_LOG in self.staged_files:
             different = self.warehouse.rows(
                 "checks/equal_to_staging",
                 "offending",
@@ -263,8 +337,10 @@ class _Chain:
             self._together_or_alone(USER_ORDERS_LOG, group, self._fill)
 
     def _fill(self, _file: ReportFile, days: Sequence[dt.date]) -> None:
-        with self._transaction("f_sales") as transaction:
-            replace_days(transaction, [date_id(day) for day in days])
+        date_ids = [date_id(day) for day in days]
+        with self.warehouse.writing(), self._transaction("f_sales") as transaction:
+            upsert_names_from_staging(transaction, date_ids)
+            replace_days(transaction, date_ids)
 
     # --- telling ------------------------------------------------------------------------------------------
 

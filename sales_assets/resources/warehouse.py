@@ -6,7 +6,7 @@ parameters, and streaming rows in. Does not belong here: the statements, or the 
 
 import contextlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, LiteralString
+from typing import Any
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import dagster as dg
@@ -24,7 +24,7 @@ WAREHOUSE_DATABASE = "sales"
 DAGSTER_DATABASE = "dagster"
 
 # One loader at a time writes staging, dimensions and mart. Locks per day would let two ranges deadlock over the
-# customers that they share; COPY into the landing tables happens before the lock is taken.
+# customers that they share; files are read before the lock is taken.
 _WRITER_LOCK = 7_205_002
 
 
@@ -91,19 +91,23 @@ class Transaction:
     def row(self, file: str, name: str, /, **parameters: object) -> dict[str, Any] | None:
         return self.connection.execute(statements(file)[name], parameters).fetchone()
 
-    @staticmethod
-    def statement(file: str, name: str) -> LiteralString:
-        return statements(file)[name]
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator[None]:
+        """A part that can fail alone: an error in the block undoes the block and is raised."""
+        with self.connection.transaction():
+            yield
 
-    def copy(self, statement: LiteralString, blocks: Iterable[bytes | memoryview]) -> None:
-        """Stream encoded blocks into ``COPY ... FROM STDIN``."""
-        with self.connection.cursor() as cursor, cursor.copy(statement) as copy:
+    def run_all(self, file: str, prefix: str, /, **parameters: object) -> None:
+        """Run the statements of a file whose names begin alike, in file order; there may be none."""
+        for name in statements(file):
+            if name.startswith(prefix):
+                self.run(file, name, **parameters)
+
+    def copy(self, file: str, name: str, /, blocks: Iterable[bytes]) -> None:
+        """Stream encoded blocks into a ``COPY ... FROM STDIN``."""
+        with self.connection.cursor() as cursor, cursor.copy(statements(file)[name]) as copy:
             for block in blocks:
                 copy.write(block)
-
-    def lock_writers(self) -> None:
-        """Wait until this is the only transaction that writes staging, dimensions and mart."""
-        self.connection.execute("SELECT pg_advisory_xact_lock(%s)", [_WRITER_LOCK])
 
 
 class Warehouse(dg.ConfigurableResource[Any]):
@@ -137,6 +141,17 @@ class Warehouse(dg.ConfigurableResource[Any]):
         with _connect(self.url(), purpose) as connection:
             connection.read_only = read_only
             yield Transaction(connection)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """Be the only one that writes staging, dimensions and mart, over several transactions if need be.
+
+        The lock belongs to a session of its own and goes with it, also when the process is killed.
+        """
+        with _connect(self.url(), "sales_assets writer") as connection:
+            connection.autocommit = True
+            connection.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
+            yield
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
         """The rows of one reading statement, in a transaction of its own."""

@@ -1,7 +1,7 @@
 -- name: unread
 -- Kept fetches of a file that cover the window and were never read, or not since a line of theirs was corrected.
 -- Increments first: when a report is read, the days that they win need not be taken from it.
-SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, r.fetch_id IS NOT NULL AS corrected
+SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, r.fetch_id IS NOT NULL AS corrected
 FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
@@ -10,48 +10,30 @@ WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(firs
 ORDER BY f.kind = 'report', f.fetch_id
 
 -- name: kept
-SELECT fetch_id, kind, path, first_day, last_day, false AS corrected
+SELECT fetch_id, kind, path, first_day, last_day, line_count, false AS corrected
 FROM raw.fetch WHERE fetch_id = ANY (%(fetch_ids)s) ORDER BY fetch_id
 
 -- name: corrections
--- Lines that a person settled: with a text they are read instead of the file's, without one they are left out.
-SELECT line_no, CASE state WHEN 'corrected' THEN corrected_text END AS text
+-- Lines that a person settled: with a text they are read instead of the file's, without one they are left out. A
+-- correction that was still bad counts too: it may be good as soon as the line that it contradicts is settled.
+SELECT line_no, CASE WHEN state <> 'discarded' THEN corrected_text END AS text
 FROM staging.quarantine
-WHERE fetch_id = %(fetch_id)s AND state IN ('corrected', 'discarded')
+WHERE fetch_id = %(fetch_id)s AND (state = 'discarded' OR corrected_text IS NOT NULL)
 
 -- name: create_bad_line
 CREATE TEMP TABLE bad_line (
-    fetch_id  bigint NOT NULL,
     line_no   bigint NOT NULL,
     date_id   integer,
     reason    text NOT NULL,
-    line_text text NOT NULL
+    line_text text NOT NULL,
+    fetch_id  bigint NOT NULL
 ) ON COMMIT DROP
 
 -- name: copy_bad_line
-COPY bad_line (fetch_id, line_no, date_id, reason, line_text)
-FROM STDIN (FORMAT csv, FORCE_NULL (date_id))
+COPY bad_line (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT csv)
 
--- name: forget_landing
-DELETE FROM landing WHERE fetch_id = %(fetch_id)s
-
--- name: forget_bad_lines
-DELETE FROM bad_line WHERE fetch_id = %(fetch_id)s
-
--- name: move_outside_period
--- Lines of days that the fetch does not cover; they are shown in quarantine and never taken.
-DELETE FROM landing AS l
-USING raw.fetch AS f
-WHERE f.fetch_id = l.fetch_id
-  AND l.date_id NOT BETWEEN to_char(f.first_day, 'YYYYMMDD')::integer AND to_char(f.last_day, 'YYYYMMDD')::integer
-RETURNING l.fetch_id, l.line_no, l.date_id,
-    format('the day is outside the period %%s to %%s of the fetch', f.first_day, f.last_day) AS reason
-
--- name: settled_counts
-SELECT fetch_id, count(*) AS kept, sum(copies - 1)::bigint AS repeats,
-       count(*) FILTER (WHERE date_id < %(first_date_id)s) AS before_first_day
-FROM settled
-GROUP BY fetch_id
+-- name: drop_bad_line
+DROP TABLE bad_line
 
 -- name: quarantine
 INSERT INTO staging.quarantine AS q (fetch_id, line_no, date_id, reason, line_text)
@@ -84,11 +66,5 @@ DELETE FROM staging.fetch_day WHERE fetch_id = ANY (%(fetch_ids)s)
 
 -- name: record_days
 INSERT INTO staging.fetch_day (fetch_id, date_id, kept, repeats, bad)
-SELECT fetch_id, date_id, sum(kept), sum(repeats), sum(bad)
-FROM (
-    SELECT fetch_id, date_id, count(*) AS kept, sum(copies - 1) AS repeats, 0 AS bad
-    FROM settled WHERE date_id IS NOT NULL GROUP BY fetch_id, date_id
-    UNION ALL
-    SELECT fetch_id, date_id, 0, 0, count(*) FROM bad_line WHERE date_id IS NOT NULL GROUP BY fetch_id, date_id
-) AS counted
-GROUP BY fetch_id, date_id
+SELECT * FROM unnest(%(fetch_ids)s::bigint[], %(date_ids)s::integer[], %(kept)s::bigint[], %(repeats)s::bigint[],
+                     %(bad)s::bigint[])

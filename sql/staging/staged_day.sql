@@ -10,17 +10,9 @@ JOIN raw.fetch AS f ON f.file = %(file)s AND d.day BETWEEN f.first_day AND f.las
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 ORDER BY date_id, place
 
--- name: create_chosen_day
-CREATE TEMP TABLE chosen_day (
-    date_id  integer PRIMARY KEY,
-    fetch_id bigint NOT NULL,
-    revision integer NOT NULL
-) ON COMMIT DROP
-
 -- name: choose
 -- The first of the candidates for each day, where it is not what staging holds already.
-INSERT INTO chosen_day (date_id, fetch_id, revision)
-SELECT to_char(d.day, 'YYYYMMDD')::integer, c.fetch_id, c.revision
+SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, c.fetch_id, c.revision
 FROM unnest(%(days)s::date[]) AS d (day)
 CROSS JOIN LATERAL (
     SELECT f.fetch_id, r.revision
@@ -32,23 +24,13 @@ CROSS JOIN LATERAL (
 ) AS c
 LEFT JOIN staging.staged_day AS s ON s.file = %(file)s AND s.date_id = to_char(d.day, 'YYYYMMDD')::integer
 WHERE (s.fetch_id, s.revision) IS DISTINCT FROM (c.fetch_id, c.revision)
-
--- name: chosen_fetches
-SELECT DISTINCT fetch_id FROM chosen_day ORDER BY fetch_id
-
--- name: chosen_days
-SELECT date_id FROM chosen_day ORDER BY date_id
-
--- name: keep_only
--- Days whose choice lies in another fetch than the ones just read wait for their turn.
-DELETE FROM chosen_day WHERE fetch_id <> ALL (%(fetch_ids)s)
+ORDER BY date_id
 
 -- name: record
 INSERT INTO staging.staged_day AS s (file, date_id, fetch_id, revision, rows, run_id)
-SELECT %(file)s, c.date_id, c.fetch_id, c.revision, coalesce(n.rows, 0), %(run_id)s
-FROM chosen_day AS c
-LEFT JOIN (SELECT fetch_id, date_id, count(*) AS rows FROM settled GROUP BY fetch_id, date_id) AS n
-       ON n.fetch_id = c.fetch_id AND n.date_id IS NOT DISTINCT FROM (CASE WHEN %(dated)s THEN c.date_id END)
+SELECT %(file)s, n.date_id, n.fetch_id, n.revision, n.rows, %(run_id)s
+FROM unnest(%(date_ids)s::integer[], %(fetch_ids)s::bigint[], %(revisions)s::integer[], %(rows)s::bigint[])
+         AS n (date_id, fetch_id, revision, rows)
 ON CONFLICT (file, date_id) DO UPDATE
 SET former_rows = s.rows, fetch_id = EXCLUDED.fetch_id, revision = EXCLUDED.revision, rows = EXCLUDED.rows,
     staged_at = now(), run_id = EXCLUDED.run_id

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import dagster as dg
 
 from sales_assets.contracts.report_files import USER_ORDERS_LOG
-from sales_assets.defs.dims.upserting import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
+from sales_assets.defs.dims.upserting import NAMED_DIMENSIONS, add_calendar_days, upsert_names_from_staging
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.defs.staging.assets import staging_key
 from sales_assets.resources.warehouse import Warehouse
@@ -41,10 +41,9 @@ def dimension_key(table: str) -> dg.AssetKey:
 )
 def dimensions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
     """Bring all dimensions up to what staging holds."""
-    with warehouse.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
-        transaction.lock_writers()
+    with warehouse.writing(), warehouse.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
         staged = [row["date_id"] for row in transaction.rows("dims/d_calendar", "staged_days")]
-        written = upsert_dimensions(transaction, staged)
+        written = upsert_names_from_staging(transaction, staged)
         span = transaction.row("dims/d_calendar", "span")
         if span is not None and span["first_day"] is not None:
             written["d_calendar"] = add_calendar_days(transaction, span["first_day"], span["last_day"])

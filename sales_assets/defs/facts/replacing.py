@@ -1,11 +1,11 @@
 """Replacing days of ``mart.f_sales`` from staging, reconciled before the commit.
 
-Belongs here: the order of the statements of ``sql/facts``. Does not belong here: where staging has its lines from.
+Belongs here: the order of the statements of ``sql/facts``. Does not belong here: where staging has its lines from, or
+the dimension rows, which the same transaction or an earlier one has to make.
 """
 
 from collections.abc import Sequence
 
-from sales_assets.defs.dims.upserting import upsert_dimensions
 from sales_assets.resources.warehouse import Transaction
 
 
@@ -14,12 +14,10 @@ class NotReconciledError(Exception):
 
 
 def replace_days(transaction: Transaction, date_ids: Sequence[int]) -> None:
-    """Make the mart's days equal to staging's, with their dimension rows. Days never staged are left alone."""
+    """Make the mart's days equal to staging's. Days that were never staged are left alone."""
     if not date_ids:
         return
     days = sorted(date_ids)
-    transaction.lock_writers()
-    upsert_dimensions(transaction, days)
     transaction.run("facts/f_sales", "clear_days", date_ids=days)
     transaction.run("facts/f_sales", "fill_days", date_ids=days)
     # The same question as the asset check's, asked while a wrong answer can still be rolled back.

@@ -1,155 +1,153 @@
-"""Reading kept fetches into staging: land, settle, quarantine, choose, replace whole days.
+"""Reading a kept fetch: its raw file in, settled lines by day and bad lines out. No database is involved.
 
-Belongs here: the order of the steps, which are statements of ``sql/staging``, for one of the four files at a time.
-Does not belong here: the rules of one line (`sales_assets.contracts.parse`), the mart (`sales_assets.defs.facts`),
-or Dagster.
+Belongs here: taking a file of any size apart in bounded memory, so that every line ends in exactly one of kept,
+repeats and bad. Does not belong here: the rules (`sales_assets.contracts`), which fetch wins a day and what becomes
+of it (`replacing`).
 """
 
-import csv
 import datetime as dt
-import io
+import itertools
+import queue
 import re
-from collections.abc import Collection, Iterator, Mapping, Sequence
+import threading
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypeVar
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sales_assets.contracts.parse import Batch, ReportReader, UnreadableFile, parse_line, to_copy
-from sales_assets.contracts.report_files import ReportFile
+from sales_assets.contracts.parse import Batch, ReportReader, parse_line
+from sales_assets.contracts.report_files import USER_ORDERS_LOG, ReportFile
+from sales_assets.contracts.rules import UnreadableFile
+from sales_assets.contracts.settling import settle
+from sales_assets.defs.dims.upserting import names_in
 from sales_assets.partitions import date_id
-from sales_assets.resources.raw_files import RawFiles
-from sales_assets.resources.warehouse import Transaction
-from sales_assets.settings import first_day
+from sales_assets.resources.spool import Spool
 
-# Bad lines are held back while good ones stream through COPY; this many are a few megabytes.
-_BAD_LINES_HELD = 20_000
+# Lines that are settled at once: tens of megabytes as tables.
+_LINES_TOGETHER = 150_000
 _ISO_DAY = re.compile(r'(?:^|[,"])(\d{4}-\d{2}-\d{2})(?=[T ,"]|$)', re.ASCII)
+
+BAD_LINES = "bad"
+# Stands for the day of files whose lines have none.
+NO_DAY = 0
+
+_BAD_SCHEMA = pa.schema(
+    [("line_no", pa.int64()), ("date_id", pa.int32()), ("reason", pa.string()), ("text", pa.string())]
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class KeptFetch:
-    """A fetch that is to be read; `corrected` tells that a line of it was settled since it was read."""
+    """A fetch that is to be read; `corrected` tells that a line of it was settled by hand since it was read."""
 
     fetch_id: int
     kind: str
     path: str
     first_day: dt.date
     last_day: dt.date
+    line_count: int
     corrected: bool
 
 
 @dataclass
-class _Facts:
-    """What Python learns of a fetch while its lines stream by."""
+class DayCounts:
+    """How the lines of a day of a fetch were divided."""
 
-    lines: int = 0
+    kept: int = 0
+    repeats: int = 0
     bad: int = 0
-    discarded: int = 0
+
+
+@dataclass
+class Reading:
+    """What a fetch holds. Its lines lie in `spool`: a bucket per day and part, and one of bad lines.
+
+    days: {date_id: how its lines were divided}; names: {date_id: the names of cities, customers and items in it}.
+    """
+
+    fetch: KeptFetch
+    spool: Spool
     has_status: bool = False
     extra_columns: list[str] = field(default_factory=list)
     unreadable: str | None = None
+    lines: int = 0
+    discarded: int = 0
+    outside_period: int = 0
+    days: dict[int, DayCounts] = field(default_factory=dict)
+    names: dict[int, list[pa.Table]] = field(default_factory=dict)
+    bad: int = 0
+
+    @property
+    def kept(self) -> int:
+        return sum(day.kept for day in self.days.values())
+
+    @property
+    def repeats(self) -> int:
+        return sum(day.repeats for day in self.days.values())
+
+    def lines_of(self, day: int) -> Iterator[pa.Table]:
+        """The settled lines of a day, a part at a time."""
+        for bucket in sorted(name for name in self.spool.rows if name.startswith(f"kept-{day}-")):
+            yield self.spool.get(bucket)
+
+    def bad_lines(self) -> pa.Table:
+        """(line_no, date_id or null, reason, text) of the bad lines."""
+        return self.spool.get(BAD_LINES) or _BAD_SCHEMA.empty_table()
 
 
-def unread_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[KeptFetch]:
-    """Kept fetches that cover the days and have lines nobody has read yet; increments first, reports last."""
-    rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
-    return [KeptFetch(**row) for row in rows]
-
-
-def stale_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[KeptFetch]:
-    """Fetches that were read before, and now win days which staging holds from another fetch or not at all."""
-    _choose(transaction, file, days)
-    fetch_ids = [row["fetch_id"] for row in transaction.rows("staging/staged_day", "chosen_fetches")]
-    _drop(transaction, "chosen_day")
-    return [KeptFetch(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
-
-
-def stage(
-    transaction: Transaction,
-    raw_files: RawFiles,
-    file: ReportFile,
-    fetches: Sequence[KeptFetch],
-    days: Sequence[dt.date],
-    run_id: str,
-) -> list[int]:
-    """Read the fetches and put the days that they win into staging. Returns the date_ids that were replaced.
-
-    Every line of a fetch ends in exactly one of: kept, repeats, quarantine. A file that can't be read is recorded
-    as failed, with its reason, and never chosen.
-    """
-    transaction.run(f"staging/{file.name}", "create_landing")
-    transaction.run("staging/fetch_reading", "create_bad_line")
-    facts = {fetch.fetch_id: _land(transaction, raw_files, file, fetch) for fetch in fetches}
-    # From here on one loader at a time; landing and bad_line are this transaction's own.
-    transaction.lock_writers()
-    outside = _settle(transaction, raw_files, file, fetches)
-    _record(transaction, fetches, facts, outside, run_id)
-    replaced = _replace_days(transaction, file, [fetch.fetch_id for fetch in fetches], days, run_id)
-    for table in ("landing", "settled", "conflict", "bad_line"):
-        _drop(transaction, table)
-    return replaced
-
-
-# --- landing ----------------------------------------------------------------------------------------------
-
-
-def _land(transaction: Transaction, raw_files: RawFiles, file: ReportFile, fetch: KeptFetch) -> _Facts:
-    facts = _Facts()
-    corrections = {
-        row["line_no"]: row["text"]
-        for row in transaction.rows("staging/fetch_reading", "corrections", fetch_id=fetch.fetch_id)
-    }
-    try:
-        reader = ReportReader(raw_files.chunks(fetch.path), file)
-        facts.has_status = reader.header.has_status
-        facts.extra_columns = list(reader.header.extra_columns)
-        batches = _settled_by_hand(reader, file, corrections, facts)
-        exhausted = False
-        while not exhausted:
-            bad: list[pa.RecordBatch] = []
-            exhausted = _copy_until_bad(transaction, file, fetch, batches, bad, facts)
-            _copy_bad_lines(transaction, fetch.fetch_id, bad)
-    except UnreadableFile as error:
-        # The encoding may show only at the end: what landed before is void.
-        transaction.run("staging/fetch_reading", "forget_landing", fetch_id=fetch.fetch_id)
-        transaction.run("staging/fetch_reading", "forget_bad_lines", fetch_id=fetch.fetch_id)
-        return _Facts(unreadable=str(error))
-    return facts
-
-
-def _copy_until_bad(
-    transaction: Transaction,
+def read(
+    chunks: Callable[[], Iterator[bytes]],
     file: ReportFile,
     fetch: KeptFetch,
-    batches: Iterator[Batch],
-    bad: list[pa.RecordBatch],
-    facts: _Facts,
-) -> bool:
-    """Stream good lines until many bad ones are held (a connection does one COPY at a time). True at the end."""
-    exhausted = True
+    corrections: Mapping[int, str | None],
+    folder: Path,
+) -> Reading:
+    """Read a fetch whose raw file `chunks` gives from its beginning, as often as it is called.
 
-    def blocks() -> Iterator[bytes]:
-        nonlocal exhausted
-        held = 0
-        for batch in batches:
-            facts.lines += batch.lines.num_rows + batch.bad.num_rows
-            facts.bad += batch.bad.num_rows
-            if batch.bad.num_rows:
-                bad.append(batch.bad)
-                held += batch.bad.num_rows
-            if batch.lines.num_rows:
-                number = pa.repeat(pa.scalar(fetch.fetch_id, pa.int64()), batch.lines.num_rows)
-                yield to_copy(batch.lines.append_column("fetch_id", number))
-            if held >= _BAD_LINES_HELD:
-                exhausted = False
-                return
+    corrections: {line number: text to be read instead, or None for a line that was left out by hand}.
+    A file that can't be read gives a Reading with `unreadable` and without lines.
+    """
+    reading = Reading(fetch, Spool(folder / str(fetch.fetch_id)))
+    try:
+        _divide(reading, file, chunks(), corrections)
+    except UnreadableFile as error:
+        # A wrong encoding may show only at the end: what was read before is void.
+        reading.spool.close()
+        return Reading(fetch, Spool(folder / f"{fetch.fetch_id}-unreadable"), unreadable=str(error))
+    reasons = _settle(reading, file)
+    if reasons:
+        _add_bad_lines(reading, chunks(), reasons)
+    return reading
 
-    transaction.copy(transaction.statement(f"staging/{file.name}", "copy_landing"), blocks())
-    return exhausted
+
+# --- dividing by day --------------------------------------------------------------------------------------
+
+
+def _divide(reading: Reading, file: ReportFile, chunks: Iterator[bytes], corrections: Mapping[int, str | None]) -> None:
+    fetch = reading.fetch
+    reader = ReportReader(chunks, file)
+    reading.has_status = reader.header.has_status
+    reading.extra_columns = list(reader.header.extra_columns)
+    days = (fetch.last_day - fetch.first_day).days + 1
+    parts = 1 + fetch.line_count // (_LINES_TOGETHER * (days if file.is_dated else 1))
+    for batch in _ahead(_settled_by_hand(reader, reading, file, corrections)):
+        reading.lines += batch.lines.num_rows + batch.bad.num_rows
+        if batch.bad.num_rows:
+            _add_bad(reading, batch.bad.column("line_no"), batch.bad.column("reason"), batch.bad.column("text"))
+        if batch.lines.num_rows:
+            _add_lines(reading, file, batch.lines, parts)
 
 
 def _settled_by_hand(
-    reader: ReportReader, file: ReportFile, corrections: Mapping[int, str | None], facts: _Facts
+    reader: ReportReader, reading: Reading, file: ReportFile, corrections: Mapping[int, str | None]
 ) -> Iterator[Batch]:
     """The reader's batches, with corrected lines in place of the file's and discarded lines left out."""
     if not corrections:
@@ -159,33 +157,115 @@ def _settled_by_hand(
     for batch in reader:
         kept = []
         for part in (batch.lines, batch.bad):
-            settled = pa.compute.is_in(part.column("line_no"), value_set=numbers)
-            kept.append(part.filter(pa.compute.invert(settled)))
+            by_hand = pc.is_in(part.column("line_no"), value_set=numbers)
+            kept.append(part.filter(pc.invert(by_hand)))
         yield Batch(*kept)
     for line_no, text in corrections.items():
         if text is None:
-            facts.lines += 1
-            facts.discarded += 1
+            reading.lines += 1
+            reading.discarded += 1
         else:
             yield parse_line(text, file, reader.header, line_no)
 
 
-def _copy_bad_lines(transaction: Transaction, fetch_id: int, batches: Sequence[pa.RecordBatch]) -> None:
-    rows = (
-        (fetch_id, row["line_no"], _day_in(row["text"]), row["reason"], row["text"])
-        for batch in batches
-        for row in batch.to_pylist()
+def _add_lines(reading: Reading, file: ReportFile, lines: pa.RecordBatch, parts: int) -> None:
+    """Put lines into the buckets of their days; lines of other days than the fetch covers wait for their text."""
+    if not file.is_dated:
+        reading.spool.add(f"lines-{NO_DAY}-0", lines)
+        return
+    days = lines.column("date_id").to_numpy()
+    first, last = date_id(reading.fetch.first_day), date_id(reading.fetch.last_day)
+    outside = (days < first) | (days > last)
+    if outside.any():
+        reading.spool.add("outside", lines.select(["line_no", "date_id"]).filter(pa.array(outside)))
+        lines = lines.filter(pa.array(~outside))
+        days = days[~outside]
+    if not len(days):
+        return
+    if parts == 1 and (days[0] == days).all():
+        reading.spool.add(f"lines-{days[0]}-0", lines)
+        return
+    buckets = days.astype(np.int64) * parts + (_parts(file, lines, parts) if parts > 1 else 0)
+    order = np.argsort(buckets, kind="stable")
+    buckets = buckets[order]
+    lines = lines.take(pa.array(order))
+    starts = [0, *(np.flatnonzero(np.diff(buckets)) + 1).tolist(), len(buckets)]
+    for start, end in itertools.pairwise(starts):
+        day, part = divmod(int(buckets[start]), parts)
+        reading.spool.add(f"lines-{day}-{part}", lines.slice(start, end - start))
+
+
+def _parts(file: ReportFile, lines: pa.RecordBatch, parts: int) -> npt.NDArray[np.int64]:
+    """Which part of its day each line belongs to: all lines of one key to the same one."""
+    key = lines.column(file.key[1])
+    if key.null_count:  # very old order files: their identity is all contents, the customer's number among them
+        key = lines.column("customer_id")
+    if pa.types.is_integer(key.type):
+        numbers: npt.NDArray[np.int64] = key.to_numpy().astype(np.int64)
+        return np.remainder(numbers, parts)
+    ends = pc.utf8_slice_codeunits(key, -3).dictionary_encode()
+    hashes = np.array([zlib.crc32(end.encode()) for end in ends.dictionary.to_pylist()], dtype=np.int64)
+    return np.remainder(hashes, parts)[ends.indices.to_numpy()]
+
+
+# --- settling ---------------------------------------------------------------------------------------------
+
+
+def _settle(reading: Reading, file: ReportFile) -> dict[int, tuple[int | None, str]]:
+    """Settle bucket after bucket. Returns {line number: (day, reason)} of lines that are bad among others."""
+    reasons: dict[int, tuple[int | None, str]] = {}
+    for bucket in [name for name in reading.spool.rows if name.startswith("lines-")]:
+        _, day_text, part = bucket.split("-")
+        settled = settle(reading.spool.get(bucket), file)
+        reading.spool.drop(bucket)
+        counts = reading.days.setdefault(int(day_text), DayCounts())
+        counts.kept += settled.lines.num_rows
+        counts.repeats += settled.repeats
+        if settled.lines.num_rows:
+            reading.spool.add(f"kept-{day_text}-{part}", settled.lines)
+            if file is USER_ORDERS_LOG:
+                reading.names.setdefault(int(day_text), []).append(names_in(settled.lines))
+        what = ", ".join(name for name in file.key)
+        for line_no, versions in zip(*(column.to_pylist() for column in settled.conflicts.columns), strict=True):
+            day = int(day_text) or None
+            reasons[line_no] = (day, f"{versions} different lines share {what}")
+    outside = reading.spool.get("outside")
+    if outside is not None:
+        period = f"{reading.fetch.first_day} to {reading.fetch.last_day}"
+        reading.outside_period = outside.num_rows
+        for line_no, day in zip(*(column.to_pylist() for column in outside.columns), strict=True):
+            reasons[line_no] = (day, f"the day is outside the period {period} of the fetch")
+    return reasons
+
+
+# --- bad lines --------------------------------------------------------------------------------------------
+
+
+def _add_bad(reading: Reading, line_nos: pa.Array, reasons: pa.Array, texts: pa.Array) -> None:
+    days = [_day_in(text) for text in texts.to_pylist()]
+    _put_bad(reading, line_nos, days, reasons, texts)
+
+
+def _add_bad_lines(reading: Reading, chunks: Iterator[bytes], reasons: Mapping[int, tuple[int | None, str]]) -> None:
+    """Lines that are good alone: their text has to be looked up in the file once more."""
+    texts = _texts(chunks, reasons.keys())
+    found = sorted(reasons)
+    _put_bad(
+        reading,
+        pa.array(found, pa.int64()),
+        [reasons[line_no][0] for line_no in found],
+        pa.array([reasons[line_no][1] for line_no in found], pa.string()),
+        pa.array([texts.get(line_no, "") for line_no in found], pa.string()),
     )
-    _copy_rows(transaction, rows)
 
 
-def _copy_rows(transaction: Transaction, rows: Iterator[tuple[object, ...]]) -> None:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC)  # an empty text is not NULL
-    writer.writerows(rows)
-    if buffer.tell():
-        statement = transaction.statement("staging/fetch_reading", "copy_bad_line")
-        transaction.copy(statement, [buffer.getvalue().encode()])
+def _put_bad(reading: Reading, line_nos: pa.Array, days: list[int | None], reasons: pa.Array, texts: pa.Array) -> None:
+    for day in days:
+        if day is not None:
+            reading.days.setdefault(day, DayCounts()).bad += 1
+    reading.bad += len(days)
+    columns = [line_nos, pa.array(days, pa.int32()), reasons, texts]
+    reading.spool.add(BAD_LINES, pa.RecordBatch.from_arrays(columns, schema=_BAD_SCHEMA))
 
 
 def _day_in(text: str) -> int | None:
@@ -195,35 +275,6 @@ def _day_in(text: str) -> int | None:
         return date_id(dt.date.fromisoformat(found[1])) if found else None
     except ValueError:
         return None
-
-
-# --- settling ---------------------------------------------------------------------------------------------
-
-
-def _settle(
-    transaction: Transaction, raw_files: RawFiles, file: ReportFile, fetches: Sequence[KeptFetch]
-) -> dict[int, int]:
-    """Make ``settled`` (a line once) of ``landing``; returns how many lines lay outside each fetch's period."""
-    bad = transaction.rows("staging/fetch_reading", "move_outside_period")
-    outside: dict[int, int] = {}
-    for row in bad:
-        outside[row["fetch_id"]] = outside.get(row["fetch_id"], 0) + 1
-    transaction.run(f"staging/{file.name}", "settle")
-    if transaction.run(f"staging/{file.name}", "find_conflicts"):
-        bad += transaction.rows(f"staging/{file.name}", "conflicting_lines")
-        transaction.run(f"staging/{file.name}", "drop_conflicts")
-    for fetch in fetches:
-        found = {row["line_no"]: row for row in bad if row["fetch_id"] == fetch.fetch_id}
-        if found:
-            texts = _texts(raw_files.chunks(fetch.path), found.keys())
-            _copy_rows(
-                transaction,
-                (
-                    (fetch.fetch_id, line_no, row["date_id"], row["reason"], texts.get(line_no, ""))
-                    for line_no, row in found.items()
-                ),
-            )
-    return outside
 
 
 def _texts(chunks: Iterator[bytes], line_nos: Collection[int]) -> dict[int, str]:
@@ -255,74 +306,42 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
         yield rest.removesuffix(b"\r").decode(errors="backslashreplace")
 
 
-def _record(
-    transaction: Transaction,
-    fetches: Sequence[KeptFetch],
-    facts: Mapping[int, _Facts],
-    outside: Mapping[int, int],
-    run_id: str,
-) -> None:
-    """Write down what reading showed: counts, verdicts, quarantine."""
-    fetch_ids = list(facts)
-    transaction.run("staging/fetch_reading", "quarantine")
-    transaction.run("staging/fetch_reading", "resolve_quarantine", fetch_ids=fetch_ids)
-    transaction.run("staging/fetch_reading", "forget_days", fetch_ids=fetch_ids)
-    transaction.run("staging/fetch_reading", "record_days")
-    counts = {
-        row["fetch_id"]: row
-        for row in transaction.rows("staging/fetch_reading", "settled_counts", first_date_id=date_id(first_day()))
-    }
-    for fetch in fetches:
-        fact = facts[fetch.fetch_id]
-        count = counts.get(fetch.fetch_id, {"kept": 0, "repeats": 0, "before_first_day": 0})
-        bad = fact.lines - count["kept"] - count["repeats"]
-        reason = fact.unreadable
-        if reason is None and count["kept"] == 0 and bad > fact.discarded:
-            reason = f"every line is bad ({bad}, see `sales-assets quarantine list`)"
-        transaction.run(
-            "staging/fetch_reading",
-            "record",
-            fetch_id=fetch.fetch_id,
-            verdict="failed" if reason else "usable",
-            reason=f"{fetch.path}: {reason}" if reason else None,
-            has_status=fact.has_status,
-            extra_columns=fact.extra_columns,
-            lines=fact.lines,
-            kept=count["kept"],
-            repeats=count["repeats"],
-            bad=bad,
-            before_first_day=count["before_first_day"],
-            outside_period=outside.get(fetch.fetch_id, 0),
-            corrected=fetch.corrected,
-            run_id=run_id,
-        )
+# --- two at once ------------------------------------------------------------------------------------------
 
 
-# --- choosing ---------------------------------------------------------------------------------------------
+def _ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
+    """The same items, made in a thread beside the one that works on them; a few wait in between."""
+    waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    stopped = threading.Event()
 
+    def put(entry: tuple[T | None, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(entry, timeout=0.2)
+            except queue.Full:
+                continue
+            return
 
-def _choose(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> None:
-    transaction.run("staging/staged_day", "create_chosen_day")
-    transaction.run("staging/staged_day", "choose", file=file.name, days=list(days))
+    def make() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if stopped.is_set():
+                    return
+            put((None, None))
+        except BaseException as error:  # noqa: BLE001  it is raised where the items are taken
+            put((None, error))
 
-
-def _replace_days(
-    transaction: Transaction,
-    file: ReportFile,
-    fetch_ids: list[int],
-    days: Sequence[dt.date],
-    run_id: str,
-) -> list[int]:
-    _choose(transaction, file, days)
-    transaction.run("staging/staged_day", "keep_only", fetch_ids=fetch_ids)
-    transaction.run(f"staging/{file.name}", "replace_days")
-    dated = any(column.name == "date_id" for column in file.columns)
-    transaction.run("staging/staged_day", "record", file=file.name, dated=dated, run_id=run_id)
-    replaced = [row["date_id"] for row in transaction.rows("staging/staged_day", "chosen_days")]
-    _drop(transaction, "chosen_day")
-    return replaced
-
-
-def _drop(transaction: Transaction, table: str) -> None:
-    """Drop a temporary table of this transaction; the next file or group makes its own of the same name."""
-    transaction.run("staging/temporary", f"drop_{table}")
+    thread = threading.Thread(target=make, name="reading ahead", daemon=True)
+    thread.start()
+    try:
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

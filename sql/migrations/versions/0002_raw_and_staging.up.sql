@@ -99,8 +99,8 @@ CREATE TABLE staging.staged_day (
 );
 
 -- The chosen lines of each day, a line once, typed. Positive as in the file: facts/f_sales.sql puts on the sign.
--- No primary key: uniqueness of (date_id, uniq_id, status) is made by the statement that fills the table and asked
--- again by a check; an index on it would cost a quarter of the load.
+-- No primary key: uniqueness of (date_id, uniq_id, status) is settled before the lines come here and asked again by a
+-- check; an index on it would cost a quarter of the load.
 CREATE TABLE staging.user_orders_log (
     date_id        integer NOT NULL,
     uniq_id        text NOT NULL,
@@ -123,6 +123,7 @@ CREATE INDEX user_orders_log_date_id ON staging.user_orders_log (date_id);
 
 CREATE TABLE staging.custom_research (
     date_id     integer NOT NULL,
+    date_time   text NOT NULL,
     category_id integer NOT NULL,
     geo_id      integer NOT NULL,
     sales_qty   numeric(10, 2) NOT NULL,

@@ -14,3 +14,4 @@ $restore$;
 DROP TABLE ops.dropped_foreign_key;
 -- What staging holds was loaded into rows that no longer carry their source: the next load takes each day anew.
 TRUNCATE staging.staged_day, staging.user_orders_log;
+ALTER TABLE staging.user_orders_log ALTER COLUMN sale_id DROP DEFAULT;

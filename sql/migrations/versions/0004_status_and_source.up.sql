@@ -126,6 +126,7 @@ BEGIN
     -- Rows written with explicit ids leave a sequence behind its table.
     EXECUTE format('SELECT setval(%L, greatest((SELECT last_value FROM %s), (SELECT max(id) FROM mart.f_sales)))
                     FROM mart.f_sales HAVING max(id) >= (SELECT last_value FROM %s)', numbers, numbers, numbers);
+    EXECUTE format('ALTER TABLE staging.user_orders_log ALTER COLUMN sale_id SET DEFAULT nextval(%L)', numbers);
 END
 $serial$;
 

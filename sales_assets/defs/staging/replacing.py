@@ -1,0 +1,173 @@
+"""What becomes of readings: written down, a fetch chosen for each day, whole days of staging replaced.
+
+Belongs here: the order of the statements of ``sql/staging`` for one of the four files.
+Does not belong here: reading (`reading`), the mart (`sales_assets.defs.facts`), or Dagster.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from sales_assets.contracts.parse import to_copy
+from sales_assets.contracts.report_files import ReportFile
+from sales_assets.defs.staging.reading import NO_DAY, KeptFetch, Reading
+from sales_assets.partitions import date_id
+from sales_assets.resources.warehouse import Transaction
+from sales_assets.settings import first_day
+
+# Fewer, and commits would be the load; more, and a broken day would take many others with it.
+_LINES_A_TRANSACTION = 200_000
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The fetch that a day is to be taken from, where staging holds it from another one or not at all."""
+
+    date_id: int
+    fetch_id: int
+    revision: int
+
+
+def unread_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[KeptFetch]:
+    """Kept fetches that cover the days and have lines nobody has read yet; increments first, reports last."""
+    rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
+    return [KeptFetch(**row) for row in rows]
+
+
+def stale_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[KeptFetch]:
+    """Fetches that were read before, and now win days which staging holds from another fetch or not at all."""
+    fetch_ids = sorted({choice.fetch_id for choice in choose(transaction, file, days)})
+    return [KeptFetch(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
+
+
+def corrections_of(transaction: Transaction, fetch: KeptFetch) -> dict[int, str | None]:
+    """{line number: text to be read instead, or None} of the lines of a fetch that a person has settled."""
+    rows = transaction.rows("staging/fetch_reading", "corrections", fetch_id=fetch.fetch_id)
+    return {row["line_no"]: row["text"] for row in rows}
+
+
+def record_readings(transaction: Transaction, readings: Sequence[Reading], run_id: str) -> None:
+    """Write down what reading showed: counts, verdicts, quarantine. A file that can't be read is never chosen."""
+    transaction.run("staging/fetch_reading", "create_bad_line")
+    transaction.copy("staging/fetch_reading", "copy_bad_line", _bad_lines(readings))
+    fetch_ids = [reading.fetch.fetch_id for reading in readings]
+    transaction.run("staging/fetch_reading", "quarantine")
+    transaction.run("staging/fetch_reading", "resolve_quarantine", fetch_ids=fetch_ids)
+    transaction.run("staging/fetch_reading", "drop_bad_line")
+    transaction.run("staging/fetch_reading", "forget_days", fetch_ids=fetch_ids)
+    days = [
+        (reading.fetch.fetch_id, day, counts.kept, counts.repeats, counts.bad)
+        for reading in readings
+        for day, counts in reading.days.items()
+        if day != NO_DAY
+    ]
+    columns = ("fetch_ids", "date_ids", "kept", "repeats", "bad")
+    transaction.run("staging/fetch_reading", "record_days", **_columns(columns, days))
+    for reading in readings:
+        _record(transaction, reading, run_id)
+
+
+def _record(transaction: Transaction, reading: Reading, run_id: str) -> None:
+    reason = reading.unreadable
+    if reason is None and reading.kept == 0 and reading.bad > 0:
+        reason = f"every line is bad ({reading.bad}, see `sales-assets quarantine list`)"
+    first_date_id = date_id(first_day())
+    transaction.run(
+        "staging/fetch_reading",
+        "record",
+        fetch_id=reading.fetch.fetch_id,
+        verdict="failed" if reason else "usable",
+        reason=f"{reading.fetch.path}: {reason}" if reason else None,
+        has_status=reading.has_status,
+        extra_columns=reading.extra_columns,
+        lines=reading.lines,
+        kept=reading.kept,
+        repeats=reading.repeats,
+        bad=reading.bad + reading.discarded,
+        before_first_day=sum(c.kept for day, c in reading.days.items() if NO_DAY < day < first_date_id),
+        outside_period=reading.outside_period,
+        corrected=reading.fetch.corrected,
+        run_id=run_id,
+    )
+
+
+def _bad_lines(readings: Sequence[Reading]) -> Iterator[bytes]:
+    for reading in readings:
+        for batch in reading.bad_lines().to_batches():
+            yield to_copy(_numbered(batch, reading.fetch.fetch_id))
+
+
+def choose(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[Choice]:
+    """The days that are to be replaced, each with its fetch; days that staging holds rightly are left out."""
+    return [Choice(**row) for row in transaction.rows("staging/staged_day", "choose", file=file.name, days=list(days))]
+
+
+def stage_days(
+    transaction: Transaction,
+    file: ReportFile,
+    choices: Sequence[Choice],
+    readings: Mapping[int, Reading],
+    run_id: str,
+) -> None:
+    """Make the days in staging what their chosen fetches bring: what a fetch does not bring is gone."""
+    statements = f"staging/{file.name}"
+    date_ids = [choice.date_id for choice in choices]
+    transaction.run_all(statements, "before_copy", date_ids=date_ids)
+    rows: dict[int, int] = {}
+    transaction.copy(statements, "copy_days", _lines(file, choices, readings, rows))
+    transaction.run_all(statements, "after_copy", date_ids=date_ids)
+    staged = [(choice.date_id, choice.fetch_id, choice.revision, rows.get(choice.date_id, 0)) for choice in choices]
+    columns = ("date_ids", "fetch_ids", "revisions", "rows")
+    transaction.run("staging/staged_day", "record", file=file.name, run_id=run_id, **_columns(columns, staged))
+
+
+def balanced(choices: Sequence[Choice], readings: Mapping[int, Reading]) -> list[list[Choice]]:
+    """Groups of days, in order, each with about as many lines as one transaction should have; at least one group."""
+    groups: list[list[Choice]] = [[]]
+    lines = 0
+    for choice in choices:
+        count = readings[choice.fetch_id].days.get(choice.date_id)
+        lines += count.kept if count else 0
+        groups[-1].append(choice)
+        if lines >= _LINES_A_TRANSACTION:
+            groups.append([])
+            lines = 0
+    return groups if groups[-1] or len(groups) == 1 else groups[:-1]
+
+
+def names_of(readings: Mapping[int, Reading], choices: Sequence[Choice]) -> Iterator[pa.Table]:
+    """The names of cities, customers and items in the lines of the chosen days."""
+    for choice in choices:
+        yield from readings[choice.fetch_id].names.get(choice.date_id, [])
+
+
+def _lines(
+    file: ReportFile, choices: Sequence[Choice], readings: Mapping[int, Reading], rows: dict[int, int]
+) -> Iterator[bytes]:
+    for choice in choices:
+        for table in _tables(file, choice, readings[choice.fetch_id]):
+            rows[choice.date_id] = rows.get(choice.date_id, 0) + table.num_rows
+            for batch in table.to_batches():
+                yield to_copy(_numbered(batch, choice.fetch_id))
+
+
+def _tables(file: ReportFile, choice: Choice, reading: Reading) -> Iterable[pa.Table]:
+    if file.is_dated:
+        return reading.lines_of(choice.date_id)
+    # The list stands for every day that takes it.
+    return [_dated(table, choice.date_id) for table in reading.lines_of(NO_DAY)]
+
+
+def _dated(table: pa.Table, day: int) -> pa.Table:
+    return table.append_column("date_id", pa.repeat(pa.scalar(day, pa.int32()), table.num_rows))
+
+
+def _numbered(batch: pa.RecordBatch, fetch_id: int) -> pa.RecordBatch:
+    return batch.append_column("fetch_id", pa.repeat(pa.scalar(fetch_id, pa.int64()), batch.num_rows))
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, list[int]]:
+    """Rows as one array parameter per column, for `unnest`."""
+    return {name: [row[n] for row in rows] for n, name in enumerate(names)}
