@@ -25,8 +25,8 @@ COPY landing (line_no, date_id, uniq_id, date_time, city_id, city_name, customer
 -- Verbatim repeats are one line. Very old files have no uniq_id: there the contents are the identity.
 CREATE TEMP TABLE settled ON COMMIT DROP AS
 SELECT fetch_id, date_id,
-       coalesce(uniq_id, md5(concat_ws(E'\x1f', date_time, city_id, city_name, customer_id, first_name, last_name,
-                                       item_id, item_name, quantity, payment_amount, status))) AS uniq_id,
+       coalesce(uniq_id, md5((date_time, city_id, city_name, customer_id, first_name, last_name, item_id, item_name,
+                              quantity, payment_amount, status)::text)) AS uniq_id,
        status, date_time, city_id, city_name, customer_id, first_name, last_name, item_id, item_name, quantity,
        payment_amount, min(line_no) AS line_no, count(*) AS copies
 FROM landing

@@ -127,24 +127,31 @@ def _copy_until_bad(
 ) -> bool:
     """Stream good lines until many bad ones are held (a connection does one COPY at a time). True at the end."""
     exhausted = True
+    unreadable: UnreadableFile | None = None
 
     def blocks() -> Iterator[bytes]:
-        nonlocal exhausted
+        nonlocal exhausted, unreadable
         held = 0
-        for batch in batches:
-            facts.lines += batch.lines.num_rows + batch.bad.num_rows
-            facts.bad += batch.bad.num_rows
-            if batch.bad.num_rows:
-                bad.append(batch.bad)
-                held += batch.bad.num_rows
-            if batch.lines.num_rows:
-                number = pa.repeat(pa.scalar(fetch.fetch_id, pa.int64()), batch.lines.num_rows)
-                yield to_copy(batch.lines.append_column("fetch_id", number))
-            if held >= _BAD_LINES_HELD:
-                exhausted = False
-                return
+        try:
+            for batch in batches:
+                facts.lines += batch.lines.num_rows + batch.bad.num_rows
+                facts.bad += batch.bad.num_rows
+                if batch.bad.num_rows:
+                    bad.append(batch.bad)
+                    held += batch.bad.num_rows
+                if batch.lines.num_rows:
+                    number = pa.repeat(pa.scalar(fetch.fetch_id, pa.int64()), batch.lines.num_rows)
+                    yield to_copy(batch.lines.append_column("fetch_id", number))
+                if held >= _BAD_LINES_HELD:
+                    exhausted = False
+                    return
+        except UnreadableFile as error:
+            # Raised through the COPY it would abort the transaction, and the reason could not be written down.
+            unreadable = error
 
     transaction.copy(transaction.statement(f"staging/{file.name}", "copy_landing"), blocks())
+    if unreadable is not None:
+        raise unreadable
     return exhausted
 
 
