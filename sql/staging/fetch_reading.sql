@@ -14,10 +14,11 @@ SELECT fetch_id, kind, path, first_day, last_day, false AS corrected
 FROM raw.fetch WHERE fetch_id = ANY (%(fetch_ids)s) ORDER BY fetch_id
 
 -- name: corrections
--- Lines that a person settled: with a text they are read instead of the file's, without one they are left out.
-SELECT line_no, CASE state WHEN 'corrected' THEN corrected_text END AS text
+-- Lines that a person settled: with a text they are read instead of the file's, without one they are left out. A
+-- correction that was still bad counts too: it may be good as soon as the line that it contradicts is settled.
+SELECT line_no, CASE WHEN state <> 'discarded' THEN corrected_text END AS text
 FROM staging.quarantine
-WHERE fetch_id = %(fetch_id)s AND state IN ('corrected', 'discarded')
+WHERE fetch_id = %(fetch_id)s AND (state = 'discarded' OR corrected_text IS NOT NULL)
 
 -- name: create_bad_line
 CREATE TEMP TABLE bad_line (
