@@ -100,7 +100,7 @@ class _Chain:
         self.fetches = any(increment_key(file) in ledger.selected for file in REPORT_FILES.values())
         self.staged_files = [file for file in REPORT_FILES.values() if staging_key(file) in ledger.selected]
         self.fills_mart = F_SALES in ledger.selected
-        self.replaced: set[int] = set()
+        self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
 
     def run(self, days: Sequence[dt.date]) -> None:
         self.progress.say("increments")
@@ -211,10 +211,9 @@ class _Chain:
         if not fetches:
             return
         replaced = stage(transaction, self.raw_files, file, fetches, days, self.run_id)
-        if file is USER_ORDERS_LOG:
-            if self.fills_mart:
-                replace_days(transaction, replaced)
-            self.replaced.update(replaced)
+        if file is USER_ORDERS_LOG and self.fills_mart:
+            replace_days(transaction, replaced)
+        self.replaced[file].update(replaced)
 
     def _load_the_rest(self, file: ReportFile, days: Sequence[dt.date]) -> None:
         """Reports that were not read yet, and fetches read before that win days they are not staged for."""
@@ -224,19 +223,33 @@ class _Chain:
             with self._transaction(f"{file.name} rest") as transaction:
                 fetches = find(transaction, file, days)
             for fetch in fetches:
-                try:
-                    with self._transaction(file.name) as transaction:
-                        self._load(transaction, file, [fetch], days)
-                except psycopg.OperationalError:
-                    raise
-                except Exception as error:  # noqa: BLE001  days that other fetches serve are not concerned
-                    self.log.error(f"{fetch.path}: {error}")
-                    covered = [
-                        day
-                        for day in days
-                        if fetch.first_day <= day <= fetch.last_day and date_id(day) not in self.replaced
-                    ]
-                    self._break_days(file, covered, f"{fetch.path}: {error}")
+                covered = [day for day in days if fetch.first_day <= day <= fetch.last_day]
+                if covered:
+                    self._load_halving(file, fetch, covered)
+
+    def _load_halving(self, file: ReportFile, fetch: KeptFetch, days: Sequence[dt.date]) -> None:
+        """Load days from one fetch; when one of them breaks it, each half for itself, until the broken one is alone.
+
+        Halves, and not each day alone: the whole file is read anew every time.
+        """
+        try:
+            with self._transaction(file.name) as transaction:
+                self._load(transaction, file, [fetch], days)
+        except psycopg.OperationalError:
+            raise
+        except OSError as error:
+            # The file itself is out of reach; days that other fetches serve are not concerned.
+            self.log.error(f"{fetch.path}: {error}")
+            left = [day for day in days if date_id(day) not in self.replaced[file]]
+            self._break_days(file, left, f"{fetch.path}: {error}")
+        except Exception as error:  # noqa: BLE001  whatever broke one day must not keep the others out
+            if len(days) == 1:
+                self.log.error(f"{days[0]}: {fetch.path}: {error}")
+                self._break_days(file, days, f"{fetch.path}: {error}")
+                return
+            middle = len(days) // 2
+            self._load_halving(file, fetch, days[:middle])
+            self._load_halving(file, fetch, days[middle:])
 
     def _note_unusable(self, file: ReportFile, days: Sequence[dt.date]) -> None:
         """Days whose newest file can't be read, or has no good line: they stay as they were, and are broken."""
@@ -250,7 +263,7 @@ class _Chain:
         """Days of the mart that staging did not just replace: all if only the mart was asked for, else what differs."""
         if not days:
             return
-        left = {date_id(day): day for day in days if date_id(day) not in self.replaced}
+        left = {date_id(day): day for day in days if date_id(day) not in self.replaced[USER_ORDERS_LOG]}
         if USER_ORDERS_LOG in self.staged_files:
             different = self.warehouse.rows(
                 "checks/equal_to_staging",
