@@ -288,8 +288,8 @@ def test_views_are_kept_with_owner_grants_options_and_comments(url: str, sql: Sq
     )
     views = (
         "SELECT c.oid::regclass::text, pg_get_viewdef(c.oid), c.relowner::regrole::text, c.reloptions, c.relacl::text, "
-        "obj_description(c.oid, 'pg_class'), array_agg((a.attname, a.attacl::text, col_description(c.oid, a.attnum))::text "
-        "ORDER BY a.attnum) FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid "
+        "obj_description(c.oid, 'pg_class'), "
+        "array_agg((a.attname, a.attacl::text, col_description(c.oid, a.attnum))::text ORDER BY a.attnum) FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid "
         "WHERE c.oid IN ('public.named'::regclass, 'mart.\"Сводка\"'::regclass, 'public.both'::regclass) "
         "GROUP BY c.oid ORDER BY 1"
     )
@@ -306,10 +306,14 @@ def test_views_are_kept_with_owner_grants_options_and_comments(url: str, sql: Sq
     "reader",
     [
         "CREATE MATERIALIZED VIEW public.reader AS SELECT sum(amount) AS amount FROM mart.f_sales",
-        "CREATE VIEW public.reader AS SELECT id, amount FROM mart.f_sales; "
-        "ALTER VIEW public.reader ALTER amount SET DEFAULT 1",
-        "CREATE VIEW public.reader AS SELECT id, amount FROM mart.f_sales; "
-        "CREATE RULE r AS ON DELETE TO public.reader DO INSTEAD NOTHING",
+        (
+            "CREATE VIEW public.reader AS SELECT id, amount FROM mart.f_sales; "
+            "ALTER VIEW public.reader ALTER amount SET DEFAULT 1"
+        ),
+        (
+            "CREATE VIEW public.reader AS SELECT id, amount FROM mart.f_sales; "
+            "CREATE RULE r AS ON DELETE TO public.reader DO INSTEAD NOTHING"
+        ),
     ],
 )
 def test_a_view_that_can_not_be_put_back_is_not_taken_down(url: str, sql: Sql, reader: str) -> None:
@@ -326,8 +330,10 @@ def test_a_view_that_can_not_be_put_back_is_not_taken_down(url: str, sql: Sql, r
     [
         "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT, ALTER id ADD GENERATED ALWAYS AS IDENTITY",
         "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT; DROP SEQUENCE mart.f_sales_id_seq",
-        "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT; DROP SEQUENCE mart.f_sales_id_seq; "
-        "ALTER TABLE mart.f_sales DROP CONSTRAINT f_sales_pkey, ALTER id DROP NOT NULL",
+        (
+            "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT; DROP SEQUENCE mart.f_sales_id_seq; "
+            "ALTER TABLE mart.f_sales DROP CONSTRAINT f_sales_pkey, ALTER id DROP NOT NULL"
+        ),
         "ALTER SEQUENCE mart.f_sales_id_seq OWNED BY NONE",
         "INSERT INTO mart.f_sales VALUES (900, 20240930, 3, 51, 1, 1, 1)",
         "DELETE FROM mart.f_sales",
@@ -368,7 +374,7 @@ def test_a_column_by_another_name_is_told_with_the_statement_that_helps(
 def test_a_missing_column_is_told(url: str, sql: Sql) -> None:
     sql(LEGACY)
     sql("ALTER TABLE mart.f_sales RENAME COLUMN amount TO turnover")
-    with pytest.raises(MigrationError, match="has no column amount\n.*<its present name> TO amount"):
+    with pytest.raises(MigrationError, match=r"has no column amount\n.*<its present name> TO amount"):
         migrations.migrate(url)
 
 
