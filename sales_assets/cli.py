@@ -188,8 +188,8 @@ def migrate(
     An existing mart.f_sales is upgraded in place. Doing it twice does nothing. `migrate --to 0003` takes the mart's
     new columns back; refunds stay, negative.
     """
+    from sales_assets.database import warehouse_url
     from sales_assets.resources import migrations
-    from sales_assets.resources.warehouse import warehouse_url
 
     if revisions:
         for revision, what in migrations.revisions():
@@ -371,7 +371,7 @@ def warehouse_url_command() -> None:
 
     Starts the embedded server where none runs; it lives on until `sales-assets warehouse stop`.
     """
-    from sales_assets.resources.warehouse import warehouse_url
+    from sales_assets.database import warehouse_url
 
     print(warehouse_url())  # noqa: T201  rich would wrap it
 
@@ -379,7 +379,7 @@ def warehouse_url_command() -> None:
 @warehouse_app.command("stop")
 def warehouse_stop() -> None:
     """Stop the embedded server. A server of WAREHOUSE_URL is left alone."""
-    from sales_assets.resources.warehouse import embedded
+    from sales_assets.database import embedded
 
     server = embedded()
     if not server.is_running():

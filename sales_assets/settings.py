@@ -10,19 +10,26 @@ import datetime as dt
 import difflib
 import functools
 import os
+import re
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 import annotated_types
 import pydantic
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 ENV_FILE = ".env"
 
 # A variable that starts like ours but is not one of ours is a typing error that would otherwise be ignored.
-OUR_PREFIXES = ("SALES_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_")
+# RABBITMQ_ alone is the broker's own prefix (RABBITMQ_NODENAME and the like), and not ours to judge.
+OUR_PREFIXES = ("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL")
+
+# The seed of the partner orders documents its settings as lines with comments and quotes.
+_SEED_SETTINGS = ("partnerapi_", "rabbitmq_", "sale_on", "sales_timezone")
+_COMMENT = re.compile(r"(^|\s)#.*$")
 
 
 class SettingsError(ValueError):
@@ -34,6 +41,22 @@ def _default_home() -> Path:
     project = Path(__file__).resolve().parent.parent
     base = project if (project / "workspace.yaml").exists() else Path.home()
     return base / ".sales_assets"
+
+
+def _without_comment(value: str) -> str:
+    """The value of an env file's line without quotes and inline comment.
+
+    A shell and python-dotenv strip both; `docker run --env-file` hands over "30 # seconds" and "''" as they are.
+    """
+    text = value.strip()
+    if text[:1] in ("'", '"') and (end := text.find(text[0], 1)) > 0 and not _COMMENT.sub("", text[end + 1 :]).strip():
+        return text[1:end]
+    return _COMMENT.sub("", text).strip()
+
+
+_Seconds = Annotated[float, annotated_types.Gt(0), annotated_types.Le(86_400)]
+_Pause = Annotated[float, annotated_types.Ge(0), annotated_types.Le(86_400)]
+_Count = Annotated[int, annotated_types.Ge(0)]
 
 
 class FirstDay(BaseSettings):
@@ -99,6 +122,66 @@ class Settings(FirstDay):
         default=4 * 1024**3, description="Largest file that is accepted, in bytes."
     )
 
+    sales_timezone: str = Field(
+        default="UTC", description="Zone in which an order's and a cancel's moment become a calendar day."
+    )
+    sale_on: Literal["created", "done"] = Field(
+        default="created", description="Which status of a partner order makes a sale: created (accepted) or done."
+    )
+    partnerapi_url: str = Field(
+        default="", description="Base URL of the partner's API. Empty: not ready, orders answer service_error."
+    )
+    partnerapi_http_timeout: _Seconds = Field(default=30, description="Seconds per attempt of a find or status call.")
+    partnerapi_http_retries_count: _Count = Field(default=3, description="Attempts in total of these; 0 means 1.")
+    partnerapi_http_retries_sleep: _Pause = Field(default=30, description="Base pause between them, in seconds.")
+    partnerapi_http_timeout_order: _Seconds = Field(
+        default=10, description="Seconds per attempt of a create or cancel call."
+    )
+    partnerapi_http_retries_count_order: _Count = Field(
+        default=1, description="Attempts in total of these; above 1 the order is looked for before each create."
+    )
+    partnerapi_http_retries_sleep_order: _Pause = Field(default=0, description="Base pause between them, in seconds.")
+    partnerapi_deadline: _Seconds = Field(
+        default=180, description="Seconds for one incoming request in all, the partner's calls and pauses included."
+    )
+    partnerapi_breaker_failures: Annotated[int, annotated_types.Ge(1)] = Field(
+        default=5, description="Calls in a row that find the partner down before further ones fail at once."
+    )
+    partnerapi_breaker_seconds: _Seconds = Field(
+        default=10, description="Seconds after which one call tries whether the partner is back."
+    )
+    partnerapi_reconcile_seconds: _Seconds = Field(
+        default=10, description="Seconds after which an unknown outcome is looked up; the pause doubles up to 600."
+    )
+    rabbitmq_url: SecretStr = Field(
+        default=SecretStr("amqp://guest:guest@127.0.0.1:5672//"),
+        description="amqp:// or amqps:// URL of the broker, shared with Celery.",
+    )
+    partnerapi_rabbitmq_timeout: _Seconds = Field(
+        default=30, description="Seconds for a connection to the broker, and for its confirm."
+    )
+    partnerapi_rabbitmq_retries_count: Annotated[int, annotated_types.Ge(-1)] = Field(
+        default=3, description="Attempts per cycle of the relay; -1 = without end. The outbox row stays either way."
+    )
+    partnerapi_rabbitmq_retries_sleep: _Pause = Field(default=30, description="Pause between them, in seconds.")
+    partnerapi_source_project_id: int = Field(default=8, description="Our project's id, in every event.")
+    partnerapi_kodpost: int = Field(
+        default=116897, description="Supplier code of the partner's chain: key of the item and pharmacy mapping."
+    )
+    partnerapi_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
+        default=None, description="Further port of 127.0.0.1 for Prometheus. Empty: /metrics on 8000 only."
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _env_file_lines(cls, values: dict[str, Any]) -> dict[str, Any]:
+        for name, value in list(values.items()):
+            if isinstance(value, str) and name.startswith(_SEED_SETTINGS):
+                values[name] = _without_comment(value)
+                if not values[name]:
+                    del values[name]
+        return values
+
     @field_validator("sales_home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
@@ -111,6 +194,26 @@ class Settings(FirstDay):
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
+
+    @field_validator("partnerapi_url")
+    @classmethod
+    def _http_or_empty(cls, value: str) -> str:
+        return cls._http(value) if value else ""
+
+    @field_validator("sales_timezone")
+    @classmethod
+    def _zone(cls, value: str) -> str:
+        try:
+            return ZoneInfo(value).key
+        except (KeyError, ValueError, OSError):
+            raise ValueError("must be a zone of the IANA database, such as Europe/Moscow") from None
+
+    @field_validator("rabbitmq_url")
+    @classmethod
+    def _amqp(cls, value: SecretStr) -> SecretStr:
+        if urlsplit(value.get_secret_value()).scheme not in ("amqp", "amqps"):
+            raise ValueError("must be an amqp:// or amqps:// URL")
+        return value
 
     @field_validator("warehouse_url", "dagster_storage_url")
     @classmethod

@@ -10,12 +10,13 @@ from dataclasses import dataclass
 import psycopg
 import requests
 
+from sales_assets.database import embedded, warehouse_url
 from sales_assets.embedded import EmbeddedPostgresError
 from sales_assets.partitions import DAYS, days_of
 from sales_assets.resources import migrations
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import without_query
-from sales_assets.resources.warehouse import WarehouseError, dagster_storage_url, embedded, warehouse_url
+from sales_assets.resources.warehouse import WarehouseError, dagster_storage_url
 from sales_assets.settings import settings
 
 

@@ -88,6 +88,10 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
             config = _config(connection)
             order = ["base", *(revision for revision, _ in revisions())]
             target = order[-1] if to == "head" else to
+            if before is not None and before not in order:
+                raise MigrationError(
+                    f"the warehouse is at revision {before}, which a newer version of sales_assets made"
+                )
             if target not in order:
                 raise MigrationError(f"there is no revision {to!r}; known are {', '.join(order)} and head")
             if order.index(target) >= order.index(before or "base"):
@@ -106,6 +110,6 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
 
 def _told(error: BaseException | None) -> str:
     if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        hint = f"\n{error.diag.message_hint}" if error.diag.message_hint else ""
-        return f"{error.diag.message_primary}{hint}"
+        told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+        return "\n".join(part for part in told if part)
     return str(error)

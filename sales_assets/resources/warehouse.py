@@ -1,4 +1,4 @@
-"""The door to the warehouse: its address, transactions, named statements, COPY.
+"""The door to the warehouse: transactions, named statements, COPY.
 
 Belongs here: connecting (to WAREHOUSE_URL or the embedded PostgreSQL), running statements of ``sql/`` with bound
 parameters, and streaming rows in. Does not belong here: the statements, or the order in which a day is loaded.
@@ -15,12 +15,11 @@ from psycopg.rows import dict_row
 from pydantic import PrivateAttr
 from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.database import embedded, warehouse_url
 from sales_assets.resources import migrations
 from sales_assets.settings import settings
 from sales_assets.sql import statements
 
-WAREHOUSE_DATABASE = "sales"
 DAGSTER_DATABASE = "dagster"
 
 # One loader at a time writes staging, dimensions and mart. Locks per day would let two ranges deadlock over the
@@ -30,21 +29,6 @@ _WRITER_LOCK = 7_205_002
 
 class WarehouseError(Exception):
     """The warehouse cannot be used as it is. The message says what to do."""
-
-
-def embedded() -> EmbeddedPostgres:
-    """The embedded server of SALES_HOME, running or not."""
-    return EmbeddedPostgres(settings().sales_home / "postgres")
-
-
-def warehouse_url() -> str:
-    """A libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
-    given = settings().warehouse_url
-    if given is not None:
-        return given.get_secret_value()
-    server = embedded()
-    server.ensure_running()
-    return server.url(WAREHOUSE_DATABASE)
 
 
 def dagster_storage_url() -> str:

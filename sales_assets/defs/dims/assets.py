@@ -8,6 +8,7 @@ from sales_assets.contracts.report_files import USER_ORDERS_LOG
 from sales_assets.defs.dims.upserting import NAMED_DIMENSIONS, add_calendar_days, upsert_names_from_staging
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.defs.staging.assets import staging_key
+from sales_assets.partitions import date_id
 from sales_assets.resources.warehouse import Warehouse
 
 _DESCRIPTIONS = {
@@ -42,10 +43,9 @@ def dimension_key(table: str) -> dg.AssetKey:
 def dimensions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
     """Bring all dimensions up to what staging holds."""
     with warehouse.writing(), warehouse.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
-        staged = [row["date_id"] for row in transaction.rows("dims/d_calendar", "staged_days")]
-        written = upsert_names_from_staging(transaction, staged)
-        span = transaction.row("dims/d_calendar", "span")
-        if span is not None and span["first_day"] is not None:
-            written["d_calendar"] = add_calendar_days(transaction, span["first_day"], span["last_day"])
+        staged = [row["day"] for row in transaction.rows("dims/d_calendar", "staged_days")]
+        written = upsert_names_from_staging(transaction, [date_id(day) for day in staged])
+        if staged:
+            written["d_calendar"] = add_calendar_days(transaction, staged[0], staged[-1])
     for table in ("d_calendar", *NAMED_DIMENSIONS):
         yield dg.MaterializeResult(asset_key=dimension_key(table), metadata={"rows written": written.get(table, 0)})

@@ -21,7 +21,7 @@ NAMED_DIMENSIONS = {
 
 
 def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt.date) -> int:
-    """Make sure that no day of the span is missing in the calendar; returns how many were added."""
+    """Make sure that no day is missing between these and any other that was asked for; returns how many were added."""
     return transaction.run("dims/d_calendar", "add_days", first_day=first_day, last_day=last_day)
 
 

@@ -1,2 +1,2 @@
 -- The mart belongs to its readers: taking the platform away never drops it.
-SELECT 1;
+DROP FUNCTION ops.take_down_views;

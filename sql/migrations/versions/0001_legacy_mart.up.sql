@@ -2,6 +2,68 @@
 -- upgraded in place is told before anything is changed.
 CREATE SCHEMA IF NOT EXISTS mart;
 
+-- A column's type can't change under a view. This takes down the views that read some tables, directly or through
+-- each other, and returns the statements that put them back: with options, owner, grants and comments.
+CREATE OR REPLACE FUNCTION ops.take_down_views(tables regclass[]) RETURNS text[] LANGUAGE plpgsql AS $function$
+DECLARE
+    reader   record;
+    view     text;
+    views    text[] := '{}';
+    put_back text[] := '{}';
+BEGIN
+    FOR reader IN
+        WITH RECURSIVE reading AS (
+            SELECT r.ev_class AS oid, 1 AS depth
+            FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
+            WHERE d.refclassid = 'pg_class'::regclass AND d.refobjid = ANY (tables) AND r.ev_class <> d.refobjid
+            UNION
+            SELECT r.ev_class, reading.depth + 1
+            FROM reading
+            JOIN pg_depend AS d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = reading.oid
+            JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass AND r.ev_class <> d.refobjid
+        )
+        SELECT c.oid, c.oid::regclass::text AS name, c.relowner, array_to_string(c.reloptions, ', ') AS options, c.relacl,
+               c.relkind = 'v'
+               AND NOT EXISTS (SELECT FROM pg_trigger WHERE tgrelid = c.oid)
+               AND NOT EXISTS (SELECT FROM pg_attrdef WHERE adrelid = c.oid)
+               AND NOT EXISTS (SELECT FROM pg_rewrite WHERE ev_class = c.oid AND rulename <> '_RETURN') AS is_plain
+        FROM (SELECT oid, max(depth) AS depth FROM reading GROUP BY oid) AS deepest
+        JOIN pg_class AS c USING (oid)
+        ORDER BY deepest.depth, c.oid
+    LOOP
+        IF NOT reader.is_plain THEN
+            RAISE EXCEPTION '% reads %, whose column types must change, and it is more than a plain view',
+                reader.name, array_to_string(tables, ', ')
+                USING HINT = 'A materialized view, or a view with triggers, rules or defaults, can not be put back '
+                             'for sure. Drop it, migrate, and create it again.';
+        END IF;
+        views := reader.name || views;
+        put_back := put_back
+            || format('CREATE VIEW %s%s AS %s', reader.name, ' WITH (' || reader.options || ')', pg_get_viewdef(reader.oid))
+            || format('ALTER VIEW %s OWNER TO %s', reader.name, reader.relowner::regrole)
+            || ARRAY(
+                SELECT format('COMMENT ON %s IS %L', coalesce('COLUMN ' || reader.name || '.' || quote_ident(a.attname),
+                                                              'VIEW ' || reader.name), d.description)
+                FROM pg_description AS d
+                LEFT JOIN pg_attribute AS a ON a.attrelid = d.objoid AND a.attnum = d.objsubid AND d.objsubid > 0
+                WHERE d.classoid = 'pg_class'::regclass AND d.objoid = reader.oid)
+            || ARRAY(
+                SELECT format('GRANT %s%s ON %s TO %s%s', a.privilege_type, ' (' || quote_ident(granted.attname) || ')',
+                              reader.name, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+                              CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' END)
+                FROM (SELECT NULL AS attname, reader.relacl AS acl
+                      UNION ALL
+                      SELECT attname, attacl FROM pg_attribute WHERE attrelid = reader.oid) AS granted,
+                     aclexplode(granted.acl) AS a
+                WHERE a.grantee <> reader.relowner);
+    END LOOP;
+    FOREACH view IN ARRAY views LOOP
+        EXECUTE format('DROP VIEW %s', view);
+    END LOOP;
+    RETURN put_back;
+END
+$function$;
+
 CREATE TABLE IF NOT EXISTS mart.f_sales (
     id          serial PRIMARY KEY,
     date_id     integer NOT NULL,           -- YYYYMMDD

@@ -23,61 +23,20 @@ BEGIN
 END
 $unlink$;
 
--- Money is numeric(10,2). A column of another number type is converted if no value changes by it; views that read
--- f_sales are taken down for that moment and put back with their owner and grants.
+-- Money is numeric(10,2). A column of another number type is converted if no value changes by it.
 DO $exact$
 DECLARE
-    col      record;
-    odd      bigint;
-    views    jsonb;
-    dependent jsonb;
-    grantee  record;
+    col       record;
+    odd       bigint;
+    statement text;
+    put_back  text[];
 BEGIN
-    IF NOT EXISTS (
-        SELECT FROM pg_attribute WHERE attrelid = 'mart.f_sales'::regclass AND attname IN ('quantity', 'amount')
-          AND (atttypid, atttypmod) <> ('numeric'::regtype, ((10 << 16) | 2) + 4))
-    THEN
-        RETURN;
-    END IF;
-
-    WITH RECURSIVE reading AS (
-        SELECT DISTINCT r.ev_class AS oid, 1 AS depth
-        FROM pg_depend AS d JOIN pg_rewrite AS r ON r.oid = d.objid AND d.classid = 'pg_rewrite'::regclass
-        WHERE d.refobjid = 'mart.f_sales'::regclass AND r.ev_class <> d.refobjid
-        UNION ALL
-        SELECT DISTINCT r.ev_class, reading.depth + 1
-        FROM reading
-        JOIN pg_depend AS d ON d.refobjid = reading.oid AND d.classid = 'pg_rewrite'::regclass
-        JOIN pg_rewrite AS r ON r.oid = d.objid AND r.ev_class <> d.refobjid
-    ), ordered AS (
-        SELECT oid, max(depth) AS depth FROM reading GROUP BY oid
-    )
-    SELECT coalesce(jsonb_agg(jsonb_build_object(
-               'name', c.oid::regclass::text, 'kind', c.relkind, 'definition', pg_get_viewdef(c.oid),
-               'options', array_to_string(c.reloptions, ', '), 'owner', c.relowner::regrole::text,
-               'comment', obj_description(c.oid),
-               'grants', (SELECT coalesce(jsonb_agg(jsonb_build_object(
-                              'privilege', a.privilege_type, 'option', a.is_grantable,
-                              'role', CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END)), '[]')
-                          FROM aclexplode(c.relacl) AS a WHERE a.grantee <> c.relowner)
-           ) ORDER BY depth), '[]')
-    INTO views
-    FROM ordered JOIN pg_class AS c USING (oid);
-
-    IF views @? '$[*] ? (@.kind != "v")' THEN
-        RAISE EXCEPTION 'a materialized view reads mart.f_sales, and its number types must change: %',
-            jsonb_path_query_array(views, '$[*] ? (@.kind != "v").name')
-            USING HINT = 'Drop it, migrate, and create it again.';
-    END IF;
-    FOR dependent IN SELECT v FROM jsonb_array_elements(views) WITH ORDINALITY AS e (v, n) ORDER BY n DESC LOOP
-        EXECUTE format('DROP VIEW %s', dependent ->> 'name');
-    END LOOP;
-
     FOR col IN
         SELECT attname, format_type(atttypid, atttypmod) AS type FROM pg_attribute
         WHERE attrelid = 'mart.f_sales'::regclass AND attname IN ('quantity', 'amount')
           AND (atttypid, atttypmod) <> ('numeric'::regtype, ((10 << 16) | 2) + 4)
     LOOP
+        put_back := coalesce(put_back, ops.take_down_views(ARRAY['mart.f_sales'::regclass]));
         EXECUTE format('SELECT count(*) FROM mart.f_sales WHERE %1$I::numeric <> round(%1$I::numeric, 2)
                         OR abs(%1$I::numeric) >= 1e8', col.attname) INTO odd;
         IF odd > 0 THEN
@@ -87,46 +46,57 @@ BEGIN
                                     'round(%1$I::numeric, 2) WHERE %1$I::numeric <> round(%1$I::numeric, 2);',
                                     col.attname);
         END IF;
-        EXECUTE format('ALTER TABLE mart.f_sales ALTER COLUMN %1$I DROP DEFAULT,
-                        ALTER COLUMN %1$I TYPE numeric(10,2) USING %1$I::numeric(10,2)', col.attname);
+        EXECUTE format('ALTER TABLE mart.f_sales ALTER COLUMN %1$I TYPE numeric(10,2) USING %1$I::numeric(10,2)',
+                       col.attname);
     END LOOP;
-
-    FOR dependent IN SELECT v FROM jsonb_array_elements(views) WITH ORDINALITY AS e (v, n) ORDER BY n LOOP
-        EXECUTE format('CREATE VIEW %s %s AS %s', dependent ->> 'name',
-            CASE WHEN dependent ->> 'options' <> '' THEN format('WITH (%s)', dependent ->> 'options') ELSE '' END,
-            dependent ->> 'definition');
-        EXECUTE format('ALTER VIEW %s OWNER TO %s', dependent ->> 'name', dependent ->> 'owner');
-        IF dependent ->> 'comment' IS NOT NULL THEN
-            EXECUTE format('COMMENT ON VIEW %s IS %L', dependent ->> 'name', dependent ->> 'comment');
-        END IF;
-        FOR grantee IN
-            SELECT * FROM jsonb_to_recordset(dependent -> 'grants') AS g (privilege text, option boolean, role text)
-        LOOP
-            EXECUTE format('GRANT %s ON %s TO %s%s', grantee.privilege, dependent ->> 'name', grantee.role,
-                CASE WHEN grantee.option THEN ' WITH GRANT OPTION' ELSE '' END);
-        END LOOP;
+    FOREACH statement IN ARRAY coalesce(put_back, '{}') LOOP
+        EXECUTE statement;
     END LOOP;
 END
 $exact$;
 
--- The loader gives ids itself, from the sequence that old INSERTs draw from as well.
+-- The loader gives ids itself, from the sequence that old INSERTs draw from as well: it becomes the one that
+-- pg_get_serial_sequence names.
 DO $serial$
 DECLARE
-    identity "char" := (SELECT attidentity FROM pg_attribute
-                        WHERE attrelid = 'mart.f_sales'::regclass AND attname = 'id');
-    numbers  text := pg_get_serial_sequence('mart.f_sales', 'id');
+    id_column pg_attribute;
+    drawn     regclass;
+    other     regclass;
 BEGIN
-    IF identity = 'a' THEN
+    SELECT * INTO id_column FROM pg_attribute WHERE attrelid = 'mart.f_sales'::regclass AND attname = 'id';
+    IF id_column.attidentity = 'a' THEN
         ALTER TABLE mart.f_sales ALTER COLUMN id SET GENERATED BY DEFAULT;
-    ELSIF numbers IS NULL THEN
-        CREATE SEQUENCE mart.f_sales_number OWNED BY mart.f_sales.id;
-        numbers := 'mart.f_sales_number';
+    END IF;
+    SELECT s.oid INTO drawn
+    FROM pg_class AS s
+    WHERE s.relkind = 'S' AND s.relnamespace = 'mart'::regnamespace AND s.oid IN (
+        SELECT objid FROM pg_depend
+        WHERE classid = 'pg_class'::regclass AND refobjid = id_column.attrelid AND refobjsubid = id_column.attnum
+          AND deptype = 'i'
+        UNION ALL
+        SELECT d.refobjid FROM pg_attrdef AS a
+        JOIN pg_depend AS d ON d.classid = 'pg_attrdef'::regclass AND d.objid = a.oid
+        WHERE a.adrelid = id_column.attrelid AND a.adnum = id_column.attnum);
+    -- A former serial that became an identity still owns the sequence of before.
+    FOR other IN
+        SELECT objid FROM pg_depend
+        WHERE classid = 'pg_class'::regclass AND refobjid = id_column.attrelid AND refobjsubid = id_column.attnum
+          AND deptype = 'a' AND objid IN (SELECT oid FROM pg_class WHERE relkind = 'S')
+    LOOP
+        EXECUTE format('ALTER SEQUENCE %s OWNED BY NONE', other);
+    END LOOP;
+    IF drawn IS NULL THEN
+        CREATE SEQUENCE mart.f_sales_number;
+        drawn := 'mart.f_sales_number';
         ALTER TABLE mart.f_sales ALTER COLUMN id SET DEFAULT nextval('mart.f_sales_number');
     END IF;
+    IF id_column.attidentity = '' THEN
+        EXECUTE format('ALTER SEQUENCE %s OWNED BY mart.f_sales.id', drawn);
+    END IF;
     -- Rows written with explicit ids leave a sequence behind its table.
-    EXECUTE format('SELECT setval(%L, greatest((SELECT last_value FROM %s), (SELECT max(id) FROM mart.f_sales)))
-                    FROM mart.f_sales HAVING max(id) >= (SELECT last_value FROM %s)', numbers, numbers, numbers);
-    EXECUTE format('ALTER TABLE staging.user_orders_log ALTER COLUMN sale_id SET DEFAULT nextval(%L)', numbers);
+    EXECUTE format('SELECT setval(%L, max(id)) FROM mart.f_sales HAVING max(id) >= (SELECT last_value FROM %s)',
+                   drawn, drawn);
+    EXECUTE format('ALTER TABLE staging.user_orders_log ALTER COLUMN sale_id SET DEFAULT nextval(%L)', drawn);
 END
 $serial$;
 

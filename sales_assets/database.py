@@ -1,0 +1,26 @@
+"""Where the warehouse is: the address that the pipeline and the services share.
+
+Belongs here: turning the settings into a libpq URL, and the embedded server that is started where none is given.
+Does not belong here: connections, transactions or statements (``resources.warehouse`` for the pipeline, each service
+for itself).
+"""
+
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.settings import settings
+
+WAREHOUSE_DATABASE = "sales"
+
+
+def embedded() -> EmbeddedPostgres:
+    """The embedded server of SALES_HOME, running or not."""
+    return EmbeddedPostgres(settings().sales_home / "postgres")
+
+
+def warehouse_url() -> str:
+    """A libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
+    given = settings().warehouse_url
+    if given is not None:
+        return given.get_secret_value()
+    server = embedded()
+    server.ensure_running()
+    return server.url(WAREHOUSE_DATABASE)

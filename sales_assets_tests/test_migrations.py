@@ -1,0 +1,410 @@
+"""Migrations on real databases: fresh ones, and marts that somebody has read and written for years.
+
+Belongs here: what `migrate` makes of a warehouse. Does not belong here: what a day looks like in the migrated mart
+(`sales_assets_tests.facts`), but for the legacy rows that a load replaces.
+"""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from decimal import Decimal
+from typing import Any, LiteralString
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sales_assets import settings as settings_module
+from sales_assets.resources import migrations
+from sales_assets.resources.migrations import MigrationError
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
+
+Sql = Callable[..., list[tuple[Any, ...]]]
+
+DAY = "2024-10-01"
+
+# The seed's mart as such marts are met in the wild: serial ids, dimensions with ids of their own, foreign keys.
+LEGACY: LiteralString = """
+CREATE SCHEMA mart;
+CREATE TABLE mart.d_calendar (date_id integer PRIMARY KEY, fact_date date NOT NULL, day_num integer,
+                              month_name varchar(8));
+CREATE TABLE mart.d_city (id serial PRIMARY KEY, city_id integer UNIQUE, city_name varchar(50));
+CREATE TABLE mart.d_customer (id serial PRIMARY KEY, customer_id integer NOT NULL UNIQUE, first_name varchar(15),
+                              last_name varchar(15), city_id integer NOT NULL REFERENCES mart.d_city (city_id));
+CREATE TABLE mart.d_item (id serial PRIMARY KEY, item_id integer UNIQUE, item_name varchar(50));
+CREATE TABLE mart.f_sales (
+    id serial PRIMARY KEY,
+    date_id integer NOT NULL REFERENCES mart.d_calendar (date_id),
+    item_id integer NOT NULL REFERENCES mart.d_item (item_id),
+    customer_id integer NOT NULL REFERENCES mart.d_customer (customer_id),
+    city_id integer NOT NULL REFERENCES mart.d_city (city_id),
+    quantity numeric(10, 2),
+    amount numeric(10, 2)
+);
+INSERT INTO mart.d_calendar VALUES (20240930, '2024-09-30', 30, 'Sep'), (20241001, '2024-10-01', 1, 'Oct');
+INSERT INTO mart.d_city (city_id, city_name) VALUES (1, 'Ростов');
+INSERT INTO mart.d_customer (customer_id, first_name, last_name, city_id) VALUES (51, 'Анна', 'Орлова', 1);
+INSERT INTO mart.d_item (item_id, item_name) VALUES (3, 'Молоко');
+INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount)
+VALUES (20240930, 3, 51, 1, 1, 100), (20241001, 3, 51, 1, 2, 200.50);
+"""
+OLD_READER: LiteralString = (
+    "SELECT id, date_id, item_id, customer_id, city_id, quantity, amount FROM mart.f_sales ORDER BY id"
+)
+OLD_WRITER: LiteralString = (
+    "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount) "
+    "VALUES (20240930, 3, 51, 1, 7, 70) RETURNING id"
+)
+COLUMNS: LiteralString = (
+    "SELECT column_name FROM information_schema.columns WHERE (table_schema, table_name) = ('mart', 'f_sales') "
+    "ORDER BY ordinal_position"
+)
+SEVEN = ["id", "date_id", "item_id", "customer_id", "city_id", "quantity", "amount"]
+
+
+@pytest.fixture
+def url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty database; the settings of the test point at it."""
+    made = new_database("template1")
+    monkeypatch.setenv("WAREHOUSE_URL", made)
+    settings_module.settings.cache_clear()
+    return made
+
+
+@pytest.fixture
+def sql(url: str) -> Sql:
+    """Run a script on the database, committed; gives the rows of its last statement, if it has any."""
+
+    def run(script: str, *parameters: object) -> list[tuple[Any, ...]]:
+        with psycopg.connect(url) as connection:
+            cursor = connection.execute(script.encode(), parameters or None)
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description else []
+
+    return run
+
+
+def shape(sql: Sql) -> list[tuple[Any, ...]]:
+    """Every column, constraint, index and function that the migrations are answerable for."""
+    columns = sql(
+        "SELECT table_schema, table_name, column_name, data_type, is_nullable, column_default "
+        "FROM information_schema.columns WHERE table_schema IN ('mart', 'raw', 'staging', 'ops') ORDER BY 1, 2, 3"
+    )
+    constraints = sql(
+        "SELECT conrelid::regclass::text, conname, pg_get_constraintdef(oid) FROM pg_constraint "
+        "WHERE connamespace::regnamespace::text IN ('mart', 'raw', 'staging', 'ops') ORDER BY 1, 2"
+    )
+    indexes = sql("SELECT indexdef FROM pg_indexes WHERE schemaname IN ('mart', 'raw', 'staging', 'ops') ORDER BY 1")
+    return [*columns, *constraints, *indexes]
+
+
+# --- going up and down ------------------------------------------------------------------------------------
+
+
+def test_a_fresh_warehouse_gets_everything_and_twice_changes_nothing(url: str, sql: Sql) -> None:
+    assert migrations.current_revision(url) is None
+    assert migrations.migrate(url) == (None, migrations.latest_revision())
+    assert [name for (name,) in sql(COLUMNS)] == [*SEVEN, "status", "source"]
+    before = shape(sql)
+    assert migrations.migrate(url) == (migrations.latest_revision(), migrations.latest_revision())
+    assert shape(sql) == before
+
+
+def test_down_and_up_again_comes_to_the_same(url: str, sql: Sql) -> None:
+    migrations.migrate(url)
+    before = shape(sql)
+    for revision, _ in reversed(migrations.revisions()):
+        migrations.migrate(url, revision)
+        assert migrations.current_revision(url) == revision
+    assert migrations.migrate(url, "base") == ("0001", None)
+    assert sql("SELECT nspname FROM pg_namespace WHERE nspname IN ('mart', 'raw', 'staging')") == [("mart",)]
+    migrations.migrate(url)
+    assert shape(sql) == before
+
+
+def test_schemas_with_tables_of_others_stay_when_the_platform_goes(url: str, sql: Sql) -> None:
+    migrations.migrate(url)
+    sql("CREATE TABLE staging.of_another_team (id integer)")
+    migrations.migrate(url, "base")
+    assert sql("SELECT to_regclass('staging.of_another_team')::text") == [("staging.of_another_team",)]
+    assert sql("SELECT to_regnamespace('raw')") == [(None,)]
+
+
+def test_an_unknown_revision_is_refused_with_the_known_ones(url: str) -> None:
+    with pytest.raises(MigrationError, match="there is no revision '0815'; known are base, 0001"):
+        migrations.migrate(url, "0815")
+
+
+def test_a_warehouse_of_a_newer_version_is_left_alone(url: str, sql: Sql) -> None:
+    migrations.migrate(url)
+    sql("UPDATE ops.schema_version SET version_num = '9999'")
+    with pytest.raises(MigrationError, match="at revision 9999, which a newer version"):
+        migrations.migrate(url)
+    assert migrations.current_revision(url) == "9999"
+
+
+def test_a_failing_migration_leaves_nothing(url: str, sql: Sql) -> None:
+    sql(LEGACY)
+    sql("ALTER TABLE mart.f_sales ALTER amount TYPE numeric(12, 4); UPDATE mart.f_sales SET amount = 0.0001")
+    before = shape(sql)
+    with pytest.raises(MigrationError):
+        migrations.migrate(url)
+    assert shape(sql) == before
+    assert sql("SELECT to_regnamespace('ops')") == [(None,)]
+
+
+def test_two_processes_migrate_at_once(url: str, sql: Sql) -> None:
+    script = "import sys; from sales_assets.resources.migrations import migrate; print(*migrate(sys.argv[1]))"
+    command = [sys.executable, "-c", script, url]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    told = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    latest = migrations.latest_revision()
+    assert sorted(out.strip() for out, _ in told) == [f"{latest} {latest}", f"None {latest}"]
+    assert sql("SELECT version_num FROM ops.schema_version") == [(latest,)]
+
+
+# --- a legacy mart ----------------------------------------------------------------------------------------
+
+
+def test_old_readers_and_writers_go_on_unchanged(url: str, sql: Sql) -> None:
+    sql(LEGACY)
+    sql("CREATE VIEW public.report AS SELECT * FROM mart.f_sales")
+    before, (last,) = sql(OLD_READER), sql(OLD_WRITER)[-1]
+    migrations.migrate(url)
+    assert sql(OLD_READER)[:-1] == before
+    assert sql(OLD_WRITER) == [(last + 1,)]
+    assert len(sql("SELECT * FROM public.report")[0]) == len(SEVEN)
+    assert sql("SELECT DISTINCT status, source FROM mart.f_sales") == [("shipped", "legacy")]
+
+
+def test_a_load_replaces_the_legacy_rows_of_covered_days_only(
+    url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
+) -> None:
+    sql(LEGACY)
+    migrations.migrate(url)
+    long_name = "Анна-Мария-Елизавета-Александра"
+    sale = Order("a" * 32, first_name=long_name, city_id="8")
+    reports.increment(DAY, [sale, sale.but(uniq_id="b" * 32, status="refunded")])
+    assert fetch_report(instance).success
+    assert load_days(instance, "2024-09-30", DAY).success
+    rows = sql("SELECT date_id, amount, status, source FROM mart.f_sales ORDER BY date_id, amount")
+    assert rows == [
+        (20240930, Decimal(100), "shipped", "legacy"),
+        (20241001, Decimal(-200), "refunded", "report_api"),
+        (20241001, Decimal(200), "shipped", "report_api"),
+    ]
+    assert sql("SELECT first_name FROM mart.d_customer WHERE customer_id = 51") == [(long_name,)]
+    # fact_date is the old writer's column: the loader leaves it alone.
+    assert sql("SELECT fact_date::text, date_actual::text FROM mart.d_calendar WHERE date_id = 20241001") == [
+        ("2024-10-01", "2024-10-01")
+    ]
+
+
+def test_taken_back_refunds_stay_negative_and_foreign_keys_return(
+    url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
+) -> None:
+    sql(LEGACY)
+    keys = "SELECT conname FROM pg_constraint WHERE conrelid = 'mart.f_sales'::regclass AND contype = 'f' ORDER BY 1"
+    before = sql(keys)
+    migrations.migrate(url)
+    assert sql(keys) == []
+    reports.increment(DAY, [Order("a" * 32), Order("b" * 32, status="refunded", amount="50")])
+    assert fetch_report(instance).success
+    assert load_days(instance, DAY).success
+    migrations.migrate(url, "0003")
+    assert [name for (name,) in sql(COLUMNS)] == SEVEN
+    assert sql("SELECT amount FROM mart.f_sales WHERE date_id = 20241001 ORDER BY 1") == [(-50,), (200,)]
+    assert sql(keys) == before
+    assert sql(OLD_WRITER)
+
+    migrations.migrate(url)
+    assert load_days(instance, DAY).success
+    assert sql("SELECT amount, status FROM mart.f_sales WHERE date_id = 20241001 ORDER BY 1") == [
+        (-50, "refunded"),
+        (200, "shipped"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("column_type", "value", "kept"),
+    [
+        ("double precision", "0.1::float8 + 0.2::float8", "0.30"),
+        ("real", "19.99", "19.99"),
+        ("bigint", "42", "42.00"),
+        ("numeric(12, 4)", "1.5000", "1.50"),
+        ("numeric", "99999999.99", "99999999.99"),
+    ],
+)
+def test_other_number_types_become_exact(url: str, sql: Sql, column_type: str, value: str, kept: str) -> None:
+    sql(LEGACY)
+    sql(f"ALTER TABLE mart.f_sales ALTER amount TYPE {column_type}, ALTER amount SET DEFAULT 5")
+    sql(f"UPDATE mart.f_sales SET amount = {value}")
+    migrations.migrate(url)
+    assert sql("SELECT DISTINCT amount::text, pg_typeof(amount)::text FROM mart.f_sales") == [(kept, "numeric")]
+    # A writer that leaves the column to its default goes on as well.
+    sql("INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id) VALUES (20240930, 3, 51, 1)")
+    assert sql("SELECT amount::text FROM mart.f_sales ORDER BY id DESC LIMIT 1") == [("5.00",)]
+
+
+@pytest.mark.parametrize(
+    ("column_type", "value"),
+    [("double precision", "0.125"), ("bigint", "100000000"), ("numeric(12, 4)", "1.0001"), ("real", "'NaN'")],
+)
+def test_values_that_do_not_fit_are_counted_and_nothing_is_rounded(
+    url: str, sql: Sql, column_type: str, value: str
+) -> None:
+    sql(LEGACY)
+    sql(f"ALTER TABLE mart.f_sales ALTER amount TYPE {column_type}")
+    sql(f"UPDATE mart.f_sales SET amount = {value} WHERE id = 1")
+    with pytest.raises(MigrationError, match=r"mart\.f_sales\.amount is .*, and 1 of its values do not fit"):
+        migrations.migrate(url)
+    sql("UPDATE mart.f_sales SET amount = 0 WHERE id = 1")
+    migrations.migrate(url)
+
+
+def test_views_are_kept_with_owner_grants_options_and_comments(url: str, sql: Sql) -> None:
+    role, grantee = (f"{name}_{url.partition('test_')[2][:12]}" for name in ("owner", "reader"))
+    sql(LEGACY)
+    sql(
+        f"""
+        CREATE ROLE {role}; CREATE ROLE {grantee};
+        GRANT USAGE, CREATE ON SCHEMA mart, public TO {role};
+        ALTER TABLE mart.f_sales ALTER amount TYPE double precision;
+        GRANT SELECT ON mart.f_sales, mart.d_customer TO {role};
+        CREATE VIEW public.named WITH (security_barrier = true) AS
+            SELECT f.id, c.first_name, f.amount FROM mart.f_sales AS f JOIN mart.d_customer AS c USING (customer_id);
+        CREATE VIEW mart."Сводка" AS SELECT first_name, sum(amount) AS total FROM public.named GROUP BY 1;
+        CREATE VIEW public.both AS
+            SELECT n.id, s.total, i.item_name FROM public.named AS n, mart."Сводка" AS s, mart.d_item AS i;
+        ALTER VIEW public.named OWNER TO {role};
+        GRANT SELECT ON public.named TO {grantee} WITH GRANT OPTION;
+        GRANT SELECT (total) ON mart."Сводка" TO PUBLIC;
+        COMMENT ON VIEW public.named IS 'it''s for the board';
+        COMMENT ON COLUMN public.named.amount IS 'gross';
+        """
+    )
+    views = (
+        "SELECT c.oid::regclass::text, pg_get_viewdef(c.oid), c.relowner::regrole::text, c.reloptions, c.relacl::text, "
+        "obj_description(c.oid, 'pg_class'), "
+        "array_agg((a.attname, a.attacl::text, col_description(c.oid, a.attnum))::text ORDER BY a.attnum) FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid "
+        "WHERE c.oid IN ('public.named'::regclass, 'mart.\"Сводка\"'::regclass, 'public.both'::regclass) "
+        "GROUP BY c.oid ORDER BY 1"
+    )
+    before, rows = sql(views), sql("SELECT * FROM public.both ORDER BY 1")
+    try:
+        migrations.migrate(url)
+        assert sql(views) == before
+        assert [(row[0], float(row[1]), row[2]) for row in sql("SELECT * FROM public.both ORDER BY 1")] == rows
+    finally:
+        sql(f"REASSIGN OWNED BY {role} TO CURRENT_USER; DROP OWNED BY {role}, {grantee}; DROP ROLE {role}, {grantee}")
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        "CREATE MATERIALIZED VIEW public.reader AS SELECT sum(amount) AS amount FROM mart.f_sales",
+        (
+            "CREATE VIEW public.reader AS SELECT id, amount FROM mart.f_sales; "
+            "ALTER VIEW public.reader ALTER amount SET DEFAULT 1"
+        ),
+        (
+            "CREATE VIEW public.reader AS SELECT id, amount FROM mart.f_sales; "
+            "CREATE RULE r AS ON DELETE TO public.reader DO INSTEAD NOTHING"
+        ),
+    ],
+)
+def test_a_view_that_can_not_be_put_back_is_not_taken_down(url: str, sql: Sql, reader: str) -> None:
+    sql(LEGACY)
+    sql("ALTER TABLE mart.f_sales ALTER amount TYPE real")
+    sql(reader)
+    with pytest.raises(MigrationError, match=r"reader reads mart\.f_sales.*\n.*Drop it, migrate, and create it again"):
+        migrations.migrate(url)
+    assert sql("SELECT to_regclass('public.reader') IS NOT NULL") == [(True,)]
+
+
+@pytest.mark.parametrize(
+    "ids",
+    [
+        "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT, ALTER id ADD GENERATED ALWAYS AS IDENTITY",
+        "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT; DROP SEQUENCE mart.f_sales_id_seq",
+        (
+            "ALTER TABLE mart.f_sales ALTER id DROP DEFAULT; DROP SEQUENCE mart.f_sales_id_seq; "
+            "ALTER TABLE mart.f_sales DROP CONSTRAINT f_sales_pkey, ALTER id DROP NOT NULL"
+        ),
+        "ALTER SEQUENCE mart.f_sales_id_seq OWNED BY NONE",
+        "INSERT INTO mart.f_sales VALUES (900, 20240930, 3, 51, 1, 1, 1)",
+        "DELETE FROM mart.f_sales",
+    ],
+    ids=["identity", "no default", "no key", "a sequence of nobody", "explicit ids", "empty"],
+)
+def test_ids_are_drawn_from_one_sequence_behind_every_row(url: str, sql: Sql, ids: str) -> None:
+    sql(LEGACY)
+    sql(ids)
+    ((highest,),) = sql("SELECT coalesce(max(id), 0) FROM mart.f_sales")
+    had_sequence = sql("SELECT to_regclass('mart.f_sales_id_seq')::text")[0][0]
+    migrations.migrate(url)
+    ((given,),) = sql(OLD_WRITER)
+    assert given > highest
+    ((drawn,),) = sql("SELECT nextval(pg_get_serial_sequence('mart.f_sales', 'id'))")
+    assert drawn == given + 1
+    if had_sequence and "IDENTITY" not in ids:
+        assert sql("SELECT pg_get_serial_sequence('mart.f_sales', 'id')") == [(had_sequence,)]
+    # The loader writes ids itself.
+    sql("INSERT INTO mart.f_sales (id, date_id, item_id, customer_id, city_id) VALUES (%s, 20240930, 3, 51, 1)", drawn)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "present"), [("amount", "payment_amount"), ("city_id", "сity_id"), ("quantity", "Qty")]
+)
+def test_a_column_by_another_name_is_told_with_the_statement_that_helps(
+    url: str, sql: Sql, wanted: str, present: str
+) -> None:
+    sql(LEGACY)
+    sql(f'ALTER TABLE mart.f_sales RENAME COLUMN {wanted} TO "{present}"')
+    with pytest.raises(MigrationError, match=f"has no column {wanted}\n.*Run: ALTER TABLE") as caught:
+        migrations.migrate(url)
+    sql(str(caught.value).partition("Run: ")[2])
+    migrations.migrate(url)
+    assert [name for (name,) in sql(COLUMNS)][:7] == SEVEN
+
+
+def test_a_missing_column_is_told(url: str, sql: Sql) -> None:
+    sql(LEGACY)
+    sql("ALTER TABLE mart.f_sales RENAME COLUMN amount TO turnover")
+    with pytest.raises(MigrationError, match=r"has no column amount\n.*<its present name> TO amount"):
+        migrations.migrate(url)
+
+
+def test_a_mart_that_is_a_view_is_refused(url: str, sql: Sql) -> None:
+    sql("CREATE SCHEMA mart; CREATE VIEW mart.f_sales AS SELECT 1 AS id")
+    with pytest.raises(MigrationError, match=r"mart\.f_sales is not an ordinary table"):
+        migrations.migrate(url)
+
+
+def test_staging_tables_of_an_old_pipeline_are_told_and_can_be_moved_aside(url: str, sql: Sql) -> None:
+    sql("CREATE SCHEMA staging; CREATE TABLE staging.user_activity_log (id integer)")
+    with pytest.raises(MigrationError, match=r"staging\.user_activity_log\n") as caught:
+        migrations.migrate(url)
+    sql(str(caught.value).partition("for instance: ")[2])
+    migrations.migrate(url)
+
+
+def test_dimensions_with_doubles_are_told_with_the_value(url: str, sql: Sql) -> None:
+    sql("CREATE SCHEMA mart; CREATE TABLE mart.d_city (city_id integer); INSERT INTO mart.d_city VALUES (7), (7)")
+    with pytest.raises(MigrationError, match=r"\(city_id\)=\(7\)"):
+        migrations.migrate(url)
+
+
+def test_a_dimension_whose_key_nobody_fills_is_told_with_the_statement_that_helps(url: str, sql: Sql) -> None:
+    sql(
+        "CREATE SCHEMA mart; CREATE TABLE mart.d_city (id integer PRIMARY KEY, city_id integer UNIQUE);"
+        "INSERT INTO mart.d_city VALUES (5, 1)"
+    )
+    with pytest.raises(MigrationError, match=r"mart\.d_city\.id is a primary key without a default") as caught:
+        migrations.migrate(url)
+    sql(str(caught.value).partition("Give it one: ")[2])
+    migrations.migrate(url)
+    assert sql("INSERT INTO mart.d_city (city_id) VALUES (2) RETURNING id") == [(6,)]
