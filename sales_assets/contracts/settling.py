@@ -22,7 +22,7 @@ class Settled:
 
     lines: a line once, in file order, with the schema of the file; line_no is that of the first copy.
     repeats: how many verbatim copies of those were dropped (every column equal but `id`, which is not read).
-    conflicts: (line_no, versions) of every copy of a key whose lines differ elsewhere: nobody guesses.
+    conflicts: (line_no, versions, key columns) of every copy of a key whose lines differ elsewhere: nobody guesses.
     """
 
     lines: pa.Table
@@ -39,20 +39,17 @@ def settle(lines: pa.Table, file: ReportFile) -> Settled:
         distinct = _identified(distinct, contents)
     versions = distinct.group_by(list(file.key), use_threads=False).aggregate([([], "count_all")])
     versions = versions.filter(pc.greater(versions.column("count_all"), 1))
-    conflicts = _NO_CONFLICTS
+    keys = list(file.key)
+    conflicts = lines.schema.empty_table().select(["line_no", *keys])
     if versions.num_rows:
-        keys = list(file.key)
         copies = lines.select(["line_no", *keys]).join(versions, keys, join_type="inner")
-        conflicts = copies.select(["line_no", "count_all"]).rename_columns(_NO_CONFLICTS.schema.names)
+        conflicts = copies.select(["line_no", "count_all", *keys]).rename_columns(["line_no", "versions", *keys])
         contradicting = distinct.select(["line_no", *keys]).join(versions.select(keys), keys, join_type="inner")
         sound = pc.invert(pc.is_in(distinct.column("line_no"), value_set=contradicting.column("line_no")))
         distinct = distinct.filter(sound)
     distinct = distinct.take(pc.sort_indices(distinct.column("line_no")))
     repeats = lines.num_rows - distinct.num_rows - conflicts.num_rows
     return Settled(distinct, repeats, conflicts)
-
-
-_NO_CONFLICTS = pa.table({"line_no": pa.array([], pa.int64()), "versions": pa.array([], pa.int64())})
 
 
 def _identified(distinct: pa.Table, contents: list[str]) -> pa.Table:

@@ -33,6 +33,8 @@ from sales_assets.resources.spool import Spool
 _LINES_TOGETHER = 150_000
 _ISO_DAY = re.compile(r'(?:^|[,"])(\d{4}-\d{2}-\d{2})(?=[T ,"]|$)', re.ASCII)
 
+_SHOWN = 40  # characters of a value in a reason
+
 BAD_LINES = "bad"
 # Stands for the day of files whose lines have none.
 NO_DAY = 0
@@ -205,7 +207,8 @@ def _parts(file: ReportFile, lines: pa.RecordBatch, parts: int) -> npt.NDArray[n
         return np.remainder(numbers, parts)
     ends = pc.utf8_slice_codeunits(key, -3).dictionary_encode()
     hashes = np.array([zlib.crc32(end.encode()) for end in ends.dictionary.to_pylist()], dtype=np.int64)
-    return np.remainder(hashes, parts)[ends.indices.to_numpy()]
+    chosen: npt.NDArray[np.int64] = np.remainder(hashes, parts)[ends.indices.to_numpy()]
+    return chosen
 
 
 # --- settling ---------------------------------------------------------------------------------------------
@@ -225,10 +228,9 @@ def _settle(reading: Reading, file: ReportFile) -> dict[int, tuple[int | None, s
             reading.spool.add(f"kept-{day_text}-{part}", settled.lines)
             if file is USER_ORDERS_LOG:
                 reading.names.setdefault(int(day_text), []).append(names_in(settled.lines))
-        what = ", ".join(name for name in file.key)
-        for line_no, versions in zip(*(column.to_pylist() for column in settled.conflicts.columns), strict=True):
-            day = int(day_text) or None
-            reasons[line_no] = (day, f"{versions} different lines share {what}")
+        for row in settled.conflicts.to_pylist():
+            key = ", ".join(f"{name} {str(row[name])[:_SHOWN]}" for name in file.key)
+            reasons[row["line_no"]] = (int(day_text) or None, f"{row['versions']} different lines share {key}")
     outside = reading.spool.get("outside")
     if outside is not None:
         period = f"{reading.fetch.first_day} to {reading.fetch.last_day}"
