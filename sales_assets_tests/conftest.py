@@ -20,6 +20,7 @@ from sales_assets.services.report_api.app import ReportApi
 from sales_assets.services.report_api.server import running
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets_tests.reports import ReportFolderBuilder
+from sales_assets_tests.shop import Shop
 
 KEY = "a-key-of-the-tests"
 
@@ -112,6 +113,17 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance that lives as long as the test."""
     with dg.DagsterInstance.ephemeral() as ephemeral:
         yield ephemeral
+
+
+@pytest.fixture
+def shop(
+    reports: ReportFolderBuilder,
+    report_api: ReportApi,
+    instance: dg.DagsterInstance,
+    query: Callable[..., list[tuple[object, ...]]],
+) -> Shop:
+    """Report files, the stand-in over them and the warehouse, in one."""
+    return Shop(reports, report_api, instance, query)
 
 
 @pytest.fixture(scope="session")

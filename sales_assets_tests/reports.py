@@ -5,6 +5,7 @@ assertions, or bulk data (`sales_assets.services.report_api.generate`).
 """
 
 import datetime as dt
+import functools
 import shutil
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -56,7 +57,7 @@ class Order:
         return ",".join([*cells, self.status or ""] if statuses else cells)
 
     def but(self, **changes: str) -> "Order":
-        return replace(self, **changes)  # type: ignore[arg-type]
+        return replace(self, **changes)
 
 
 def order_file(orders: Sequence[Order | str], *, statuses: bool, end: str = "\n") -> str:
@@ -101,9 +102,15 @@ class ReportFolderBuilder:
             (folder / f"{name}{suffix}.csv").write_bytes(text.encode())
 
 
+@functools.cache
+def job(name: str) -> dg.JobDefinition:
+    """A job of the code location; loading the definitions anew for each run would be a fifth of a small run."""
+    return defs().resolve_job_def(name)
+
+
 def fetch_report(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
     """Have the stand-in make a report and keep its files."""
-    return defs().resolve_job_def("load_report").execute_in_process(instance=instance, raise_on_error=False)
+    return job("load_report").execute_in_process(instance=instance, raise_on_error=False)
 
 
 def load_days(
@@ -113,15 +120,11 @@ def load_days(
     selection: Iterable[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
     """Run the day chain over a range of days, as one run, as the UI and the command do."""
-    return (
-        defs()
-        .resolve_job_def("load_days")
-        .execute_in_process(
-            instance=instance,
-            raise_on_error=False,
-            asset_selection=None if selection is None else list(selection),
-            tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first},
-        )
+    return job("load_days").execute_in_process(
+        instance=instance,
+        raise_on_error=False,
+        asset_selection=None if selection is None else list(selection),
+        tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first},
     )
 
 

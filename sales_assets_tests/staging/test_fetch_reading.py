@@ -1,0 +1,188 @@
+"""What a fetch is worth once it was read (day-rules, "Fetch"): days that are empty, kept, or broken."""
+
+import pytest
+
+from sales_assets.defs.staging import reading
+from sales_assets.services.report_api.faults import Faults
+from sales_assets_tests.reports import ORDER_COLUMNS, Order, order_file
+from sales_assets_tests.shop import F_SALES, ORDERS, RAW_ORDERS, Shop
+
+DAY = "2024-10-01"
+OTHER = "2024-10-02"
+
+
+def test_a_file_without_lines_empties_its_day(shop: Shop) -> None:
+    shop.reports.increment(DAY, [Order("a")])
+    shop.reports.increment(OTHER, [Order("b", day=OTHER)])
+    shop.load(DAY, OTHER)
+    shop.reports.increment(DAY, [])
+    shop.load(DAY)
+    assert shop.sales() == [("b", 200)]
+    assert DAY in shop.materialized(F_SALES)
+
+
+def test_a_day_follows_its_file(shop: Shop) -> None:
+    """Other lines, fewer, more: the day is replaced as a whole."""
+    shop.reports.increment(DAY, [Order("a"), Order("b"), Order("c")])
+    shop.load(DAY)
+    shop.reports.increment(DAY, [Order("b"), Order("d")])
+    shop.load(DAY)
+    assert shop.sales() == [("b", 200), ("d", 200)]
+    shop.reports.increment(DAY, [Order("b", amount="7")])
+    shop.load(DAY)
+    assert shop.sales() == [("b", 7)]
+
+
+def test_what_is_not_delivered_changes_no_row(shop: Shop) -> None:
+    """NOT FOUND, no order file, an order file that is a 404: told with a reason, and the day is done."""
+    shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\n")
+    shop.load(DAY)
+    shop.reports.increment(DAY, None, price_log="Milk,101\n")
+    shop.load(DAY)
+    assert shop.query("SELECT price FROM staging.price_log") == [(101,)]
+    shop.reports.increment(DAY, [Order("b")], price_log="Milk,102\n")
+    shop.fault(Faults(lost_file="user_orders_log_inc"))
+    shop.load(DAY)
+    assert shop.query("SELECT price FROM staging.price_log") == [(102,)]
+    shop.fault(None)
+    shop.reports.without_increment(DAY)
+    shop.load(DAY)
+
+    assert shop.sales() == [("a", 200)]
+    answers = shop.query("SELECT outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY delivery_id")
+    assert [outcome for outcome, _ in answers] == ["delivered", "delivered", "delivered", "not_found"]
+    assert answers[0][1] is None
+    assert answers[1][1] == "no order file delivered: not listed in the answer"
+    assert answers[2][1].startswith("no order file delivered: ")
+    assert "404" in answers[2][1]
+    assert answers[3][1]
+    for key in (RAW_ORDERS, ORDERS, F_SALES):
+        assert shop.materialized(key) == {DAY}
+
+
+HEADER = f"{ORDER_COLUMNS},status"
+NO_USE = [
+    (b"", "the file is empty"),
+    (b"uid,when,what\n1,2,3\n", "there is no header"),
+    (HEADER.replace("payment_amount", "payment").encode() + b"\n", "the header lacks payment_amount"),
+    (order_file([Order("b", city_name="Ростов")], statuses=True).encode("cp1251"), "the file is not UTF-8"),
+    (order_file([Order("b")], statuses=True).encode("utf-16"), "the file is UTF-16"),
+    (order_file([Order("b", quantity="-1"), Order("c", amount="")], statuses=True).encode(), "every line is bad (2"),
+    (order_file([Order("b", day="2024-09-30")], statuses=True).encode(), "every line is bad (1"),
+]
+
+
+def test_a_file_that_is_no_use_breaks_its_day_and_no_other(shop: Shop) -> None:
+    """It is never chosen: the day stays as it was, is named, and is whole again once a good file comes."""
+    days = [f"2024-10-0{n}" for n in range(1, len(NO_USE) + 2)]
+    *broken, good = days
+    for day in days:
+        shop.reports.increment(day, [Order(day, day=day)])
+    shop.load(days[0], good)
+    before = shop.contents()
+    for day, (contents, _) in zip(broken, NO_USE, strict=True):
+        (shop.reports.folder / "inc" / day / "user_orders_log_inc.csv").write_bytes(contents)
+    shop.reports.increment(good, [Order("new", day=good)])
+
+    told = shop.fail_to_load(days[0], good)
+    assert f"{len(broken)} of {len(days)} days broke" in told
+    assert shop.contents()[:-1] == before[:-1]
+    assert shop.sales(good) == [("new", 200)]
+    verdicts = shop.query("SELECT verdict, reason FROM staging.fetch_reading ORDER BY fetch_id OFFSET %s", len(days))
+    assert [verdict for verdict, _ in verdicts] == ["failed"] * len(broken) + ["usable"]
+    for day, (_, reason), (_, recorded) in zip(broken, NO_USE, verdicts, strict=False):
+        assert reason in recorded
+        assert f"{day}: {recorded}" in told
+        assert f"user_orders_log_inc/{day}/" in recorded
+
+    for day in broken:
+        shop.reports.increment(day, [Order("better", day=day)])
+    shop.load(days[0], broken[-1])
+    assert [name for name, _ in shop.sales()] == ["better"] * len(broken) + ["new"]
+
+
+def test_some_bad_lines_leave_the_good_ones(shop: Shop) -> None:
+    shop.reports.increment(DAY, [Order("a"), "what is this", Order("b", quantity="many"), Order("c", day=OTHER)])
+    shop.load(DAY)
+    assert shop.sales() == [("a", 200)]
+    assert [line_no for line_no, _ in shop.quarantined()] == [3, 4, 5]
+    assert shop.quarantined()[2][1] == f"the day is outside the period {DAY} to {DAY} of the fetch"
+    assert shop.query("SELECT lines, kept, repeats, bad, outside_period FROM staging.fetch_reading") == [
+        (4, 1, 0, 3, 1)
+    ]
+
+
+def test_many_bad_lines_are_all_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More than are held back at a time while good lines stream by; none is lost, good or bad."""
+    monkeypatch.setattr(reading, "_BAD_LINES_HELD", 10)
+    number, one_bad_in = 50_000, 1_000  # about 4 MB: the reader hands over 2 MB at a time
+    shop.reports.increment(DAY, [Order(f"u{n}", quantity="1" if n % one_bad_in else "x") for n in range(number)])
+    shop.load(DAY)
+    bad = number // one_bad_in
+    assert shop.query("SELECT count(*), sum(quantity) FROM mart.f_sales") == [(number - bad, number - bad)]
+    numbers = shop.query("SELECT line_no FROM staging.quarantine ORDER BY line_no")
+    assert numbers == [(n + 2,) for n in range(0, number, one_bad_in)]
+
+
+def test_a_report_counts_for_every_day_of_its_period(shop: Shop) -> None:
+    """Also for days without lines; legacy rows of these days go, days outside keep what they have."""
+    for day in (20240903, 20240904, 20240905, 20240906):
+        shop.query(
+            "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount)"
+            f" VALUES ({day}, 1, 1, 1, 1, 500)"
+        )
+    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
+    shop.load("2024-09-01", "2024-09-10")
+    assert shop.sales() == [("a", 200), ("b", 200), ("legacy", 500)]
+    staged = shop.query("SELECT date_id, rows FROM staging.staged_day WHERE file = 'user_orders_log' ORDER BY 1")
+    assert staged == [(20240903, 1), (20240904, 0), (20240905, 1)]
+    # The day without lines loses what an earlier report had brought, too.
+    shop.reports.report([Order("a", day="2024-09-03"), Order("c", day="2024-09-06")])
+    shop.fetch_report()
+    shop.load("2024-09-01", "2024-09-10")
+    assert shop.sales() == [("a", 200), ("c", 200)]
+
+
+def test_a_report_is_read_for_the_days_asked(shop: Shop) -> None:
+    """Days of its period that were not asked for are taken from it when they are."""
+    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-04"), Order("c", day="2024-09-05")])
+    shop.load("2024-09-04")
+    assert shop.sales() == [("b", 200)]
+    shop.load("2024-09-03", "2024-09-05")
+    assert shop.sales() == [("a", 200), ("b", 200), ("c", 200)]
+    assert shop.materialized(F_SALES) == {"2024-09-03", "2024-09-04", "2024-09-05"}
+
+
+def test_lines_before_the_first_day_are_counted(shop: Shop) -> None:
+    """SALES_FIRST_DAY is 2020-01-01: no partition asks for the lines, and the count says so."""
+    days = ["2019-12-30", "2019-12-31", "2020-01-01"]
+    shop.reports.report([Order(day, day=day) for day in days])
+    shop.load("2020-01-01", "2020-01-03")
+    assert shop.sales() == [("2020-01-01", 200)]
+    assert shop.query("SELECT lines, kept, bad, before_first_day FROM staging.fetch_reading") == [(3, 3, 0, 2)]
+
+
+def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(shop: Shop) -> None:
+    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
+    shop.reports.increment("2024-09-04", [Order("i", day="2024-09-04")])
+    # A good line each end makes the stand-in tell the period; the bytes of another encoding void the whole file.
+    file = shop.reports.folder / "main" / "user_orders_log.csv"
+    file.write_bytes(file.read_text().replace("Rostov", "Ростов").encode("cp1251"))
+    told = shop.fail_to_load("2024-09-02", "2024-09-06")
+    assert "2 of 5 days broke" in told
+    assert "2024-09-03: " in told
+    assert "2024-09-05: " in told
+    assert shop.sales() == [("i", 200)]
+    assert shop.materialized(F_SALES) == {"2024-09-02", "2024-09-04", "2024-09-06"}
+    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
+    shop.fetch_report()
+    shop.load("2024-09-03", "2024-09-05")
+    assert shop.sales() == [("a", 200), ("i", 200), ("b", 200)]
+
+
+def test_increments_are_asked_for_every_day(shop: Shop) -> None:
+    """Also for days inside the report's period."""
+    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
+    shop.load("2024-09-02", "2024-09-06")
+    asked = [seen.query["date"][:10] for seen in shop.api.seen if seen.path == "/get_increment"]
+    assert sorted(asked) == [f"2024-09-0{n}" for n in range(2, 7)]

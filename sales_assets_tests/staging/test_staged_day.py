@@ -1,0 +1,63 @@
+"""From which kept fetch a day is taken (day-rules, "Choice").
+
+Does not belong here: all orders and groupings of fetches; `sales_assets_tests.facts.test_model` draws them.
+"""
+
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import RAW, Shop
+
+DAY = "2024-09-10"
+OTHER = "2024-09-11"
+
+
+def line(name: str, status: str | None = None) -> Order:
+    return Order(name, day=DAY, status=status)
+
+
+def test_refunds_survive_the_old_format(shop: Shop) -> None:
+    """A re-fetch without statuses never replaces one with; the next one with statuses does."""
+    shop.reports.increment(DAY, [line("a"), line("r", "refunded")])
+    shop.load(DAY)
+    for old_format in ([line("a"), line("r"), line("new")], []):
+        shop.reports.increment(DAY, old_format, statuses=False)
+        shop.load(DAY)
+        assert shop.sales() == [("a", 200), ("r", -200)]
+    # The header decides, not the cells: a file with the column and nothing in it has statuses.
+    shop.reports.increment(DAY, [line("a"), line("r")], statuses=True)
+    shop.load(DAY)
+    assert shop.sales() == [("a", 200), ("r", 200)]
+
+
+def test_report_and_increment_are_never_added_up(shop: Shop) -> None:
+    """The increment is the day, whichever came first; the report serves the other days."""
+    shop.reports.report([line("report"), Order("other", day=OTHER)])
+    shop.load(DAY, OTHER)
+    assert shop.sales() == [("report", 200), ("other", 200)]
+    shop.reports.increment(DAY, [line("increment")], statuses=False)
+    shop.load(DAY, OTHER)
+    assert shop.sales() == [("increment", 200), ("other", 200)]
+    shop.reports.report([line("later report"), Order("other", day=OTHER, amount="7")])
+    shop.reports.without_increment(DAY)
+    shop.fetch_report()
+    shop.load(DAY, OTHER)
+    assert shop.sales() == [("increment", 200), ("other", 7)]
+    # A report with statuses beats an increment without.
+    shop.reports.report([line("report"), Order("other", day=OTHER)], statuses=True)
+    shop.fetch_report()
+    shop.load(DAY, OTHER)
+    assert shop.sales() == [("report", 200), ("other", 200)]
+
+
+def test_fetches_that_were_kept_and_not_read_are_chosen_among_too(shop: Shop) -> None:
+    """Raw files alone may be fetched many times; when their day is loaded, the best of them all is the day."""
+    shop.reports.report([line("report")], statuses=True)
+    shop.fetch_report()
+    for name, statuses in (("old increment", False), ("increment", True), ("later old increment", False)):
+        shop.reports.increment(DAY, [line(name)], statuses=statuses)
+        shop.load(DAY, selection=RAW)
+    assert shop.sales() == []
+    shop.reports.without_increment(DAY)
+    shop.load(DAY)
+    assert shop.sales() == [("increment", 200)]
+    verdicts = shop.query("SELECT kind, verdict FROM staging.fetch_reading JOIN raw.fetch USING (fetch_id) ORDER BY 1")
+    assert verdicts == [("increment", "usable")] * 3 + [("report", "usable")]
