@@ -54,8 +54,8 @@ def test_copies_that_differ_are_all_bad(shop: Shop) -> None:
     )
     shop.load(DAY)
     assert shop.sales() == [("a", -200), ("b", 200)]
-    conflict = "2 different lines share uniq_id a, date 20241001 and status shipped"
-    other = "2 different lines share uniq_id c, date 20241001 and status shipped"
+    conflict = "2 different lines share date_id 20241001, uniq_id a, status shipped"
+    other = "2 different lines share date_id 20241001, uniq_id c, status shipped"
     assert shop.quarantined() == [(2, conflict), (3, conflict), (4, conflict), (7, other), (8, other)]
     assert counts(shop) == [(7, 2, 0, 5)]
     texts = shop.query("SELECT line_text FROM staging.quarantine WHERE line_no IN (2, 3) ORDER BY line_no")
