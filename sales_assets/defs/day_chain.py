@@ -232,6 +232,9 @@ class _Chain:
                         groups = []
                 # What was read is written down; from here on each group of days stands or falls alone.
                 self._replace_groups(file, groups, readings)
+                if file is USER_ORDERS_LOG and choices:
+                    with self._transaction("summarize") as transaction:
+                        transaction.run("facts/f_sales", "summarize_days")
 
     def _replaced_together(
         self,

@@ -1,7 +1,7 @@
 -- name: clear_days
 -- The report API's days replace what an old writer left there; other sources keep theirs.
 DELETE FROM mart.f_sales
-WHERE source IN ('report_api', 'legacy')
+WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
   AND date_id IN (SELECT date_id FROM staging.staged_day
                   WHERE file = 'user_orders_log' AND date_id = ANY (%(date_ids)s))
 
@@ -13,7 +13,7 @@ SELECT sale_id, date_id, item_id, customer_id, city_id,
        CASE status WHEN 'refunded' THEN -payment_amount ELSE payment_amount END,
        status, 'report_api'
 FROM staging.user_orders_log
-WHERE date_id = ANY (%(date_ids)s)
+WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
 
 -- name: summary
 SELECT date_id, count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
@@ -22,3 +22,7 @@ SELECT date_id, count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS
 FROM mart.f_sales
 WHERE date_id = ANY (%(date_ids)s)
 GROUP BY date_id
+
+-- name: summarize_days
+-- Lets the BRIN indexes tell the days of new blocks, before the next load looks for one.
+SELECT brin_summarize_new_values('mart.f_sales_days'), brin_summarize_new_values('staging.user_orders_log_days')

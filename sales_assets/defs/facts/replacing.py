@@ -18,10 +18,11 @@ def replace_days(transaction: Transaction, date_ids: Sequence[int]) -> None:
     if not date_ids:
         return
     days = sorted(date_ids)
-    transaction.run("facts/f_sales", "clear_days", date_ids=days)
-    transaction.run("facts/f_sales", "fill_days", date_ids=days)
+    span = {"first_date_id": days[0], "last_date_id": days[-1]}
+    transaction.run("facts/f_sales", "clear_days", date_ids=days, **span)
+    transaction.run("facts/f_sales", "fill_days", date_ids=days, **span)
     # The same question as the asset check's, asked while a wrong answer can still be rolled back.
-    different = transaction.rows("checks/equal_to_staging", "offending", first_date_id=days[0], last_date_id=days[-1])
+    different = transaction.rows("checks/equal_to_staging", "offending", **span)
     wrong = [f"{row['date_id']}: {row['example']}" for row in different if row["date_id"] in set(days)]
     if wrong:
         raise NotReconciledError("; ".join(wrong))

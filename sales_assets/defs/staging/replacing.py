@@ -114,10 +114,11 @@ def stage_days(
     """Make the days in staging what their chosen fetches bring: what a fetch does not bring is gone."""
     statements = f"staging/{file.name}"
     date_ids = [choice.date_id for choice in choices]
-    transaction.run_all(statements, "before_copy", date_ids=date_ids)
+    window = {"date_ids": date_ids, "first_date_id": min(date_ids), "last_date_id": max(date_ids)}
+    transaction.run_all(statements, "before_copy", **window)
     rows: dict[int, int] = {}
     transaction.copy(statements, "copy_days", _lines(file, choices, readings, rows))
-    transaction.run_all(statements, "after_copy", date_ids=date_ids)
+    transaction.run_all(statements, "after_copy", **window)
     staged = [(choice.date_id, choice.fetch_id, choice.revision, rows.get(choice.date_id, 0)) for choice in choices]
     columns = ("date_ids", "fetch_ids", "revisions", "rows")
     transaction.run("staging/staged_day", "record", file=file.name, run_id=run_id, **_columns(columns, staged))
