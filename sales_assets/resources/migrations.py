@@ -5,6 +5,7 @@ Belongs here: Alembic's wiring. Does not belong here: statements; they stand in 
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import sqlalchemy as sa
@@ -13,7 +14,9 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
+from psycopg.rows import tuple_row
 
+from sales_assets.resources.connecting import connect
 from sales_assets.sql import sql_folder
 
 # Any number will do, as long as no other lock of the platform uses it.
@@ -47,18 +50,28 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
-def engine_for(url: str) -> sa.Engine:
+def _engine_for(url: str) -> sa.Engine:
     """An engine without a pool for a libpq URL; psycopg parses the URL, so every libpq form is accepted."""
-    return sa.create_engine("postgresql+psycopg://", creator=lambda: psycopg.connect(url), poolclass=sa.pool.NullPool)
+
+    def open_connection() -> Any:
+        connection: Any = connect(url, "sales_assets migrate")
+        connection.row_factory = tuple_row  # SQLAlchemy reads rows by position
+        return connection
+
+    return sa.create_engine("postgresql+psycopg://", creator=open_connection, poolclass=sa.pool.NullPool)
 
 
 def current_revision(url: str) -> str | None:
-    """The revision that the warehouse is at, or None for one that was never migrated."""
-    with engine_for(url).connect() as connection:
-        context = MigrationContext.configure(
-            connection, opts={"version_table": "schema_version", "version_table_schema": "ops"}
-        )
-        return context.get_current_revision()
+    """The revision that the warehouse is at, or None for one that was never migrated.
+
+    Raises `psycopg.OperationalError` where there is no way to the warehouse.
+    """
+    with connect(url, "sales_assets revision") as connection:
+        table = connection.execute("SELECT to_regclass('ops.schema_version') AS found").fetchone()
+        if table is None or table["found"] is None:
+            return None
+        row = connection.execute("SELECT version_num FROM ops.schema_version").fetchone()
+        return row["version_num"] if row else None
 
 
 def latest_revision() -> str:
@@ -80,7 +93,7 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
     the database's own message and hint.
     """
     try:
-        with engine_for(url).begin() as connection:
+        with _engine_for(url).begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS ops"))
             opts = {"version_table": "schema_version", "version_table_schema": "ops"}

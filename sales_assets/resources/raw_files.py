@@ -71,9 +71,9 @@ class RawFiles(dg.ConfigurableResource[Any]):
     def probe(self) -> str:
         """Where the files lie, after making sure that the place can be written to. Raises `OSError`."""
         filesystem, root = self._location()
-        self._write(f".probe-{secrets.token_hex(4)}", [b""])
-        for left in filesystem.glob(f"{root}/.probe-*"):
-            filesystem.rm(left)
+        name = f".probe-{secrets.token_hex(4)}"
+        self._write(name, [b""])
+        filesystem.rm(f"{root}/{name}")
         return without_credentials(settings().raw_files_location)
 
     def _location(self) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -83,7 +83,10 @@ class Download:
 
 def without_query(url: str) -> str:
     """The URL as it may be shown and kept: signed parameters and user names stay out of logs and manifests."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return "(a malformed URL)"
     host = parts.netloc.rpartition("@")[2]
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
@@ -169,10 +172,12 @@ class ReportApi(dg.ConfigurableResource[Any]):
                 self._require_success(r, call)
                 body = b"".join(self._body(r, call, _JSON_LIMIT))
             try:
-                return shape.model_validate(json.loads(body))
-            except json.JSONDecodeError as error:
+                answer = json.loads(body)
+            except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError of another kind
                 # A proxy's HTML page in place of the answer was seen to go away.
                 raise TransientError(f"{call}: the answer is not JSON ({r.headers.get('Content-Type')})") from error
+            try:
+                return shape.model_validate(answer)
             except ValidationError as error:
                 faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
                 raise PermanentError(f"{call}: the answer lacks what it must have: {faults}") from error
@@ -234,7 +239,10 @@ class ReportApi(dg.ConfigurableResource[Any]):
 
     @staticmethod
     def _require_allowed(url: str, call: str) -> None:
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            raise PermanentError(f"{call}: not a URL") from None
         own = urlsplit(settings().report_api_url).hostname
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise PermanentError(f"{call}: files come over http or https only")
@@ -248,23 +256,24 @@ class ReportApi(dg.ConfigurableResource[Any]):
     def _request(
         self, method: str, url: str, call: str, params: Mapping[str, str] | None = None, signed: bool = False
     ) -> Iterator[requests.Response]:
+        _refuse_link_local(url, call)
         try:
-            with self._session().request(
+            response = self._session().request(
                 method,
                 url,
                 params=params,
-                headers=self._headers() if signed else {"Accept-Encoding": "identity"},
+                headers=self._headers() if signed else {"Accept-Encoding": b"identity"},
                 timeout=(min(5.0, settings().report_api_timeout), settings().report_api_timeout),
                 stream=True,
                 allow_redirects=False,
-            ) as response:
-                self._refuse_link_local(response, call)
-                yield response
+            )
         except (requests.ConnectionError, requests.Timeout) as error:
             # The library's own text repeats the whole URL with its query.
             raise TransientError(f"{call}: {_network_reason(error)}") from None
-        except requests.RequestException as error:
+        except (requests.RequestException, ValueError) as error:  # ValueError: redirected to what is no URL
             raise PermanentError(f"{call}: {type(error).__name__}") from None
+        with response:
+            yield response
 
     def _session(self) -> requests.Session:
         session: requests.Session | None = getattr(self._local, "session", None)
@@ -273,23 +282,16 @@ class ReportApi(dg.ConfigurableResource[Any]):
         return session
 
     @staticmethod
-    def _headers() -> dict[str, str]:
-        return {
+    def _headers() -> dict[str, bytes]:
+        values = {
             "X-Nickname": settings().report_api_nickname,
             "X-Cohort": settings().report_api_cohort,
             "X-Project": "True",
             "X-API-KEY": settings().report_api_key.get_secret_value(),
             "Accept-Encoding": "identity",
         }
-
-    @staticmethod
-    def _refuse_link_local(response: requests.Response, call: str) -> None:
-        """A name that resolves to 169.254.x.x leads to the cloud's metadata service, never to a report."""
-        with contextlib.suppress(OSError, AttributeError, ValueError):
-            connection: Any = response.raw.connection
-            peer = connection.sock.getpeername()[0]
-            if ipaddress.ip_address(peer.split("%")[0]).is_link_local:
-                raise PermanentError(f"{call}: link-local addresses are refused")
+        # As bytes: text is sent as latin-1, and a nickname in Cyrillic would end in a UnicodeEncodeError.
+        return {name: value.encode() for name, value in values.items()}
 
     @staticmethod
     def _require_success(response: requests.Response, call: str) -> None:
@@ -313,7 +315,8 @@ class ReportApi(dg.ConfigurableResource[Any]):
         deadline = time.monotonic() + settings().report_api_timeout * 60
         received = 0
         try:
-            while chunk := response.raw.read(_CHUNK, decode_content=False):
+            # read() would wait for a full chunk, and a byte now and then could hold it for days.
+            while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 received += len(chunk)
                 if received > limit:
                     raise PermanentError(f"{call}: more than {limit} bytes")
@@ -328,6 +331,22 @@ class ReportApi(dg.ConfigurableResource[Any]):
             ) from None
         if length is not None and received != length:
             raise TransientError(f"{call}: {received} bytes came, {length} were announced")
+
+
+def _refuse_link_local(url: str, call: str) -> None:
+    """A name that resolves to 169.254.x.x leads to the cloud's metadata service, never to a report.
+
+    Asked before anything is sent: the calls carry the key.
+    """
+    parts = urlsplit(url)
+    try:
+        found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
+    except (OSError, ValueError):
+        return  # the request itself says what is wrong with the name
+    for *_, address in found:
+        ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
+        if (getattr(ip, "ipv4_mapped", None) or ip).is_link_local:
+            raise PermanentError(f"{call}: link-local addresses are refused")
 
 
 def _network_reason(error: requests.RequestException) -> str:

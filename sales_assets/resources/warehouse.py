@@ -1,22 +1,21 @@
 """The door to the warehouse: transactions, named statements, COPY.
 
-Belongs here: connecting (to WAREHOUSE_URL or the embedded PostgreSQL), running statements of ``sql/`` with bound
+Belongs here: the right schema, running statements of ``sql/`` with bound
 parameters, and streaming rows in. Does not belong here: the statements, or the order in which a day is loaded.
 """
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import quote, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import dagster as dg
 import psycopg
-from psycopg.rows import dict_row
 from pydantic import PrivateAttr
-from tenacity import retry, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.resources import migrations
+from sales_assets.resources.connecting import connect
 from sales_assets.settings import settings
 from sales_assets.sql import statements
 
@@ -43,20 +42,25 @@ def dagster_storage_url() -> str:
 
 
 def _beside_the_warehouse(url: str) -> str:
-    name = f"{psycopg.conninfo.conninfo_to_dict(url).get('dbname') or 'postgres'}_dagster"
-    with psycopg.connect(url, autocommit=True) as connection:
+    with connect(url, "sales_assets storage") as connection:
+        name = f"{connection.info.dbname}_dagster"
+        connection.autocommit = True  # CREATE DATABASE takes no transaction
         exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if exists is None:
             try:
-                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(str(name))))
-            except psycopg.errors.DuplicateDatabase:
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 pass  # another process was faster
             except psycopg.errors.InsufficientPrivilege as error:
                 raise WarehouseError(
                     f"the role of WAREHOUSE_URL may not create the database {name} for Dagster's storage; "
                     "create it, or set DAGSTER_STORAGE_URL"
                 ) from error
-    return urlunsplit(urlsplit(url)._replace(path=f"/{quote(str(name))}"))
+    # Put together by hand: urlunsplit makes postgresql:/name of a URL without a host, which libpq does not take. A
+    # dbname among the parameters would win over the path.
+    parts = urlsplit(url)
+    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != "dbname"], quote_via=quote)
+    return f"postgresql://{parts.netloc}/{quote(name, safe='')}" + (f"?{query}" if query else "")
 
 
 class Transaction:
@@ -122,7 +126,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
     @contextlib.contextmanager
     def transaction(self, purpose: str, read_only: bool = False) -> Iterator[Transaction]:
         """Connect, and commit at the end. `purpose` (run and asset) names the session in the server's log."""
-        with _connect(self.url(), purpose) as connection:
+        with connect(self.url(), purpose) as connection:
             connection.read_only = read_only
             yield Transaction(connection)
 
@@ -132,7 +136,7 @@ class Warehouse(dg.ConfigurableResource[Any]):
 
         The lock belongs to a session of its own and goes with it, also when the process is killed.
         """
-        with _connect(self.url(), "sales_assets writer") as connection:
+        with connect(self.url(), "sales_assets writer") as connection:
             connection.autocommit = True
             connection.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
             yield
@@ -141,21 +145,3 @@ class Warehouse(dg.ConfigurableResource[Any]):
         """The rows of one reading statement, in a transaction of its own."""
         with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
             return transaction.rows(file, name, **parameters)
-
-
-@retry(
-    # A server that was killed refuses connections until it has recovered.
-    retry=retry_if_exception_type(psycopg.OperationalError),
-    stop=stop_after_delay(20),
-    wait=wait_exponential_jitter(multiplier=0.1, max=2),
-    reraise=True,
-)
-def _connect(url: str, purpose: str) -> psycopg.Connection[dict[str, Any]]:
-    # 63 bytes is what PostgreSQL keeps of an application name.
-    return psycopg.connect(url, application_name=purpose[:63], row_factory=dict_row, connect_timeout=10)
-
-
-def as_mapping(row: Mapping[str, Any] | None) -> Mapping[str, Any]:
-    """The row of a statement that always returns one."""
-    assert row is not None, "an aggregate without GROUP BY always returns a row"
-    return row

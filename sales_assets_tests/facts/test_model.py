@@ -1,0 +1,191 @@
+"""Any files, kept and loaded in any order, make the mart that the oracle says (`sales_assets_tests.oracle`)."""
+
+import datetime as dt
+import logging
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any, cast
+
+import dagster as dg
+import pytest
+from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import strategies as st
+
+from sales_assets.contracts.report_files import USER_ORDERS_LOG
+from sales_assets.defs.day_chain import _Chain
+from sales_assets.defs.ledger import Ledger
+from sales_assets.defs.progress import Progress
+from sales_assets.defs.raw.fetching import fetch_report, record
+from sales_assets.defs.staging.assets import staging_key
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import ReportApi
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets_tests.oracle import Delivered, mart, read
+from sales_assets_tests.reports import Order, order_file
+from sales_assets_tests.shop import F_SALES, RAW, Shop
+
+DAYS = [dt.date(2024, 9, 10) + dt.timedelta(days=n) for n in range(3)]
+STAGING_AND_MART = [staging_key(USER_ORDERS_LOG), F_SALES]
+
+
+@dataclass(frozen=True)
+class Report:
+    """The folder's report is this from now on, and one is fetched."""
+
+    orders: list[Order | str]
+    statuses: bool
+
+
+@dataclass(frozen=True)
+class Increment:
+    """The folder's increment of a day is this from now on; orders None: there is none."""
+
+    day: dt.date
+    orders: list[Order | str] | None
+    statuses: bool
+
+
+@dataclass(frozen=True)
+class Load:
+    """A range of days is fetched, or staged, or both."""
+
+    first: int
+    last: int
+    fetches: bool
+    stages: bool
+
+
+def lines(days: Sequence[dt.date]) -> st.SearchStrategy[list[Order | str]]:
+    order = st.builds(
+        Order,
+        uniq_id=st.sampled_from("abc"),
+        day=st.sampled_from([day.isoformat() for day in days]),
+        quantity=st.sampled_from(["1", "1", "1.0", "0", "-1"]),
+        amount=st.sampled_from(["10", "10", "20.5"]),
+        status=st.sampled_from([None, "shipped", "Refunded", "refunded", "lost"]),
+        customer_id=st.sampled_from(["51", "52", ""]),
+        time=st.sampled_from(["T00:00:00", "T00:00:00", "T23:30:00Z"]),
+    )
+    return st.lists(order | st.sampled_from(["", "no line at all"]), max_size=7)
+
+
+def increments(day: dt.date) -> st.SearchStrategy[Increment]:
+    # Days of its own thrice: a line of another day is bad, and all of them would be.
+    return st.builds(Increment, st.just(day), st.none() | lines([day, day, day, *DAYS]), st.booleans())
+
+
+STEPS = st.lists(
+    st.builds(Report, lines(DAYS).map(lambda found: [Order("always", day=str(DAYS[1])), *found]), st.booleans())
+    | st.sampled_from(DAYS).flatmap(increments)
+    | st.builds(Load, st.integers(0, 1), st.integers(1, 2), st.booleans(), st.booleans()),
+    min_size=3,
+    max_size=8,
+)
+
+
+class World:
+    """The shop, and beside it the deliveries that the oracle is told of."""
+
+    def __init__(self, shop: Shop) -> None:
+        self.shop = shop
+        self.warehouse, self.raw_files, self.api = Warehouse(), RawFiles(), ReportApi()
+        self.increments: dict[dt.date, str] = {}
+        self.deliveries: list[Delivered] = []
+
+    def reset(self) -> None:
+        self.increments.clear()
+        self.deliveries.clear()
+        shutil.rmtree(self.shop.reports.folder)
+        self.shop.reports.folder.mkdir()
+        self.shop.query("TRUNCATE raw.delivery, mart.f_sales, mart.d_city, mart.d_customer, mart.d_item CASCADE")
+        self.shop.query("TRUNCATE staging.user_orders_log")
+
+    def take(self, step: Report | Increment | Load) -> None:
+        note(str(step))
+        match step:
+            case Report(orders, statuses):
+                self.shop.reports.report(orders, statuses=statuses)
+                with self.warehouse.transaction("report") as transaction:
+                    record(transaction, fetch_report(self.api, self.raw_files, note), "run")
+                days = sorted(order.day for order in orders if isinstance(order, Order))
+                period = dt.date.fromisoformat(days[0]), dt.date.fromisoformat(days[-1])
+                self.deliveries.append(Delivered("report", *period, order_file(orders, statuses=statuses)))
+            case Increment(day, None, _):
+                self.shop.reports.without_increment(str(day))
+                self.increments.pop(day, None)
+            case Increment(day, orders, statuses):
+                self.shop.reports.increment(str(day), orders, statuses=statuses)
+                self.increments[day] = order_file(orders or [], statuses=statuses)
+            case Load(first, last, fetches, stages):
+                self.load(DAYS[first : last + 1], [*(RAW if fetches else []), *(STAGING_AND_MART if stages else [])])
+
+    def load(self, days: Sequence[dt.date], keys: Sequence[dg.AssetKey]) -> None:
+        """The day chain without Dagster around it, which would be three quarters of the time."""
+        if not keys:
+            return
+        run = cast("Any", SimpleNamespace(log=logging.getLogger(__name__), run=SimpleNamespace(run_id="run")))
+        ledger = Ledger(keys, days)
+        _Chain(run, self.warehouse, self.raw_files, self.api, Progress(), ledger).run(days)
+        if RAW[0] in keys:
+            self.deliveries += [
+                Delivered("increment", day, day, self.increments[day]) for day in days if day in self.increments
+            ]
+        if F_SALES in keys:
+            assert self.found(days) == mart(self.deliveries, days)
+
+    def found(self, days: Sequence[dt.date]) -> list[tuple[Any, ...]]:
+        rows = self.shop.query(
+            "SELECT f.date_id, l.uniq_id, item_id, customer_id, city_id, quantity, amount, f.status"
+            " FROM mart.f_sales AS f JOIN mart.f_sales_lines AS l USING (id)"
+            " WHERE to_date(f.date_id::text, 'YYYYMMDD') = ANY (%s)",
+            list(days),
+        )
+        return sorted(rows)
+
+    def compare_readings(self) -> None:
+        """Each line of each fetch is in exactly one of kept, repeats and bad, and quarantine holds the bad ones."""
+        counts = self.shop.query(
+            "SELECT lines, kept, repeats, bad, verdict FROM staging.fetch_reading ORDER BY fetch_id"
+        )
+        readings = [read(delivered) for delivered in self.deliveries]
+        assert counts == [
+            (
+                len(reading.kept) + reading.repeats + len(reading.bad),
+                len(reading.kept),
+                reading.repeats,
+                len(reading.bad),
+                "usable" if reading.usable else "failed",
+            )
+            for reading in readings
+        ]
+        quarantined = self.shop.query("SELECT line_no FROM staging.quarantine ORDER BY fetch_id, line_no")
+        assert quarantined == [(line_no,) for reading in readings for line_no in sorted(reading.bad)]
+
+
+@pytest.fixture
+def world(shop: Shop) -> World:
+    return World(shop)
+
+
+@settings(
+    max_examples=25,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(steps=STEPS)
+def test_the_mart_is_what_the_oracle_says(world: World, steps: list[Report | Increment | Load]) -> None:
+    """Every load in between is compared for its days; in the end all are loaded once more from what is kept."""
+    world.reset()
+    world.take(Report([Order("first", day=str(DAYS[0])), Order("last", day=str(DAYS[-1]))], statuses=False))
+    for step in steps:
+        world.take(step)
+    world.load(DAYS, STAGING_AND_MART)
+    world.compare_readings()
+    before = world.shop.query("SELECT * FROM mart.f_sales ORDER BY id")
+    world.load(DAYS, STAGING_AND_MART)
+    assert world.shop.query("SELECT * FROM mart.f_sales ORDER BY id") == before

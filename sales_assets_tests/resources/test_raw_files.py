@@ -1,0 +1,119 @@
+"""The raw files: a name stands for a whole file, wherever they are kept."""
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import fsspec
+import pytest
+
+from sales_assets import settings as settings_module
+from sales_assets.resources.raw_files import RawFiles, without_credentials
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+DAY = "2024-10-01"
+
+
+@pytest.fixture(params=["folder", "memory"])
+def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the raw files are kept: a folder with an odd name, and a store that is no file system."""
+    url = str(tmp_path / "raw [1]*") if request.param == "folder" else f"memory://{tmp_path.name}/raw"
+    monkeypatch.setenv("RAW_FILES_URL", url)
+    settings_module.settings.cache_clear()
+    yield url
+    if request.param == "memory":
+        fsspec.filesystem("memory").store.clear()
+
+
+def everything_in(location: str) -> list[str]:
+    filesystem, root = fsspec.core.url_to_fs(location)
+    return [str(path).removeprefix(root).lstrip("/") for path in filesystem.find(root)]
+
+
+def test_a_file_is_kept_as_it_came_with_its_sums(location: str) -> None:
+    chunks = [b"a,b\r\n", b"", b"1,2\n\xff", b"x"]
+    kept = RawFiles().keep("folder/2024-10-01", iter(chunks))
+    assert b"".join(RawFiles().chunks(kept.path)) == b"".join(chunks)
+    assert kept.sha256 == hashlib.sha256(b"".join(chunks)).hexdigest()
+    assert (kept.bytes, kept.line_count) == (11, 2)
+    assert everything_in(location) == [kept.path]
+
+
+def test_a_source_that_breaks_off_leaves_nothing(location: str) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"x" * 3_000_000
+        raise ConnectionResetError("gone")
+
+    with pytest.raises(ConnectionResetError):
+        RawFiles().keep("folder", broken())
+    RawFiles().keep("another", [b"so that the place exists"])
+    assert [path for path in everything_in(location) if not path.startswith("another")] == []
+
+
+def test_two_fetches_of_one_second_lie_side_by_side(location: str) -> None:
+    kept = [RawFiles().keep("folder", [text]) for text in (b"1", b"2", b"3")]
+    assert sorted(everything_in(location)) == sorted(file.path for file in kept)
+    assert [b"".join(RawFiles().chunks(file.path)) for file in kept] == [b"1", b"2", b"3"]
+
+
+def test_a_look_at_the_place_leaves_nothing_behind(location: str) -> None:
+    assert RawFiles().probe() == location
+    assert everything_in(location) == []
+
+
+def test_a_day_goes_from_download_to_mart_with_a_manifest(
+    location: str, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance, query: Query
+) -> None:
+    reports.increment(DAY, [Order("a" * 32)])
+    assert fetch_report(instance).success
+    assert load_days(instance, DAY).success
+    ((path, sha256),) = query("SELECT path, sha256 FROM raw.fetch")
+    assert query("SELECT file FROM mart.f_sales_lines") == [(path,)]
+    assert sorted(everything_in(location)) == [path, f"{path}.json"]
+    manifest = json.loads(b"".join(RawFiles().chunks(f"{path}.json")))
+    assert manifest["sha256"] == sha256 == hashlib.sha256(b"".join(RawFiles().chunks(str(path)))).hexdigest()
+    assert (manifest["file"], manifest["day"], manifest["lines"]) == ("user_orders_log", DAY, 2)
+
+
+def test_a_place_that_can_not_be_written_to_fails_the_day_and_says_so(
+    reports: ReportFolderBuilder,
+    report_api: ReportApi,
+    instance: dg.DagsterInstance,
+    query: Query,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports.increment(DAY, [Order("a" * 32)])
+    assert fetch_report(instance).success
+    place = tmp_path / "raw"
+    if os.geteuid() == 0:
+        place.write_text("root may write to every folder, but not below a file")
+    else:
+        place.mkdir(mode=0o500)
+    monkeypatch.setenv("RAW_FILES_URL", str(place))
+    settings_module.settings.cache_clear()
+    run = load_days(instance, DAY)
+    assert not run.success
+    (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
+    assert failure.user_failure_data is not None
+    assert f"{DAY}: [Errno" in str(failure.user_failure_data.description)
+    assert str(place) in str(failure.user_failure_data.description)
+    assert query("SELECT outcome FROM raw.delivery WHERE kind = 'increment'") == [("failed",)]
+
+
+@pytest.mark.parametrize(
+    ("location", "shown"),
+    [
+        ("s3://key:secret@bucket/raw", "s3://bucket/raw"),
+        ("ftp://u:p@ss@host/x", "ftp://host/x"),
+        ("/plain/folder@home", "/plain/folder@home"),
+    ],
+)
+def test_credentials_are_not_shown(location: str, shown: str) -> None:
+    assert without_credentials(location) == shown

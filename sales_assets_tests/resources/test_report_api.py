@@ -1,0 +1,409 @@
+"""The door to the report API, against the stand-in with its faults and against servers that say anything."""
+
+import datetime as dt
+import json
+import socket
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sales_assets import settings as settings_module
+from sales_assets.defs.raw import fetching
+from sales_assets.resources.report_api import (
+    Content,
+    FileMissing,
+    LinkExpired,
+    PermanentError,
+    ReportApi,
+    ReportApiError,
+    TransientError,
+    UnknownReport,
+)
+from sales_assets.services.report_api.app import ReportApi as StandIn
+from sales_assets.services.report_api.faults import Faults
+from sales_assets_tests.conftest import KEY
+from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
+from sales_assets_tests.resources.servers import answer, serving
+
+Query = Callable[..., list[tuple[object, ...]]]
+Set = Callable[..., None]
+
+DAY = dt.date(2024, 10, 1)
+ORDERS = [Order(f"{number:032x}") for number in range(50)]
+SIGNATURE = "X-Amz-Signature=c0ffee"
+
+
+@pytest.fixture
+def set_up(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Change settings of the test: set_up(report_api_timeout=0.2)."""
+
+    def change(**values: object) -> None:
+        for name, value in values.items():
+            monkeypatch.setenv(name.upper(), str(value))
+        settings_module.settings.cache_clear()
+
+    change(report_api_patience=0.5)
+    return change
+
+
+def read(api: ReportApi, url: str) -> bytes:
+    with api.download(url) as download:
+        return b"".join(download.chunks)
+
+
+def kept(tmp_path: Path) -> list[str]:
+    return sorted(path.name for path in (tmp_path / "home" / "raw").rglob("*.csv"))
+
+
+# --- the stand-in and its faults --------------------------------------------------------------------------
+
+
+def test_a_day_of_faults_that_pass_is_loaded_whole(
+    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query, set_up: Set
+) -> None:
+    set_up(report_api_patience=20)
+    reports.increment("2024-10-01", ORDERS, price_log="Milk,100\n", user_activity_log="id\n")
+    report_api.faults = Faults(seed=3, bad_gateway=0.2, html=0.1, cut=0.3)
+    assert fetch_report(instance).success
+    assert load_days(instance, "2024-10-01").success is False  # user_activity_log has not its columns
+    assert query("SELECT count(*) FROM mart.f_sales") == [(50,)]
+
+
+def test_a_report_that_is_never_ready_ends_at_the_deadline(report_api: StandIn, set_up: Set) -> None:
+    set_up(report_api_report_deadline=0.5)
+    report_api.faults = Faults(never_ready=True)
+    started = time.monotonic()
+    with pytest.raises(TransientError, match="still RUNNING after"):
+        ReportApi().make_report()
+    assert time.monotonic() - started < 3
+
+
+@pytest.mark.parametrize(
+    ("faults", "told"),
+    [
+        (Faults(html=1), "the answer is not JSON .text/html"),
+        (Faults(bad_gateway=1), "answered 502"),
+        (Faults(slow=5), "timed out"),
+    ],
+)
+def test_faults_that_stay_are_transient_failures_after_the_patience(
+    report_api: StandIn, set_up: Set, faults: Faults, told: str
+) -> None:
+    set_up(report_api_timeout=0.2)
+    report_api.faults = faults
+    with pytest.raises(TransientError, match=told):
+        ReportApi().make_report()
+    assert report_api.count("/generate_report") > 1
+
+
+@pytest.fixture
+def _two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Downloads that never succeed are given up sooner."""
+    monkeypatch.setattr(fetching, "_DOWNLOAD_ATTEMPTS", 2)
+
+
+@pytest.mark.usefixtures("_two_attempts")
+@pytest.mark.parametrize("faults", [Faults(cut=1), Faults(wrong_length=7), Faults(trickle=5)])
+def test_a_body_that_does_not_come_whole_is_not_kept(
+    reports: ReportFolderBuilder,
+    report_api: StandIn,
+    instance: dg.DagsterInstance,
+    query: Query,
+    tmp_path: Path,
+    set_up: Set,
+    faults: Faults,
+) -> None:
+    assert fetch_report(instance).success
+    reports.increment("2024-10-01", ORDERS)
+    reports.increment("2024-10-02", None)
+    set_up(report_api_timeout=0.3)
+    report_api.faults = faults
+    assert not load_days(instance, "2024-10-01", "2024-10-02").success
+    assert kept(tmp_path) == []
+    assert list((tmp_path / "home" / "raw").rglob("*.part")) == []
+    assert query("SELECT first_day::text, outcome FROM raw.delivery WHERE kind = 'increment' ORDER BY 1") == [
+        ("2024-10-01", "failed"),
+        ("2024-10-02", "delivered"),
+    ]
+
+
+def test_a_lost_file_costs_its_own_table_only(
+    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query
+) -> None:
+    reports.increment("2024-10-01", ORDERS, price_log="Milk,100\n")
+    report_api.faults = Faults(lost_file="price_log_inc")
+    assert fetch_report(instance).success
+    assert load_days(instance, "2024-10-01").success
+    assert query("SELECT file FROM raw.fetch") == [("user_orders_log",)]
+
+
+def test_an_expired_link_is_asked_for_anew(
+    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query
+) -> None:
+    reports.increment("2024-10-01", ORDERS)
+    assert fetch_report(instance).success
+    report_api.faults = Faults(expired_links=1)
+    assert load_days(instance, "2024-10-01").success
+    assert report_api.count("/get_increment") == 2
+    assert query("SELECT count(*) FROM mart.f_sales") == [(50,)]
+
+
+def test_a_wrong_key_is_told_by_the_name_of_its_setting(report_api: StandIn, set_up: Set) -> None:
+    set_up(report_api_key="some-other-secret")
+    with pytest.raises(PermanentError, match="check REPORT_API_KEY") as caught:
+        ReportApi().make_report()
+    assert "some-other-secret" not in str(caught.value)
+    assert report_api.count("/generate_report") == 1
+
+
+def test_an_unknown_report_id_is_a_failure_of_its_own(report_api: StandIn) -> None:
+    with pytest.raises(UnknownReport):
+        ReportApi().increment("bm9uc2Vuc2U=", DAY)
+
+
+@pytest.mark.usefixtures("_two_attempts")
+def test_signatures_stay_out_of_messages_manifests_and_the_warehouse(
+    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query, tmp_path: Path
+) -> None:
+    reports.increment("2024-10-01", ORDERS)
+    assert fetch_report(instance).success
+    assert load_days(instance, "2024-10-01").success
+    (manifest,) = (tmp_path / "home" / "raw").rglob("*.csv.json")
+    assert json.loads(manifest.read_text())["url"].endswith(".csv")
+    report_api.faults = Faults(cut=1)
+    run = load_days(instance, "2024-10-01")
+    told = [str(event) for event in run.all_events]
+    told += [str(row) for row in query("SELECT reason, url FROM raw.fetch, raw.delivery")]
+    assert any("broke off" in text for text in told)
+    assert not [text for text in [*told, manifest.read_text()] if "X-Amz" in text]
+
+
+# --- answers that are not what was asked ------------------------------------------------------------------
+
+
+def increment_answer(**changes: object) -> str:
+    good = {
+        "report_id": "r",
+        "date": "2024-10-01 00:00:00",
+        "status": "SUCCESS",
+        "data": {"increment_id": "i", "s3_path": {"user_order_log_inc": "http://127.0.0.1/a"}},
+    }
+    return json.dumps({name: value for name, value in (good | changes).items() if value != "absent"})
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (increment_answer(report_id="another"), "about another report or day"),
+        (increment_answer(date="2024-10-02 00:00:00"), "about another report or day"),
+        (increment_answer(date="yesterday"), "lacks what it must have: date"),
+        (increment_answer(status="PENDING"), "lacks what it must have: status"),
+        (increment_answer(data="absent"), "lacks what it must have: data"),
+        (increment_answer(data={"increment_id": None}), "SUCCESS without increment_id"),
+        (increment_answer(data={"increment_id": "i", "s3_path": {"user_order_log_inc": 7}}), "s3_path"),
+        ("[]", "lacks what it must have"),
+    ],
+)
+def test_an_answer_to_another_question_is_a_permanent_failure(set_up: Set, body: str, told: str) -> None:
+    with serving(lambda _path: answer(body)) as server:
+        set_up(report_api_url=server.url)
+        with pytest.raises(PermanentError, match=told):
+            ReportApi().increment("r", DAY)
+        assert len(server.heads) == 1
+
+
+def test_further_keys_and_both_spellings_are_accepted(set_up: Set) -> None:
+    body = increment_answer(
+        news=[1],
+        data={
+            "increment_id": "i",
+            "x": 1,
+            "s3_path": {
+                "user_order_log_inc": "u",
+                "customer_research_inc": "c",
+                "price_log": "of a report",
+                "other": "o",
+            },
+        },
+    )
+    with serving(lambda _path: answer(body)) as server:
+        set_up(report_api_url=server.url)
+        assert ReportApi().increment("r", DAY).links == {"user_orders_log": "u", "custom_research": "c"}
+
+
+@pytest.mark.parametrize(
+    "body", [b"\xff\xfe", b"[" * 100_000, b"", b"<html>"], ids=["no UTF-8", "deep", "empty", "html"]
+)
+def test_what_is_no_json_is_a_transient_failure(set_up: Set, body: bytes) -> None:
+    with serving(lambda _path: answer(body)) as server:
+        set_up(report_api_url=server.url)
+        with pytest.raises(TransientError, match="the answer is not JSON"):
+            ReportApi().increment("r", DAY)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind", "tries_again"),
+    [
+        ("408 Request Timeout", TransientError, True),
+        ("429 Too Many Requests", TransientError, True),
+        ("500 Internal Server Error", TransientError, True),
+        ("503 Service Unavailable", TransientError, True),
+        ("302 Found", PermanentError, False),
+        ("401 Unauthorized", PermanentError, False),
+        ("400 Bad Request", UnknownReport, False),
+        ("404 Not Found", UnknownReport, False),
+        ("418 I'm a teapot", PermanentError, False),
+        ("204 No Content", PermanentError, False),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(
+    set_up: Set, status: str, kind: type[ReportApiError], tries_again: bool
+) -> None:
+    with serving(lambda _path: answer(status=status, Location="/elsewhere")) as server:
+        set_up(report_api_url=server.url)
+        with pytest.raises(ReportApiError) as caught:
+            ReportApi().increment("r", DAY)
+        assert type(caught.value) is kind
+        assert (len(server.heads) > 1) is tries_again
+
+
+def test_a_refused_connection_and_an_unknown_host_are_transient(set_up: Set) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    set_up(report_api_url=f"http://127.0.0.1:{port}")
+    with pytest.raises(TransientError, match="POST /generate_report: connection refused"):
+        ReportApi().make_report()
+    set_up(report_api_url="http://no-such-host.invalid")
+    with pytest.raises(TransientError, match=r"the host name is unknown|connection failed"):
+        ReportApi().make_report()
+
+
+def test_headers_take_names_in_any_script(set_up: Set) -> None:
+    body = increment_answer(report_id="r+/=", status="NOT FOUND", data={"increment_id": None}, debug_info="too early")
+    with serving(lambda _path: answer(body)) as server:
+        set_up(report_api_url=server.url, report_api_nickname="саша")
+        assert ReportApi().increment("r+/=", DAY).reason == "too early"
+    (head,) = server.heads
+    assert head.startswith("GET /get_increment?report_id=r%2B%2F%3D&date=2024-10-01T00%3A00%3A00 ")
+    sent = dict(line.split(": ", 1) for line in head.split("\r\n")[1:] if line)
+    assert sent["X-Nickname"].encode("latin-1").decode() == "саша"
+    assert (sent["X-Project"], sent["X-API-KEY"], sent["X-Cohort"]) == ("True", KEY, "1")
+
+
+# --- downloads --------------------------------------------------------------------------------------------
+
+
+def test_redirects_are_followed_within_the_host(set_up: Set) -> None:
+    def say(path: str) -> list[bytes]:
+        moved = {"/a": "/b", "/b": "c?x=1", "/c?x=1": f"{server.url}/file"}
+        return answer(status="302 Found", Location=moved[path]) if path in moved else answer("lines\n", ETag='"1"')
+
+    with serving(say) as server:
+        set_up(report_api_url=server.url)
+        assert read(ReportApi(), f"{server.url}/a") == b"lines\n"
+        assert ReportApi().content(f"{server.url}/a") == Content('"1"', None)
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [
+        ("http://localhost/secret", "the host localhost is neither"),
+        ("http://evil.example/", "the host evil.example is neither"),
+        ("file:///etc/passwd", "http or https only"),
+        ("ftp://127.0.0.1/", "http or https only"),
+        ("//evil.example/x", "the host evil.example is neither"),
+        ("http://[::1", "ValueError"),
+        ("/a", "more than 5 redirects"),
+    ],
+)
+def test_redirects_lead_nowhere_else(set_up: Set, target: str, told: str) -> None:
+    with serving(lambda _path: answer(status="307 Temporary Redirect", Location=target)) as server:
+        set_up(report_api_url=server.url)
+        with pytest.raises(PermanentError, match=told):
+            read(ReportApi(), f"{server.url}/a?{SIGNATURE}")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://evil.example/a?" + SIGNATURE,
+        "file:///etc/passwd?" + SIGNATURE,
+        "http://[::1?" + SIGNATURE,
+        "",
+        "http://",
+    ],
+)
+def test_a_link_to_another_place_is_never_opened(set_up: Set, url: str) -> None:
+    set_up(report_api_url="http://127.0.0.1:1")
+    with pytest.raises(PermanentError) as caught:
+        read(ReportApi(), url)
+    assert "c0ffee" not in str(caught.value)
+
+
+def test_storage_hosts_are_named_in_the_settings(set_up: Set) -> None:
+    with serving(lambda _path: answer("x")) as server:
+        set_up(report_api_url="http://127.0.0.2:1", report_api_file_hosts="storage.example, 127.0.0.1")
+        assert read(ReportApi(), f"{server.url}/a") == b"x"
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "[fe80::1]", "[::ffff:169.254.169.254]"])
+def test_link_local_addresses_are_refused_before_anything_is_sent(set_up: Set, host: str) -> None:
+    set_up(report_api_url=f"http://{host}", report_api_timeout=1)
+    for ask in (ReportApi().make_report, lambda: read(ReportApi(), f"http://{host}/latest/meta-data")):
+        with pytest.raises(PermanentError, match="link-local"):
+            ask()
+
+
+def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> list[bytes]:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    return [head, *(b"%x\r\n%s\r\n" % (len(piece), piece) for piece in pieces), end]
+
+
+def test_a_body_without_a_length_is_read_to_its_end(set_up: Set) -> None:
+    with serving(lambda _path: chunked(b"a,b\n", b"1,2\n")) as server:
+        set_up(report_api_url=server.url)
+        assert read(ReportApi(), server.url) == b"a,b\n1,2\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "told"),
+    [
+        (answer("lines", length=6), TransientError, "5 bytes came|broke off after 5"),
+        (chunked(b"a,b\n", end=b""), TransientError, "broke off"),
+        (answer("x", status="403 Forbidden"), LinkExpired, "403"),
+        (answer("x", status="404 Not Found"), FileMissing, "404"),
+        (answer("x", status="410 Gone"), FileMissing, "410"),
+        (answer("x", status="503 Slow Down"), TransientError, "503"),
+        (answer("x", status="206 Partial Content"), PermanentError, "206"),
+        (answer("x", Content_Encoding="gzip"), PermanentError, "Content-Encoding 'gzip'"),
+        (answer("x" * 2000), PermanentError, "2000 bytes announced, 1000 are accepted"),
+        (answer("x", length=10**15), PermanentError, "announced"),
+        (chunked(b"x" * 600, b"x" * 600), PermanentError, "more than 1000 bytes"),
+        ([], TransientError, "the connection failed"),
+        ([b"nonsense\r\n\r\n"], TransientError, "the connection failed"),
+    ],
+)
+def test_downloads_that_fail(set_up: Set, said: list[bytes], kind: type[ReportApiError], told: str) -> None:
+    with serving(lambda _path: said) as server:
+        set_up(report_api_url=server.url, raw_files_max_bytes=1000)
+        with pytest.raises(ReportApiError, match=told) as caught:
+            read(ReportApi(), f"{server.url}/file.csv?{SIGNATURE}")
+    assert type(caught.value) is kind
+    assert "c0ffee" not in str(caught.value)
+    assert caught.value.__cause__ is None  # what a trace would print: the library's own text repeats the whole URL
+
+
+def test_a_byte_now_and_then_does_not_hold_a_download_for_ever(set_up: Set) -> None:
+    def drip(_path: str) -> Iterator[bytes]:
+        yield b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+        while True:
+            time.sleep(0.01)
+            yield b"x"
+
+    with serving(drip) as server:
+        set_up(report_api_url=server.url, report_api_timeout=0.02)
+        with pytest.raises(TransientError, match=r"bytes after 1 s|broke off"):
+            read(ReportApi(), server.url)
