@@ -114,8 +114,10 @@ def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
 
 
 def _days(line: Row, text: str) -> set[dt.date]:
-    """The days of the fetch that a settled line can change; all of an undated file's."""
+    """The days of the fetch that a settled line can change; all of an undated file's, or of a fetch of no use."""
     span = {line["first_day"] + dt.timedelta(days=n) for n in range((line["last_day"] - line["first_day"]).days + 1)}
+    if line["verdict"] == "failed":
+        return span  # with its first good line the fetch becomes one to choose, for all of its days
     file = REPORT_FILES[line["file"]]
     try:
         reader = ReportReader(RawFiles().chunks(line["path"]), file)

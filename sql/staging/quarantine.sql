@@ -11,9 +11,10 @@ LIMIT %(limit)s
 SELECT count(*) AS lines FROM staging.quarantine WHERE state = 'open'
 
 -- name: show
-SELECT q.*, f.file, f.kind, f.first_day, f.last_day, f.path, f.url, f.fetched_at
+SELECT q.*, f.file, f.kind, f.first_day, f.last_day, f.path, f.url, f.fetched_at, r.verdict
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
+JOIN staging.fetch_reading AS r USING (fetch_id)
 WHERE q.quarantine_id = ANY (%(ids)s)
 ORDER BY q.quarantine_id
 

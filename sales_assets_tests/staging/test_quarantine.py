@@ -1,0 +1,172 @@
+"""Settling bad lines (day-rules, "Replay"): back to the fetch they came from, then the choice is made again.
+
+Does not belong here: the command line around it (`sales_assets_tests.commands`).
+"""
+
+import contextlib
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+
+from sales_assets.commands import quarantine
+from sales_assets.commands.quarantine import Replayed
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import Shop
+
+DAY = "2024-10-01"
+Settle = Callable[..., Replayed]
+
+
+@pytest.fixture
+def settle(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Settle:
+    """Replay lines by their numbers, with the test's Dagster instance."""
+    monkeypatch.setattr(quarantine, "prepare_dagster_home", lambda: None)
+    monkeypatch.setattr(dg.DagsterInstance, "get", lambda: contextlib.nullcontext(shop.instance))
+
+    def run(corrections: dict[int, str] | None = None, *, discard: int = 0, again: int = 0) -> Replayed:
+        return quarantine.replay(
+            Warehouse(),
+            corrections=corrections or {},
+            discarded=[discard] if discard else [],
+            as_they_are=[again] if again else [],
+        )
+
+    return run
+
+
+def states(shop: Shop) -> list[tuple[object, ...]]:
+    return shop.query("SELECT line_no, state FROM staging.quarantine ORDER BY line_no")
+
+
+def number_of(shop: Shop, line_no: int) -> int:
+    found = shop.query("SELECT quarantine_id FROM staging.quarantine WHERE line_no = %s", line_no)[0][0]
+    return int(found)
+
+
+def test_a_corrected_line_takes_its_place(shop: Shop, settle: Settle) -> None:
+    """With its fetch and line number; what was delivered, and what was good before, stays as it is."""
+    bad = Order("b", amount="ten")
+    shop.reports.increment(DAY, [Order("a"), bad])
+    shop.load(DAY)
+    (before,) = shop.query("SELECT id FROM mart.f_sales")
+    number = number_of(shop, 3)
+    text = bad.but(amount="10").line(2, statuses=True)
+    for _ in range(2):  # twice is once
+        done = settle({number: text})
+        assert done.failures == []
+        assert [line["state"] for line in done.lines] == ["corrected"]
+        assert shop.sales() == [("a", 200), ("b", 10)]
+    assert before in shop.query("SELECT id FROM mart.f_sales")
+    lines = shop.query("SELECT uniq_id, line_no, fetch_id FROM mart.f_sales_lines ORDER BY 1")
+    fetch_id = shop.query("SELECT fetch_id FROM raw.fetch")[0][0]
+    assert lines == [("a", 2, fetch_id), ("b", 3, fetch_id)]
+    assert shop.query("SELECT line_text, corrected_text FROM staging.quarantine") == [
+        (bad.line(2, statuses=True), text)
+    ]
+    assert shop.query("SELECT lines, kept, repeats, bad FROM staging.fetch_reading") == [(2, 2, 0, 0)]
+
+    # Another delivery with the same bad line is another fetch with a line of its own to settle.
+    shop.reports.increment(DAY, [Order("a"), bad])
+    shop.load(DAY)
+    assert shop.sales() == [("a", 200)]
+    assert len(shop.quarantined()) == 1
+
+
+def test_a_correction_that_is_still_bad_says_why(shop: Shop, settle: Settle) -> None:
+    bad = Order("b", amount="ten")
+    shop.reports.increment(DAY, [Order("a"), bad])
+    shop.load(DAY)
+    number = number_of(shop, 3)
+    done = settle({number: bad.but(amount="eleven").line(2, statuses=True)})
+    assert done.failures == []
+    assert [(line["state"], line["reason"]) for line in done.lines] == [
+        ("open", "payment_amount 'eleven' is no plain decimal number")
+    ]
+    assert shop.sales() == [("a", 200)]
+    # To another day than the fetch's own it can't be moved.
+    done = settle({number: bad.but(amount="10", day="2024-10-02").line(2, statuses=True)})
+    assert "outside the period" in done.lines[0]["reason"]
+    assert shop.sales() == [("a", 200)]
+    assert settle({number: bad.but(amount="10").line(2, statuses=True)}).lines[0]["state"] == "corrected"
+    assert shop.sales() == [("a", 200), ("b", 10)]
+
+
+def test_of_two_copies_one_is_discarded(shop: Shop, settle: Settle) -> None:
+    shop.reports.increment(DAY, [Order("a", amount="1"), Order("a", amount="2"), Order("b")])
+    shop.load(DAY)
+    assert shop.sales() == [("b", 200)]
+    assert settle(discard=number_of(shop, 2)).failures == []
+    assert shop.sales() == [("a", 2), ("b", 200)]
+    assert states(shop) == [(2, "discarded"), (3, "resolved")]
+    assert shop.query("SELECT lines, kept, repeats, bad FROM staging.fetch_reading") == [(3, 2, 0, 1)]
+    # Read once more, it stays decided.
+    settle(again=number_of(shop, 3))
+    assert shop.sales() == [("a", 2), ("b", 200)]
+
+
+def test_a_correction_that_contradicts_another_line_waits_for_it(shop: Shop, settle: Settle) -> None:
+    """Both are bad; as soon as the other is settled, the correction counts, however often the file was read since."""
+    shop.reports.increment(DAY, [Order("a", amount="ten"), Order("a", amount="2"), Order("b")])
+    shop.load(DAY)
+    assert shop.sales() == [("a", 2), ("b", 200)]
+    first = number_of(shop, 2)
+    settle({first: Order("a", amount="10").line(1, statuses=True)})
+    assert shop.sales() == [("b", 200)]
+    assert states(shop) == [(2, "open"), (3, "open")]
+    settle(again=number_of(shop, 3))
+    assert shop.sales() == [("b", 200)]
+    settle(discard=number_of(shop, 3))
+    assert shop.sales() == [("a", 10), ("b", 200)]
+    assert states(shop) == [(2, "resolved"), (3, "discarded")]
+
+
+def test_a_day_whose_every_line_was_bad_comes_with_the_first_good_one(shop: Shop, settle: Settle) -> None:
+    shop.reports.increment(DAY, [Order("old")])
+    shop.load(DAY)
+    shop.reports.increment(DAY, [Order("a", amount="ten"), Order("b", amount="ten")])
+    shop.fail_to_load(DAY)
+    assert shop.sales() == [("old", 200)]
+    done = settle({number_of(shop, 2): Order("a").line(1, statuses=True)})
+    assert done.failures == []
+    assert shop.sales() == [("a", 200)]
+
+
+def test_a_line_of_a_report(shop: Shop, settle: Settle) -> None:
+    """Its day alone is loaded again, from the report that was kept; a day that an increment serves stays so."""
+    days = ["2024-09-01", "2024-09-02", "2024-09-03"]
+    bad = [Order(f"bad{day}", day=day, quantity="two") for day in days[1:]]
+    shop.reports.report([*(Order(f"r{day}", day=day) for day in days), *bad])
+    shop.reports.increment(days[2], [Order("i", day=days[2])])
+    shop.load(days[0], days[2])
+    asked = shop.api.count("/get_increment")
+    for line_no, line in enumerate(bad, start=5):
+        settle({number_of(shop, line_no): line.but(quantity="2").line(line_no - 1, statuses=False)})
+    assert shop.sales() == [("r2024-09-01", 200), ("bad2024-09-02", 200), ("r2024-09-02", 200), ("i", 200)]
+    assert shop.api.count("/get_increment") == asked
+    # Loading the days once more, from the API, changes nothing.
+    before = shop.contents()
+    shop.load(days[0], days[2])
+    assert shop.contents() == before
+
+
+def test_a_report_that_becomes_good_counts_for_its_whole_period(shop: Shop, settle: Settle) -> None:
+    days = ["2024-09-01", "2024-09-02"]
+    shop.reports.report([Order(f"old{day}", day=day) for day in days])
+    shop.load(days[0], days[1])
+    shop.reports.report([Order(f"new{day}", day=day, quantity="two") for day in days])
+    shop.fetch_report()
+    shop.fail_to_load(days[0], days[1])
+    assert shop.sales() == [("old2024-09-01", 200), ("old2024-09-02", 200)]
+    settle({number_of(shop, 2): Order("new", day=days[0]).line(1, statuses=False)})
+    assert shop.sales() == [("new", 200)]
+
+
+def test_a_line_of_another_file(shop: Shop, settle: Settle) -> None:
+    """A price list has no date: the corrected price holds for every day that takes the list."""
+    shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\nBread,dear\n")
+    shop.load(DAY)
+    settle({number_of(shop, 2): "Bread,7"})
+    assert shop.query("SELECT item_name, price FROM staging.price_log ORDER BY 1") == [("Bread", 7), ("Milk", 100)]
+    assert shop.sales() == [("a", 200)]
