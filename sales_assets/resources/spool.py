@@ -16,7 +16,7 @@ import pyarrow as pa
 from sales_assets.settings import settings
 
 # Larger and a load would grow with its file; smaller and every day of a small one would cost a file.
-_HELD_BYTES = 24 << 20
+HELD_BYTES = 24 << 20
 
 
 @contextlib.contextmanager
@@ -31,9 +31,8 @@ def temporary_folder() -> Iterator[Path]:
 class Spool:
     """Batches by bucket. Not for several threads at once, but for `get`."""
 
-    def __init__(self, folder: Path, held_bytes: int = _HELD_BYTES) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._limit = held_bytes
         self._held: dict[str, list[pa.RecordBatch]] = {}
         self._held_bytes = 0
         self._rows: dict[str, int] = {}
@@ -50,7 +49,7 @@ class Spool:
         self._held.setdefault(bucket, []).extend(batches)
         self._held_bytes += data.nbytes
         self._rows[bucket] = self._rows.get(bucket, 0) + data.num_rows
-        if self._held_bytes > self._limit:
+        if self._held_bytes > HELD_BYTES:
             self._write_down()
 
     def get(self, bucket: str) -> pa.Table | None:

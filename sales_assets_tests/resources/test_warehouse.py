@@ -126,16 +126,14 @@ def test_writers_wait_for_each_other(warehouse_url: str) -> None:
     order: list[str] = []
 
     def second() -> None:
-        with Warehouse().transaction("second") as transaction:
-            transaction.lock_writers()
+        with Warehouse().writing():
             order.append("second")
 
-    with Warehouse().transaction("first") as transaction:
-        transaction.lock_writers()
+    with Warehouse().writing():
         thread = threading.Thread(target=second)
         thread.start()
         waiting = (
-            "SELECT count(*) AS n FROM pg_stat_activity WHERE application_name = 'second' AND wait_event = 'advisory'"
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
         )
         deadline = time.monotonic() + 10
         with psycopg.connect(warehouse_url, autocommit=True) as looking:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sales_assets.defs.staging import reading
+from sales_assets.resources import spool
 from sales_assets.services.report_api.faults import Faults
 from sales_assets_tests.reports import ORDER_COLUMNS, Order, order_file
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW_ORDERS, Shop
@@ -113,8 +113,8 @@ def test_some_bad_lines_leave_the_good_ones(shop: Shop) -> None:
 
 
 def test_many_bad_lines_are_all_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More than are held back at a time while good lines stream by; none is lost, good or bad."""
-    monkeypatch.setattr(reading, "_BAD_LINES_HELD", 10)
+    """More lines than are held in memory: the rest waits on disk, and none is lost, good or bad."""
+    monkeypatch.setattr(spool, "HELD_BYTES", 1_000)
     number, one_bad_in = 50_000, 1_000  # about 4 MB: the reader hands over 2 MB at a time
     shop.reports.increment(DAY, [Order(f"u{n}", quantity="1" if n % one_bad_in else "x") for n in range(number)])
     shop.load(DAY)
