@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 
 import annotated_types
 import pydantic
+from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
@@ -76,13 +77,21 @@ class FirstDay(BaseSettings):
             return dt.date.fromisoformat(value.strip())
         return value
 
+    @field_validator("sales_first_day")
+    @classmethod
+    def _has_a_partition(cls, value: dt.date) -> dt.date:
+        if value >= dt.datetime.now(dt.UTC).date():
+            raise ValueError("must lie before today: the last partition is yesterday's")
+        return value
+
 
 class Settings(FirstDay):
     """All settings. Shapes, units and defaults stand with each field; ``.env.example`` mirrors them."""
 
     sales_home: Path = Field(
         default_factory=_default_home,
-        description="Folder of the embedded server, the raw files and Dagster's home. Nothing is written elsewhere.",
+        description="Folder of the embedded server, the raw files and Dagster's home. Nothing is written elsewhere. "
+        "Empty: '.sales_assets' in the checkout, else in the user's home folder.",
     )
     warehouse_url: SecretStr | None = Field(
         default=None,
@@ -259,7 +268,7 @@ def _explain(error: pydantic.ValidationError) -> str:
 def _refuse_unknown() -> None:
     known = {name.upper() for name in Settings.model_fields}
     faults = []
-    for name in sorted(os.environ):
+    for name in sorted({*os.environ, *dotenv_values(ENV_FILE)}):
         if name.startswith(OUR_PREFIXES) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
@@ -292,7 +301,7 @@ def describe() -> list[tuple[str, str, str]]:
     """(variable, default, meaning) of every setting, in the order of `.env.example`."""
     rows = []
     for name, field in Settings.model_fields.items():
-        default: Any = field.get_default(call_default_factory=False)
+        default: Any = None if field.default_factory else field.default
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
         if isinstance(default, frozenset):

@@ -1,0 +1,150 @@
+"""Settings: where they come from, what they default to, and how a wrong one is told."""
+
+import datetime as dt
+from pathlib import Path
+
+import pytest
+
+from sales_assets import settings as settings_module
+from sales_assets.settings import Settings, SettingsError, describe, first_day, settings
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder of the test, without an .env file yet."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("SALES_HOME", "REPORT_API_KEY", "REPORT_API_PATIENCE"):
+        monkeypatch.delenv(name)
+    return tmp_path
+
+
+def env_file(text: str) -> None:
+    Path(".env").write_text(text, encoding="utf-8")
+    settings_module.settings.cache_clear()
+
+
+def fault() -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings()
+    assert caught.value.__cause__ is None
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+    return str(caught.value)
+
+
+def test_without_any_setting_everything_is_on_this_machine() -> None:
+    found = settings()
+    assert found.sales_home == PROJECT / ".sales_assets"
+    assert found.warehouse_url is None
+    assert found.report_api_url == "http://127.0.0.1:8080"
+    assert found.raw_files_location == str(PROJECT / ".sales_assets" / "raw")
+    assert found.report_api_key.get_secret_value() == ""
+
+
+def test_an_env_file_may_have_comments_quotes_and_empty_values() -> None:
+    env_file(
+        "# where\n"
+        "SALES_HOME='my home' # kept here\n"
+        'export REPORT_API_KEY="a#b c"\n'
+        "REPORT_API_TIMEOUT=12.5 # seconds\n"
+        "WAREHOUSE_URL=\n"
+        "REPORT_API_FILE_HOSTS=a.example, B.example ,\n"
+        "UNRELATED=1\n"
+    )
+    found = settings()
+    assert found.sales_home == Path.cwd() / "my home"
+    assert found.report_api_key.get_secret_value() == "a#b c"
+    assert found.report_api_timeout == 12.5
+    assert found.warehouse_url is None
+    assert found.report_api_file_hosts == {"a.example", "b.example"}
+
+
+def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file("REPORT_API_TIMEOUT=1\nREPORT_API_PATIENCE=2\n")
+    monkeypatch.setenv("REPORT_API_TIMEOUT", "3")
+    assert (settings().report_api_timeout, settings().report_api_patience) == (3, 2)
+
+
+def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    env_file("REPORT_API_KYE=secret-one\n")
+    assert fault() == (
+        "REPORT_API_KYE: there is no such setting; did you mean REPORT_API_KEY? (.env.example lists them all)"
+    )
+    env_file("")
+    monkeypatch.setenv("WAREHOUSE_HOST", "secret-two")
+    assert fault().startswith("WAREHOUSE_HOST: there is no such setting")
+    assert "secret" not in fault()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("WAREHOUSE_URL", "mysql://u:secret@h/d", "must be a postgresql:// URL"),
+        ("DAGSTER_STORAGE_URL", "secret", "must be a postgresql:// URL"),
+        ("REPORT_API_URL", "ftp://host", "must be an http:// or https:// URL (found 'ftp://host')"),
+        ("REPORT_API_TIMEOUT", "soon", "unable to parse string as a number (found 'soon')"),
+        ("REPORT_API_TIMEOUT", "0", "Input should be greater than 0 (found '0')"),
+        ("RAW_FILES_MAX_BYTES", "-1", "Input should be greater than 0 (found '-1')"),
+        ("SALES_FIRST_DAY", "01.09.2024", "Invalid isoformat string: '01.09.2024'"),
+        ("SALES_FIRST_DAY", "2999-01-01", "must lie before today"),
+    ],
+)
+def test_a_malformed_value_is_told_by_name_and_a_secret_one_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert fault().startswith(f"{name}: ")
+    assert told in fault()
+    assert "secret" not in fault()
+
+
+def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_API_TIMEOUT", "x")
+    monkeypatch.setenv("WAREHOUSE_URL", "x")
+    assert sorted(line.partition(":")[0] for line in fault().splitlines()) == ["REPORT_API_TIMEOUT", "WAREHOUSE_URL"]
+
+
+def test_loading_the_definitions_reads_the_first_day_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", "nonsense")
+    monkeypatch.setenv("SALES_FIRST_DAY", "2024-09-08")
+    first_day.cache_clear()
+    try:
+        assert first_day() == dt.date(2024, 9, 8)
+    finally:
+        first_day.cache_clear()
+
+
+@pytest.mark.parametrize("given", ["postgresql://u@h/d", "postgres://u@h/d", "postgresql+psycopg2://u@h/d"])
+def test_the_warehouse_url_becomes_one_that_psql_takes(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", given)
+    url = settings().warehouse_url
+    assert url is not None
+    assert url.get_secret_value() == "postgresql://u@h/d"
+    assert "u@h" not in repr(settings())
+
+
+def test_every_setting_says_what_it_means() -> None:
+    assert [name for name, _, meaning in describe() if not meaning] == []
+    assert len(describe()) == len(Settings.model_fields)
+
+
+def test_the_example_file_lists_every_setting_with_its_default_and_meaning() -> None:
+    text = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    listed, comment = [], ""
+    for line in text.splitlines():
+        if line.startswith("# ") and "=" in line and line[2:].partition("=")[0].isupper():
+            name, _, default = line[2:].partition("=")
+            listed.append((name, default, comment.strip()))
+        comment = f"{comment} {line[2:]}" if line.startswith("# ") else ""
+    assert [entry[:2] for entry in listed] == [entry[:2] for entry in describe()]
+    assert listed == describe()
+
+
+def test_the_defaults_of_the_example_file_are_the_defaults() -> None:
+    before = settings()
+    text = (PROJECT / ".env.example").read_text(encoding="utf-8")
+    env_file("\n".join(f"{name}={default}" for name, default, _ in describe()))
+    assert settings() == before
+    env_file(text)
+    assert settings() == before
