@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -40,11 +40,22 @@ quarantine_app = typer.Typer(
 app.add_typer(warehouse_app, name="warehouse")
 app.add_typer(quarantine_app, name="quarantine")
 
-# Where the output is no terminal it is read by programs: lines are not cut to 80 columns.
-out = Console(soft_wrap=True, width=None if sys.stdout.isatty() else 240)
-err = Console(stderr=True)
 
-Day = Annotated[dt.date | None, typer.Option(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD")]
+def _console(stream: TextIO) -> Console:
+    return Console(
+        file=stream,
+        soft_wrap=True,
+        # Where the output is no terminal it is read by programs: lines are not cut to 80 columns.
+        width=None if stream.isatty() else 240,
+        # File names, reasons and bad lines come from outside: brackets in them are no markup, colons no emoji.
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+out = _console(sys.stdout)
+err = _console(sys.stderr)
 
 
 def main() -> None:
@@ -81,7 +92,7 @@ def _is_expected(error: Exception) -> bool:
 
 
 def _fail(text: str, code: int) -> None:
-    err.print(f"error: {text}", style="bold red", markup=False, highlight=False)
+    err.print(f"error: {text}", style="bold red")
     sys.exit(code)
 
 
@@ -124,7 +135,7 @@ def load(
         result = load_days(fresh_report=report, from_day=from_day, to_day=to_day, progress=progress.resource)
     _print_load(result)
     for failure in result.failures:
-        err.print(f"error: {failure}", style="bold red", markup=False, highlight=False)
+        err.print(f"error: {failure}", style="bold red")
     if result.failures:
         raise typer.Exit(1)
 
@@ -161,7 +172,7 @@ class _Bar:
             def say(self, text: str) -> None:
                 bars.update(task, description=text)
                 if not err.is_terminal:
-                    err.print(text, markup=False, highlight=False)
+                    err.print(text)
 
             def days_ahead(self, number: int) -> None:
                 bars.update(task, total=number, completed=0)
@@ -193,7 +204,7 @@ def migrate(
 
     if revisions:
         for revision, what in migrations.revisions():
-            out.print(f"{revision}  {what}", markup=False, highlight=False)
+            out.print(f"{revision}  {what}")
         return
     before, after = migrations.migrate(warehouse_url(), to)
     if before == after:
@@ -259,8 +270,8 @@ def doctor() -> None:
     ill = False
     for finding in examine():
         mark = {True: "[green]ok [/]", False: "[red]!! [/]", None: "   "}[finding.good]
-        out.print(mark, end="")
-        out.print(f"{finding.subject}: {finding.text}", markup=False, highlight=False)
+        out.print(mark, end="", markup=True)
+        out.print(f"{finding.subject}: {finding.text}")
         ill = ill or finding.good is False
     if ill:
         raise typer.Exit(1)
@@ -314,7 +325,7 @@ def quarantine_show(
 
     for row in show_lines(Warehouse(), ids):
         for name, value in row.items():
-            out.print(f"{name:>15}  {'' if value is None else value}", markup=False, highlight=False)
+            out.print(f"{name:>15}  {'' if value is None else value}")
         out.print()
 
 
@@ -340,6 +351,8 @@ def quarantine_replay(
     numbers = ids or []
     if (file is None) == (not numbers):
         raise typer.BadParameter("give numbers, or --file")
+    if file is not None and discard:
+        raise typer.BadParameter("--discard goes with numbers")
     if line is not None and (len(numbers) != 1 or discard):
         raise typer.BadParameter("--line goes with a single number, and not with --discard")
     if file is not None:
@@ -355,9 +368,9 @@ def quarantine_replay(
     still_open = [row for row in done.lines if row["state"] == "open"]
     for row in done.lines:
         text = f"{row['quarantine_id']}: {row['state']}" + (f" ({row['reason']})" if row in still_open else "")
-        out.print(text, markup=False, highlight=False)
+        out.print(text)
     for failure in done.failures:
-        err.print(f"error: {failure}", style="bold red", markup=False, highlight=False)
+        err.print(f"error: {failure}", style="bold red")
     if still_open or done.failures:
         raise typer.Exit(1)
 
@@ -415,7 +428,7 @@ def demo(
         for row in sorted(days, key=lambda row: row["date_id"])[-7:]:
             table.add_row(str(row["date_id"]), str(row["rows"]), str(row["refunded_rows"]), str(row["net_amount"]))
         out.print(table)
-        out.print(draw_days(days, width=100, height=16), markup=False, highlight=False)
+        out.print(draw_days(days, width=100, height=16))
         if result.failures:
             raise typer.Exit(1)
         if once:
@@ -439,7 +452,7 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
 
 
 def _say_where(url: str) -> None:
-    out.print(f"Dagster UI: {url}  (Ctrl-C ends it)", highlight=False)
+    out.print(f"Dagster UI: {url}  (Ctrl-C ends it)")
 
 
 @app.command("report-api")
@@ -507,7 +520,7 @@ def report_api(
             stack.enter_context(live(data, Shop(seed=seed, lines_per_day=lines_per_day), every=news_every))
         key = settings().report_api_key.get_secret_value()
         api = ReportApi(data, api_key=key, report_seconds=report_seconds, faults=faults)
-        serve(api, port=port, on_ready=lambda url: out.print(f"report API: {url}", highlight=False))
+        serve(api, port=port, on_ready=lambda url: out.print(f"report API: {url}"))
 
 
 def _generated_home() -> Path:

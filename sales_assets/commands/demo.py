@@ -89,8 +89,8 @@ def _embedded_running() -> Iterator[None]:
     """The embedded server, stopped at the end only if it was not running before."""
     server = embedded()
     was_running = server.is_running()
-    server.ensure_running()
     try:
+        server.ensure_running()
         yield
     finally:
         if not was_running:
@@ -99,8 +99,9 @@ def _embedded_running() -> Iterator[None]:
 
 def _require_own_home() -> None:
     home = settings().sales_home
-    if settings().warehouse_url is not None:
-        raise SettingsError("WAREHOUSE_URL is set: the demo uses the embedded PostgreSQL only, unset it")
+    for name in ("warehouse_url", "dagster_storage_url", "raw_files_url"):
+        if getattr(settings(), name):
+            raise SettingsError(f"{name.upper()} is set: the demo keeps all it makes in SALES_HOME, unset it")
     if embedded().data.exists() and not (home / _MARK).exists():
         raise SettingsError(
             f"SALES_HOME {home} holds a warehouse that the demo did not make, and generated sales would mix with "

@@ -14,6 +14,7 @@ from sales_assets.database import embedded, warehouse_url
 from sales_assets.embedded import EmbeddedPostgresError
 from sales_assets.partitions import DAYS, days_of
 from sales_assets.resources import migrations
+from sales_assets.resources.connecting import connect
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import without_query
 from sales_assets.resources.warehouse import WarehouseError, dagster_storage_url
@@ -52,6 +53,8 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
     except (
         psycopg.Error,
         OSError,
+        ImportError,  # fsspec has no driver for RAW_FILES_URL
+        ValueError,
         WarehouseError,
         EmbeddedPostgresError,
         requests.RequestException,
@@ -69,7 +72,7 @@ def _revision(where: str) -> str:
 
 
 def _dagster_storage() -> str:
-    with psycopg.connect(dagster_storage_url(), connect_timeout=5) as connection:
+    with connect(dagster_storage_url(), "sales_assets doctor") as connection:
         return f"database {connection.info.dbname}"
 
 

@@ -4,6 +4,7 @@ import importlib.resources
 import os
 from pathlib import Path
 
+from sales_assets.resources.connecting import connect
 from sales_assets.resources.warehouse import dagster_storage_url
 from sales_assets.settings import settings
 
@@ -11,7 +12,8 @@ from sales_assets.settings import settings
 def prepare_dagster_home() -> Path:
     """Write dagster.yaml and point this process, and with it its children, at it. Returns the folder.
 
-    The address of the storage goes by the environment: it may hold a password, and files are read by more eyes.
+    Raises `psycopg.OperationalError` where there is no way to the storage. Its address goes by the environment: it may
+    hold a password, and files are read by more eyes.
     """
     home = settings().dagster_home
     home.mkdir(parents=True, exist_ok=True)
@@ -20,7 +22,10 @@ def prepare_dagster_home() -> Path:
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(home)
-    os.environ["DAGSTER_STORAGE_URL"] = dagster_storage_url()
+    storage = dagster_storage_url()
+    # Dagster tells a wrong address by a page of traceback, after half a minute of trying.
+    connect(storage, "sales_assets storage").close()
+    os.environ["DAGSTER_STORAGE_URL"] = storage
     # A range of a year writes thousands of events; one INSERT each is most of the run.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "100")
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")

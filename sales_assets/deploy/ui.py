@@ -128,10 +128,17 @@ def start_sensor(url: str, name: str) -> None:
 
 
 def end_on_signals() -> None:
-    """Let TERM and the death of the terminal end the command as Ctrl-C does: through its `finally` clauses."""
+    """Let TERM and the death of the terminal end the command as Ctrl-C does: through its `finally` clauses.
+
+    The first signal counts. A dying terminal sends HUP more than once, and an impatient second Ctrl-C would break off
+    the cleaning up and leave the children running.
+    """
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
     def interrupt(_number: int, _frame: FrameType | None) -> None:
+        for number in numbers:
+            signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in numbers:
         signal.signal(number, interrupt)
