@@ -1,0 +1,276 @@
+"""The wire: the partner's four calls, and the calls under ``/_`` by which a person or a test makes it misbehave.
+
+Orders live in memory. Like the real one it is not idempotent: two creates with one external_id are two orders.
+"""
+
+import asyncio
+import json
+import random
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+from urllib.parse import parse_qs
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+_OPERATIONS = {"/find-orders": "find", "/create": "create", "/orders-data": "status", "/cancel": "cancel"}
+_FIRST_ID = 777
+_HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, for every call. Rates are shares of the answers, 0 to 1; the default is no fault.
+
+    Attributes:
+        seed: Decides which answers the rates hit, given the order of the requests.
+        slow: Seconds before every answer.
+        server_error: Rate of answers that are a 500.
+        too_many: Rate of answers that are a 429.
+        html: Rate of answers that are an HTML page with status 200.
+        lost: Rate of creates and cancels that are done, and whose answer is cut off.
+    """
+
+    seed: int = 0
+    slow: float = 0.0
+    server_error: float = 0.0
+    too_many: float = 0.0
+    html: float = 0.0
+    lost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer out of turn. A `body` that is no text is sent as JSON; None is the true answer.
+
+    `done`: the operation is carried out before. `delay` in seconds, after that. `cut`: the connection ends in the
+    middle of the answer.
+    """
+
+    status: int = 200
+    body: Any = None
+    done: bool = False
+    delay: float = 0.0
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Stock:
+    """What the partner has of an item; a price None is its NONE. Items that it was not told of, it has plenty of."""
+
+    quantity: int | None = None
+    known: bool = True
+    price: str | None = None
+    preorder_price: str | None = None
+
+
+@dataclass
+class _Order:
+    external_id: str
+    items: list[tuple[str, int]]
+    status: str = "created"
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+D = TypeVar("D", Faults, Answer, Stock)
+
+
+class PartnerApi:
+    """The ASGI application.
+
+    Attributes:
+        faults: The faults to show; may be exchanged while it runs.
+        seen: How often each operation (find, create, status, cancel) was called, whatever was answered.
+        forms: The forms of the latest creates, as they came.
+        stock: By item id.
+    """
+
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.faults = faults or Faults()
+        self.seen: Counter[str] = Counter()
+        self.forms: deque[dict[str, list[str]]] = deque(maxlen=1000)
+        self.stock: dict[str, Stock] = {}
+        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
+        self._orders: dict[int, _Order] = {}
+        self._by_external_id: defaultdict[str, list[int]] = defaultdict(list)
+        self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
+        self._done: dict[str, Callable[[Mapping[str, list[str]]], dict[str, Any]]] = {
+            "find": self._find,
+            "create": self._create,
+            "status": self._status,
+            "cancel": self._cancel,
+        }
+        self._control = Starlette(
+            routes=[
+                Route("/_faults", self._set_faults, methods=["PUT"]),
+                Route("/_answers/{operation}", self._set_answers, methods=["PUT"]),
+                Route("/_stock/{their_id}", self._set_stock, methods=["PUT"]),
+                Route("/_orders/{number:int}", self._set_order, methods=["PUT"]),
+                Route("/_seen", self._get_seen),
+            ],
+            exception_handlers={HTTPException: _refused},
+        )
+
+    def orders_of(self, order_id: int) -> list[int]:
+        """The partner's orders with our order_id, oldest first."""
+        return list(self._by_external_id.get(str(order_id), ()))
+
+    def answer(self, operation: str, *answers: Answer) -> None:
+        """Answer the next calls of an operation so, in turn."""
+        self._answers[operation].extend(answers)
+
+    def set_status(self, number: int, status: str, **details: Any) -> None:
+        """Move an order on; `details` go beside its status (status_id, items)."""
+        self._orders[number].status = status
+        self._orders[number].details = details
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        operation = _OPERATIONS.get(scope["path"]) if scope["type"] == "http" else None
+        if operation is None:
+            await self._control(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        raw = await request.body() if scope["method"] == "POST" else scope["query_string"]
+        form = parse_qs(raw.decode(), keep_blank_values=True)
+        self.seen[operation] += 1
+        if operation == "create":
+            self.forms.append(form)
+        response = await self._respond(operation, form)
+        await response(scope, receive, send)
+
+    async def _respond(self, operation: str, form: Mapping[str, list[str]]) -> Response:
+        if self.faults.slow:
+            await asyncio.sleep(self.faults.slow)
+        queue = self._answers[operation]
+        scripted = queue.popleft() if queue else self._fault(operation)
+        if scripted is None:
+            return JSONResponse(self._done[operation](form))
+        body = self._done[operation](form) if scripted.done or scripted.body is None else None
+        if scripted.delay:
+            await asyncio.sleep(scripted.delay)
+        body = body if scripted.body is None else scripted.body
+        if scripted.cut:
+            return _CutResponse(json.dumps(body))
+        if isinstance(body, str):
+            return HTMLResponse(body, status_code=scripted.status)
+        return JSONResponse(body, status_code=scripted.status)
+
+    def _fault(self, operation: str) -> Answer | None:
+        faults = self.faults
+        if self._hit(faults.server_error):
+            return Answer(500, "Internal Server Error")
+        if self._hit(faults.too_many):
+            return Answer(429, "Too Many Requests")
+        if self._hit(faults.html):
+            return Answer(200, _HTML)
+        if operation in ("create", "cancel") and self._hit(faults.lost):
+            return Answer(done=True, cut=True)
+        return None
+
+    def _hit(self, rate: float) -> bool:
+        return rate > 0 and self._random.random() < rate
+
+    # --- the four calls -----------------------------------------------------------------------------------------
+
+    def _find(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
+        return {"data": {"ids": self._by_external_id.get(_first(form, "external_id"), [])}}
+
+    def _create(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
+        items = list(zip(form.get("ids[]", []), map(int, form.get("quantity[]", [])), strict=False))
+        prices = form.get("prices[]", [])
+        errors = {
+            their_id: error
+            for (their_id, count), price in zip(items, prices, strict=False)
+            if (error := self._item_error(their_id, count, price)) is not None
+        }
+        if errors:
+            return {"status": "error", "errors": errors}
+        number = _FIRST_ID + len(self._orders)
+        external_id = _first(form, "external_id")
+        self._orders[number] = _Order(external_id, items)
+        self._by_external_id[external_id].append(number)
+        return {"status": "ok", "order_id": number}
+
+    def _item_error(self, their_id: str, count: int, price: str) -> str | None:
+        stock = self.stock.get(their_id)
+        if stock is None:
+            return None
+        if not stock.known:
+            return "Item not found"
+        if stock.quantity is not None and count > stock.quantity:
+            return "Wrong quantity"
+        if stock.price is not None and stock.price != price:
+            return f"Wrong price: current price is {stock.price} or {stock.preorder_price or 'NONE'}"
+        return None
+
+    def _status(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
+        number = _first(form, "order_ids")
+        order = self._orders.get(int(number)) if number.isdecimal() else None
+        return {"status": "ok", "data": {number: {"status": order.status, **order.details}} if order else []}
+
+    def _cancel(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
+        number = _first(form, "order_id")
+        order = self._orders.get(int(number)) if number.isdecimal() else None
+        if order is None or order.status in ("done", "cancelled"):
+            return {"status": "error", "errors": ["cancellation not allowed"]}
+        order.status = "cancelled"
+        return {"status": "ok", "data": []}
+
+    # --- making it misbehave ------------------------------------------------------------------------------------
+
+    async def _set_faults(self, request: Request) -> Response:
+        self.faults = _changed(self.faults, await request.json())
+        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
+        return JSONResponse(asdict(self.faults))
+
+    async def _set_answers(self, request: Request) -> Response:
+        operation = request.path_params["operation"]
+        if operation not in self._done:
+            raise HTTPException(404, f"operations are {', '.join(self._done)}")
+        answers = [_changed(Answer(), one) for one in await request.json()]
+        self._answers[operation] = deque(answers)
+        return JSONResponse({operation: len(answers)})
+
+    async def _set_stock(self, request: Request) -> Response:
+        self.stock[request.path_params["their_id"]] = stock = _changed(Stock(), await request.json())
+        return JSONResponse(asdict(stock))
+
+    async def _set_order(self, request: Request) -> Response:
+        number, told = request.path_params["number"], await request.json()
+        if number not in self._orders:
+            raise HTTPException(404, "no such order")
+        self.set_status(number, **told)
+        return JSONResponse(told)
+
+    def _get_seen(self, _request: Request) -> Response:
+        return JSONResponse(dict(self.seen))
+
+
+class _CutResponse(Response):
+    """An answer that ends before it is complete."""
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body[:5], "more_body": True})
+
+
+def _first(form: Mapping[str, list[str]], name: str) -> str:
+    return form.get(name, [""])[0]
+
+
+def _changed(value: D, changes: Any) -> D:
+    try:
+        return replace(value, **changes)
+    except TypeError as error:
+        raise HTTPException(400, str(error)) from error
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, status_code=error.status_code)

@@ -1,0 +1,46 @@
+"""The circuit breaker: a partner that is down is not asked again and again.
+
+Belongs here: counting and deciding. Does not belong here: what counts as down (``partner``).
+"""
+
+import time
+
+
+class CircuitOpen(Exception):
+    """The partner was down for the last calls, and is left alone for a while."""
+
+
+class Breaker:
+    """Opens after `failures` calls in a row that found the partner down; then one call every `seconds` tries.
+
+    A call counts once, however many attempts it made: the breaker never changes how often an attempt is repeated.
+    """
+
+    def __init__(self, failures: int, seconds: float) -> None:
+        self._failures = failures
+        self._seconds = seconds
+        self._in_a_row = 0
+        self._next_try: float | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._next_try is not None
+
+    def enter(self) -> None:
+        """Call before a call. Raises `CircuitOpen`; after the pause one caller gets through as the trial."""
+        if self._next_try is None:
+            return
+        now = time.monotonic()
+        if now < self._next_try:
+            raise CircuitOpen(f"the partner was down {self._in_a_row} times in a row")
+        self._next_try = now + self._seconds
+
+    def note(self, *, down: bool) -> None:
+        """Call after a call that got through."""
+        if not down:
+            self._in_a_row = 0
+            self._next_try = None
+            return
+        self._in_a_row += 1
+        if self._in_a_row >= self._failures:
+            self._next_try = time.monotonic() + self._seconds

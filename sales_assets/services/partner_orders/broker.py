@@ -1,0 +1,83 @@
+"""The door to RabbitMQ: connecting, and the exchange and queues that events travel through.
+
+Belongs here: names and arguments of what is declared at the broker. Does not belong here: publishing (``relay``) and
+consuming (``consumer``).
+
+    exchange NAME (direct) --accepted, done, cancelled--> queue NAME.events --rejected--> queue NAME.retry
+                                                              ^                               |
+                                                              +------------ after a pause ----+
+    what could not be read TRIES times: queue NAME.dead
+
+The queues are durable classic ones: a message and its confirm survive a killed broker, and a message that was merely
+in the hands of a killed consumer does not come closer to the dead-letter queue (a quorum queue's delivery limit would
+count that).
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import aio_pika
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
+
+from sales_assets.contracts.partner_orders import Kind
+
+TRIES = 3
+_RETRY_MS = 1000
+_KINDS: tuple[Kind, ...] = ("accepted", "done", "cancelled")
+
+
+@dataclass(frozen=True)
+class Broker:
+    """A broker by URL, with the name that all our things at it begin with; `timeout` in seconds for all it does."""
+
+    url: str
+    timeout: float
+    name: str = "partner_orders"
+
+    @property
+    def events_queue(self) -> str:
+        return f"{self.name}.events"
+
+    @property
+    def retry_queue(self) -> str:
+        return f"{self.name}.retry"
+
+    @property
+    def dead_queue(self) -> str:
+        return f"{self.name}.dead"
+
+    async def connect(self, purpose: str) -> AbstractConnection:
+        """A connection that does not reconnect by itself: attempts are counted by whoever uses it."""
+        properties: Any = {"connection_name": f"sales_assets {purpose}"}
+        return await aio_pika.connect(self.url, timeout=self.timeout, client_properties=properties)
+
+    async def declare(self, channel: AbstractChannel) -> AbstractExchange:
+        """Make sure of the exchange and the queues; the exchange."""
+        exchange = await channel.declare_exchange(
+            self.name, aio_pika.ExchangeType.DIRECT, durable=True, timeout=self.timeout
+        )
+        events = await channel.declare_queue(
+            self.events_queue,
+            durable=True,
+            arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.retry_queue},
+            timeout=self.timeout,
+        )
+        await channel.declare_queue(
+            self.retry_queue,
+            durable=True,
+            arguments={
+                "x-dead-letter-exchange": "",
+                "x-dead-letter-routing-key": self.events_queue,
+                "x-message-ttl": _RETRY_MS,
+            },
+            timeout=self.timeout,
+        )
+        await channel.declare_queue(self.dead_queue, durable=True, timeout=self.timeout)
+        for kind in _KINDS:
+            await events.bind(exchange, routing_key=kind, timeout=self.timeout)
+        return exchange
+
+    async def ping(self) -> None:
+        """Raises what `connect` raises when the broker can't be reached."""
+        connection = await self.connect("ready?")
+        await connection.close()

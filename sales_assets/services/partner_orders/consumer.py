@@ -1,0 +1,140 @@
+"""The consumer: takes events from the queue to ``staging.partner_order_event``, each once.
+
+Belongs here: batches, acknowledgement after the commit, and messages that can't be read. Does not belong here: what a
+day of events makes of the mart (`sales_assets.defs.orders`).
+"""
+
+import asyncio
+import random
+from collections.abc import Sequence
+from contextlib import AsyncExitStack, suppress
+
+import aio_pika
+import psycopg
+import structlog
+from aio_pika.abc import AbstractChannel, AbstractIncomingMessage
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from psycopg.types.json import Jsonb
+from pydantic import ValidationError
+
+from sales_assets.contracts.partner_orders import OrderEvent
+from sales_assets.services.partner_orders.broker import TRIES, Broker
+from sales_assets.services.partner_orders.metrics import Metrics
+from sales_assets.sql import statements
+
+_log = structlog.get_logger()
+
+_BATCH = 200
+_PREFETCH = 2 * _BATCH
+_LONGEST_PAUSE = 60
+_QUIET_SECONDS = 1
+
+
+class Consumer:
+    """Any number may run at once: staging takes a message id once."""
+
+    def __init__(self, database_url: str, broker: Broker, metrics: Metrics, *, sleep: float) -> None:
+        self._database_url = database_url
+        self._broker = broker
+        self._metrics = metrics
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Until cancelled; broken connections are made anew after a pause."""
+        while True:
+            try:
+                await self._consume()
+            except (*CONNECTION_EXCEPTIONS, psycopg.OperationalError) as error:
+                # What was not acknowledged comes again.
+                _log.warning("consumer attempt failed", error=type(error).__name__)
+            await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
+
+    async def _consume(self) -> None:
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(
+                await psycopg.AsyncConnection.connect(
+                    self._database_url, autocommit=True, connect_timeout=5, application_name="sales_assets consumer"
+                )
+            )
+            connection = await stack.enter_async_context(await self._broker.connect("consumer"))
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            await channel.set_qos(prefetch_count=_PREFETCH)
+            await self._broker.declare(channel)
+            queue = await channel.get_queue(self._broker.events_queue, ensure=False)
+            arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
+            await queue.consume(arrived.put)
+            while True:
+                batch = await _next_batch(arrived)
+                if batch:
+                    await self._take(database, channel, batch)
+                elif connection.is_closed or channel.is_closed:
+                    raise ConnectionError("the broker closed the connection")
+
+    async def _take(
+        self,
+        database: "psycopg.AsyncConnection[tuple[object, ...]]",
+        channel: AbstractChannel,
+        batch: Sequence[AbstractIncomingMessage],
+    ) -> None:
+        events, good = [], []
+        for message in batch:
+            try:
+                events.append(OrderEvent.model_validate_json(message.body).model_dump(mode="json"))
+            except ValidationError:
+                await self._set_aside(channel, message)
+            else:
+                good.append(message)
+        if not good:
+            return
+        cursor = await database.execute(statements("staging/partner_order_event")["stage"], {"events": Jsonb(events)})
+        # Acknowledged after the commit: killed in between, the messages come again and are known.
+        for message in good:
+            await message.ack()
+        self._metrics.consumed("staged", cursor.rowcount)
+        self._metrics.consumed("repeated", len(good) - cursor.rowcount)
+
+    async def _set_aside(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
+        """A message that can't be read: later again, and after TRIES to the dead-letter queue."""
+        tries = _rejections(message, self._broker.events_queue) + 1
+        if tries < TRIES:
+            await message.reject(requeue=False)
+            self._metrics.consumed("retried")
+            return
+        _log.error("message can't be read", message_id=message.message_id, tries=tries, queue=self._broker.dead_queue)
+        await channel.default_exchange.publish(
+            aio_pika.Message(
+                message.body,
+                message_id=message.message_id,
+                content_type=message.content_type,
+                headers=message.headers,
+                delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            ),
+            routing_key=self._broker.dead_queue,
+            timeout=self._broker.timeout,
+        )
+        await message.ack()
+        self._metrics.consumed("dead")
+
+
+async def _next_batch(arrived: asyncio.Queue[AbstractIncomingMessage]) -> list[AbstractIncomingMessage]:
+    """What has arrived, up to a batch; nothing after a quiet second."""
+    batch: list[AbstractIncomingMessage] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_QUIET_SECONDS):
+            batch.append(await arrived.get())
+    while len(batch) < _BATCH and not arrived.empty():
+        batch.append(arrived.get_nowait())
+    return batch
+
+
+def _rejections(message: AbstractIncomingMessage, queue: str) -> int:
+    """How often the message was rejected from the queue, as the broker noted in its x-death header."""
+    deaths = message.headers.get("x-death")
+    if not isinstance(deaths, list):
+        return 0
+    counts = [
+        death.get("count")
+        for death in deaths
+        if isinstance(death, dict) and (death.get("queue"), death.get("reason")) == (queue, "rejected")
+    ]
+    return sum(count for count in counts if isinstance(count, int))

@@ -1,0 +1,175 @@
+"""An order in the service's own words, and what can become of one. Pure: no HTTP, no database.
+
+Belongs here: the values that v1, v2, the partner's client and the store exchange.
+Does not belong here: wire formats (``v1``, ``v2``, ``partner``).
+"""
+
+import datetime as dt
+import hashlib
+import json
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, NamedTuple
+
+PRE_ORDER: Literal[1] = 1
+RESERVATION: Literal[2] = 2
+
+# Status words of the partner, as the numbers that callers know.
+STATUS_IDS = {"created": 0, "accepted": 1, "delivery": 1, "done": 2, "cancelled": 3, "in_shop": 4}
+UNKNOWN_STATUS = -1
+DONE, CANCELLED = STATUS_IDS["done"], STATUS_IDS["cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Who ordered. Personal data: goes to the partner, and of it only the phone is kept."""
+
+    name: str
+    phone: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """A line of an order; `price` is that of a piece, and its text is what the caller wrote."""
+
+    their_id: str
+    price: Decimal
+    count: int
+    part: str | int | None = None
+
+    def stored(self, line_no: int) -> dict[str, Any]:
+        return {
+            "line_no": line_no,
+            "their_id": self.their_id,
+            "price": str(self.price),
+            "count": self.count,
+            "part": self.part,
+        }
+
+    @classmethod
+    def restored(cls, line: dict[str, Any]) -> "Item":
+        return cls(line["their_id"], Decimal(line["price"]), line["count"], line["part"])
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a caller asks for. Equal orders have equal hashes, whichever version of the interface they came by."""
+
+    order_id: int
+    date: dt.datetime
+    client: Client
+    their_pharmacy_id: str
+    order_type: Literal[1, 2]
+    items: tuple[Item, ...]
+    comment: str | None
+    extra: dict[str, Any]
+
+    def body_hash(self) -> str:
+        """SHA-256 over everything in the order; prices and moments count by their value, not by their spelling."""
+        words = (
+            self.date.isoformat(),
+            (self.client.name, self.client.phone, self.client.email),
+            self.their_pharmacy_id,
+            self.order_type,
+            [(item.their_id, f"{item.price:.2f}", item.count, item.part) for item in self.items],
+            self.comment,
+            self.extra,
+        )
+        return hashlib.sha256(json.dumps(words, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+class QuantityError(NamedTuple):
+    """Too few pieces; `available` is None where the partner did not say how many there are."""
+
+    their_id: str
+    ordered: int
+    available: int | None
+
+
+class PriceError(NamedTuple):
+    """Another price; both as text."""
+
+    their_id: str
+    ordered: str
+    available: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The partner has the order."""
+
+    their_order_id: str
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The partner does not have the order, or nobody knows.
+
+    `partner_error`: the partner failed, or said something that was not understood. Without it the partner decided, and
+    the answer is final. `message` is for people.
+    """
+
+    message: str
+    partner_error: bool = False
+    quantity_errors: tuple[QuantityError, ...] = ()
+    price_errors: tuple[PriceError, ...] = ()
+
+    def stored(self) -> dict[str, Any]:
+        return {
+            "message": self.message,
+            "partner_error": self.partner_error,
+            "quantity_errors": self.quantity_errors,
+            "price_errors": self.price_errors,
+        }
+
+    @classmethod
+    def restored(cls, stored: dict[str, Any]) -> "Refused":
+        return cls(
+            stored["message"],
+            stored["partner_error"],
+            tuple(QuantityError(*error) for error in stored["quantity_errors"]),
+            tuple(PriceError(*error) for error in stored["price_errors"]),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class BoughtItem:
+    """What of an order was bought in the end."""
+
+    their_item_id: str
+    bought_count: int
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where an order stands: our number, the partner's own where it gives one, and what was bought, if it tells."""
+
+    status_id: int
+    their_status_id: int
+    their_items: tuple[BoughtItem, ...] | None
+
+
+class OrderError(Exception):
+    """A failure that callers are told; the message holds no personal data."""
+
+
+class ServiceError(OrderError):
+    """Our own fault: the database is away, or no partner is configured."""
+
+
+class OtherBody(OrderError):
+    """The order_id is taken by an order with another body, which stays as it is."""
+
+
+class StatusUnavailable(OrderError):
+    """The partner could not be asked, or knows no such order."""
+
+
+class CancelRejected(OrderError):
+    """The partner does not cancel the order."""
+
+
+class CancelFailed(OrderError):
+    """The partner could not be asked; whether it cancelled is not known."""

@@ -1,0 +1,360 @@
+"""The door to the partner's API: four calls, their attempts, and when to stop asking.
+
+Belongs here: the partner's wire format, which failures are tried again, deadlines, the circuit breaker. What goes out
+and comes back is measured and logged by operation, without contents. Does not belong here: what an order is
+(``orders``), or what is stored before and after a call (``ordering``).
+"""
+
+import json
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import aiohttp
+import structlog
+from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+
+from sales_assets.services.partner_orders.breaker import Breaker, CircuitOpen
+from sales_assets.services.partner_orders.metrics import Metrics
+from sales_assets.services.partner_orders.orders import (
+    STATUS_IDS,
+    UNKNOWN_STATUS,
+    Accepted,
+    BoughtItem,
+    Order,
+    Refused,
+    Status,
+)
+from sales_assets.services.partner_orders.verdict import HTTP_ERROR, UnreadableAnswer, verdict
+
+_log = structlog.get_logger()
+T = TypeVar("T")
+
+_CALLS = {
+    "find": ("GET", "find-orders"),
+    "create": ("POST", "create"),
+    "status": ("GET", "orders-data"),
+    "cancel": ("POST", "cancel"),
+}
+
+# An answer of the partner has some hundred bytes; one of 20 MB is none.
+_MOST_BYTES = 1 << 20
+# Below uvicorn's and nginx's own times, so that a connection is not closed under a request.
+_KEEP_ALIVE_SECONDS = 4
+_CONNECTIONS = 200
+_NUMBER = re.compile(r"\d{1,20}", re.ASCII)
+
+
+class PartnerError(Exception):
+    """A call that brought no usable answer.
+
+    `again`: worth another attempt (network errors, 429, 5xx). `down`: speaks for the partner being down.
+    `maybe_done`: the partner may have done what it was asked for.
+    """
+
+    def __init__(
+        self,
+        outcome: str,
+        *,
+        again: bool = False,
+        down: bool = False,
+        maybe_done: bool = False,
+        detail: str = HTTP_ERROR,
+    ) -> None:
+        super().__init__(detail)
+        self.outcome = outcome
+        self.again = again
+        self.down = down
+        self.maybe_done = maybe_done
+
+
+class Deadline:
+    """The moment by which one incoming request is answered."""
+
+    def __init__(self, seconds: float) -> None:
+        self._ends = time.monotonic() + seconds
+
+    def remaining(self) -> float:
+        return self._ends - time.monotonic()
+
+
+@dataclass(frozen=True)
+class Attempts:
+    """How a kind of call is tried: seconds per attempt, attempts in total, seconds between them."""
+
+    timeout: float
+    count: int
+    sleep: float
+
+
+class Partner:
+    """The partner's API at one base URL. Use as an async context manager.
+
+    Raises `PartnerError` from each call.
+    """
+
+    def __init__(self, url: str, *, reads: Attempts, orders: Attempts, breaker: Breaker, metrics: Metrics) -> None:
+        self._url = url
+        self._reads = reads
+        self._orders = orders
+        self._breaker = breaker
+        self._metrics = metrics
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
+        )
+        # aiohttp repeats a GET of its own accord when a connection breaks, and has no public switch for it; attempts
+        # are counted here and must be exact. Its own test client does the same.
+        self._session._retry_connection = False
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def find(self, order_id: int, deadline: Deadline) -> str | None:
+        """The partner's id of our order, or None where it has none; of several the smallest as an integer."""
+
+        async def ask() -> str | None:
+            answer = await self._read("find", {"external_id": str(order_id)}, deadline)
+            return _smallest_id(answer)
+
+        return await self._tried("find", self._reads, deadline, ask)
+
+    async def find_or_create(self, order: Order, deadline: Deadline) -> Accepted | Refused:
+        """Create the order unless the partner has it already; it is looked for before each attempt to create."""
+
+        async def ask() -> Accepted | Refused:
+            try:
+                found = await self.find(order.order_id, deadline)
+            except PartnerError as error:
+                # The search has had its attempts. Without it no create is sent, so none can be done twice.
+                raise PartnerError(error.outcome, down=error.down, detail=str(error)) from error
+            if found is not None:
+                return Accepted(found, order.items)
+            return await self._call("create", deadline, lambda: self._create(order, deadline))
+
+        return await self._again("create", self._orders, deadline, ask)
+
+    async def status(self, their_order_id: str, deadline: Deadline) -> Status:
+        """Where the order stands at the partner."""
+
+        async def ask() -> Status:
+            answer = await self._read("status", {"order_ids": their_order_id}, deadline)
+            return self._status(their_order_id, answer)
+
+        return await self._tried("status", self._reads, deadline, ask)
+
+    async def cancel(self, their_order_id: str, deadline: Deadline) -> str | None:
+        """Cancel the order: None when it is cancelled, else the partner's reason why it is not."""
+
+        async def ask() -> str | None:
+            answer = await self._order("cancel", {"order_id": their_order_id}, deadline)
+            match answer:
+                case {"status": "ok"}:
+                    return None
+                case {"status": "error"}:
+                    return str(answer.get("errors"))
+            raise _unreadable("the answer's status is neither ok nor error")
+
+        return await self._tried("cancel", self._orders, deadline, ask)
+
+    # --- attempts ---------------------------------------------------------------------------------------------
+
+    async def _tried(
+        self, operation: str, attempts: Attempts, deadline: Deadline, ask: Callable[[], Awaitable[T]]
+    ) -> T:
+        return await self._call(operation, deadline, lambda: self._again(operation, attempts, deadline, ask))
+
+    async def _call(self, operation: str, deadline: Deadline, ask: Callable[[], Awaitable[T]]) -> T:
+        """One call as the breaker sees it: all its attempts are one."""
+        try:
+            self._breaker.enter()
+        except CircuitOpen as error:
+            self._metrics.circuit_open(True)
+            self._metrics.partner_call(operation, "circuit_open", 0)
+            raise PartnerError("circuit_open") from error
+        try:
+            result = await ask()
+        except PartnerError as error:
+            # Our own lack of time says nothing about the partner.
+            if deadline.remaining() > 0 or error.down:
+                self._breaker.note(down=error.down)
+            raise
+        else:
+            self._breaker.note(down=False)
+            return result
+        finally:
+            self._metrics.circuit_open(self._breaker.is_open)
+
+    async def _again(
+        self, operation: str, attempts: Attempts, deadline: Deadline, ask: Callable[[], Awaitable[T]]
+    ) -> T:
+        pauses = _Pauses(attempts, deadline)
+
+        def note(state: RetryCallState) -> None:
+            self._metrics.retry(operation)
+            _log.warning("partner call is tried again", operation=operation, attempt=state.attempt_number)
+
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(lambda error: isinstance(error, PartnerError) and error.again),
+            stop=pauses.stop,
+            wait=pauses.wait,
+            before_sleep=note,
+            reraise=True,
+        )
+        return await retrying(ask)
+
+    # --- the wire ---------------------------------------------------------------------------------------------
+
+    async def _create(self, order: Order, deadline: Deadline) -> Accepted | Refused:
+        form = [
+            ("shop_id", order.their_pharmacy_id),
+            ("phone", order.client.phone),
+            ("first_name", order.client.name),
+            ("email", order.client.email),
+            ("external_id", str(order.order_id)),
+        ]
+        for item in order.items:
+            form += [("ids[]", item.their_id), ("quantity[]", str(item.count)), ("prices[]", str(item.price))]
+        answer = await self._order("create", form, deadline)
+        try:
+            return verdict(order, answer)
+        except UnreadableAnswer as error:
+            raise _unreadable(str(error)) from error
+
+    def _status(self, their_order_id: str, answer: Any) -> Status:
+        match answer:
+            case {"status": "ok", "data": dict() as orders}:
+                pass
+            case {"status": "ok", "data": []}:  # no orders at all: PHP writes an empty object so
+                orders = {}
+            case {"status": "error"}:
+                raise PartnerError("refused", detail=str(answer.get("errors")))
+            case _:
+                raise _unreadable("the answer's status is neither ok nor error")
+        told = orders.get(their_order_id)
+        if told is None:
+            raise PartnerError("not_found", detail="order not found")
+        if not isinstance(told, dict) or not isinstance(told.get("status"), str):
+            raise _unreadable("the order has no status")
+        status_id = STATUS_IDS.get(told["status"], UNKNOWN_STATUS)
+        if status_id == UNKNOWN_STATUS:
+            self._metrics.status_unknown()
+            _log.warning("the partner told an unknown status", status=told["status"][:40])
+        theirs = told.get("status_id")
+        if not isinstance(theirs, int) or isinstance(theirs, bool):
+            theirs = status_id
+        return Status(status_id, theirs, _bought(told.get("items")))
+
+    async def _read(self, operation: str, query: dict[str, str], deadline: Deadline) -> Any:
+        return await self._attempt(operation, self._reads, deadline, params=query)
+
+    async def _order(self, operation: str, form: Any, deadline: Deadline) -> Any:
+        return await self._attempt(operation, self._orders, deadline, data=form)
+
+    async def _attempt(self, operation: str, attempts: Attempts, deadline: Deadline, **content: Any) -> Any:
+        began = time.monotonic()
+        seconds = min(attempts.timeout, deadline.remaining())
+        outcome = "ok"
+        try:
+            if seconds <= 0:
+                raise PartnerError("deadline")
+            return await self._answer(*_CALLS[operation], seconds, **content)
+        except PartnerError as error:
+            outcome = error.outcome
+            _log.warning("partner call failed", operation=operation, outcome=outcome)
+            raise
+        finally:
+            self._metrics.partner_call(operation, outcome, time.monotonic() - began)
+
+    async def _answer(self, method: str, path: str, seconds: float, **content: Any) -> Any:
+        try:
+            async with self._session.request(
+                method,
+                f"{self._url}/{path}",
+                timeout=aiohttp.ClientTimeout(total=seconds),
+                allow_redirects=False,
+                **content,
+            ) as response:
+                if response.status == 429:
+                    raise PartnerError("http_429", again=True, down=True)
+                if response.status >= 500:
+                    raise PartnerError("http_5xx", again=True, down=True, maybe_done=True)
+                if response.status >= 300:
+                    raise PartnerError("http_4xx")
+                body = await _capped(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
+            raise PartnerError("unreachable", again=True, down=True) from error
+        except TimeoutError as error:
+            raise PartnerError("timeout", again=True, down=True, maybe_done=True) from error
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
+            raise PartnerError("disconnected", again=True, down=True, maybe_done=True) from error
+        except aiohttp.ClientError as error:  # what came back is no HTTP
+            raise _unreadable(type(error).__name__) from error
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError) as error:
+            raise _unreadable("the answer is no JSON") from error
+
+
+class _Pauses:
+    """tenacity's `stop` and `wait` for one call: exact counts, jitter, and never past the deadline."""
+
+    def __init__(self, attempts: Attempts, deadline: Deadline) -> None:
+        self._enough = stop_after_attempt(max(attempts.count, 1))
+        self._sleep = attempts.sleep
+        self._deadline = deadline
+        self._next = 0.0
+
+    def stop(self, state: RetryCallState) -> bool:
+        # The pause is drawn here, once: whether it still fits and how long it is must be the same number.
+        self._next = self._sleep * random.uniform(1, 1.25)  # noqa: S311 - spreads callers, guards nothing
+        return self._enough(state) or self._next >= self._deadline.remaining()
+
+    def wait(self, _state: RetryCallState) -> float:
+        return self._next
+
+
+async def _capped(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > _MOST_BYTES:
+            response.close()
+            raise _unreadable("the answer is longer than 1 MiB")
+        parts.append(part)
+    return b"".join(parts)
+
+
+def _unreadable(detail: str) -> PartnerError:
+    _log.warning("unreadable answer of the partner", detail=detail)
+    return PartnerError("unreadable", maybe_done=True)
+
+
+def _smallest_id(answer: Any) -> str | None:
+    match answer:
+        case {"data": {"ids": list() as ids}}:
+            texts = [str(one) for one in ids]
+            if all(_NUMBER.fullmatch(text) for text in texts):
+                return min(texts, key=int, default=None)
+    raise _unreadable("the found orders are no list of ids")
+
+
+def _bought(items: Any) -> tuple[BoughtItem, ...] | None:
+    if not isinstance(items, Sequence) or isinstance(items, str):
+        return None
+    return tuple(
+        BoughtItem(str(item["their_item_id"]), item["bought_count"])
+        for item in items
+        if isinstance(item, dict) and "their_item_id" in item and isinstance(item.get("bought_count"), int)
+    )

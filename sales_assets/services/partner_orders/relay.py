@@ -1,0 +1,144 @@
+"""The relay: takes events from the outbox to the broker, each at least once, those of an order in order.
+
+Belongs here: batches, confirms, attempts and pauses. Does not belong here: what writes the outbox (``store``).
+
+A row is marked only after the broker's confirm. A relay that is killed between the two publishes it again; the
+consumer's message ids make that one event.
+"""
+
+import asyncio
+import random
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Any
+
+import aio_pika
+import psycopg
+import structlog
+from aio_pika.abc import AbstractExchange
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError, PublishError
+from psycopg.rows import dict_row
+
+from sales_assets.contracts.partner_orders import OrderEvent
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.metrics import Metrics
+from sales_assets.sql import statements
+
+_log = structlog.get_logger()
+
+# Published together, before the first confirm is waited for: the broker syncs its disk once for all of them.
+_BATCH = 500
+_IDLE_SECONDS = 0.2
+_LONGEST_PAUSE = 60
+
+Row = dict[str, Any]
+
+
+class NotConfirmed(Exception):
+    """Some events of a batch were returned or refused; their rows stay."""
+
+
+class Relay:
+    """One of the processes that run this leads; the others stand by until its session with the database ends."""
+
+    def __init__(self, database_url: str, broker: Broker, metrics: Metrics, *, attempts: int, sleep: float) -> None:
+        self._database_url = database_url
+        self._broker = broker
+        self._metrics = metrics
+        self._attempts = attempts
+        self._sleep = sleep
+
+    async def run(self) -> None:
+        """Until cancelled. A cycle of failed attempts ends with an error in the log, and the next cycle begins."""
+        failed, since = 0, time.monotonic()
+        while True:
+            delivered = [False]
+            try:
+                await self._deliver(delivered)
+            except (*CONNECTION_EXCEPTIONS, NotConfirmed, psycopg.OperationalError) as error:
+                if delivered[0]:
+                    failed, since = 0, time.monotonic()
+                failed += 1
+                self._metrics.relay_failing(time.monotonic() - since)
+                _log.warning("relay attempt failed", attempt=failed, error=type(error).__name__)
+                if failed == max(self._attempts, 1) and self._attempts != -1:
+                    _log.error("the broker takes no events; they stay in the outbox", attempts=failed)
+                    failed = 0
+            await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
+
+    async def _deliver(self, delivered: list[bool]) -> None:
+        """Connect, and deliver until something breaks. `delivered` is told of the first success."""
+        async with AsyncExitStack() as stack:
+            database = await stack.enter_async_context(
+                await psycopg.AsyncConnection.connect(
+                    self._database_url,
+                    autocommit=True,
+                    row_factory=dict_row,
+                    connect_timeout=5,
+                    application_name="sales_assets relay",
+                )
+            )
+            await _run(database, "lead")
+            connection = await stack.enter_async_context(await self._broker.connect("relay"))
+            channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
+            exchange = await self._broker.declare(channel)
+            while True:
+                waiting = await _rows(database, "waiting", limit=_BATCH)
+                if not waiting:
+                    # The broker may be gone without a word while there is nothing to say to it.
+                    if connection.is_closed:
+                        raise ConnectionError("the broker closed the connection")
+                    delivered[0] = True
+                    self._metrics.relay_failing(0)
+                    await asyncio.sleep(_IDLE_SECONDS)
+                    continue
+                await self._publish(database, exchange, waiting)
+                delivered[0] = True
+                self._metrics.relay_failing(0)
+
+    async def _publish(
+        self, database: psycopg.AsyncConnection[Row], exchange: AbstractExchange, waiting: Sequence[Row]
+    ) -> None:
+        answers = await asyncio.gather(*(self._confirmed(exchange, row) for row in waiting), return_exceptions=True)
+        confirmed = [row["event_no"] for row, answer in zip(waiting, answers, strict=True) if answer is None]
+        if confirmed:
+            await _run(database, "mark", event_nos=confirmed)
+            self._metrics.published(len(confirmed))
+        failures = [answer for answer in answers if answer is not None]
+        for failure in failures:
+            self._metrics.publish_failed(_reason(failure))
+        if failures:
+            raise NotConfirmed(_reason(failures[0])) from failures[0]
+
+    async def _confirmed(self, exchange: AbstractExchange, row: Row) -> None:
+        event = OrderEvent.model_validate(row)
+        message = aio_pika.Message(
+            event.model_dump_json().encode(),
+            content_type="application/json",
+            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
+            message_id=event.message_id,
+            type=event.kind,
+            app_id="sales_assets",
+        )
+        await exchange.publish(message, routing_key=event.kind, mandatory=True, timeout=self._broker.timeout)
+
+
+def _reason(failure: BaseException) -> str:
+    match failure:
+        case PublishError():
+            return "returned"
+        case DeliveryError():
+            return "refused"
+        case TimeoutError():
+            return "timeout"
+    return "connection"
+
+
+async def _rows(database: psycopg.AsyncConnection[Row], name: str, **parameters: object) -> list[Row]:
+    cursor = await database.execute(statements("orders/outbox")[name], parameters)
+    return await cursor.fetchall()
+
+
+async def _run(database: psycopg.AsyncConnection[Row], name: str, **parameters: object) -> None:
+    await database.execute(statements("orders/outbox")[name], parameters)

@@ -1,0 +1,160 @@
+"""The service put together: settings in, routes and background parts out.
+
+Belongs here: which part is given what, and how long it lives. Does not belong here: what a part does.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import Literal, get_args
+
+import structlog
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
+
+from sales_assets.services.application import Check
+from sales_assets.services.partner_orders import v1, v2
+from sales_assets.services.partner_orders.breaker import Breaker
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.consumer import Consumer
+from sales_assets.services.partner_orders.metrics import Metrics
+from sales_assets.services.partner_orders.ordering import Ordering
+from sales_assets.services.partner_orders.orders import ServiceError
+from sales_assets.services.partner_orders.partner import Attempts, Partner
+from sales_assets.services.partner_orders.reconciler import Reconciler
+from sales_assets.services.partner_orders.relay import Relay
+from sales_assets.services.partner_orders.store import Store, engine_for
+from sales_assets.settings import Settings
+
+_log = structlog.get_logger()
+
+_MEASURE_SECONDS = 5
+_RESTART_SECONDS = 5
+
+Part = Literal["relay", "consumer", "reconciler"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class PartnerOrders:
+    """The service of one process: its routes, and the background parts that run beside them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        *,
+        registry: CollectorRegistry,
+        parts: Collection[Part] = PARTS,
+        broker_name: str = "partner_orders",
+    ) -> None:
+        self._settings = settings
+        self._metrics = Metrics(registry)
+        self._engine = engine_for(database_url)
+        self._store = Store(
+            self._engine,
+            worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            project_id=settings.partnerapi_source_project_id,
+            kodpost=settings.partnerapi_kodpost,
+        )
+        self._broker = Broker(
+            settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout, broker_name
+        )
+        self._partner = self._make_partner() if settings.partnerapi_url else None
+        self._ordering = Ordering(
+            self._store,
+            self._partner,
+            self._metrics,
+            deadline=settings.partnerapi_deadline,
+            reconcile_after=settings.partnerapi_reconcile_seconds,
+        )
+        sleep = settings.partnerapi_rabbitmq_retries_sleep
+        runs: dict[Part, Callable[[], Awaitable[None]]] = {
+            "relay": Relay(
+                database_url,
+                self._broker,
+                self._metrics,
+                attempts=settings.partnerapi_rabbitmq_retries_count,
+                sleep=sleep,
+            ).run,
+            "consumer": Consumer(database_url, self._broker, self._metrics, sleep=sleep).run,
+            "reconciler": Reconciler(
+                self._store, self._ordering, self._metrics, seconds=settings.partnerapi_reconcile_seconds
+            ).run,
+        }
+        self._runs: dict[str, Callable[[], Awaitable[None]]] = {
+            "claims": self._ordering.renew_claims,
+            "measures": self._measure_again_and_again,
+        }
+        self._runs.update((part, runs[part]) for part in PARTS if part in parts)
+
+    def _make_partner(self) -> Partner:
+        chosen = self._settings
+        return Partner(
+            chosen.partnerapi_url,
+            reads=Attempts(
+                chosen.partnerapi_http_timeout,
+                chosen.partnerapi_http_retries_count,
+                chosen.partnerapi_http_retries_sleep,
+            ),
+            orders=Attempts(
+                chosen.partnerapi_http_timeout_order,
+                chosen.partnerapi_http_retries_count_order,
+                chosen.partnerapi_http_retries_sleep_order,
+            ),
+            breaker=Breaker(chosen.partnerapi_breaker_failures, chosen.partnerapi_breaker_seconds),
+            metrics=self._metrics,
+        )
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        return (v2.router(self._ordering), v1.router(self._ordering))
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        return {"database": self._store.ping, "broker": self._broker.ping, "partner": self._partner_is_set}
+
+    async def _partner_is_set(self) -> None:
+        if self._partner is None:
+            raise ServiceError("PARTNERAPI_URL is not set")
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The partner's connections and the background parts, from before the first request to after the last."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.dispose)
+            if self._partner is not None:
+                await stack.enter_async_context(self._partner)
+            tasks = [asyncio.create_task(_for_ever(name, run)) for name, run in self._runs.items()]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def measure(self) -> None:
+        """Outbox and unknown outcomes, as the database has them; unchanged while it is away."""
+        with suppress(ServiceError):
+            waiting = await self._store.outbox_depth()
+            self._metrics.outbox(waiting["depth"], waiting["oldest_seconds"])
+            unsettled = await self._store.unsettled()
+            self._metrics.unsettled(unsettled["orders"], unsettled["cancels"])
+
+    async def _measure_again_and_again(self) -> None:
+        # For the port of PARTNERAPI_METRICS_PORT, which answers without asking anybody.
+        while True:
+            await self.measure()
+            await asyncio.sleep(_MEASURE_SECONDS)
+
+
+async def _for_ever(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a part; one that breaks by a mistake of ours is logged and started again, and takes no other with it."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - whatever it is, the part must come back
+            _log.exception("a part broke and is started again", part=name)
+        await asyncio.sleep(_RESTART_SECONDS)

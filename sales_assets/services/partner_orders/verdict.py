@@ -1,0 +1,128 @@
+"""What the partner's answer to a create means.
+
+Belongs here: the table of the partner's item errors. An answer is never dropped for being odd: what is not understood
+is a partner_error, beside whatever was understood. Does not belong here: getting the answer (``partner``).
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sales_assets.services.partner_orders.orders import (
+    PRE_ORDER,
+    Accepted,
+    Item,
+    Order,
+    PriceError,
+    QuantityError,
+    Refused,
+)
+
+HTTP_ERROR = "HTTP response error"
+
+_WRONG_PRICE = re.compile(r"wrong price: current price is (?P<first>.+?)(?: or (?P<second>.+))?", re.IGNORECASE)
+_NAMED = re.compile(r"(?P<their_id>[^:]+?)\s*:\s*(?P<text>.+)", re.DOTALL)
+# Thousands may be parted by spaces of any kind, apostrophes, or the mark that is not the decimal one.
+_PRICE = re.compile(r"(?P<whole>\d{1,3}(?:(?P<mark>[\s'’.,])\d{3})(?:(?P=mark)\d{3})*|\d+)(?:[.,](?P<cents>\d{1,2}))?")
+_ID_KEYS = ("their_id", "item_id", "id")
+_TEXT_KEYS = ("error", "message", "text")
+
+
+class UnreadableAnswer(ValueError):
+    """The answer is no answer to a create; whether the order was made is not known."""
+
+
+def verdict(order: Order, answer: Any) -> Accepted | Refused:
+    """Read `{"status":"ok","order_id":...}` or `{"status":"error","errors":...}`. Raises `UnreadableAnswer`."""
+    if not isinstance(answer, dict):
+        raise UnreadableAnswer("the answer is no object")
+    status = answer.get("status")
+    if status == "ok":
+        number = answer.get("order_id")
+        if isinstance(number, bool) or not isinstance(number, int | str) or number == "":
+            raise UnreadableAnswer("the order was made, but the answer has no order_id")
+        return Accepted(str(number), order.items)
+    if status == "error":
+        return _refused(order, answer.get("errors"))
+    raise UnreadableAnswer("the answer's status is neither ok nor error")
+
+
+def parse_price(text: str) -> str | None:
+    """The price as digits with a decimal point and the cents it was written with, or None for no price.
+
+    >>> parse_price("1 641,52"), parse_price("750.00"), parse_price("1,641"), parse_price("NONE")
+    ('1641.52', '750.00', '1641', None)
+    """
+    found = _PRICE.fullmatch(text.strip())
+    if found is None:
+        return None
+    whole = re.sub(r"\D", "", found["whole"])
+    return f"{whole}.{found['cents']}" if found["cents"] else whole
+
+
+def _refused(order: Order, errors: Any) -> Refused:
+    items = {item.their_id: item for item in order.items}
+    partner_error = False
+    quantity: dict[str, QuantityError] = {}
+    price: dict[str, PriceError] = {}
+    for their_id, text in _told(errors, items.keys()):
+        item = items.get(their_id) if their_id is not None else None
+        error = _item_error(order, item, text) if item is not None else None
+        match error:
+            case QuantityError():
+                quantity[error.their_id] = error
+            case PriceError():
+                price[error.their_id] = error
+            case None:
+                partner_error = True
+    if not quantity and not price:
+        partner_error = True  # refused, and no reason given that we know
+    return Refused(str(errors), partner_error, tuple(quantity.values()), tuple(price.values()))
+
+
+def _told(errors: Any, ids: Sequence[str] | Any) -> Iterator[tuple[str | None, str]]:
+    """(their_id or None, text) of each error: by item, as a list of objects, or as plain texts."""
+    match errors:
+        case dict() if any(key in errors for key in _TEXT_KEYS) and any(key in errors for key in _ID_KEYS):
+            their_id = next(errors[key] for key in _ID_KEYS if key in errors)
+            text = next(errors[key] for key in _TEXT_KEYS if key in errors)
+            yield str(their_id), str(text)
+        case dict():
+            for key, value in errors.items():
+                if key == "items":
+                    yield from _told(value, ids)
+                else:
+                    for text in value if isinstance(value, list) else [value]:
+                        yield str(key), _text_of(text)
+        case list():
+            for error in errors:
+                yield from _told(error, ids)
+        case str() if (named := _NAMED.fullmatch(errors)) and named["their_id"] in ids:
+            yield named["their_id"], named["text"]
+        case _:
+            yield None, str(errors)
+
+
+def _text_of(error: Any) -> str:
+    if isinstance(error, dict):
+        return next((str(error[key]) for key in _TEXT_KEYS if key in error), str(error))
+    return str(error)
+
+
+def _item_error(order: Order, item: Item, text: str) -> QuantityError | PriceError | None:
+    said = text.strip().rstrip(".").casefold()
+    if said == "item not found":
+        return QuantityError(item.their_id, item.count, 0)
+    if said == "wrong quantity":
+        return QuantityError(item.their_id, item.count, None)
+    found = _WRONG_PRICE.fullmatch(text.strip())
+    if found is None:
+        return None
+    # Two prices: the first for what lies in the pharmacy, the second for what is brought there.
+    current = found["second"] if order.order_type == PRE_ORDER else found["first"]
+    if current is None:
+        return None
+    if current.strip().upper() == "NONE":
+        return QuantityError(item.their_id, item.count, 0)
+    available = parse_price(current)
+    return PriceError(item.their_id, str(item.price), available) if available is not None else None

@@ -1,0 +1,101 @@
+"""How a service listens: in the foreground until it is told to stop, or in a thread beside a test or a demo.
+
+Belongs here: sockets, signals and uvicorn. Does not belong here: what answers.
+"""
+
+import logging
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+_START_SECONDS = 30
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, app: ASGIApp, on_ready: Callable[[], None], *, lifespan: bool) -> None:
+        config = uvicorn.Config(
+            app,
+            log_config=None,  # uvicorn would put handlers of its own beside the caller's
+            log_level="error",
+            access_log=False,
+            lifespan="on" if lifespan else "off",
+            ws="none",
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=1,
+        )
+        super().__init__(config)
+        self._on_ready = on_ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            self._on_ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Whoever is still reading after the second of grace is cut off on purpose: no matter for a traceback.
+        logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
+        await super().shutdown(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002 - uvicorn's signature
+        # uvicorn's own handler raises the signal again after its shutdown: SIGTERM then kills the process
+        # before the caller's clean-up (of a generated folder) has run.
+        self.force_exit = self.should_exit
+        self.should_exit = True
+
+
+def serve(
+    app: ASGIApp,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+    lifespan: bool = False,
+    on_ready: Callable[[str], None] = lambda _url: None,
+) -> None:
+    """Answer requests until SIGINT or SIGTERM, then return.
+
+    Args:
+        app: What answers.
+        host: Address to listen on.
+        port: Port to listen on; 0 takes a free one.
+        lifespan: Whether the application has a start and an end of its own.
+        on_ready: Called once with the base URL (`http://127.0.0.1:8000`) as soon as requests are answered.
+
+    Raises:
+        OSError: the address can't be listened on (taken, not ours, not allowed).
+    """
+    listener = _listen(host, port)
+    url = _url(listener)
+    _Server(app, lambda: on_ready(url), lifespan=lifespan).run([listener])
+
+
+@contextmanager
+def running(app: ASGIApp, *, lifespan: bool = False, port: int = 0) -> Iterator[str]:
+    """Answer requests in a background thread, on the loopback (by default on a free port); gives the base URL."""
+    listener = _listen("127.0.0.1", port)
+    ready = threading.Event()
+    server = _Server(app, ready.set, lifespan=lifespan)
+    thread = threading.Thread(target=server.run, args=([listener],), name="service", daemon=True)
+    thread.start()
+    try:
+        if not ready.wait(_START_SECONDS):
+            raise RuntimeError(f"the service did not start within {_START_SECONDS} s")
+        yield _url(listener)
+    finally:
+        server.should_exit = True
+        thread.join()
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.create_server((host, port), family=family, backlog=1024)
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

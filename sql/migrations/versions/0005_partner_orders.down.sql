@@ -1,0 +1,11 @@
+CREATE OR REPLACE VIEW mart.f_sales_lines AS
+SELECT f.id, f.date_id, f.status, f.source, s.uniq_id, s.fetch_id, r.kind AS fetch_kind, r.path AS file, s.line_no
+FROM mart.f_sales AS f
+LEFT JOIN staging.user_orders_log AS s
+       ON s.sale_id = f.id AND s.date_id = f.date_id AND f.source = 'report_api'
+LEFT JOIN raw.fetch AS r ON r.fetch_id = s.fetch_id;
+
+-- Rows of the mart stay, as all rows do; what they were made of goes.
+DROP TABLE staging.partner_order_quarantine, staging.partner_order_line, staging.partner_order_event,
+           staging.partner_customer, staging.partner_pharmacy, staging.partner_item;
+DROP SCHEMA orders CASCADE;
