@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from sales_assets.contracts.parse import to_copy
 from sales_assets.contracts.report_files import ReportFile
+from sales_assets.defs.staging.frames import FRAMED, typed_frame
 from sales_assets.defs.staging.reading import NO_DAY, KeptFetch, Reading
 from sales_assets.partitions import date_id
 from sales_assets.resources.warehouse import Transaction
@@ -149,6 +150,8 @@ def _lines(
 ) -> Iterator[bytes]:
     for choice in choices:
         for table in _tables(file, choice, readings[choice.fetch_id]):
+            if file in FRAMED:
+                table = pa.Table.from_pandas(typed_frame(file, table), schema=table.schema)
             rows[choice.date_id] = rows.get(choice.date_id, 0) + table.num_rows
             for batch in table.to_batches():
                 yield to_copy(_numbered(batch, choice.fetch_id))

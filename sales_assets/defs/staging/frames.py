@@ -1,0 +1,66 @@
+"""The two small files as pandas frames, with dagster-pandas types that look at every frame before it is staged.
+
+Belongs here: what a settled frame must look like. Does not belong here: the rules of a line
+(`sales_assets.contracts`), or the two large files, whose lines stream by as arrow batches and are never frames.
+"""
+
+import functools
+from typing import TYPE_CHECKING, cast
+
+import dagster as dg
+import pyarrow as pa
+
+from sales_assets.contracts.report_files import CUSTOM_RESEARCH, PRICE_LOG, ReportFile
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FRAMED = (CUSTOM_RESEARCH, PRICE_LOG)
+
+
+@functools.cache
+def frame_type(file: ReportFile) -> dg.DagsterType:
+    """The dagster-pandas type of a file's settled lines."""
+    # Here and not above: a code location is loaded far more often than a frame is staged, and pandas takes half of it.
+    from dagster_pandas import PandasColumn, create_dagster_pandas_dataframe_type
+    from dagster_pandas.constraints import ColumnDTypeInSetConstraint, NonNullableColumnConstraint
+
+    def money(name: str) -> PandasColumn:
+        # Decimals are objects to pandas; a float column would have lost the cents already.
+        return PandasColumn(name, constraints=[ColumnDTypeInSetConstraint({"object"}), NonNullableColumnConstraint()])
+
+    def number(name: str) -> PandasColumn:
+        return PandasColumn(
+            name, constraints=[ColumnDTypeInSetConstraint({"int32", "int64"}), NonNullableColumnConstraint()]
+        )
+
+    columns = {
+        CUSTOM_RESEARCH: [
+            number("date_id"),
+            number("category_id"),
+            number("geo_id"),
+            money("sales_qty"),
+            money("sales_amt"),
+        ],
+        PRICE_LOG: [
+            number("date_id"),
+            PandasColumn.string_column("item_name", non_nullable=True, unique=True),
+            money("price"),
+        ],
+    }
+    made: dg.DagsterType = create_dagster_pandas_dataframe_type(
+        name="".join(part.title() for part in file.name.split("_")),
+        description=f"{file.description}: a day's settled lines",
+        columns=columns[file],
+    )
+    return made
+
+
+def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
+    """A day's lines as a frame of the file's type; money stays `Decimal`. Raises `dagster.Failure` for a wrong one."""
+    frame: pd.DataFrame = table.to_pandas()
+    # Not `check_dagster_type`: it makes a Dagster instance each time, and these types look at the frame alone.
+    check = frame_type(file).type_check(cast("dg.TypeCheckContext", None), frame)
+    if not check.success:
+        raise dg.Failure(f"{file.name}: {check.description}")
+    return frame

@@ -1,0 +1,49 @@
+"""The dagster-pandas types of the two small files: what a frame must look like before it is staged."""
+
+from decimal import Decimal
+
+import dagster as dg
+import pyarrow as pa
+import pytest
+
+from sales_assets.contracts.report_files import CUSTOM_RESEARCH, PRICE_LOG
+from sales_assets.defs.staging.frames import typed_frame
+
+MONEY = pa.decimal128(10, 2)
+
+
+def price_list(names: list[str | None], prices: pa.Array | None = None) -> pa.Table:
+    count = len(names)
+    return pa.table(
+        {
+            "line_no": pa.array(range(1, count + 1), pa.int64()),
+            "item_name": pa.array(names, pa.string()),
+            "price": pa.array([Decimal("1.10")] * count, MONEY) if prices is None else prices,
+            "date_id": pa.array([20241001] * count, pa.int32()),
+        }
+    )
+
+
+def test_a_right_frame_keeps_its_money_exact() -> None:
+    table = price_list(["Milk", "Bread"])
+    frame = typed_frame(PRICE_LOG, table)
+    assert frame["price"].tolist() == [Decimal("1.10"), Decimal("1.10")]
+    assert pa.Table.from_pandas(frame, schema=table.schema).equals(table)
+
+
+@pytest.mark.parametrize(
+    ("table", "said"),
+    [
+        (price_list(["Milk", "Milk"]), "UniqueColumnConstraint"),
+        (price_list(["Milk", None]), "item_name"),
+        (price_list(["Milk"], pa.array([1.1])), "price"),
+        (price_list(["Milk"]).drop_columns(["price"]), "price"),
+    ],
+)
+def test_a_wrong_frame_is_refused(table: pa.Table, said: str) -> None:
+    with pytest.raises(dg.Failure, match=said):
+        typed_frame(PRICE_LOG, table)
+
+
+def test_a_day_may_have_no_line() -> None:
+    assert typed_frame(CUSTOM_RESEARCH, CUSTOM_RESEARCH.schema.empty_table()).empty
