@@ -1,27 +1,151 @@
-"""``mart.f_sales``: which lines make a day, driven through the stand-in API and the day chain (day-rules.md)."""
+"""``mart.f_sales`` itself (day-rules, "Mart" and "Why"): signs, sources, ids, and the way back to the file."""
 
-from collections.abc import Callable
 from decimal import Decimal
 
-import dagster as dg
+import psycopg
+import pytest
 
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
-
-Query = Callable[..., list[tuple[object, ...]]]
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
 
 DAY = "2024-10-01"
-ROWS = "SELECT date_id, quantity, amount, status, source FROM mart.f_sales ORDER BY id"
+OTHER = "2024-10-02"
+OLD_INSERT = (
+    "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount) VALUES (%s, 3, 51, 1, 1, %s)"
+)
+PARTNER_INSERT = (
+    "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, source)"
+    " VALUES (%s, 3, 51, 1, 1, %s, 'partner_orders')"
+)
 
 
-def test_refunds_are_negative_and_repeats_count_once(
-    reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance, query: Query
-) -> None:
+def test_refunds_are_negative_and_repeats_count_once(shop: Shop) -> None:
     sale, refund = Order("a" * 32), Order("b" * 32, amount="75.50", quantity="1", status="refunded")
-    reports.increment(DAY, [sale, refund, sale, sale])
-    assert fetch_report(instance).success
-    assert load_days(instance, DAY).success
-    assert query(ROWS) == [
-        (20241001, Decimal("2.00"), Decimal("200.00"), "shipped", "report_api"),
-        (20241001, Decimal("-1.00"), Decimal("-75.50"), "refunded", "report_api"),
+    shop.reports.increment(DAY, [sale, refund, sale, sale])
+    shop.load(DAY)
+    rows = shop.query(
+        "SELECT date_id, item_id, customer_id, city_id, quantity::text, amount::text, status, source"
+        " FROM mart.f_sales ORDER BY id"
+    )
+    assert rows == [
+        (20241001, 3, 51, 1, "2.00", "200.00", "shipped", "report_api"),
+        (20241001, 3, 51, 1, "-1.00", "-75.50", "refunded", "report_api"),
+    ]
+    assert shop.query("SELECT sum(amount), sum(quantity) FROM mart.f_sales") == [(Decimal("124.50"), 1)]
+
+
+def test_a_covered_day_loses_its_legacy_rows_and_no_others(shop: Shop) -> None:
+    """Legacy rows of days that nothing covers stay, partner rows stay everywhere, old INSERTs go on working."""
+    for date_id in (20241001, 20241002):
+        shop.query(OLD_INSERT, date_id, 500)
+        shop.query(PARTNER_INSERT, date_id, 900)
+    shop.reports.increment(DAY, [Order("a")])
+    shop.load(DAY, OTHER)
+    assert shop.sales(DAY) == [("a", 200), ("partner_orders", 900)]
+    assert shop.sales(OTHER) == [("legacy", 500), ("partner_orders", 900)]
+
+    shop.query(OLD_INSERT, 20241001, 501)
+    assert shop.query("SELECT status, source FROM mart.f_sales WHERE amount = 501") == [("shipped", "legacy")]
+    shop.reports.increment(DAY, [])
+    shop.load(DAY, OTHER)
+    assert shop.sales(DAY) == [("partner_orders", 900)]
+    assert shop.sales(OTHER) == [("legacy", 500), ("partner_orders", 900)]
+
+
+def test_statuses_and_sources_are_constrained_and_signs_are_not(shop: Shop) -> None:
+    """Legacy rows may break the rule of signs; a check tells, and no constraint stands in their writer's way."""
+    shop.query(OLD_INSERT, 20241001, -5)
+    for column in ("status", "source"):
+        with pytest.raises(psycopg.errors.CheckViolation):
+            shop.query(f"UPDATE mart.f_sales SET {column} = 'other'")
+        with pytest.raises(psycopg.errors.NotNullViolation):
+            shop.query(f"UPDATE mart.f_sales SET {column} = NULL")
+
+
+def test_a_line_keeps_its_id(shop: Shop) -> None:
+    """As long as its key is there, whatever else of it changes and wherever the day is taken from."""
+    shop.reports.report([Order("r", day="2024-09-30"), Order("a"), Order("b")])
+    shop.load(DAY)
+    ids = dict(shop.query("SELECT uniq_id, id FROM mart.f_sales_lines"))
+    shop.reports.increment(DAY, [Order("c"), Order("b", amount="7"), Order("a"), Order("a", status="refunded")])
+    shop.load(DAY)
+    after = shop.query("SELECT uniq_id, status, id FROM mart.f_sales_lines ORDER BY 1, 2 DESC")
+    assert after[0] == ("a", "shipped", ids["a"])
+    assert after[2] == ("b", "shipped", ids["b"])
+    assert len({number for *_, number in after}) == 4
+    assert {after[1][2], after[3][2]}.isdisjoint(ids.values())
+
+
+def test_twice_is_once(shop: Shop) -> None:
+    """Not even an id changes, and each fetch is kept."""
+    shop.reports.report([Order("r", day="2024-09-30"), Order("a")])
+    shop.reports.increment(OTHER, [Order("b", day=OTHER), Order("c", day=OTHER, status="refunded")])
+    shop.load("2024-09-29", OTHER)
+    before = shop.query("SELECT * FROM mart.f_sales ORDER BY id")
+    lines = shop.query("SELECT id, uniq_id, line_no FROM mart.f_sales_lines ORDER BY id")
+    shop.fetch_report()
+    shop.load("2024-09-29", OTHER)
+    assert shop.query("SELECT * FROM mart.f_sales ORDER BY id") == before
+    assert shop.query("SELECT id, uniq_id, line_no FROM mart.f_sales_lines ORDER BY id") == lines
+    assert shop.query("SELECT kind, count(*) FROM raw.fetch GROUP BY kind ORDER BY kind") == [
+        ("increment", 2),
+        ("report", 2),
+    ]
+
+
+def test_the_mart_alone_is_made_from_staging(shop: Shop) -> None:
+    """Rows lost or spoilt by hand come back, without asking the API; a day never staged keeps what it has."""
+    shop.reports.increment(DAY, [Order("a"), Order("b", status="refunded")])
+    shop.load(DAY)
+    before = shop.query("SELECT * FROM mart.f_sales ORDER BY id")
+    asked = shop.api.count("/get_increment")
+    shop.query("DELETE FROM mart.f_sales WHERE status = 'refunded'")
+    shop.query("UPDATE mart.f_sales SET customer_id = 0")
+    shop.query(OLD_INSERT, 20241002, 500)
+    shop.load(DAY, OTHER, selection=[F_SALES])
+    assert shop.query("SELECT * FROM mart.f_sales WHERE source = 'report_api' ORDER BY id") == before
+    assert shop.sales(OTHER) == [("legacy", 500)]
+    assert shop.api.count("/get_increment") == asked
+    # A load of the day repairs the mart too, even if its increment is no longer there.
+    shop.query("DELETE FROM mart.f_sales WHERE status = 'shipped'")
+    shop.reports.without_increment(DAY)
+    shop.load(DAY)
+    assert shop.query("SELECT * FROM mart.f_sales ORDER BY id") == before
+
+
+def test_the_mart_follows_staging_that_was_loaded_without_it(shop: Shop) -> None:
+    """Also where rows, amounts and quantities of the day are the same as before, and another customer bought."""
+    shop.reports.increment(DAY, [Order("a"), Order("b", customer_id="52")])
+    shop.load(DAY)
+    for changed in (
+        [Order("a"), Order("c", customer_id="52")],
+        [Order("a", customer_id="53"), Order("c", item_id="4")],
+    ):
+        shop.reports.increment(DAY, changed)
+        shop.load(DAY, selection=[*RAW, ORDERS])
+        shop.reports.without_increment(DAY)
+        shop.load(DAY)
+        assert shop.query("SELECT count(*) FROM mart.f_sales") == [(2,)]
+        different = shop.query(
+            "SELECT s.uniq_id FROM staging.user_orders_log AS s LEFT JOIN mart.f_sales AS f ON f.id = s.sale_id"
+            " WHERE (f.date_id, f.item_id, f.customer_id, f.city_id, f.amount)"
+            " IS DISTINCT FROM (s.date_id, s.item_id, s.customer_id, s.city_id, s.payment_amount)"
+        )
+        assert different == []
+
+
+def test_every_row_leads_back_to_its_line(shop: Shop) -> None:
+    shop.reports.report([Order("r", day="2024-09-30"), Order("x")])
+    shop.reports.increment(DAY, [Order("a"), Order("a"), Order("b")])
+    shop.query(PARTNER_INSERT, 20241001, 900)
+    shop.load("2024-09-30", DAY)
+    rows = shop.query(
+        "SELECT l.date_id, l.source, l.uniq_id, l.fetch_kind, l.line_no, f.path = l.file"
+        " FROM mart.f_sales_lines AS l LEFT JOIN raw.fetch AS f USING (fetch_id) ORDER BY 1, 3"
+    )
+    assert rows == [
+        (20240930, "report_api", "r", "report", 2, True),
+        (20241001, "report_api", "a", "increment", 2, True),
+        (20241001, "report_api", "b", "increment", 4, True),
+        (20241001, "partner_orders", None, None, None, None),
     ]

@@ -9,6 +9,8 @@ def f_sales_checks() -> list[SqlCheck]:
         SqlCheck("statuses", F_SALES, "Every row is shipped or refunded."),
         SqlCheck("signs", F_SALES, "Refunded rows are not above zero, shipped rows not below (legacy rows aside)."),
         SqlCheck("legacy_rows_shipped", F_SALES, "Rows from before the statuses are shipped."),
-        SqlCheck("equal_to_staging", F_SALES, "Rows, amounts and quantities equal staging's, per day and status."),
+        SqlCheck(
+            "equal_to_staging", F_SALES, "Rows, amounts, quantities and keys equal staging's, per day and status."
+        ),
         SqlCheck("no_orphan_keys", F_SALES, "Every row finds its day, city, customer and item."),
     ]
