@@ -1,0 +1,96 @@
+"""Dimensions: a row for everything the mart names, with its latest name, and a calendar without gaps."""
+
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import Shop
+
+DAYS = ["2024-10-01", "2024-10-02", "2024-10-03"]
+NAMES = (
+    "SELECT city_name, first_name || ' ' || last_name, item_name"
+    " FROM mart.d_city CROSS JOIN mart.d_customer CROSS JOIN mart.d_item"
+)
+
+
+def named(name: str, day: str, time: str = "T00:00:00") -> Order:
+    return Order(name, day=day, time=time, city_name=name, first_name=name, last_name=name, item_name=name)
+
+
+def names(shop: Shop) -> tuple[str, ...]:
+    (row,) = shop.query(NAMES)
+    return row
+
+
+def all_of(name: str) -> tuple[str, str, str]:
+    return name, f"{name} {name}".strip() or " ", name
+
+
+def test_the_latest_name_by_event_time_wins(shop: Shop) -> None:
+    """Whatever the order of loading; within a day the time decides, then the line."""
+    shop.reports.increment(DAYS[1], [named("noon", DAYS[1], "T12:00"), named("dawn", DAYS[1], " 06:00:00+09:00")])
+    shop.reports.increment(DAYS[0], [named("before", DAYS[0], "T23:59:59.9Z")])
+    shop.reports.increment(DAYS[2], [named("first", DAYS[2]), named("second", DAYS[2])])
+    shop.load(DAYS[1])
+    assert names(shop) == all_of("noon")
+    shop.load(DAYS[0])
+    assert names(shop) == all_of("noon")
+    shop.load(DAYS[2])
+    assert names(shop) == all_of("second")
+    shop.load(DAYS[0], DAYS[2])
+    assert names(shop) == all_of("second")
+
+
+def test_an_empty_cell_is_no_name(shop: Shop) -> None:
+    """It replaces none, and keeps none out that comes of an earlier day."""
+    shop.reports.increment(DAYS[2], [named("", DAYS[2]).but(uniq_id="x")])
+    shop.load(DAYS[2])
+    assert names(shop) == ("", " ", "")
+    shop.reports.increment(DAYS[0], [named("early", DAYS[0])])
+    shop.load(DAYS[0])
+    assert names(shop) == all_of("early")
+    shop.reports.increment(DAYS[1], [named("", DAYS[1]).but(uniq_id="y")])
+    shop.load(DAYS[1])
+    assert names(shop) == all_of("early")
+
+
+def test_nothing_is_ever_deleted(shop: Shop) -> None:
+    """What a day no longer names may be named by other sources; a city belongs to the sale, not to the customer."""
+    elsewhere = Order("b", city_id="2", city_name="Sochi", item_id="9", item_name="Bread", customer_id="52")
+    shop.reports.increment(DAYS[0], [Order("a"), elsewhere, Order("c", city_id="2", city_name="Sochi")])
+    shop.load(DAYS[0])
+    shop.reports.increment(DAYS[0], [Order("a")])
+    shop.load(DAYS[0])
+    assert shop.query("SELECT city_id, city_name FROM mart.d_city ORDER BY 1") == [(1, "Rostov"), (2, "Sochi")]
+    assert shop.query("SELECT customer_id FROM mart.d_customer ORDER BY 1") == [(51,), (52,)]
+    assert shop.query("SELECT item_id, item_name FROM mart.d_item ORDER BY 1") == [(3, "Milk"), (9, "Bread")]
+
+
+def test_the_calendar_has_no_gaps(shop: Shop) -> None:
+    """From the first day to the last that was ever asked for, in whatever order, in the server's oddest time zone."""
+    # Midnight of 2018-11-04 does not exist there.
+    database = shop.query("SELECT current_database()")[0][0]
+    shop.query(f"ALTER DATABASE {database} SET timezone = 'America/Sao_Paulo'")
+    shop.load("2020-02-28")
+    shop.load("2020-03-02", "2020-03-03")
+    shop.load("2020-02-26")
+    assert shop.query("SELECT date_id FROM mart.d_calendar ORDER BY 1") == [
+        (date_id,) for date_id in (20200226, 20200227, 20200228, 20200229, 20200301, 20200302, 20200303)
+    ]
+    leap = shop.query(
+        "SELECT date_actual::text, year_num, quarter_num, month_num, month_name, day_num, day_of_week, iso_year,"
+        " iso_week FROM mart.d_calendar WHERE date_id = 20200229"
+    )
+    assert leap == [("2020-02-29", 2020, 1, 2, "February", 29, 6, 2020, 9)]
+
+
+def test_rebuilding_goes_over_everything_staged(shop: Shop) -> None:
+    """Rows lost by hand come back, with the names that the loads had given."""
+    shop.reports.increment(DAYS[0], [named("old", DAYS[0])])
+    shop.reports.increment(DAYS[2], [named("new", DAYS[2]), Order("b", day=DAYS[2], city_id="2", city_name="Sochi")])
+    shop.load(DAYS[0], DAYS[2])
+    tables = ["d_calendar", "d_city", "d_customer", "d_item"]
+    before = [shop.query(f"SELECT * FROM mart.{table} ORDER BY 1") for table in tables]
+    for table in tables:
+        shop.query(f"DELETE FROM mart.{table}")
+    shop.rebuild_dimensions()
+    assert [shop.query(f"SELECT * FROM mart.{table} ORDER BY 1") for table in tables] == before
+    shop.rebuild_dimensions()
+    assert [shop.query(f"SELECT * FROM mart.{table} ORDER BY 1") for table in tables] == before
