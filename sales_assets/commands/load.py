@@ -152,5 +152,7 @@ def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:
             told.append(data.user_failure_data.description)
         elif data.error is not None:
             cause = data.error.cause or data.error
-            told.append(cause.message.strip())
+            # "package.module.Kind: what happened": the kind is for programmers.
+            kind, _, text = cause.message.strip().partition(": ")
+            told.append(text if text and kind.rpartition(".")[2] == cause.cls_name else cause.message.strip())
     return told or ([] if run.success else ["the run failed; its log in the UI says why"])

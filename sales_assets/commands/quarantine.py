@@ -66,7 +66,12 @@ def show_lines(warehouse: Warehouse, ids: Sequence[int]) -> list[Row]:
 def corrections_in(file: Path) -> dict[int, str]:
     """{quarantine_id: line} of a file of JSON lines, as `quarantine list --json` writes them."""
     corrections = {}
-    for number, text in enumerate(file.read_text(encoding="utf-8").splitlines(), start=1):
+    try:
+        # Not splitlines(): it knows further line ends, which a bad line may hold and JSON leaves as they are.
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise QuarantineError(f"{file} is not UTF-8 ({error.reason} at byte {error.start})") from error
+    for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
         try:

@@ -1,0 +1,82 @@
+"""Running `sales-assets` as a process, and finding every process that it left."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+SECONDS = 120
+
+
+class Command:
+    """Runs the command in a folder of its own; HOME and TMPDIR point into it as well.
+
+    Attributes:
+        outside: Folders that no command may write to: the current one, the user's home, the one for temporary files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.home = folder / "home"
+        self.outside = [folder / name for name in ("here", "user", "tmp")]
+        for place in self.outside:
+            place.mkdir()
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run it to its end. Output is read to its end, so whoever keeps it open is waited for."""
+        return subprocess.run(
+            self._line(arguments),
+            cwd=self.outside[0],
+            env=self._environment(),
+            capture_output=True,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start it, as the leader of a session, as a terminal does."""
+        return subprocess.Popen(
+            self._line(arguments),
+            cwd=self.outside[0],
+            env=self._environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    @staticmethod
+    def _line(arguments: tuple[str, ...]) -> list[str]:
+        return [sys.executable, "-m", "sales_assets.cli", *arguments]
+
+    def _environment(self) -> dict[str, str]:
+        _, user, temporary = (str(place) for place in self.outside)
+        return os.environ | {"HOME": user, "TMPDIR": temporary, "PYTHONWARNINGS": "ignore"}
+
+    def written_outside(self) -> list[str]:
+        return [str(path) for place in self.outside for path in place.rglob("*")]
+
+    def processes(self) -> dict[int, str]:
+        """{process number: command line} of everything that was started with this home, zombies left out."""
+        mark = f"SALES_HOME={self.home}\0".encode()
+        found = {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            with suppress(OSError):
+                if int(entry.name) != os.getpid() and mark in (entry / "environ").read_bytes() + b"\0":
+                    found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
+        return {number: line for number, line in found.items() if line}
+
+    def wait_until(self, happened: Callable[[], object], what: str) -> None:
+        deadline = time.monotonic() + SECONDS
+        while not happened():
+            assert time.monotonic() < deadline, f"in vain: {what}; running: {self.processes()}"
+            time.sleep(0.05)
+
+    def kill_what_is_left(self) -> None:
+        for number in self.processes():
+            with suppress(ProcessLookupError):
+                os.kill(number, signal.SIGKILL)

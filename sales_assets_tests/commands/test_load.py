@@ -1,0 +1,156 @@
+"""`sales-assets load`: what it prints, how it ends, and what it does about a report API in trouble."""
+
+import socket
+from collections.abc import Callable
+
+import pytest
+
+from sales_assets import settings as settings_module
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.commands.running import Command
+from sales_assets_tests.conftest import KEY
+from sales_assets_tests.reports import Order, ReportFolderBuilder
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+DAYS = ("--from", "2024-10-01", "--to", "2024-10-02")
+
+
+@pytest.fixture
+def two_days(reports: ReportFolderBuilder) -> ReportFolderBuilder:
+    """A report of 30 September and the increment of 1 October; 2 October is NOT FOUND."""
+    reports.report([Order("a" * 32, day="2024-09-30")])
+    reports.increment("2024-10-01", [Order("b" * 32), Order("c" * 32, amount="50.25", status="refunded")])
+    return reports
+
+
+def test_results_go_to_stdout_and_the_rest_to_stderr(
+    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi
+) -> None:
+    done = loading("load", *DAYS)
+    assert done.returncode == 0, done.stderr
+    cells = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
+    assert cells == {
+        "days asked": "2",
+        "of them without increment": "1",
+        "days with rows": "1",
+        "rows": "2 (1 refunded)",
+        "net quantity": "0.00",
+        "net amount": "149.75",
+        "lines in quarantine": "0",
+    }
+    assert "asking for a report" in done.stderr
+    assert "increments" in done.stderr
+    assert loading.written_outside() == []
+
+
+def test_a_report_is_made_when_none_is_kept_or_when_asked_for(
+    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
+) -> None:
+    made = []
+    for arguments in (["--to", "2024-10-01"], DAYS, ["--report", *DAYS]):
+        done = loading("load", *arguments)
+        assert done.returncode == 0, done.stderr
+        made.append(report_api.count("/generate_report"))
+    assert made == [1, 1, 2]
+    # Without --from the first load begins where the report does.
+    assert query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY 1 ORDER BY 1") == [(20240930, 1), (20241001, 2)]
+
+
+def test_a_broken_day_is_named_and_keeps_no_other_day_out(
+    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
+) -> None:
+    two_days.increment("2024-10-02", None, user_orders_log="<html>[/bold] :boom:</html>\n")
+    done = loading("load", *DAYS)
+    assert done.returncode == 1
+    assert "1 of 2 days broke" in done.stderr
+    assert "2024-10-02: " in done.stderr
+    assert "2024-10-01: " not in done.stderr
+    assert "Traceback" not in done.stderr
+    assert query("SELECT count(*) FROM mart.f_sales WHERE date_id = 20241001") == [(2,)]
+
+
+def test_an_api_that_comes_up_late_is_waited_for(
+    loading: Command, two_days: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    monkeypatch.setenv("REPORT_API_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("REPORT_API_PATIENCE", "60")
+    load = loading.start("load", *DAYS)
+    assert load.stderr is not None
+    while "asking for a report" not in load.stderr.readline():
+        assert load.poll() is None
+    api = loading.start("report-api", "--data", str(two_days.folder), "--port", str(port))
+    out, errors = load.communicate(timeout=100)
+    api.terminate()
+    api.communicate(timeout=10)
+    assert load.returncode == 0, errors
+    assert "149.75" in out
+
+
+def test_an_api_that_does_not_come_up_is_told_without_a_traceback(
+    loading: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPORT_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("REPORT_API_PATIENCE", "0.3")
+    done = loading("load", *DAYS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: POST /generate_report: connection refused" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrong_key_is_told_by_the_name_of_its_setting(
+    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REPORT_API_KEY", "not-the-key-of-the-api")
+    settings_module.settings.cache_clear()
+    done = loading("load", *DAYS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "check REPORT_API_KEY" in done.stderr
+    assert "not-the-key-of-the-api" not in done.stderr
+    assert KEY not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (
+            ("--from", "2019-12-31", "--to", "2020-01-02"),
+            "2019-12-31 is before the first day, 2020-01-01: set",
+        ),
+        (("--from", "2024-10-01", "--to", "2999-01-01"), "2999-01-01 is not over yet"),
+        (("--from", "2024-10-02", "--to", "2024-10-01"), "the range is reversed: 2024-10-02 is after 2024-10-01"),
+    ],
+)
+def test_a_range_that_can_not_be_loaded_asks_for_no_report(
+    loading: Command, report_api: ReportApi, arguments: tuple[str, ...], told: str
+) -> None:
+    done = loading("load", "--report", *arguments)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert f"error: {told}" in done.stderr
+    assert report_api.count("/generate_report") == 0
+
+
+def test_a_warehouse_that_was_not_migrated_is_told_with_the_command(
+    command: Command, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))
+    monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
+    done = command("load", *DAYS)
+    assert done.returncode == 1
+    assert "error: the warehouse is at revision none" in done.stderr
+    assert "run `sales-assets migrate`" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["WAREHOUSE_URL", "DAGSTER_STORAGE_URL"])
+def test_a_server_that_lets_nobody_in_is_told_at_once_and_without_its_password(
+    loading: Command, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setenv(name, warehouse_url.replace("user=sales", "user=nobody&password=hush"))
+    done = loading("load", *DAYS)
+    assert done.returncode == 1
+    assert "error: connection failed" in done.stderr
+    assert 'role "nobody" does not exist' in done.stderr
+    assert "hush" not in done.stderr
+    assert "Traceback" not in done.stderr

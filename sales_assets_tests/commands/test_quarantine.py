@@ -1,0 +1,116 @@
+"""`sales-assets quarantine`: listing bad lines, settling them one by one or by a file."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.commands.running import Command
+from sales_assets_tests.reports import Order, ReportFolderBuilder
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+DAY = "2024-10-01"
+# Markup and emoji of the printing library, and line ends that are none in CSV and JSON.
+NASTY = "[/bold] :boom: \u2028\x85 [red]"
+GOOD, REFUND = Order("a" * 32), Order("b" * 32, amount="10", status="refunded")
+
+
+@pytest.fixture
+def three_bad_lines(loading: Command, reports: ReportFolderBuilder, report_api: ReportApi) -> Command:
+    """One good line, and three bad ones: a status, an amount, a quantity."""
+    bad = [
+        REFUND.but(status="refnuded"),
+        Order("c" * 32, amount="1e2", city_name=NASTY),
+        Order("d" * 32, quantity="-1"),
+    ]
+    reports.increment(DAY, [GOOD, *bad])
+    done = loading("load", "--from", DAY, "--to", DAY)
+    assert done.returncode == 0, done.stderr
+    assert "lines in quarantine" in done.stdout
+    return loading
+
+
+def listed(command: Command, *arguments: str) -> list[dict[str, object]]:
+    done = command("quarantine", "list", "--json", *arguments)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.split("\n") if line]
+
+
+def test_bad_lines_are_listed_shown_and_settled_one_by_one(three_bad_lines: Command, query: Query) -> None:
+    command = three_bad_lines
+    table = command("quarantine", "list", "--day", DAY)
+    assert table.returncode == 0, table.stderr
+    assert "[/bold] :boom:" in table.stdout
+    assert "quarantine is empty" in command("quarantine", "list", "--day", "2024-10-02").stdout
+    first, second, third = listed(command)
+    assert [row["line_no"] for row in (first, second, third)] == [3, 4, 5]
+
+    shown = command("quarantine", "show", str(second["quarantine_id"]))
+    assert "[/bold] :boom:" in shown.stdout
+    assert "line_no  4" in shown.stdout
+
+    number = str(first["quarantine_id"])
+    line = str(first["line_text"]).replace("refnuded", "refunded")
+    done = command("quarantine", "replay", number, "--line", line)
+    assert (done.returncode, done.stdout) == (0, f"{number}: corrected\n"), done.stderr
+    done = command("quarantine", "replay", str(third["quarantine_id"]), "--discard")
+    assert (done.returncode, done.stdout) == (0, f"{third['quarantine_id']}: discarded\n"), done.stderr
+    assert query("SELECT amount::text, status FROM mart.f_sales ORDER BY amount") == [
+        ("-10.00", "refunded"),
+        ("200.00", "shipped"),
+    ]
+    still = command("quarantine", "replay", str(second["quarantine_id"]))
+    assert still.returncode == 1
+    assert still.stdout.startswith(f"{second['quarantine_id']}: open (")
+    assert [row["quarantine_id"] for row in listed(command)] == [second["quarantine_id"]]
+    assert len(listed(command, "--all")) == 3
+
+
+def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Command, query: Query, tmp_path: Path) -> None:
+    command = three_bad_lines
+    file = tmp_path / "bad lines.jsonl"
+    text = command("quarantine", "list", "--json").stdout
+    file.write_text(
+        text.replace("refnuded", "refunded").replace("1e2", "100").replace(",-1,", ",1,") + "\n", encoding="utf-8"
+    )
+    for _ in range(2):
+        done = command("quarantine", "replay", "--file", str(file))
+        assert done.returncode == 0, done.stderr
+        assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == ["corrected"] * 3
+        assert query("SELECT count(*), sum(amount)::text FROM mart.f_sales") == [(4, "490.00")]
+    assert query("SELECT city_name FROM staging.user_orders_log WHERE line_no = 4") == [(NASTY,)]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (("4711",), 1, "there is no line 4711 in quarantine"),
+        ((), 2, "give numbers, or --file"),
+        (("1", "--file", "{file}"), 2, "give numbers, or --file"),
+        (("1", "2", "--line", "x"), 2, "--line goes with a single number"),
+        (("1", "--line", "x", "--discard"), 2, "--line goes with a single number"),
+        (("--file", "{file}", "--discard"), 2, "--discard goes with numbers"),
+        (("--file", "{file}"), 1, "line 1: expected a JSON object with quarantine_id and line_text"),
+    ],
+)
+def test_what_can_not_be_settled_is_told(
+    loading: Command, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+) -> None:
+    file = tmp_path / "wrong"
+    file.write_bytes(b'{"quarantine_id": 1}\n' if code == 1 else b"\xff")
+    done = loading("quarantine", "replay", *(argument.format(file=file) for argument in arguments))
+    assert done.returncode == code
+    assert told in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_text_is_told(loading: Command, tmp_path: Path) -> None:
+    file = tmp_path / "wrong"
+    file.write_bytes(b"\xff\xfe")
+    done = loading("quarantine", "replay", "--file", str(file))
+    assert done.returncode == 1
+    assert "is not UTF-8" in done.stderr
+    assert "Traceback" not in done.stderr
