@@ -39,6 +39,8 @@ quarantine_app = typer.Typer(
 )
 app.add_typer(warehouse_app, name="warehouse")
 app.add_typer(quarantine_app, name="quarantine")
+orders_app = typer.Typer(help="Partner orders: what the partner's ids are called here.", no_args_is_help=True)
+app.add_typer(orders_app, name="orders")
 
 
 def _console(stream: TextIO) -> Console:
@@ -81,13 +83,14 @@ def _is_expected(error: Exception) -> bool:
     import psycopg
 
     from sales_assets.commands.load import LoadError
+    from sales_assets.commands.orders import MappingError
     from sales_assets.commands.quarantine import QuarantineError
     from sales_assets.deploy.ui import UiError
     from sales_assets.resources.migrations import MigrationError
     from sales_assets.resources.report_api import ReportApiError
     from sales_assets.resources.warehouse import WarehouseError
 
-    kinds = (LoadError, QuarantineError, UiError, MigrationError, ReportApiError, WarehouseError, OSError)
+    kinds = (LoadError, MappingError, QuarantineError, UiError, MigrationError, ReportApiError, WarehouseError, OSError)
     return isinstance(error, (*kinds, psycopg.OperationalError))
 
 
@@ -521,6 +524,85 @@ def report_api(
         key = settings().report_api_key.get_secret_value()
         api = ReportApi(data, api_key=key, report_seconds=report_seconds, faults=faults)
         serve(api, port=port, on_ready=lambda url: out.print(f"report API: {url}"))
+
+
+@app.command()
+def api(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Run only this part: http, relay, consumer or reconciler. May be given again. Default: all."),
+    ] = None,
+) -> None:
+    """Serve the partner orders (v1, v2, /docs, /health, /ready, /metrics) on port 8000, until Ctrl-C.
+
+    One process does it all: answers requests, takes events to RabbitMQ (relay) and from there to staging (consumer),
+    and settles unknown outcomes (reconciler). To run them apart: `api --part http`, `api --part relay`, and so on.
+    Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL.
+    """
+    from sales_assets.commands.services import ALL_PARTS, run_services
+
+    unknown = set(part or ()) - set(ALL_PARTS)
+    if unknown:
+        raise typer.BadParameter(f"there is no part {', '.join(sorted(unknown))}; parts are {', '.join(ALL_PARTS)}")
+    run_services(
+        part or ALL_PARTS, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}", highlight=False)
+    )
+
+
+@app.command("partner-api")
+def partner_api(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8081,
+    seed: Annotated[int, typer.Option(help="Decides which answers the faults hit.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of answers that are a 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of answers that are a 429.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    lost: Annotated[
+        float, typer.Option(help="Fault: share of creates and cancels done without an answer.", min=0, max=1)
+    ] = 0,
+) -> None:
+    """Run a stand-in for the partner's API until Ctrl-C: `PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api`.
+
+    Orders live in memory. While it runs: PUT /_faults {"slow": 3}; PUT /_answers/create [{"status": 500}] for the
+    next answers; PUT /_stock/21737 {"known": false}; PUT /_orders/777 {"status": "done"}; GET /_seen counts the calls.
+    """
+    from sales_assets.services.partner_api.app import Faults, PartnerApi
+    from sales_assets.services.server import serve
+
+    faults = Faults(seed=seed, slow=slow, server_error=server_error, too_many=too_many, html=html, lost=lost)
+    serve(PartnerApi(faults), port=port, on_ready=lambda url: out.print(f"partner API: {url}", highlight=False))
+
+
+@orders_app.command("map")
+def orders_map(
+    file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV: kind,theirs,ours")],
+) -> None:
+    """Say what the partner's ids are called here; days that waited for it are asked for again by the sensor.
+
+    The file's kinds are item (their item id, our item_id), pharmacy (their pharmacy id, our city_id) and customer
+    (phone, our customer_id): `kind,theirs,ours` and then lines such as `item,58,3`. The supplier is PARTNERAPI_KODPOST.
+    """
+    from sales_assets.commands.orders import mappings_in, store
+    from sales_assets.resources.warehouse import Warehouse
+
+    mappings = mappings_in(file)
+    again = store(Warehouse(), mappings)
+    out.print(f"{len(mappings)} mapped; {again} events are taken again")
+
+
+@orders_app.command("waiting")
+def orders_waiting() -> None:
+    """List the lines of orders that wait for a mapping, with the reason."""
+    from sales_assets.commands.orders import waiting
+    from sales_assets.resources.warehouse import Warehouse
+
+    rows = waiting(Warehouse())
+    table = Table("day", "event", "line", "status", "reason")
+    for row in rows:
+        table.add_row(str(row["date_id"]), row["message_id"], str(row["line_no"]), row["status"], row["reason"])
+    out.print(table if rows else "no line waits")
 
 
 def _generated_home() -> Path:

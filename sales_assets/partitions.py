@@ -13,6 +13,9 @@ from sales_assets.settings import first_day
 # Plain calendar dates; the last partition is yesterday, the last day whose increment can exist.
 DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), timezone="UTC")
 
+# Orders come by the minute: the day that is not over yet is a partition too, and is made anew with every event.
+ORDER_DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), timezone="UTC", end_offset=1)
+
 # A range is one run: a year of days is not 365 process starts. A job takes the smallest policy of its assets.
 WHOLE_RANGE = dg.BackfillPolicy.single_run()
 

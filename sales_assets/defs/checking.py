@@ -13,6 +13,7 @@ import dagster as dg
 
 from sales_assets.partitions import date_id
 from sales_assets.resources.warehouse import Warehouse
+from sales_assets.settings import settings
 
 _SHOWN_DAYS = 31
 _AT_ONCE = 2  # each query keeps about one processor of the server busy
@@ -45,7 +46,8 @@ def evaluate(warehouse: Warehouse, checks: Iterable[SqlCheck], days: Sequence[dt
     """
     first, last = (min(days), max(days)) if days else _WHOLE_HISTORY
     near_first, near_last = (first - _NEARBY, last + _NEARBY) if days else _WHOLE_HISTORY
-    window = {
+    window: dict[str, object] = {
+        "timezone": settings().sales_timezone,
         "first_date_id": date_id(first),
         "last_date_id": date_id(last),
         "near_first_date_id": date_id(near_first),

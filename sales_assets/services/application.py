@@ -150,7 +150,7 @@ def _unprocessable(errors: Sequence[Any]) -> Response:
             encoded = {key: error[key] for key in ("type", "loc", "msg")}
         told.append(encoded)
     # ASCII: half a surrogate pair can be read from JSON, but not written as UTF-8.
-    return Response(json.dumps({"detail": told}), status_code=422, media_type="application/json")
+    return Response(json.dumps({"detail": told}, separators=(",", ":")), status_code=422, media_type="application/json")
 
 
 class _RequestLog:

@@ -11,12 +11,10 @@ RETURNING message_id
 -- name: new_days
 -- Days that new events are about. All days of an order with news are among them: a cancel that was staged before its
 -- sale makes its refund only once the sale is there.
-SELECT to_char(e.dated_at AT TIME ZONE %(timezone)s, 'YYYY-MM-DD') AS day, count(*) AS events,
+SELECT to_char(e.dated_at AT TIME ZONE %(timezone)s, 'YYYY-MM-DD') AS day,
        md5(string_agg(e.message_id, ',' ORDER BY e.message_id)) AS digest
-FROM staging.partner_order_event AS e
-WHERE e.loaded_at IS NULL
-   OR EXISTS (SELECT FROM staging.partner_order_event AS news
-              WHERE news.loaded_at IS NULL AND news.project_id = e.project_id AND news.order_id = e.order_id)
+FROM (SELECT DISTINCT project_id, order_id FROM staging.partner_order_event WHERE loaded_at IS NULL) AS news
+JOIN staging.partner_order_event AS e USING (project_id, order_id)
 GROUP BY day
 ORDER BY day
 

@@ -67,3 +67,9 @@ SELECT date_id, count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS
 FROM staging.partner_order_line
 WHERE date_id = ANY (%(date_ids)s)
 GROUP BY date_id
+
+-- name: event_summary
+SELECT date_id, count(*) AS events, count(DISTINCT (project_id, order_id)) AS orders,
+       count(*) FILTER (WHERE kind = 'cancelled') AS cancels
+FROM partner_event
+GROUP BY date_id

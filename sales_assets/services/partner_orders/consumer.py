@@ -62,13 +62,15 @@ class Consumer:
             await self._broker.declare(channel)
             queue = await channel.get_queue(self._broker.events_queue, ensure=False)
             arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
-            await queue.consume(arrived.put)
+            tag = await queue.consume(arrived.put)
+            consumers = (await channel.get_underlay_channel()).consumers
             while True:
                 batch = await _next_batch(arrived)
                 if batch:
                     await self._take(database, channel, batch)
-                elif connection.is_closed or channel.is_closed:
-                    raise ConnectionError("the broker closed the connection")
+                elif connection.is_closed or channel.is_closed or tag not in consumers:
+                    # The last: a queue that was deleted ends the consumer, and leaves its channel open.
+                    raise ConnectionError("the broker ended the consumer")
 
     async def _take(
         self,

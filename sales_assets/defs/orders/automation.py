@@ -1,0 +1,56 @@
+"""What sets the partner orders off: the job of a day, and the sensor on new events.
+
+Belongs here: telling which days have news. Does not belong here: loading them (``loading``).
+"""
+
+import datetime as dt
+
+import dagster as dg
+
+from sales_assets.defs.orders.assets import partner_orders
+from sales_assets.partitions import ORDER_DAYS
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets.settings import settings
+
+_RUNS_PER_TICK = 5
+_NEWS_TAG = "sales_assets/order_news"
+_LONGEST_PAUSE = dt.timedelta(hours=1)
+
+load_partner_orders = dg.define_asset_job(
+    "load_partner_orders",
+    selection=dg.AssetSelection.assets(partner_orders),
+    description="Make a day or a range of days of the partner orders from the staged events, up to the mart.",
+    executor_def=dg.in_process_executor,
+)
+
+
+@dg.sensor(job=load_partner_orders, minimum_interval_seconds=30)
+def new_order_events(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the days that events are about which no run has taken yet.
+
+    There is no cursor: an event carries whether it was taken, so one that was committed late, or whose run failed, is
+    asked for again; after failures with growing pauses. Days outside the calendar wait until they are in it.
+    """
+    news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
+    partitions = set(ORDER_DAYS.get_partition_keys())
+    due = [row for row in news if row["day"] in partitions]
+    requests = [request for row in due if (request := _request(context.instance, row["day"], row["digest"]))]
+    if not requests:
+        waiting = f"; {len(news) - len(due)} days are not in the calendar" if len(news) > len(due) else ""
+        return dg.SkipReason(f"{len(due)} days have news, and none is to be asked for now{waiting}.")
+    return dg.SensorResult(requests[:_RUNS_PER_TICK])
+
+
+def _request(instance: dg.DagsterInstance, day: str, digest: str) -> dg.RunRequest | None:
+    """A run for the day, unless one is under way or has just failed on the same events."""
+    tag = f"{day}.{digest[:12]}"
+    earlier = instance.get_run_records(dg.RunsFilter(tags={_NEWS_TAG: tag}))
+    if any(not record.dagster_run.is_finished for record in earlier):
+        return None
+    failed = [record for record in earlier if record.dagster_run.is_failure]
+    if failed:
+        pause = min(dt.timedelta(minutes=2 ** len(failed)), _LONGEST_PAUSE)
+        ended = max(record.update_timestamp for record in failed)
+        if dt.datetime.now(dt.UTC) - ended.replace(tzinfo=dt.UTC) < pause:
+            return None
+    return dg.RunRequest(run_key=f"{tag}.{len(earlier)}", partition_key=day, tags={_NEWS_TAG: tag})

@@ -1,0 +1,59 @@
+"""Making days of the partner orders' slice of ``mart.f_sales`` from the staged events, reconciled before the commit.
+
+Belongs here: the order of the statements. Does not belong here: the statements (``sql/staging``, ``sql/facts``).
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sales_assets.defs.dims.upserting import add_calendar_days
+from sales_assets.defs.facts.replacing import NotReconciledError
+from sales_assets.partitions import date_id
+from sales_assets.resources.warehouse import Transaction
+from sales_assets.settings import settings
+
+Rows = list[dict[str, Any]]
+
+# The kind of event that makes a sale, by SALE_ON.
+_SALE_KINDS = {"created": "accepted", "done": "done"}
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What the days came to: rows by date_id."""
+
+    events: Rows
+    lines: Rows
+    sales: Rows
+
+
+def load_days(transaction: Transaction, days: Sequence[dt.date]) -> Loaded:
+    """Replace the days' order lines and their rows of the mart. Days without events end up without rows.
+
+    To be called as the only writer (`Warehouse.writing`). Raises `NotReconciledError`.
+    """
+    date_ids = [date_id(day) for day in days]
+    add_calendar_days(transaction, days[0], days[-1])
+    transaction.run("staging/partner_order_line", "take_events", days=list(days), timezone=settings().sales_timezone)
+    transaction.run("staging/partner_order_line", "make_lines", sale_kind=_SALE_KINDS[settings().sale_on])
+    transaction.run("staging/partner_order_line", "clear_quarantine", date_ids=date_ids)
+    transaction.run("staging/partner_order_line", "quarantine")
+    transaction.run("staging/partner_order_line", "remember", date_ids=date_ids)
+    transaction.run("facts/f_sales_partner_orders", "clear_days", date_ids=date_ids)
+    transaction.run("staging/partner_order_line", "clear_days")
+    transaction.run("staging/partner_order_line", "fill_days")
+    transaction.run("facts/f_sales_partner_orders", "add_dimension_rows", date_ids=date_ids)
+    transaction.run("facts/f_sales_partner_orders", "fill_days", date_ids=date_ids)
+    transaction.run("staging/partner_order_event", "mark_loaded")
+    wrong = transaction.rows(
+        "checks/equal_to_order_lines", "offending", first_date_id=min(date_ids), last_date_id=max(date_ids)
+    )
+    if wrong:
+        raise NotReconciledError("; ".join(f"{row['date_id']}: {row['example']}" for row in wrong))
+    return Loaded(
+        events=transaction.rows("staging/partner_order_line", "event_summary"),
+        lines=transaction.rows("staging/partner_order_line", "summary", date_ids=date_ids),
+        sales=transaction.rows("facts/f_sales_partner_orders", "summary", date_ids=date_ids),
+    )
