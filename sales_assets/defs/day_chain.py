@@ -25,7 +25,7 @@ from sales_assets.defs.dims.upserting import add_calendar_days, upsert_names, up
 from sales_assets.defs.facts.assets import F_SALES, f_sales_spec
 from sales_assets.defs.facts.checks import f_sales_checks
 from sales_assets.defs.facts.plotting import plot_days
-from sales_assets.defs.facts.replacing import replace_days
+from sales_assets.defs.facts.replacing import occupied_days, replace_days
 from sales_assets.defs.ledger import Ledger
 from sales_assets.defs.progress import Progress
 from sales_assets.defs.raw.assets import fetch_metadata, increment_key, increment_specs
@@ -115,6 +115,7 @@ class _Chain:
         self.fetches = any(increment_key(file) in ledger.selected for file in REPORT_FILES.values())
         self.staged_files = [file for file in REPORT_FILES.values() if staging_key(file) in ledger.selected]
         self.fills_mart = F_SALES in ledger.selected
+        self.occupied: set[int] = set()
         self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
 
     def run(self, days: Sequence[dt.date]) -> None:
@@ -227,6 +228,7 @@ class _Chain:
                     choices = [c for c in choose(transaction, file, days) if c.fetch_id in readings]
                     if file is USER_ORDERS_LOG and self.fills_mart:
                         upsert_names(transaction, names_of(readings, choices))
+                        self.occupied = occupied_days(transaction, [choice.date_id for choice in choices])
                     groups = balanced(choices, readings)
                     if len(groups) == 1 and self._replaced_together(transaction, file, groups[0], readings):
                         groups = []
@@ -296,7 +298,7 @@ class _Chain:
         stage_days(transaction, file, choices, readings, self.run_id)
         date_ids = [choice.date_id for choice in choices]
         if file is USER_ORDERS_LOG and self.fills_mart:
-            replace_days(transaction, date_ids)
+            replace_days(transaction, date_ids, self.occupied)
         self.replaced[file].update(date_ids)
 
     def _load_the_rest(self, file: ReportFile, days: Sequence[dt.date]) -> None:
@@ -343,7 +345,7 @@ class _Chain:
         date_ids = [date_id(day) for day in days]
         with self.warehouse.writing(), self._transaction("f_sales") as transaction:
             upsert_names_from_staging(transaction, date_ids)
-            replace_days(transaction, date_ids)
+            replace_days(transaction, date_ids, occupied_days(transaction, date_ids))
 
     # --- telling ------------------------------------------------------------------------------------------
 

@@ -5,6 +5,11 @@ WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s A
   AND date_id IN (SELECT date_id FROM staging.staged_day
                   WHERE file = 'user_orders_log' AND date_id = ANY (%(date_ids)s))
 
+-- name: occupied_days
+SELECT DISTINCT date_id FROM mart.f_sales
+WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
+  AND date_id = ANY (%(date_ids)s)
+
 -- name: fill_days
 -- The one place where the sign is put on: refunds are negative, so that every SUM is net.
 INSERT INTO mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount, status, source)

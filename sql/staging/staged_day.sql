@@ -12,7 +12,7 @@ ORDER BY date_id, place
 
 -- name: choose
 -- The first of the candidates for each day, where it is not what staging holds already.
-SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, c.fetch_id, c.revision
+SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, c.fetch_id, c.revision, s.file IS NOT NULL AS staged
 FROM unnest(%(days)s::date[]) AS d (day)
 CROSS JOIN LATERAL (
     SELECT f.fetch_id, r.revision

@@ -7,9 +7,7 @@ of it (`replacing`).
 
 import datetime as dt
 import itertools
-import queue
 import re
-import threading
 import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +24,7 @@ from sales_assets.contracts.report_files import USER_ORDERS_LOG, ReportFile
 from sales_assets.contracts.rules import UnreadableFile
 from sales_assets.contracts.settling import settle
 from sales_assets.defs.dims.upserting import names_in
+from sales_assets.defs.staging.ahead import ahead
 from sales_assets.partitions import date_id
 from sales_assets.resources.spool import Spool
 
@@ -140,7 +139,7 @@ def _divide(reading: Reading, file: ReportFile, chunks: Iterator[bytes], correct
     reading.extra_columns = list(reader.header.extra_columns)
     days = (fetch.last_day - fetch.first_day).days + 1
     parts = 1 + fetch.line_count // (_LINES_TOGETHER * (days if file.is_dated else 1))
-    for batch in _ahead(_settled_by_hand(reader, reading, file, corrections)):
+    for batch in ahead(_settled_by_hand(reader, reading, file, corrections)):
         reading.lines += batch.lines.num_rows + batch.bad.num_rows
         if batch.bad.num_rows:
             _add_bad(reading, batch.bad.column("line_no"), batch.bad.column("reason"), batch.bad.column("text"))
@@ -306,44 +305,3 @@ def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
             yield line.removesuffix(b"\r").decode(errors="backslashreplace")
     if rest:
         yield rest.removesuffix(b"\r").decode(errors="backslashreplace")
-
-
-# --- two at once ------------------------------------------------------------------------------------------
-
-
-def _ahead(items: Iterator[T], depth: int = 4) -> Iterator[T]:
-    """The same items, made in a thread beside the one that works on them; a few wait in between."""
-    waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
-    stopped = threading.Event()
-
-    def put(entry: tuple[T | None, BaseException | None]) -> None:
-        while not stopped.is_set():
-            try:
-                waiting.put(entry, timeout=0.2)
-            except queue.Full:
-                continue
-            return
-
-    def make() -> None:
-        try:
-            for item in items:
-                put((item, None))
-                if stopped.is_set():
-                    return
-            put((None, None))
-        except BaseException as error:  # noqa: BLE001  it is raised where the items are taken
-            put((None, error))
-
-    thread = threading.Thread(target=make, name="reading ahead", daemon=True)
-    thread.start()
-    try:
-        while True:
-            item, error = waiting.get()
-            if error is not None:
-                raise error
-            if item is None:
-                return
-            yield item
-    finally:
-        stopped.set()
-        thread.join()

@@ -6,12 +6,14 @@ Does not belong here: reading (`reading`), the mart (`sales_assets.defs.facts`),
 
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from sales_assets.contracts.parse import to_copy
 from sales_assets.contracts.report_files import ReportFile
+from sales_assets.defs.staging.ahead import ahead
 from sales_assets.defs.staging.frames import FRAMED, typed_frame
 from sales_assets.defs.staging.reading import NO_DAY, KeptFetch, Reading
 from sales_assets.partitions import date_id
@@ -24,11 +26,12 @@ _LINES_A_TRANSACTION = 200_000
 
 @dataclass(frozen=True)
 class Choice:
-    """The fetch that a day is to be taken from, where staging holds it from another one or not at all."""
+    """The fetch that a day is to be taken from, where staging holds it from another one (`staged`) or not at all."""
 
     date_id: int
     fetch_id: int
     revision: int
+    staged: bool
 
 
 def unread_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[KeptFetch]:
@@ -114,12 +117,16 @@ def stage_days(
 ) -> None:
     """Make the days in staging what their chosen fetches bring: what a fetch does not bring is gone."""
     statements = f"staging/{file.name}"
-    date_ids = [choice.date_id for choice in choices]
-    window = {"date_ids": date_ids, "first_date_id": min(date_ids), "last_date_id": max(date_ids)}
-    transaction.run_all(statements, "before_copy", **window)
+    # Days that staging never held have nothing to clear: looking for it would cost a first load more with every day.
+    former = [choice.date_id for choice in choices if choice.staged]
+    window = {"date_ids": former, "first_date_id": min(former, default=0), "last_date_id": max(former, default=0)}
+    if former:
+        transaction.run_all(statements, "before_copy", **window)
     rows: dict[int, int] = {}
-    transaction.copy(statements, "copy_days", _lines(file, choices, readings, rows))
-    transaction.run_all(statements, "after_copy", **window)
+    with closing(ahead(_lines(file, choices, readings, rows))) as blocks:
+        transaction.copy(statements, "copy_days", blocks)
+    if former:
+        transaction.run_all(statements, "after_copy", **window)
     staged = [(choice.date_id, choice.fetch_id, choice.revision, rows.get(choice.date_id, 0)) for choice in choices]
     columns = ("date_ids", "fetch_ids", "revisions", "rows")
     transaction.run("staging/staged_day", "record", file=file.name, run_id=run_id, **_columns(columns, staged))
