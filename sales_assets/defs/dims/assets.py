@@ -19,6 +19,39 @@ _DESCRIPTIONS = {
     "d_item": "Items. The name is the latest by event time; an item is never deleted.",
 }
 
+_KEY = dg.TableColumnConstraints(nullable=False, unique=True)
+_AS_OF = dg.TableColumn("name_as_of", "timestamp", "Event time of the line that the name was taken from")
+_COLUMNS = {
+    "d_calendar": [
+        dg.TableColumn("date_id", "integer", "The day as YYYYMMDD", constraints=_KEY),
+        dg.TableColumn("date_actual", "date", "The day"),
+        dg.TableColumn("year_num", "integer", "Year"),
+        dg.TableColumn("quarter_num", "integer", "Quarter, 1 to 4"),
+        dg.TableColumn("month_num", "integer", "Month, 1 to 12"),
+        dg.TableColumn("month_name", "text", "Month in English"),
+        dg.TableColumn("day_num", "integer", "Day of the month"),
+        dg.TableColumn("day_of_week", "integer", "ISO day of the week: Monday is 1"),
+        dg.TableColumn("iso_year", "integer", "Year that the ISO week belongs to"),
+        dg.TableColumn("iso_week", "integer", "ISO week, 1 to 53"),
+    ],
+    "d_city": [
+        dg.TableColumn("city_id", "integer", "City", constraints=_KEY),
+        dg.TableColumn("city_name", "text", "Latest name of the city"),
+        _AS_OF,
+    ],
+    "d_customer": [
+        dg.TableColumn("customer_id", "integer", "Customer", constraints=_KEY),
+        dg.TableColumn("first_name", "text", "Latest first name"),
+        dg.TableColumn("last_name", "text", "Latest last name"),
+        _AS_OF,
+    ],
+    "d_item": [
+        dg.TableColumn("item_id", "integer", "Item", constraints=_KEY),
+        dg.TableColumn("item_name", "text", "Latest name of the item"),
+        _AS_OF,
+    ],
+}
+
 
 def dimension_key(table: str) -> dg.AssetKey:
     return dg.AssetKey(["mart", table])
@@ -35,7 +68,10 @@ def dimension_key(table: str) -> dg.AssetKey:
             group_name="dims",
             kinds={"postgres", "table"},
             owners=OWNERS,
-            metadata={"dagster/table_name": f"mart.{table}"},
+            metadata={
+                "dagster/column_schema": dg.TableSchema(columns=_COLUMNS[table]),
+                "dagster/table_name": f"mart.{table}",
+            },
         )
         for table, description in _DESCRIPTIONS.items()
     ],
