@@ -125,6 +125,10 @@ class PartnerApi:
         """Answer the next calls of an operation so, in turn."""
         self._answers[operation].extend(answers)
 
+    def forget_answers(self, operation: str) -> None:
+        """Give the true answers again."""
+        self._answers[operation].clear()
+
     def set_status(self, number: int, status: str, **details: Any) -> None:
         """Move an order on; `details` go beside its status (status_id, items)."""
         self._orders[number].status = status

@@ -8,6 +8,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from contextlib import AsyncExitStack, suppress
+from typing import Any
 
 import aio_pika
 import psycopg
@@ -63,12 +64,12 @@ class Consumer:
             queue = await channel.get_queue(self._broker.events_queue, ensure=False)
             arrived: asyncio.Queue[AbstractIncomingMessage] = asyncio.Queue()
             tag = await queue.consume(arrived.put)
-            consumers = (await channel.get_underlay_channel()).consumers
+            underlay: Any = await channel.get_underlay_channel()  # its abstract type lacks the consumers
             while True:
                 batch = await _next_batch(arrived)
                 if batch:
                     await self._take(database, channel, batch)
-                elif connection.is_closed or channel.is_closed or tag not in consumers:
+                elif connection.is_closed or channel.is_closed or tag not in underlay.consumers:
                     # The last: a queue that was deleted ends the consumer, and leaves its channel open.
                     raise ConnectionError("the broker ended the consumer")
 

@@ -2,7 +2,7 @@
 
 import datetime as dt
 from decimal import Decimal
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
@@ -17,9 +17,13 @@ def _no_boolean(value: object) -> object:
 
 
 def _storable(value: str) -> str:
-    # PostgreSQL's text has no NUL.
+    # PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair; JSON can spell both.
     if "\x00" in value:
         raise ValueError("must not contain NUL")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError("must not contain half a surrogate pair") from None
     return value
 
 
@@ -27,4 +31,5 @@ Text = Annotated[str, AfterValidator(_storable)]
 OrderId = Annotated[int, BeforeValidator(_no_boolean), Field(ge=-INT64 - 1, le=INT64)]
 Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=INT32)]
 Price = Annotated[Decimal, BeforeValidator(_no_boolean), Field(gt=0, max_digits=10, decimal_places=2)]
+OrderType = Annotated[Literal[1, 2], BeforeValidator(_no_boolean), Field(description="1 = pre-order, 2 = reservation")]
 Moment = Annotated[dt.datetime, AfterValidator(utc)]

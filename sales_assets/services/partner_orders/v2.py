@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.application import BothSlashes
-from sales_assets.services.partner_orders.fields import Count, Moment, OrderId, Price, Text
+from sales_assets.services.partner_orders.fields import Count, Moment, OrderId, OrderType, Price, Text
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import (
     Accepted,
@@ -68,7 +68,7 @@ class OrderBody(BaseModel):
     date: Moment
     client: ClientBody
     their_pharmacy_id: Text
-    order_type: Annotated[Literal[1, 2], Field(description="1 = pre-order, 2 = reservation")]
+    order_type: OrderType
     items: Annotated[list[ItemBody], Field(min_length=1)]
     comment: Text | None
     extra: dict[str, Any]

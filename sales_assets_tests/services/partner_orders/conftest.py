@@ -1,0 +1,77 @@
+"""The service under test, without a broker unless a test asks for one."""
+
+import itertools
+import secrets
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import psycopg
+import pytest
+
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.services.partner_api.app import PartnerApi
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.server import running
+from sales_assets_tests.services.partner_orders.running import Service, need_broker, own_names, service_running
+
+Start = Callable[..., Service]
+NO_BROKER = Broker("amqp://guest:guest@127.0.0.1:9//", 1)
+
+_ids = itertools.count(1000)
+
+
+@pytest.fixture
+def broker() -> Iterator[Broker]:
+    """RabbitMQ under names of the test's own."""
+    need_broker()
+    with own_names() as broker:
+        yield broker
+
+
+@pytest.fixture
+def start(warehouse_url: str) -> Iterator[Start]:
+    """Start the service over the test's warehouse and a new stand-in partner, or one given."""
+    with ExitStack() as stack:
+
+        def start_one(*, partner: PartnerApi | None = None, broker: Broker | None = None, **chosen: Any) -> Service:
+            partner = partner or PartnerApi()
+            partner_url = stack.enter_context(running(partner))
+            return stack.enter_context(
+                service_running(
+                    warehouse_url,
+                    partner,
+                    partner_url,
+                    broker=broker or NO_BROKER,
+                    **chosen,
+                )
+            )
+
+        yield start_one
+
+
+@pytest.fixture
+def service(start: Start) -> Service:
+    return start()
+
+
+@pytest.fixture(scope="module")
+def shared(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """One service for the many tests of a module that each place an order of their own (`new_id`)."""
+    with ExitStack() as stack:
+        stack.enter_context(pytest.MonkeyPatch.context()).setenv("SALES_HOME", str(tmp_path_factory.mktemp("home")))
+        with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+            name = f"shared_{secrets.token_hex(6)}"
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated_template".encode())
+        partner = PartnerApi()
+        url = stack.enter_context(running(partner))
+        yield stack.enter_context(service_running(server.url(name), partner, url, broker=NO_BROKER))
+
+
+@pytest.fixture
+def new_id(shared: Service) -> int:
+    """An order_id that no other test has; what the partner was told to say is forgotten."""
+    for operation in ("find", "create", "status", "cancel"):
+        shared.partner.forget_answers(operation)
+    shared.partner.seen.clear()
+    return next(_ids)

@@ -1,0 +1,191 @@
+"""The service as a test runs it: real HTTP, real database, the stand-in partner, and a broker under names of its own.
+
+Belongs here: starting, asking and waiting, for every folder that tests the partner orders. Does not belong here:
+assertions.
+"""
+
+import asyncio
+import os
+import secrets
+import socket
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import aio_pika
+import pytest
+import requests
+from aio_pika.abc import AbstractChannel
+from prometheus_client import CollectorRegistry
+from prometheus_client.parser import text_string_to_metric_families
+
+from sales_assets.services.application import application
+from sales_assets.services.partner_api.app import PartnerApi
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
+from sales_assets.services.server import running
+from sales_assets.settings import Settings
+
+# Read at import: the settings of the machine are cleared before each test.
+BROKER_URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
+NOWHERE = "http://127.0.0.1:9"
+
+T = TypeVar("T")
+
+
+def order(order_id: int | str = 10, **changes: Any) -> dict[str, Any]:
+    """The body of the contract's example."""
+    return {
+        "order_id": order_id,
+        "date": "2024-06-20T03:14:44.615Z",
+        "client": {"name": "Test", "phone": "79997772211", "email": "example@example.com"},
+        "their_pharmacy_id": "1086",
+        "order_type": 2,
+        "items": [{"their_id": "58", "price": 10, "count": 10}, {"their_id": "21737", "price": 10, "count": 12}],
+        "comment": "",
+        "extra": {},
+        **changes,
+    }
+
+
+def order_v1(order_id: int = 10, **changes: Any) -> dict[str, Any]:
+    return {
+        "OrderId": order_id,
+        "Date": "2024-06-20T03:14:44.615Z",
+        "Client": {"FIO": "Test", "Phone": "79997772211", "EMail": "example@example.com"},
+        "TheirPharmacyId": "1086",
+        "Reserve": True,
+        "Items": [{"TheirId": "58", "Price": 10, "Count": 10}],
+        "Extra": {},
+        **changes,
+    }
+
+
+@dataclass
+class Service:
+    """The running service and the partner behind it."""
+
+    url: str
+    partner: PartnerApi
+    partner_url: str
+    broker: Broker
+
+    def post(self, body: Any, path: str = "/v2/orders/", **options: Any) -> requests.Response:
+        return requests.post(self.url + path, json=body, timeout=60, **options)
+
+    def get(self, path: str, **parameters: Any) -> requests.Response:
+        return requests.get(self.url + path, params=parameters, timeout=60, allow_redirects=False)
+
+    def delete(self, body: Any = None, path: str = "/v2/orders/", **parameters: Any) -> requests.Response:
+        return requests.delete(self.url + path, json=body, params=parameters, timeout=60)
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples with these labels; 0 where there are none."""
+        text = self.get("/metrics").text
+        return sum(
+            sample.value
+            for family in text_string_to_metric_families(text)
+            for sample in family.samples
+            if sample.name == name and labels.items() <= sample.labels.items()
+        )
+
+
+@contextmanager
+def service_running(
+    database_url: str, partner: PartnerApi, partner_url: str, *, broker: Broker, parts: Any = (), **chosen: Any
+) -> Iterator[Service]:
+    """The service over a database; retries without pauses unless `chosen` settings say otherwise."""
+    quick: dict[str, Any] = {
+        "partnerapi_url": partner_url,
+        "partnerapi_http_timeout": 2,
+        "partnerapi_http_timeout_order": 2,
+        "partnerapi_http_retries_sleep": 0,
+        "partnerapi_rabbitmq_retries_sleep": 0.1,
+        "partnerapi_rabbitmq_timeout": 10,
+        "partnerapi_deadline": 20,
+        "rabbitmq_url": broker.url,
+    }
+    registry = CollectorRegistry()
+    settings = Settings(_env_file=None, **quick | chosen)  # type: ignore[call-arg]
+    orders = PartnerOrders(settings, database_url, registry=registry, parts=parts, broker_name=broker.name)
+    with running(application(orders, registry=registry), lifespan=True) as url:
+        yield Service(url, partner, partner_url, broker)
+
+
+ALL_PARTS = PARTS
+
+
+def until(found: Callable[[], T], *, seconds: float = 30) -> T:
+    """Ask until the answer is true, and give it; fails after the deadline."""
+    deadline = time.monotonic() + seconds
+    while not (value := found()):
+        if time.monotonic() > deadline:
+            pytest.fail(f"not within {seconds} s: last {value!r}")
+        time.sleep(0.05)
+    return value
+
+
+def broker_reachable(url: str = BROKER_URL) -> bool:
+    parts = urlsplit(url)
+    try:
+        socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 5672), timeout=2).close()
+    except OSError:
+        return False
+    return True
+
+
+def need_broker() -> None:
+    """Skip aloud without RabbitMQ; with REQUIRE_BROKER=1 that is a failure."""
+    if broker_reachable():
+        return
+    why = f"RabbitMQ does not answer at {urlsplit(BROKER_URL).hostname}: the test of the broker was not run"
+    if os.environ.get("REQUIRE_BROKER"):
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+def at_broker(broker: Broker, do: Callable[[AbstractChannel], Awaitable[T]]) -> T:
+    """Do something on a channel of its own."""
+
+    async def run() -> T:
+        async with await broker.connect("test") as connection:
+            return await do(await connection.channel())
+
+    return asyncio.run(run())
+
+
+@contextmanager
+def own_names(url: str = BROKER_URL) -> Iterator[Broker]:
+    """A broker under names that nobody else uses; what was declared is gone afterwards."""
+    broker = Broker(url, 10, f"test_{secrets.token_hex(6)}")
+    try:
+        yield broker
+    finally:
+
+        async def clean(channel: AbstractChannel) -> None:
+            for queue in (broker.events_queue, broker.retry_queue, broker.dead_queue):
+                await channel.queue_delete(queue)
+            await channel.exchange_delete(broker.name)
+
+        if broker_reachable(url):
+            at_broker(broker, clean)
+
+
+def publish(broker: Broker, body: bytes, *, kind: str = "accepted", message_id: str = "m") -> None:
+    """Put a message into the events queue, as the relay would, with any body."""
+
+    async def put(channel: AbstractChannel) -> None:
+        exchange = await broker.declare(channel)
+        await exchange.publish(aio_pika.Message(body, message_id=message_id), routing_key=kind)
+
+    at_broker(broker, put)
+
+
+def queued(broker: Broker, queue: str) -> int:
+    async def count(channel: AbstractChannel) -> int:
+        return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
+
+    return at_broker(broker, count)
