@@ -12,16 +12,17 @@ INSTALLED := $(VENV)/.installed
 DEMO_ARGS ?=
 DEV_ARGS ?=
 TEST_ARGS ?=
+BENCH_ARGS ?=
 
 # dg warns when the environment that it finds is not the active one.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check lint format lock
+.PHONY: help install demo dev test check bench bench-large lint format lock
 
 help:  ## Say what there is
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
 
 install: $(INSTALLED)  ## Make or refresh .venv from requirements.lock
 
@@ -36,6 +37,12 @@ check: test  ## All that CI does: lint, then the tests
 # Nothing stands behind pytest: its closing line is the last one.
 test: lint  ## Lint, then run the tests; TEST_ARGS="-k refund" for some of them
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup $(TEST_ARGS)
+
+bench: $(INSTALLED)  ## Measure the pipeline against PostgreSQL's own COPY; BENCH_ARGS="--only days --rounds 3"
+	$(BIN)/python -m sales_assets_tests.bench $(BENCH_ARGS)
+
+bench-large: $(INSTALLED)  ## The figures of 10 million lines
+	$(BIN)/python -m sales_assets_tests.bench --large $(BENCH_ARGS)
 
 lint: $(INSTALLED)  ## Formatting, ruff, mypy, and whether the definitions load
 	$(BIN)/ruff format --check --quiet .

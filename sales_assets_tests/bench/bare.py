@@ -1,0 +1,39 @@
+"""The day chain's assets and checks without any work: what Dagster itself costs for a range of days.
+
+Run as ``python -m sales_assets_tests.bench.bare FIRST LAST`` by `loading`.
+"""
+
+import sys
+from collections.abc import Iterator
+
+import dagster as dg
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sales_assets.commands.load import QUIET
+from sales_assets.defs.day_chain import day_chain
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.partitions import DAYS, WHOLE_RANGE
+
+
+@dg.multi_asset(
+    name="bare_chain",
+    specs=list(day_chain.specs),
+    check_specs=list(day_chain.check_specs),
+    partitions_def=DAYS,
+    backfill_policy=WHOLE_RANGE,
+)
+def bare_chain() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    for spec in day_chain.specs:
+        yield dg.MaterializeResult(asset_key=spec.key)
+    for check in day_chain.check_specs:
+        yield dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True)
+
+
+if __name__ == "__main__":
+    prepare_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        tags = {ASSET_PARTITION_RANGE_START_TAG: sys.argv[1], ASSET_PARTITION_RANGE_END_TAG: sys.argv[2]}
+        job = dg.Definitions(
+            assets=[bare_chain], jobs=[dg.define_asset_job("bare", executor_def=dg.in_process_executor)]
+        ).resolve_job_def("bare")
+        job.execute_in_process(instance=instance, tags=tags, run_config=QUIET)

@@ -1,0 +1,119 @@
+"""Costs of commands and how two of them compare: pairs in turn, medians and spreads of their ratios.
+
+Belongs here: clocks, processor seconds, memory, the table. Does not belong here: what is measured (`loading`).
+"""
+
+import os
+import resource
+import statistics
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What something took: seconds by the clock, of processors (its own and the server's), and peak megabytes."""
+
+    wall: float
+    processor: float
+    megabytes: float = 0.0
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A figure of the page: `measured` against `against`, each a callable that makes its cost."""
+
+    name: str
+    aim: str
+    measured: Callable[[], Cost]
+    against: Callable[[], Cost]
+    prepare: Callable[[], None] = lambda: None
+
+
+@dataclass(frozen=True)
+class Ratios:
+    figure: Figure
+    wall: list[float]
+    processor: list[float]
+    megabytes: float
+
+    def row(self) -> str:
+        return (
+            f"| {self.figure.name} | {self.figure.aim} | {_told(self.wall)} | {_told(self.processor)} "
+            f"| {self.megabytes:.0f} |"
+        )
+
+
+HEADER = (
+    "| figure | aim | wall, median (min to max) | processor, median (min to max) | peak MB |\n"
+    "| --- | --- | --- | --- | --- |"
+)
+
+
+def compare(figure: Figure, rounds: int) -> Ratios:
+    """Measure both sides in turn, so that a machine that slows down slows both."""
+    wall, processor, megabytes = [], [], 0.0
+    for _ in range(rounds):
+        figure.prepare()
+        against = figure.against()
+        figure.prepare()
+        measured = figure.measured()
+        wall.append(measured.wall / against.wall)
+        processor.append(measured.processor / max(against.processor, 0.01))
+        megabytes = max(megabytes, measured.megabytes)
+    return Ratios(figure, wall, processor, megabytes)
+
+
+def _told(ratios: Sequence[float]) -> str:
+    return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+@contextmanager
+def measured(server_data: Path) -> Iterator[list[Cost]]:
+    """The cost of a block that runs child processes, with the processor seconds of the server on `server_data`."""
+    result: list[Cost] = []
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    own = time.process_time()
+    server = _server_seconds(server_data)
+    started = time.monotonic()
+    yield result
+    wall = time.monotonic() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    children = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    processor = children + time.process_time() - own + _server_seconds(server_data) - server
+    result.append(Cost(wall, processor))
+
+
+def run(command: Sequence[str], environment: Mapping[str, str]) -> float:
+    """Run a command that must succeed; returns its peak memory in megabytes, the largest of its processes."""
+    output = subprocess.run(
+        [_TIME, "-f", "%M", *command] if Path(_TIME).exists() else command,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if output.returncode:
+        raise RuntimeError(f"{' '.join(command)} ended with {output.returncode}:\n{output.stderr[-2000:]}")
+    last = output.stderr.strip().splitlines()[-1:] or ["0"]
+    return int(last[0]) / 1024 if last[0].isdigit() else 0.0
+
+
+_TIME = "/usr/bin/time"
+
+
+def _server_seconds(data: Path) -> float:
+    """Processor seconds of all processes that work in the server's data folder, the ended ones included."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            if (status.parent / "cwd").readlink() == data:
+                fields = status.read_text().rpartition(") ")[2].split()
+                total += sum(int(field) for field in fields[11:15])
+        except OSError:
+            continue  # it has just ended, or is not ours to look at
+    return total / os.sysconf("SC_CLK_TCK")
