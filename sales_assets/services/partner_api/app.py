@@ -47,10 +47,10 @@ class Faults:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer out of turn. A `body` that is no text is sent as JSON; None is the true answer.
+    """One answer out of turn. A `body` that is no text is sent as JSON; None is what the operation itself says.
 
-    `done`: the operation is carried out before. `delay` in seconds, after that. `cut`: the connection ends in the
-    middle of the answer.
+    `done`: the operation is carried out all the same. `delay` in seconds, after that. `cut`: the connection ends in
+    the middle of the answer. A mere delay is the true answer, late.
     """
 
     status: int = 200
@@ -155,7 +155,8 @@ class PartnerApi:
         scripted = queue.popleft() if queue else self._fault(operation)
         if scripted is None:
             return JSONResponse(self._done[operation](form))
-        body = self._done[operation](form) if scripted.done or scripted.body is None else None
+        is_true = scripted == Answer(delay=scripted.delay)
+        body = self._done[operation](form) if scripted.done or is_true else ""
         if scripted.delay:
             await asyncio.sleep(scripted.delay)
         body = body if scripted.body is None else scripted.body
@@ -259,9 +260,12 @@ class PartnerApi:
 class _CutResponse(Response):
     """An answer that ends before it is complete."""
 
+    def __init__(self, content: str) -> None:
+        super().__init__(content, headers={"Content-Length": str(len(content.encode()) + 100)})
+
     async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body[:5], "more_body": True})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
 
 
 def _first(form: Mapping[str, list[str]], name: str) -> str:

@@ -6,7 +6,6 @@ and comes back is measured and logged by operation, without contents. Does not b
 """
 
 import json
-import random
 import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
@@ -16,7 +15,16 @@ from typing import Any, Self, TypeVar
 
 import aiohttp
 import structlog
-from tenacity import AsyncRetrying, RetryCallState, retry_if_exception, stop_after_attempt
+from tenacity import (
+    AsyncRetrying,
+    RetryCallState,
+    retry_if_exception,
+    stop_after_attempt,
+    stop_any,
+    wait_fixed,
+    wait_random,
+)
+from tenacity.stop import stop_base
 
 from sales_assets.services.partner_orders.breaker import Breaker, CircuitOpen
 from sales_assets.services.partner_orders.metrics import Metrics
@@ -199,16 +207,14 @@ class Partner:
     async def _again(
         self, operation: str, attempts: Attempts, deadline: Deadline, ask: Callable[[], Awaitable[T]]
     ) -> T:
-        pauses = _Pauses(attempts, deadline)
-
         def note(state: RetryCallState) -> None:
             self._metrics.retry(operation)
             _log.warning("partner call is tried again", operation=operation, attempt=state.attempt_number)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, PartnerError) and error.again),
-            stop=pauses.stop,
-            wait=pauses.wait,
+            stop=stop_any(stop_after_attempt(max(attempts.count, 1)), _NoTimeLeft(deadline)),
+            wait=wait_fixed(attempts.sleep) + wait_random(0, attempts.sleep / 4),
             before_sleep=note,
             reraise=True,
         )
@@ -307,22 +313,14 @@ class Partner:
             raise _unreadable("the answer is no JSON") from error
 
 
-class _Pauses:
-    """tenacity's `stop` and `wait` for one call: exact counts, jitter, and never past the deadline."""
+class _NoTimeLeft(stop_base):
+    """Ends the attempts when the next pause would last beyond the deadline."""
 
-    def __init__(self, attempts: Attempts, deadline: Deadline) -> None:
-        self._enough = stop_after_attempt(max(attempts.count, 1))
-        self._sleep = attempts.sleep
+    def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
-        self._next = 0.0
 
-    def stop(self, state: RetryCallState) -> bool:
-        # The pause is drawn here, once: whether it still fits and how long it is must be the same number.
-        self._next = self._sleep * random.uniform(1, 1.25)  # noqa: S311 - spreads callers, guards nothing
-        return self._enough(state) or self._next >= self._deadline.remaining()
-
-    def wait(self, _state: RetryCallState) -> float:
-        return self._next
+    def __call__(self, retry_state: RetryCallState) -> bool:
+        return retry_state.upcoming_sleep >= self._deadline.remaining()
 
 
 async def _capped(response: aiohttp.ClientResponse) -> bytes:

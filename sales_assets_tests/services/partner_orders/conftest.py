@@ -34,12 +34,18 @@ def start(warehouse_url: str) -> Iterator[Start]:
     """Start the service over the test's warehouse and a new stand-in partner, or one given."""
     with ExitStack() as stack:
 
-        def start_one(*, partner: PartnerApi | None = None, broker: Broker | None = None, **chosen: Any) -> Service:
+        def start_one(
+            *,
+            partner: PartnerApi | None = None,
+            broker: Broker | None = None,
+            database_url: str = warehouse_url,
+            **chosen: Any,
+        ) -> Service:
             partner = partner or PartnerApi()
             partner_url = stack.enter_context(running(partner))
             return stack.enter_context(
                 service_running(
-                    warehouse_url,
+                    database_url,
                     partner,
                     partner_url,
                     broker=broker or NO_BROKER,
