@@ -1,0 +1,250 @@
+"""From the outbox through a real RabbitMQ to staging: in order, once, whatever is killed or unreadable."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from sales_assets.services.partner_orders.broker import TRIES, Broker
+from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
+from sales_assets_tests.services.partner_orders.process import process_running
+from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
+from sales_assets_tests.services.partner_orders.running import (
+    ALL_PARTS,
+    at_broker,
+    order,
+    own_names,
+    publish,
+    queued,
+    until,
+)
+
+pytestmark = pytest.mark.broker
+Query = Callable[..., list[tuple[object, ...]]]
+
+STAGED = "SELECT message_id FROM staging.partner_order_event ORDER BY message_id"
+WAITING = "SELECT count(*) FROM orders.outbox WHERE published_at IS NULL"
+
+
+@pytest.fixture(scope="module")
+def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
+    """A node takes seconds to start: the tests of a process share it."""
+    node = RabbitMQNode(Path(tmp_path_factory.mktemp("rabbitmq")))
+    try:
+        yield node
+    finally:
+        node.kill()
+
+
+@pytest.fixture
+def node(one_node: RabbitMQNode) -> RabbitMQNode:
+    """A broker of the test's own, running, to be killed and started."""
+    one_node.start()
+    return one_node
+
+
+@pytest.fixture
+def nodes_broker(node: RabbitMQNode) -> Iterator[Broker]:
+    """That broker under names of the test's own."""
+    with own_names(node.url) as broker:
+        yield broker
+
+
+needs_node = pytest.mark.xdist_group("rabbitmq_node")
+
+
+def event(order_id: int, kind: str = "accepted") -> bytes:
+    """A message as the relay writes it."""
+    return json.dumps(
+        {
+            "message_id": f"8-{order_id}-{kind}",
+            "kind": kind,
+            "project_id": 8,
+            "kodpost": 116897,
+            "order_id": order_id,
+            "their_order_id": "777",
+            "their_pharmacy_id": "1086",
+            "phone": "79997772211",
+            "dated_at": "2024-06-20T03:14:44Z",
+            "lines": [{"line_no": 1, "their_id": "58", "price": "10", "count": 1}],
+        }
+    ).encode()
+
+
+def test_an_order_and_its_cancel_are_staged(start: Start, broker: Broker, query: Query) -> None:
+    service = start(broker=broker, parts=ALL_PARTS)
+    service.post(order())
+    service.delete({"order_id": 10, "their_order_id": "777"})
+    until(lambda: query(STAGED) == [("8-10-accepted",), ("8-10-cancelled",)])
+    assert query(
+        "SELECT project_id, kodpost, order_id, their_order_id, their_pharmacy_id, phone, dated_at::text, "
+        "jsonb_array_length(lines) FROM staging.partner_order_event WHERE kind = 'accepted'"
+    ) == [(8, 116897, 10, "777", "1086", "79997772211", "2024-06-20 03:14:44.615+00", 2)]
+    assert "Test" not in str(query("SELECT * FROM staging.partner_order_event"))
+    assert service.get("/ready").json() == {
+        "ready": True,
+        "checks": {"database": "ok", "broker": "ok", "partner": "ok"},
+    }
+    assert service.metric("orders_outbox_depth") == 0
+
+
+def test_done_makes_an_event_once(start: Start, broker: Broker, query: Query) -> None:
+    service = start(broker=broker, parts=ALL_PARTS)
+    service.post(order())
+    service.partner.set_status(777, "done")
+    for _ in range(3):
+        service.get("/v2/orders/10")
+    until(lambda: query(STAGED) == [("8-10-accepted",), ("8-10-done",)])
+
+
+@needs_node
+def test_orders_go_on_without_a_broker_and_leave_when_it_is_there(
+    start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query
+) -> None:
+    service = start(broker=nodes_broker, parts=ALL_PARTS)
+    node.kill()
+    began = time.monotonic()
+    for number in range(5):
+        assert service.post(order(number)).json()["result"] == "success"
+        theirs = str(777 + number)
+        assert service.delete({"order_id": number, "their_order_id": theirs}).json() == {"result": "success"}
+    assert time.monotonic() - began < 5
+    assert query(WAITING) == [(10,)]
+    until(lambda: service.metric("orders_relay_retries_total") >= 2)
+    assert service.metric("orders_outbox_depth") == 10
+    assert service.metric("orders_outbox_oldest_seconds") > 0
+    node.start()
+    until(lambda: len(query(STAGED)) == 10)
+    # Events of an order were published in their order.
+    assert query(
+        "SELECT count(*) FROM orders.outbox a JOIN orders.outbox b USING (order_id) "
+        "WHERE a.event_no < b.event_no AND a.published_at > b.published_at"
+    ) == [(0,)]
+
+
+@needs_node
+def test_a_killed_broker_loses_nothing_that_it_confirmed(
+    start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query
+) -> None:
+    service = start(broker=nodes_broker, parts=["relay"])
+    for number in range(20):
+        service.post(order(number))
+    until(lambda: query(WAITING) == [(0,)])
+    assert query(STAGED) == []
+    node.kill()
+    node.start()
+    start(broker=nodes_broker, parts=["consumer"])
+    until(lambda: len(query(STAGED)) == 20)
+
+
+def test_a_relay_that_is_killed_between_publish_and_mark_delivers_twice_and_stages_once(
+    start: Start, broker: Broker, query: Query
+) -> None:
+    service = start(broker=broker, parts=["relay"])
+    service.post(order())
+    until(lambda: query(WAITING) == [(0,)])
+    # As a relay leaves it that is killed after the confirm and before its own commit.
+    query("UPDATE orders.outbox SET published_at = NULL")
+    until(lambda: query(WAITING) == [(0,)])
+    assert queued(broker, broker.events_queue) == 2
+    other = start(broker=broker, parts=["consumer"])
+    until(lambda: other.metric("orders_events_consumed_total", outcome="repeated") == 1)
+    assert query(STAGED) == [("8-10-accepted",)]
+
+
+def test_a_killed_relay_is_followed_by_the_one_that_stands_by(
+    start: Start, broker: Broker, query: Query, warehouse_url: str
+) -> None:
+    service = start(broker=NO_BROKER)
+    with process_running(warehouse_url, broker, "relay") as first:
+        until(lambda: _leads(query) == 1)
+        start(broker=broker, parts=["relay"])
+        for number in range(10):
+            service.post(order(number))
+        first.kill()
+        until(lambda: query(WAITING) == [(0,)])
+    assert queued(broker, broker.events_queue) >= 10
+
+
+def _leads(query: Query) -> int:
+    rows = query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = 7205003 AND granted")
+    return int(str(rows[0][0]))
+
+
+def test_a_killed_consumer_loses_nothing_and_doubles_nothing(
+    start: Start, broker: Broker, query: Query, warehouse_url: str
+) -> None:
+    service = start(broker=broker, parts=["relay"])
+    with process_running(warehouse_url, broker, "consumer") as consumer:
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: service.post(order(number)), range(100)))
+        until(lambda: len(query(STAGED)) > 0)
+        consumer.kill()
+    until(lambda: query(WAITING) == [(0,)])
+    start(broker=broker, parts=["consumer"])
+    until(lambda: len(query(STAGED)) == 100)
+    until(lambda: queued(broker, broker.events_queue) == 0)
+    assert queued(broker, broker.dead_queue) == 0
+
+
+def test_what_can_not_be_read_goes_to_the_dead_letters_and_the_others_flow(
+    start: Start, broker: Broker, query: Query
+) -> None:
+    publish(broker, b"no JSON", message_id="bad-1")
+    publish(broker, event(1))
+    publish(broker, b'{"message_id": "bad-2"}', message_id="bad-2")
+    publish(broker, event(2, "cancelled"), kind="cancelled")
+    service = start(broker=broker, parts=["consumer"])
+    until(lambda: query(STAGED) == [("8-1-accepted",), ("8-2-cancelled",)])
+    until(lambda: queued(broker, broker.dead_queue) == 2)
+    assert service.metric("orders_events_consumed_total", outcome="retried") == 2 * (TRIES - 1)
+    assert service.metric("orders_events_consumed_total", outcome="dead") == 2
+
+
+def test_a_message_that_no_queue_takes_stays_in_the_outbox(start: Start, broker: Broker, query: Query) -> None:
+    service = start(broker=broker, parts=["relay"])
+    service.post(order(1))
+    until(lambda: query(WAITING) == [(0,)])
+
+    async def unbind(channel: AbstractChannel) -> None:
+        queue = await channel.get_queue(broker.events_queue, ensure=False)
+        exchange = await channel.get_exchange(broker.name, ensure=False)
+        await queue.unbind(exchange, "accepted")
+
+    at_broker(broker, unbind)
+    service.post(order(2))
+    until(lambda: service.metric("orders_confirm_failures_total", reason="returned") >= 1)
+    # The relay makes sure of its queues with every attempt, so the event leaves with the next one.
+    until(lambda: query(WAITING) == [(0,)])
+    assert queued(broker, broker.events_queue) == 2
+
+
+def test_a_queue_that_was_deleted_is_made_again(start: Start, broker: Broker, query: Query) -> None:
+    service = start(broker=broker, parts=ALL_PARTS)
+    service.post(order(1))
+    until(lambda: len(query(STAGED)) == 1)
+    at_broker(broker, lambda channel: channel.queue_delete(broker.events_queue))
+    service.post(order(2))
+    until(lambda: len(query(STAGED)) == 2)
+
+
+@needs_node
+def test_without_an_end_the_relay_goes_on(start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query) -> None:
+    node.kill()
+    service = start(
+        broker=nodes_broker,
+        parts=["relay"],
+        partnerapi_rabbitmq_retries_count=-1,
+        partnerapi_rabbitmq_retries_sleep=0.05,
+    )
+    service.post(order())
+    until(lambda: service.metric("orders_relay_retries_total") > 10)
+    assert service.metric("orders_relay_failing_seconds") > 0
+    assert query(WAITING) == [(1,)]
+    node.start()
+    until(lambda: query(WAITING) == [(0,)])
+    until(lambda: service.metric("orders_relay_failing_seconds") == 0)
