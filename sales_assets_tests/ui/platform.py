@@ -1,0 +1,114 @@
+"""The whole platform as a person runs it: the command's own processes, on a home and a folder of reports of its own.
+
+Belongs here: starting it, ending it, asking its warehouse. Does not belong here: assertions.
+"""
+
+import datetime as dt
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.settings import OUR_PREFIXES
+from sales_assets_tests.reports import Order, ReportFolderBuilder
+
+_COMMAND = Path(sys.executable).with_name("sales-assets")
+_SHUTDOWN_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A running platform. Days are named by their age: `day(1)` is yesterday, the last that has an increment."""
+
+    url: str
+    home: Path
+    today: dt.date
+
+    def day(self, age: int) -> str:
+        return (self.today - dt.timedelta(days=age)).isoformat()
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
+        """Run one statement on the warehouse, committed; gives its rows, if it has any."""
+        server = EmbeddedPostgres(self.home / "postgres")
+        with psycopg.connect(server.url("sales")) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def sales(self, *ages: int) -> list[tuple[object, ...]]:
+        """(date_id, rows, net amount) of the days in the mart, oldest first."""
+        days = [int(self.day(age).replace("-", "")) for age in ages]
+        return self.query(
+            "SELECT date_id, count(*), sum(amount) FROM mart.f_sales WHERE date_id = ANY (%s) GROUP BY 1 ORDER BY 1",
+            days,
+        )
+
+
+@contextmanager
+def running_platform(folder: Path) -> Iterator[Platform]:
+    """Stand-in, embedded PostgreSQL and `sales-assets dev`, with a report fetched and its day 20 loaded.
+
+    Each day sells for 200 + its age; those with an increment (1 to 7 days ago) have a refund of 50 besides.
+    """
+    platform = Platform(f"http://127.0.0.1:{_free_port()}", folder / "home", dt.datetime.now(dt.UTC).date())
+    reports = ReportFolderBuilder(folder / "reports")
+    reports.report([_sale(platform, age) for age in range(8, 31)])
+    for age in range(1, 8):
+        refund = _sale(platform, age).but(uniq_id=f"{age:x}f".zfill(32), amount="50", status="refunded")
+        reports.increment(platform.day(age), [_sale(platform, age), refund])
+    environment = {name: value for name, value in os.environ.items() if not name.startswith((*OUR_PREFIXES, "DAGSTER"))}
+    environment |= {"SALES_HOME": str(platform.home), "REPORT_API_KEY": "a-key-of-the-tests"}
+    with ExitStack() as stack:
+        serve = ["report-api", "--data", str(reports.folder), "--port", "0", "--report-seconds", "0"]
+        environment["REPORT_API_URL"] = stack.enter_context(_running(serve, environment, folder / "report-api.log"))
+        stack.callback(EmbeddedPostgres(platform.home / "postgres").stop)
+        load = ["load", "--report", "--from", platform.day(20), "--to", platform.day(20)]
+        subprocess.run([_COMMAND, *load], env=environment, check=True, stdin=subprocess.DEVNULL)
+        dev = ["dev", "--port", platform.url.rpartition(":")[2]]
+        stack.enter_context(_running(dev, environment, folder / "dev.log"))
+        yield platform
+
+
+def _sale(platform: Platform, age: int) -> Order:
+    return Order(f"{age:x}0".zfill(32), day=platform.day(age), amount=str(200 + age))
+
+
+@contextmanager
+def _running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+    """A command that runs until it is told to stop; gives the URL that it prints once it answers."""
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [_COMMAND, *arguments],
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        try:
+            assert process.stdout is not None
+            words = process.stdout.readline().split()
+            urls = [word for word in words if word.startswith("http://")]
+            assert urls, f"{arguments[0]} did not start: {log.read_text(encoding='utf-8')}"
+            yield urls[0]
+        finally:
+            process.terminate()
+            try:
+                process.wait(_SHUTDOWN_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
