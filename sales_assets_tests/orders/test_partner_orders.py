@@ -1,0 +1,393 @@
+"""The partner orders' slice of ``mart.f_sales``: from staged events to rows, and what must never happen to them."""
+
+import datetime as dt
+import json
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sales_assets import settings as settings_module
+from sales_assets.commands.orders import Mapping, MappingError, mappings_in, store, waiting
+from sales_assets.definitions import defs
+from sales_assets.defs.checking import evaluate
+from sales_assets.defs.orders.automation import new_order_events
+from sales_assets.defs.orders.checks import order_checks
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets_tests.services.partner_orders.conftest import Start
+from sales_assets_tests.services.partner_orders.running import ALL_PARTS, order, until
+
+Query = Callable[..., list[tuple[object, ...]]]
+Load = Callable[..., dg.ExecuteInProcessResult]
+
+DAY = "2024-06-20"
+ROWS = (
+    "SELECT date_id, item_id, customer_id, city_id, quantity::text, amount::text, status "
+    "FROM mart.f_sales WHERE source = 'partner_orders' ORDER BY date_id, status DESC, item_id"
+)
+SHIPPED = [
+    (20240620, 3, 51, 7, "10.00", "100.00", "shipped"),
+    (20240620, 4, 51, 7, "12.00", "120.00", "shipped"),
+]
+MAPPINGS = [
+    Mapping("item", "58", 3),
+    Mapping("item", "21737", 4),
+    Mapping("pharmacy", "1086", 7),
+    Mapping("customer", "79997772211", 51),
+]
+
+
+@pytest.fixture
+def mapped(warehouse_url: str) -> None:
+    store(Warehouse(), MAPPINGS)
+
+
+@pytest.fixture
+def load(instance: dg.DagsterInstance, warehouse_url: str) -> Load:
+    """Run the job over a range of days, as one run."""
+
+    def run(first: str = DAY, last: str | None = None) -> dg.ExecuteInProcessResult:
+        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first}
+        job = defs().resolve_job_def("load_partner_orders")
+        return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+
+    return run
+
+
+@pytest.fixture
+def stage(query: Query) -> Callable[..., None]:
+    """Stage an event, as the consumer does, and its outbox row, as the service does."""
+
+    def one(order_id: int = 10, kind: str = "accepted", at: str = "2024-06-20T03:14:44Z", **changes: Any) -> None:
+        event = {
+            "message_id": f"8-{order_id}-{kind}",
+            "kind": kind,
+            "project_id": 8,
+            "kodpost": 116897,
+            "order_id": order_id,
+            "their_order_id": "777",
+            "their_pharmacy_id": "1086",
+            "phone": "79997772211",
+            "dated_at": at,
+            "lines": [
+                {"line_no": 1, "their_id": "58", "price": "10", "count": 10},
+                {"line_no": 2, "their_id": "21737", "price": "10", "count": 12},
+            ],
+            **changes,
+        }
+        query(
+            "INSERT INTO orders.partner_order (order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, "
+            "lines, state, their_order_id) VALUES (%s, '', now(), 1, '', '', '[]', 'accepted', '777') "
+            "ON CONFLICT DO NOTHING",
+            order_id,
+        )
+        query(
+            "INSERT INTO orders.outbox (message_id, order_id, kind, project_id, kodpost, dated_at, created_at) "
+            "VALUES (%s, %s, %s, 8, 116897, %s, now() - interval '1 hour') ON CONFLICT DO NOTHING",
+            event["message_id"],
+            order_id,
+            kind,
+            at,
+        )
+        query(
+            "INSERT INTO staging.partner_order_event SELECT * FROM jsonb_populate_record("
+            "NULL::staging.partner_order_event, %s::jsonb || jsonb_build_object('received_at', now())) "
+            "ON CONFLICT DO NOTHING",
+            json.dumps(event),
+        )
+
+    return one
+
+
+def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
+    """{check: example of its first failing day} of the checks that did not pass."""
+    told = {}
+    for check in result.get_asset_check_evaluations():
+        if not check.passed:
+            table = check.metadata["first failing days"]
+            assert isinstance(table, dg.TableMetadataValue)
+            told[check.check_name] = str(table.records[0].data["example"])
+    return told
+
+
+# --- the whole way ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.broker
+def test_an_order_goes_to_the_mart_and_its_cancel_takes_it_back(
+    start: Start, broker: Any, mapped: None, load: Load, query: Query
+) -> None:
+    service = start(broker=broker, parts=ALL_PARTS)
+    assert service.post(order()).json()["result"] == "success"
+    until(lambda: query("SELECT count(*) FROM staging.partner_order_event") == [(1,)])
+    assert load().success
+    assert query(ROWS) == SHIPPED
+
+    assert service.delete({"order_id": 10, "their_order_id": "777"}).json() == {"result": "success"}
+    assert service.delete({"order_id": 10, "their_order_id": "777"}).json() == {"result": "success"}
+    until(lambda: query("SELECT count(*) FROM staging.partner_order_event") == [(2,)])
+    cancelled_on = query("SELECT (cancelled_at AT TIME ZONE 'UTC')::date FROM orders.partner_order")[0][0]
+    assert isinstance(cancelled_on, dt.date)
+    result = load(DAY, cancelled_on.isoformat())
+    assert result.success
+    assert failed_checks(result) == {}
+    number = int(f"{cancelled_on:%Y%m%d}")
+    assert query(ROWS) == [
+        *SHIPPED,
+        (number, 3, 51, 7, "-10.00", "-100.00", "refunded"),
+        (number, 4, 51, 7, "-12.00", "-120.00", "refunded"),
+    ]
+    assert query("SELECT source, file, line_no FROM mart.f_sales_lines ORDER BY date_id, line_no") == [
+        ("partner_orders", "partner order 10, line 1, event 8-10-accepted", 1),
+        ("partner_orders", "partner order 10, line 2, event 8-10-accepted", 2),
+        ("partner_orders", "partner order 10, line 1, event 8-10-cancelled", 1),
+        ("partner_orders", "partner order 10, line 2, event 8-10-cancelled", 2),
+    ]
+    assert query("SELECT sum(amount) FROM mart.f_sales") == [(Decimal(0),)]
+
+
+# --- days -------------------------------------------------------------------------------------------------------
+
+
+def test_twice_changes_nothing_and_a_range_equals_its_days(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
+    for number in range(4):
+        stage(number, at=f"2024-06-2{number}T12:00:00Z")
+        stage(number, "cancelled", at=f"2024-06-2{number + 1}T12:00:00Z")
+    everything = "SELECT id, date_id, item_id, quantity, amount, status FROM mart.f_sales ORDER BY id"
+    for day in range(5):
+        assert load(f"2024-06-2{day}").success
+    by_days = query(everything)
+    assert len(by_days) == 16
+    assert load("2024-06-20", "2024-06-24").success
+    assert query(everything) == by_days
+    assert query("SELECT count(*), count(DISTINCT uniq_id) FROM staging.partner_order_line") == [(16, 16)]
+
+
+def test_rows_of_other_sources_are_never_touched(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
+    query(
+        "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, status, source) VALUES "
+        "(20240620, 1, 1, 1, 1, 1, 'shipped', 'legacy'), (20240620, 1, 1, 1, -1, -1, 'refunded', 'report_api')"
+    )
+    others = "SELECT * FROM mart.f_sales WHERE source <> 'partner_orders' ORDER BY id"
+    before = query(others)
+    stage()
+    assert load().success
+    assert query(others) == before
+    assert query(ROWS) == SHIPPED
+
+
+def test_a_day_that_shrinks_shrinks(stage: Callable[..., None], mapped: None, load: Load, query: Query) -> None:
+    stage(1)
+    stage(2)
+    assert load().success
+    query("DELETE FROM staging.partner_order_event WHERE order_id = 2")
+    query("DELETE FROM orders.outbox WHERE order_id = 2")
+    assert load().success
+    assert query(ROWS) == SHIPPED
+
+
+@pytest.mark.parametrize(("zone", "day"), [("UTC", 20240620), ("Europe/Moscow", 20240621)])
+def test_the_day_is_taken_in_the_shops_zone(
+    stage: Callable[..., None],
+    mapped: None,
+    load: Load,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
+    zone: str,
+    day: int,
+) -> None:
+    stage(at="2024-06-20T22:30:00Z")
+    monkeypatch.setenv("SALES_TIMEZONE", zone)
+    settings_module.settings.cache_clear()
+    result = load("2024-06-20", "2024-06-21")
+    assert failed_checks(result) == {}
+    assert query("SELECT DISTINCT date_id FROM mart.f_sales") == [(day,)]
+
+
+def test_a_line_that_another_zone_moves_counts_once(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stage(at="2024-06-20T22:30:00Z")
+    assert load().success
+    monkeypatch.setenv("SALES_TIMEZONE", "Europe/Moscow")
+    settings_module.settings.cache_clear()
+    assert load("2024-06-21").success
+    assert query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY 1") == [(20240621, 2)]
+
+
+def test_a_sale_may_be_what_was_handed_out(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SALE_ON", "done")
+    settings_module.settings.cache_clear()
+    stage(1)
+    stage(1, "done", at="2024-06-22T12:00:00Z")
+    stage(2)
+    stage(2, "cancelled", at="2024-06-22T12:00:00Z")
+    assert load("2024-06-20", "2024-06-22").success
+    # The cancel of what was never a sale refunds nothing.
+    assert query("SELECT date_id, count(*), sum(amount) FROM mart.f_sales GROUP BY 1") == [
+        (20240622, 2, Decimal("220.00"))
+    ]
+
+
+# --- what has no mapping ------------------------------------------------------------------------------------------
+
+
+def test_what_has_no_mapping_waits_and_turns_a_check_red(
+    stage: Callable[..., None], load: Load, query: Query, instance: dg.DagsterInstance
+) -> None:
+    store(Warehouse(), [mapping for mapping in MAPPINGS if mapping.theirs != "21737"])
+    stage(1)
+    stage(2, phone="70000000000")
+    stage(3, their_pharmacy_id="9")
+    result = load()
+    assert query("SELECT item_id, amount FROM mart.f_sales") == [(3, Decimal("100.00"))]
+    assert failed_checks(result) == {
+        "partner_orders_mapped": "8-1-accepted, line 2: item 21737 of 116897 has no mapping"
+    }
+    reasons = [row["reason"] for row in waiting(Warehouse())]
+    assert reasons == [
+        "item 21737 of 116897 has no mapping",
+        "the customer's phone has no mapping",
+        "item 21737 of 116897 has no mapping; the customer's phone has no mapping",
+        "pharmacy 9 of 116897 has no mapping",
+        "item 21737 of 116897 has no mapping; pharmacy 9 of 116897 has no mapping",
+    ]
+    assert _asked_for(instance) == []
+    again = store(
+        Warehouse(),
+        [*MAPPINGS, Mapping("customer", "70000000000", 52), Mapping("pharmacy", "9", 8)],
+    )
+    assert again == 3
+    assert _asked_for(instance) == [DAY]
+    assert failed_checks(load()) == {}
+    assert query("SELECT count(*) FROM mart.f_sales") == [(6,)]
+    assert waiting(Warehouse()) == []
+
+
+def test_what_does_not_fit_the_mart_waits(stage: Callable[..., None], mapped: None, load: Load, query: Query) -> None:
+    stage(1, lines=[{"line_no": 1, "their_id": "58", "price": "99999999.99", "count": 2}])
+    stage(2, lines=[{"line_no": 1, "their_id": "58", "price": "0.01", "count": 2**31 - 1}])
+    assert set(failed_checks(load())) == {"partner_orders_mapped"}
+    assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
+
+
+def test_a_mapping_file(tmp_path: Path) -> None:
+    good = tmp_path / "good.csv"
+    good.write_text("kind,theirs,ours\nitem,58,3\n\npharmacy,1086,7\ncustomer,79997772211,51\n")
+    assert mappings_in(good) == [MAPPINGS[0], MAPPINGS[2], MAPPINGS[3]]
+    for text in ("item,58,3\n", "kind,theirs,ours\nshop,58,3\n", "kind,theirs,ours\nitem,58,x\n", ""):
+        bad = tmp_path / "bad.csv"
+        bad.write_text(text)
+        with pytest.raises(MappingError, match=r"bad\.csv"):
+            mappings_in(bad)
+
+
+# --- checks -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("harm", "check"),
+    [
+        ("DELETE FROM staging.partner_order_event WHERE order_id = 2", "outbox_staged"),
+        ("DELETE FROM orders.outbox WHERE order_id = 2", "outbox_staged"),
+    ],
+)
+def test_events_must_be_the_outboxs(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, harm: str, check: str
+) -> None:
+    stage(1)
+    stage(2)
+    query(harm)
+    assert set(failed_checks(load())) == {check}
+
+
+def test_events_on_their_way_are_no_fault(stage: Callable[..., None], mapped: None, load: Load, query: Query) -> None:
+    stage(1)
+    query("DELETE FROM staging.partner_order_event")
+    query("UPDATE orders.outbox SET created_at = now()")
+    assert failed_checks(load()) == {}
+
+
+@pytest.mark.parametrize(
+    ("harm", "check"),
+    [
+        ("UPDATE mart.f_sales SET amount = amount + 1 WHERE status = 'shipped'", "equal_to_order_lines"),
+        ("DELETE FROM mart.f_sales WHERE status = 'refunded'", "equal_to_order_lines"),
+        (
+            "INSERT INTO mart.f_sales VALUES (9999, 20240620, 1, 1, 1, 1, 1, 'shipped', 'partner_orders')",
+            "equal_to_order_lines",
+        ),
+        ("UPDATE mart.f_sales SET amount = -1000 WHERE status = 'refunded'", "refunded_within_shipped"),
+    ],
+)
+def test_checks_see_harm_to_the_mart(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, harm: str, check: str
+) -> None:
+    stage()
+    stage(kind="cancelled", at="2024-06-20T12:00:00Z")
+    assert failed_checks(load()) == {}
+    query(harm)
+    days = [dt.date(2024, 6, 20)]
+    assert check in {result.check_name for result in evaluate(Warehouse(), order_checks(), days) if not result.passed}
+
+
+# --- the sensor ---------------------------------------------------------------------------------------------------
+
+
+def _asked_for(instance: dg.DagsterInstance) -> list[str]:
+    """The days that a tick of the sensor asks for."""
+    context = dg.build_sensor_context(instance=instance, resources={"warehouse": Warehouse()}, definitions=defs())
+    answer = new_order_events(context)
+    if isinstance(answer, dg.SkipReason):
+        return []
+    assert isinstance(answer, dg.SensorResult)
+    return [request.partition_key or "" for request in answer.run_requests or ()]
+
+
+def test_the_sensor_asks_for_days_with_news_until_they_are_loaded(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, instance: dg.DagsterInstance
+) -> None:
+    assert _asked_for(instance) == []
+    stage(1)
+    stage(2, at="2024-06-25T00:00:00Z")
+    assert _asked_for(instance) == [DAY, "2024-06-25"]
+    assert load().success
+    assert _asked_for(instance) == ["2024-06-25"]
+    assert load("2024-06-25").success
+    assert _asked_for(instance) == []
+
+
+def test_a_sale_that_is_staged_after_its_cancel_brings_both_days(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, instance: dg.DagsterInstance
+) -> None:
+    stage(kind="cancelled", at="2024-06-25T00:00:00Z")
+    assert load("2024-06-25").success
+    assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
+    stage()
+    assert _asked_for(instance) == [DAY, "2024-06-25"]
+    for day in (DAY, "2024-06-25"):
+        assert load(day).success
+    assert query("SELECT sum(amount), count(*) FROM mart.f_sales") == [(Decimal(0), 4)]
+
+
+def test_days_outside_the_calendar_wait(stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance) -> None:
+    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+    stage(1, at="2019-12-31T12:00:00Z")
+    stage(2, at=tomorrow.isoformat())
+    assert _asked_for(instance) == []
+
+
+def test_today_is_a_partition(stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance) -> None:
+    today = dt.datetime.now(dt.UTC)
+    stage(1, at=today.isoformat())
+    assert _asked_for(instance) == [today.date().isoformat()]
