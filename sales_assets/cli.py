@@ -9,7 +9,7 @@ import datetime as dt
 import json
 import sys
 from pathlib import Path
-from typing import Annotated, Any, TextIO
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -43,12 +43,12 @@ orders_app = typer.Typer(help="Partner orders: what the partner's ids are called
 app.add_typer(orders_app, name="orders")
 
 
-def _console(stream: TextIO) -> Console:
+def _console(*, stderr: bool) -> Console:
     return Console(
-        file=stream,
+        stderr=stderr,
         soft_wrap=True,
         # Where the output is no terminal it is read by programs: lines are not cut to 80 columns.
-        width=None if stream.isatty() else 240,
+        width=None if (sys.stderr if stderr else sys.stdout).isatty() else 240,
         # File names, reasons and bad lines come from outside: brackets in them are no markup, colons no emoji.
         markup=False,
         emoji=False,
@@ -56,8 +56,8 @@ def _console(stream: TextIO) -> Console:
     )
 
 
-out = _console(sys.stdout)
-err = _console(sys.stderr)
+out = _console(stderr=False)
+err = _console(stderr=True)
 
 
 def main() -> None:
@@ -546,9 +546,7 @@ def api(
     unknown = set(part or ()) - set(ALL_PARTS)
     if unknown:
         raise typer.BadParameter(f"there is no part {', '.join(sorted(unknown))}; parts are {', '.join(ALL_PARTS)}")
-    run_services(
-        part or ALL_PARTS, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}", highlight=False)
-    )
+    run_services(part or ALL_PARTS, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}"))
 
 
 @app.command("partner-api")
@@ -572,7 +570,7 @@ def partner_api(
     from sales_assets.services.server import serve
 
     faults = Faults(seed=seed, slow=slow, server_error=server_error, too_many=too_many, html=html, lost=lost)
-    serve(PartnerApi(faults), port=port, on_ready=lambda url: out.print(f"partner API: {url}", highlight=False))
+    serve(PartnerApi(faults), port=port, on_ready=lambda url: out.print(f"partner API: {url}"))
 
 
 @orders_app.command("map")

@@ -1,13 +1,16 @@
-"""The command as people run it: a process of its own, in a folder and a home of its own."""
+"""The command, as people run it in a process of its own, and here where only its words matter."""
 
-from collections.abc import Iterator
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
 from sales_assets.embedded import EmbeddedPostgres
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.commands.running import Command, run_here
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +34,16 @@ def loading(command: Command, warehouse_url: str, dagster_storage: str, monkeypa
     """The command on a migrated warehouse."""
     monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
     return command
+
+
+@pytest.fixture
+def here(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command in this process, on whatever the settings of the test say when it is run."""
+    return lambda *arguments: run_here(arguments, capsys, monkeypatch)
+
+
+@pytest.fixture
+def loading_here(here: Run, warehouse_url: str, dagster_storage: str, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command in this process, on a migrated warehouse."""
+    monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
+    return here

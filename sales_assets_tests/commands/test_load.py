@@ -7,6 +7,7 @@ import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.commands.running import Command
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder
@@ -45,11 +46,11 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(
 
 
 def test_a_report_is_made_when_none_is_kept_or_when_asked_for(
-    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
+    loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
     made = []
     for arguments in (["--to", "2024-10-01"], DAYS, ["--report", *DAYS]):
-        done = loading("load", *arguments)
+        done = loading_here("load", *arguments)
         assert done.returncode == 0, done.stderr
         made.append(report_api.count("/generate_report"))
     assert made == [1, 1, 2]
@@ -58,10 +59,10 @@ def test_a_report_is_made_when_none_is_kept_or_when_asked_for(
 
 
 def test_a_broken_day_is_named_and_keeps_no_other_day_out(
-    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
+    loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
     two_days.increment("2024-10-02", None, user_orders_log="<html>[/bold] :boom:</html>\n")
-    done = loading("load", *DAYS)
+    done = loading_here("load", *DAYS)
     assert done.returncode == 1
     assert "1 of 2 days broke" in done.stderr
     assert "2024-10-02: " in done.stderr
@@ -90,22 +91,22 @@ def test_an_api_that_comes_up_late_is_waited_for(
 
 
 def test_an_api_that_does_not_come_up_is_told_without_a_traceback(
-    loading: Command, monkeypatch: pytest.MonkeyPatch
+    loading_here: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPORT_API_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("REPORT_API_PATIENCE", "0.3")
-    done = loading("load", *DAYS)
+    done = loading_here("load", *DAYS)
     assert (done.returncode, done.stdout) == (1, "")
     assert "error: POST /generate_report: connection refused" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_key_is_told_by_the_name_of_its_setting(
-    loading: Command, two_days: ReportFolderBuilder, report_api: ReportApi, monkeypatch: pytest.MonkeyPatch
+    loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPORT_API_KEY", "not-the-key-of-the-api")
     settings_module.settings.cache_clear()
-    done = loading("load", *DAYS)
+    done = loading_here("load", *DAYS)
     assert (done.returncode, done.stdout) == (1, "")
     assert "check REPORT_API_KEY" in done.stderr
     assert "not-the-key-of-the-api" not in done.stderr
@@ -124,20 +125,20 @@ def test_a_wrong_key_is_told_by_the_name_of_its_setting(
     ],
 )
 def test_a_range_that_can_not_be_loaded_asks_for_no_report(
-    loading: Command, report_api: ReportApi, arguments: tuple[str, ...], told: str
+    loading_here: Run, report_api: ReportApi, arguments: tuple[str, ...], told: str
 ) -> None:
-    done = loading("load", "--report", *arguments)
+    done = loading_here("load", "--report", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"error: {told}" in done.stderr
     assert report_api.count("/generate_report") == 0
 
 
 def test_a_warehouse_that_was_not_migrated_is_told_with_the_command(
-    command: Command, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
+    here: Run, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))
     monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
-    done = command("load", *DAYS)
+    done = here("load", *DAYS)
     assert done.returncode == 1
     assert "error: the warehouse is at revision none" in done.stderr
     assert "run `sales-assets migrate`" in done.stderr
@@ -145,10 +146,10 @@ def test_a_warehouse_that_was_not_migrated_is_told_with_the_command(
 
 @pytest.mark.parametrize("name", ["WAREHOUSE_URL", "DAGSTER_STORAGE_URL"])
 def test_a_server_that_lets_nobody_in_is_told_at_once_and_without_its_password(
-    loading: Command, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+    loading_here: Run, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, warehouse_url.replace("user=sales", "user=nobody&password=hush"))
-    done = loading("load", *DAYS)
+    done = loading_here("load", *DAYS)
     assert done.returncode == 1
     assert "error: connection failed" in done.stderr
     assert 'role "nobody" does not exist' in done.stderr

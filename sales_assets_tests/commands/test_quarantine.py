@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.services.report_api.app import ReportApi
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 Query = Callable[..., list[tuple[object, ...]]]
@@ -19,7 +19,7 @@ GOOD, REFUND = Order("a" * 32), Order("b" * 32, amount="10", status="refunded")
 
 
 @pytest.fixture
-def three_bad_lines(loading: Command, reports: ReportFolderBuilder, report_api: ReportApi) -> Command:
+def three_bad_lines(loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi) -> Run:
     """One good line, and three bad ones: a status, an amount, a quantity."""
     bad = [
         REFUND.but(status="refnuded"),
@@ -27,19 +27,19 @@ def three_bad_lines(loading: Command, reports: ReportFolderBuilder, report_api: 
         Order("d" * 32, quantity="-1"),
     ]
     reports.increment(DAY, [GOOD, *bad])
-    done = loading("load", "--from", DAY, "--to", DAY)
+    done = loading_here("load", "--from", DAY, "--to", DAY)
     assert done.returncode == 0, done.stderr
     assert "lines in quarantine" in done.stdout
-    return loading
+    return loading_here
 
 
-def listed(command: Command, *arguments: str) -> list[dict[str, object]]:
+def listed(command: Run, *arguments: str) -> list[dict[str, object]]:
     done = command("quarantine", "list", "--json", *arguments)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
-def test_bad_lines_are_listed_shown_and_settled_one_by_one(three_bad_lines: Command, query: Query) -> None:
+def test_bad_lines_are_listed_shown_and_settled_one_by_one(three_bad_lines: Run, query: Query) -> None:
     command = three_bad_lines
     table = command("quarantine", "list", "--day", DAY)
     assert table.returncode == 0, table.stderr
@@ -69,7 +69,7 @@ def test_bad_lines_are_listed_shown_and_settled_one_by_one(three_bad_lines: Comm
     assert len(listed(command, "--all")) == 3
 
 
-def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Command, query: Query, tmp_path: Path) -> None:
+def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Run, query: Query, tmp_path: Path) -> None:
     command = three_bad_lines
     file = tmp_path / "bad lines.jsonl"
     text = command("quarantine", "list", "--json").stdout
@@ -97,20 +97,20 @@ def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Command, qu
     ],
 )
 def test_what_can_not_be_settled_is_told(
-    loading: Command, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+    loading_here: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(b'{"quarantine_id": 1}\n' if code == 1 else b"\xff")
-    done = loading("quarantine", "replay", *(argument.format(file=file) for argument in arguments))
+    done = loading_here("quarantine", "replay", *(argument.format(file=file) for argument in arguments))
     assert done.returncode == code
     assert told in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_no_text_is_told(loading: Command, tmp_path: Path) -> None:
+def test_a_file_that_is_no_text_is_told(loading_here: Run, tmp_path: Path) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(b"\xff\xfe")
-    done = loading("quarantine", "replay", "--file", str(file))
+    done = loading_here("quarantine", "replay", "--file", str(file))
     assert done.returncode == 1
     assert "is not UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
