@@ -1,0 +1,108 @@
+"""Housekeeping deletes old events, and nothing that the UI or a sensor reads."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import dagster as dg
+import psycopg
+import pytest
+from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
+
+from sales_assets_tests.reports import Order, fetch_report, job, load_days
+from sales_assets_tests.shop import F_SALES, RAW_ORDERS, Shop
+
+FIRST, LAST = "2024-10-01", "2024-10-03"
+BAD = "2024-10-02"
+
+
+@pytest.fixture
+def storage(new_database: Callable[..., str]) -> str:
+    return new_database("template1")
+
+
+@pytest.fixture
+def instance(storage: str) -> Iterator[dg.DagsterInstance]:
+    """Dagster on PostgreSQL, as deployed."""
+    overrides = {
+        "run_storage": {
+            "module": PostgresRunStorage.__module__,
+            "class": PostgresRunStorage.__name__,
+            "config": {"postgres_url": storage},
+        },
+        "event_log_storage": {
+            "module": PostgresEventLogStorage.__module__,
+            "class": PostgresEventLogStorage.__name__,
+            "config": {"postgres_url": storage},
+        },
+    }
+    with dg.instance_for_test(overrides=overrides) as made:
+        yield made
+
+
+def rows(storage: str, statement: str) -> list[tuple[Any, ...]]:
+    with psycopg.connect(storage) as connection:
+        cursor = connection.execute(statement.encode())
+        return cursor.fetchall() if cursor.description else []
+
+
+def age(storage: str, days: int) -> None:
+    """Make all that Dagster remembers so much older."""
+    for table, column in [
+        ("event_logs", "timestamp"),
+        ("asset_event_tags", "event_timestamp"),
+        ("asset_check_executions", "create_timestamp"),
+    ]:
+        rows(storage, f"UPDATE {table} SET {column} = {column} - interval '{days} days'")
+
+
+def known(instance: dg.DagsterInstance) -> dict[str, Any]:
+    """What the UI and the sensors read."""
+    failed = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
+        F_SALES
+    )
+    records = [
+        instance.fetch_materializations(dg.AssetRecordsFilter(key, asset_partitions=[day]), limit=1).records[0]
+        for key in (F_SALES, RAW_ORDERS)
+        for day in sorted(instance.get_materialized_partitions(key))
+    ]
+    checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+        [dg.AssetCheckKey(F_SALES, "signs"), dg.AssetCheckKey(F_SALES, "equal_to_staging")]
+    )
+    return {
+        "materialized": {
+            key.to_user_string(): instance.get_materialized_partitions(key) for key in (F_SALES, RAW_ORDERS)
+        },
+        "failed": failed,
+        "latest": [(record.storage_id, record.asset_materialization) for record in records],
+        "checks": {key: check.status for key, check in checks.items()},
+        "runs": [(run.run_id, run.status, dict(run.tags)) for run in instance.get_runs()],
+    }
+
+
+def test_old_events_go_and_what_is_read_from_them_stays(shop: Shop, instance: dg.DagsterInstance, storage: str) -> None:
+    for day in (FIRST, BAD, LAST):
+        shop.reports.increment(day, [Order(day, day=day)])
+    assert fetch_report(instance).success
+    for _ in range(3):
+        assert load_days(instance, FIRST, LAST).success
+    shop.reports.increment(BAD, None, user_orders_log="no file of ours\n")
+    assert not load_days(instance, FIRST, LAST).success
+    age(storage, 29)
+    before = known(instance)
+    assert set(before["failed"]) == {BAD}
+    ((everything,),) = rows(storage, "SELECT count(*) FROM event_logs")
+
+    assert job("housekeeping").execute_in_process(instance=instance).success
+    assert rows(storage, "SELECT count(*) FROM event_logs WHERE timestamp < now() - interval '10 days'") == [
+        (everything,)
+    ]
+
+    age(storage, 2)
+    assert job("housekeeping").execute_in_process(instance=instance).success
+    after = known(instance)
+    mine = {run_id for run_id, _, _ in before["runs"]}
+    after["runs"] = [run for run in after["runs"] if run[0] in mine]
+    assert after == before
+    ((left,),) = rows(storage, "SELECT count(*) FROM event_logs WHERE timestamp < now() - interval '30 days'")
+    assert left < everything / 3
+    assert load_days(instance, FIRST, FIRST).success

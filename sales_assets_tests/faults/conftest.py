@@ -1,0 +1,20 @@
+"""A mart in an old state and files in a new one, to kill loads over."""
+
+from pathlib import Path
+
+import pytest
+
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.faults.victims import World
+from sales_assets_tests.reports import ReportFolderBuilder
+
+
+@pytest.fixture
+def world(
+    server: EmbeddedPostgres,
+    reports: ReportFolderBuilder,
+    report_api: ReportApi,
+    tmp_path: Path,
+) -> World:
+    return World(server, reports, tmp_path / "raw")

@@ -1,0 +1,49 @@
+-- What Dagster's own storage may forget. Never the run, its tags and its keys; never the latest materialization, check
+-- or failed attempt of a partition: the UI's colours and the sensors' memory are made of those.
+-- name: forget_details
+-- What a step said on its way. Events about assets and the course of a run have a type of their own and stay.
+DELETE FROM event_logs
+WHERE timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
+  AND (dagster_event_type IS NULL OR dagster_event_type IN (
+      'ENGINE_EVENT', 'HANDLED_OUTPUT', 'LOADED_INPUT', 'LOGS_CAPTURED', 'RESOURCE_INIT_STARTED',
+      'RESOURCE_INIT_SUCCESS', 'STEP_INPUT', 'STEP_OUTPUT', 'STEP_START', 'STEP_SUCCESS', 'STEP_WORKER_STARTED',
+      'STEP_WORKER_STARTING', 'ASSET_CHECK_EVALUATION_PLANNED'))
+
+-- name: forget_plans
+-- A plan that nothing came of shows its day as failed, so the latest one stays until the day is materialized.
+-- Plans without a partition may stand for a range of days, and stay: there is one per run.
+DELETE FROM event_logs AS planned
+WHERE planned.dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'
+  AND planned.timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
+  AND EXISTS (SELECT FROM event_logs AS later
+              WHERE later.asset_key = planned.asset_key AND later.partition = planned.partition
+                AND later.dagster_event_type IN ('ASSET_MATERIALIZATION', 'ASSET_MATERIALIZATION_PLANNED')
+                AND later.id > planned.id)
+
+-- name: forget_materializations
+-- Those that a later one of the same day took the place of. raw.fetch keeps the history of a day for good.
+DELETE FROM event_logs AS former
+WHERE former.dagster_event_type = 'ASSET_MATERIALIZATION'
+  AND former.timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
+  AND EXISTS (SELECT FROM event_logs AS later
+              WHERE later.asset_key = former.asset_key AND later.partition IS NOT DISTINCT FROM former.partition
+                AND later.dagster_event_type = 'ASSET_MATERIALIZATION' AND later.id > former.id)
+
+-- name: forget_tags
+DELETE FROM asset_event_tags AS t
+WHERE t.event_timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
+  AND NOT EXISTS (SELECT FROM event_logs AS e WHERE e.id = t.event_id)
+
+-- name: forget_checks
+DELETE FROM asset_check_executions AS former
+WHERE former.create_timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
+  AND EXISTS (SELECT FROM asset_check_executions AS later
+              WHERE later.asset_key = former.asset_key AND later.check_name = former.check_name
+                AND later.partition IS NOT DISTINCT FROM former.partition
+                AND later.execution_status <> 'PLANNED' AND later.id > former.id)
+
+-- name: forget_evaluations
+DELETE FROM event_logs AS e
+WHERE e.dagster_event_type = 'ASSET_CHECK_EVALUATION'
+  AND e.timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
+  AND NOT EXISTS (SELECT FROM asset_check_executions AS c WHERE c.evaluation_event_storage_id = e.id)
