@@ -18,7 +18,7 @@ from sales_assets.settings import settings
 _SHOWN_DAYS = 31
 _AT_ONCE = 2  # each query keeps about one processor of the server busy
 _NEARBY = dt.timedelta(days=31)
-_WHOLE_HISTORY = (dt.date(1, 1, 1), dt.date(9999, 12, 31))
+_WHOLE_HISTORY = (dt.date(1000, 1, 1), dt.date(9999, 12, 31))  # eight digits each, as YYYYMMDD has
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Belongs here: what a settled frame must look like. Does not belong here: the rul
 """
 
 import functools
+import warnings
 from typing import TYPE_CHECKING, cast
 
 import dagster as dg
@@ -21,6 +22,13 @@ FRAMED = (CUSTOM_RESEARCH, PRICE_LOG)
 @functools.cache
 def frame_type(file: ReportFile) -> dg.DagsterType:
     """The dagster-pandas type of a file's settled lines."""
+    with warnings.catch_warnings():
+        # All of dagster-pandas is marked as beta, for years now; every load would say so four times.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        return _frame_type(file)
+
+
+def _frame_type(file: ReportFile) -> dg.DagsterType:
     # Here and not above: a code location is loaded far more often than a frame is staged, and pandas takes half of it.
     from dagster_pandas import PandasColumn, create_dagster_pandas_dataframe_type
     from dagster_pandas.constraints import ColumnDTypeInSetConstraint, NonNullableColumnConstraint

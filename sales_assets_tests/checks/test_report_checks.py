@@ -1,0 +1,185 @@
+"""The checks on staging and mart: each passes on a right day and fails on one that is broken by hand.
+
+The break goes past the loader, by SQL, because the loader would not let it through.
+"""
+
+import datetime as dt
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sales_assets.defs.checking import evaluate
+from sales_assets.defs.day_chain import all_checks, day_chain
+from sales_assets.defs.progress import Progress
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import ReportApi
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import Shop
+
+DAY, OTHER = "2024-10-01", "2024-10-02"
+DATE_ID, OTHER_ID = 20241001, 20241002
+ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
+
+# (check, how bad it is, the statements that break the day)
+BREAKS = [
+    (
+        "statuses",
+        ERROR,
+        [
+            "ALTER TABLE mart.f_sales DROP CONSTRAINT f_sales_status",
+            f"UPDATE mart.f_sales SET status = 'lost' WHERE date_id = {DATE_ID}",
+        ],
+    ),
+    ("signs", ERROR, [f"UPDATE mart.f_sales SET amount = 5 WHERE date_id = {DATE_ID} AND status = 'refunded'"]),
+    ("signs", ERROR, [f"UPDATE mart.f_sales SET quantity = -1 WHERE date_id = {DATE_ID} AND status = 'shipped'"]),
+    (
+        "legacy_rows_shipped",
+        ERROR,
+        [
+            (
+                "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, status)"
+                f" VALUES ({DATE_ID}, 1, 1, 1, 1, 1, 'refunded')"
+            )
+        ],
+    ),
+    ("equal_to_staging", ERROR, [f"UPDATE mart.f_sales SET amount = amount + 0.01 WHERE date_id = {DATE_ID}"]),
+    ("equal_to_staging", ERROR, [f"DELETE FROM mart.f_sales WHERE date_id = {DATE_ID} AND status = 'refunded'"]),
+    ("equal_to_staging", ERROR, [f"DELETE FROM staging.user_orders_log WHERE date_id = {DATE_ID}"]),
+    ("no_orphan_keys", ERROR, ["DELETE FROM mart.d_customer"]),
+    ("no_orphan_keys", ERROR, ["DELETE FROM mart.d_city"]),
+    ("no_orphan_keys", ERROR, ["DELETE FROM mart.d_item"]),
+    ("no_orphan_keys", ERROR, [f"DELETE FROM mart.d_calendar WHERE date_id = {DATE_ID}"]),
+    (
+        "no_key_twice",
+        ERROR,
+        [f"INSERT INTO staging.user_orders_log SELECT * FROM staging.user_orders_log WHERE date_id = {DATE_ID}"],
+    ),
+    (
+        "asked_days_done",
+        ERROR,
+        [
+            (
+                "INSERT INTO raw.delivery (kind, first_day, last_day, outcome, reason)"
+                f" VALUES ('increment', '{DAY}', '{DAY}', 'failed', 'answered 502')"
+            )
+        ],
+    ),
+    (
+        "asked_days_done",
+        ERROR,
+        [
+            (
+                "UPDATE staging.fetch_reading SET verdict = 'failed', reason = 'every line is bad' WHERE fetch_id ="
+                f" (SELECT max(fetch_id) FROM raw.fetch WHERE file = 'user_orders_log' AND first_day = '{DAY}')"
+            )
+        ],
+    ),
+    (
+        "uniq_id_on_one_date",
+        WARN,
+        [f"UPDATE staging.user_orders_log SET uniq_id = 'a' WHERE date_id = {OTHER_ID}"],
+    ),
+    (
+        "day_not_halved",
+        WARN,
+        [
+            (
+                "UPDATE staging.staged_day SET former_rows = rows * 2 + 1"
+                f" WHERE date_id = {DATE_ID} AND file = 'user_orders_log'"
+            )
+        ],
+    ),
+    (
+        "amount_is_quantity_times_price",
+        WARN,
+        [f"UPDATE staging.price_log SET price = price + 1 WHERE date_id = {DATE_ID}"],
+    ),
+    (
+        "quarantine_empty",
+        WARN,
+        [
+            (
+                "INSERT INTO staging.quarantine (fetch_id, line_no, date_id, reason, line_text)"
+                f" SELECT max(fetch_id), 9, {DATE_ID}, 'unknown status', 'x' FROM raw.fetch WHERE first_day = '{DAY}'"
+            )
+        ],
+    ),
+]
+
+
+@pytest.fixture
+def loaded(shop: Shop) -> Shop:
+    """Two right days with a sale and a refund each, and a price list that agrees."""
+    for day, sale, refund in ((DAY, "a", "b"), (OTHER, "c", "d")):
+        shop.reports.increment(
+            day,
+            [Order(sale, day=day), Order(refund, day=day, quantity="1", amount="100", status="refunded")],
+            price_log="Milk,100\n",
+        )
+    shop.load(DAY, OTHER)
+    return shop
+
+
+def evaluations(days: list[str]) -> dict[str, dg.AssetCheckResult]:
+    results = evaluate(Warehouse(), all_checks().values(), [dt.date.fromisoformat(day) for day in days])
+    return {str(result.check_name): result for result in results}
+
+
+def test_all_checks_pass_on_right_days(loaded: Shop) -> None:
+    results = evaluations([DAY, OTHER])
+    assert set(results) == {name for name, _, _ in BREAKS}, "a check without a break below is a check that can't fail"
+    assert [name for name, result in results.items() if not result.passed] == []
+
+
+@pytest.mark.parametrize(("check", "severity", "statements"), BREAKS, ids=[name for name, _, _ in BREAKS])
+def test_a_broken_day_is_named(
+    loaded: Shop, check: str, severity: dg.AssetCheckSeverity, statements: list[str]
+) -> None:
+    for statement in statements:
+        loaded.query(statement)
+    result = evaluations([DAY, OTHER])[check]
+    assert not result.passed
+    assert result.severity == severity
+    table: Any = result.metadata["first failing days"]
+    assert str(DATE_ID) in [record.data["day"] for record in table.records]
+    assert evaluations([])[check].passed is False, "without days the whole history is asked"
+
+
+def test_days_that_were_not_asked_for_do_not_count(loaded: Shop) -> None:
+    loaded.query(f"UPDATE mart.f_sales SET amount = amount + 1 WHERE date_id = {DATE_ID}")
+    assert evaluations([OTHER])["equal_to_staging"].passed
+
+
+def test_a_run_records_its_checks_also_when_a_day_broke(loaded: Shop) -> None:
+    """A check that did not run must not look as if it had; one that ran is told, green day or not."""
+    (loaded.reports.folder / "inc" / OTHER / "user_orders_log_inc.csv").write_text("no header\n")
+    loaded.fail_to_load(DAY, OTHER)
+    checks = {key.name: key for key in all_checks()}
+    records = loaded.instance.event_log_storage.get_latest_asset_check_execution_by_key(list(checks.values()))
+    evaluated = {key.name: record.event.asset_check_evaluation for key, record in records.items() if record.event}
+    assert evaluated["asked_days_done"] is not None
+    assert not evaluated["asked_days_done"].passed
+    assert evaluated["signs"] is not None
+    assert evaluated["signs"].passed
+
+
+def test_checks_can_be_run_alone(loaded: Shop) -> None:
+    """As the button in the UI does: without a partition, over the whole history."""
+    loaded.query(f"UPDATE mart.f_sales SET quantity = -1 WHERE date_id = {OTHER_ID} AND status = 'shipped'")
+    resources = {
+        "warehouse": Warehouse(),
+        "raw_files": RawFiles(),
+        "report_api": ReportApi(),
+        "progress": Progress(),
+    }
+    run = dg.materialize(
+        [day_chain],
+        selection=dg.AssetSelection.checks(*all_checks()),
+        instance=loaded.instance,
+        resources=resources,
+    )
+    results = {evaluation.check_name: evaluation.passed for evaluation in run.get_asset_check_evaluations()}
+    assert results["signs"] is False
+    assert results["statuses"] is True
