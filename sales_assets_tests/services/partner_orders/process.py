@@ -1,6 +1,6 @@
-"""A part of the service as a process of its own, to be killed: `python -m ... DATABASE_URL BROKER_NAME PART...`.
+"""Parts of the service as a process of their own, to be killed: `python -m ... DATABASE_URL BROKER_NAME PART...`.
 
-The settings come from the environment, as for `sales-assets api`; only the names at the broker are the test's.
+The part `http` answers requests on a free port and says its URL. The settings come from the environment, as for `sales-assets api`; only the names at the broker are the test's.
 """
 
 import asyncio
@@ -13,8 +13,10 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
+from sales_assets.services.application import application
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
+from sales_assets.services.server import serve
 from sales_assets.settings import Settings
 
 
@@ -29,7 +31,8 @@ class Killable:
             stderr=subprocess.DEVNULL,
         )
         assert self._process.stdout is not None
-        assert self._process.stdout.readline() == b"running\n"
+        self.said = self._process.stdout.readline().decode().strip()
+        assert self.said, "the process did not start"
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
@@ -47,18 +50,37 @@ def process_running(database_url: str, broker: Broker, *parts: str, **settings: 
         process.kill()
 
 
-async def _main(database_url: str, broker_name: str, *parts: str) -> None:
+@contextmanager
+def http_running(database_url: str, broker: Broker, *parts: str, **settings: str) -> Iterator[tuple[str, Killable]]:
+    """The HTTP part, with others if asked for; gives its URL."""
+    with process_running(database_url, broker, "http", *parts, **settings) as process:
+        yield process.said, process
+
+
+def _main(database_url: str, broker_name: str, *parts: str) -> None:
+    registry = CollectorRegistry()
     orders = PartnerOrders(
         Settings(),
         database_url,
-        registry=CollectorRegistry(),
+        registry=registry,
         parts=[part for part in PARTS if part in parts],
         broker_name=broker_name,
     )
+    if "http" in parts:
+        serve(application(orders, registry=registry), lifespan=True, on_ready=_say)
+    else:
+        asyncio.run(_run(orders))
+
+
+async def _run(orders: PartnerOrders) -> None:
     async with orders.running():
-        print("running", flush=True)  # noqa: T201  the test waits for it
+        _say("running")
         await asyncio.Event().wait()
 
 
+def _say(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  whoever started the process waits for it
+
+
 if __name__ == "__main__":
-    asyncio.run(_main(*sys.argv[1:]))
+    _main(*sys.argv[1:])

@@ -1,0 +1,112 @@
+"""The stand-in partner on the wire: its four calls as the contract has them, and what it can be made to do wrong."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from sales_assets.services.partner_api.app import Faults, PartnerApi
+from sales_assets.services.server import running
+
+Call = Callable[..., Any]
+FORM = {
+    "shop_id": "1086",
+    "phone": "79997772211",
+    "first_name": "Test",
+    "email": "a@b.c",
+    "external_id": "10",
+    "ids[]": ["58", "21737"],
+    "quantity[]": ["10", "12"],
+    "prices[]": ["10", "10.50"],
+}
+
+
+@pytest.fixture
+def partner() -> PartnerApi:
+    return PartnerApi()
+
+
+@pytest.fixture
+def url(partner: PartnerApi) -> Iterator[str]:
+    with running(partner) as url:
+        yield url
+
+
+@pytest.fixture
+def get(url: str) -> Call:
+    return lambda path, **query: requests.get(url + path, params=query, timeout=5).json()
+
+
+@pytest.fixture
+def post(url: str) -> Call:
+    return lambda path, form: requests.post(url + path, data=form, timeout=5).json()
+
+
+@pytest.fixture
+def put(url: str) -> Call:
+    return lambda path, body: requests.put(url + path, json=body, timeout=5)
+
+
+def test_an_order_from_create_to_cancel(get: Call, post: Call) -> None:
+    assert get("/find-orders", external_id="10") == {"data": {"ids": []}}
+    assert post("/create", FORM) == {"status": "ok", "order_id": 777}
+    assert post("/create", FORM) == {"status": "ok", "order_id": 778}
+    assert get("/find-orders", external_id="10") == {"data": {"ids": [777, 778]}}
+    assert get("/orders-data", order_ids="777") == {"status": "ok", "data": {"777": {"status": "created"}}}
+    assert post("/cancel", {"order_id": "777"}) == {"status": "ok", "data": []}
+    assert post("/cancel", {"order_id": "777"}) == {"status": "error", "errors": ["cancellation not allowed"]}
+    assert get("/orders-data", order_ids="777") == {"status": "ok", "data": {"777": {"status": "cancelled"}}}
+    assert get("/orders-data", order_ids="1") == {"status": "ok", "data": []}
+
+
+def test_stock_decides(get: Call, post: Call, put: Call) -> None:
+    put("/_stock/58", {"quantity": 9})
+    put("/_stock/21737", {"price": "641.52"})
+    assert post("/create", FORM) == {
+        "status": "error",
+        "errors": {"58": "Wrong quantity", "21737": "Wrong price: current price is 641.52 or NONE"},
+    }
+    put("/_stock/58", {"known": False})
+    put("/_stock/21737", {"price": "10.50"})
+    assert post("/create", FORM) == {"status": "error", "errors": {"58": "Item not found"}}
+    assert get("/find-orders", external_id="10") == {"data": {"ids": []}}
+
+
+def test_orders_move_on_as_told(get: Call, post: Call, put: Call) -> None:
+    post("/create", FORM)
+    put("/_orders/777", {"status": "done", "status_id": 5})
+    assert get("/orders-data", order_ids="777") == {
+        "status": "ok",
+        "data": {"777": {"status": "done", "status_id": 5}},
+    }
+    assert put("/_orders/1", {"status": "done"}).status_code == 404
+
+
+@pytest.mark.parametrize(("faults", "status"), [({"server_error": 1}, 500), ({"too_many": 1}, 429), ({"html": 1}, 200)])
+def test_faults_while_it_runs(url: str, put: Call, faults: dict[str, float], status: int) -> None:
+    assert put("/_faults", faults).status_code == 200
+    answer = requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5)
+    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (status, "text/html")
+
+
+def test_a_lost_answer_is_a_done_order(url: str, post: Call, partner: PartnerApi) -> None:
+    partner.faults = Faults(lost=1)
+    with pytest.raises(requests.exceptions.RequestException):
+        post("/create", FORM)
+    assert partner.orders_of(10) == [777]
+
+
+def test_answers_out_of_turn(url: str, get: Call, put: Call) -> None:
+    put("/_answers/find", [{"status": 503, "body": {"a": 1}}, {"body": "<html>"}])
+    answers = [requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5) for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 200, 200]
+    assert answers[0].json() == {"a": 1}
+    assert answers[1].text == "<html>"
+    assert answers[2].json() == {"data": {"ids": []}}
+    assert get("/_seen") == {"find": 3}
+
+
+def test_mistakes_of_the_person_at_the_controls(put: Call) -> None:
+    assert put("/_answers/sing", []).status_code == 404
+    assert put("/_faults", {"nonsense": 1}).status_code == 400

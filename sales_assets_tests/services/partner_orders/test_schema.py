@@ -1,0 +1,10 @@
+"""A short schemathesis run; the long one is in the torture tests."""
+
+from pathlib import Path
+
+from sales_assets_tests.services.partner_orders.running import Service
+from sales_assets_tests.services.partner_orders.schema import examine
+
+
+def test_answers_are_those_of_the_openapi(service: Service, tmp_path: Path) -> None:
+    examine(service.url, tmp_path, examples=5)
