@@ -1,0 +1,174 @@
+"""The sensor `new_increments`: what is new is asked for once, and an outage is not "nothing new"."""
+
+import datetime as dt
+from collections.abc import Callable
+
+import dagster as dg
+import pytest
+
+from sales_assets.defs.automation.sensors import new_increments
+from sales_assets.partitions import DAYS
+from sales_assets.resources.report_api import Content, ReportApi, TransientError
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets_tests.reports import Order, job
+from sales_assets_tests.shop import Shop
+
+Tick = Callable[..., dg.SensorResult | dg.SkipReason]
+
+
+def day(age: int) -> str:
+    """The calendar day so many days before today, in UTC; yesterday, age 1, is the last partition."""
+    return (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=age)).isoformat()
+
+
+@pytest.fixture
+def tick(shop: Shop) -> Tick:
+    def evaluate(cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
+        context = dg.build_sensor_context(
+            instance=shop.instance,
+            cursor=cursor,
+            resources={"warehouse": Warehouse(), "report_api": ReportApi()},
+        )
+        result = new_increments(context)
+        assert isinstance(result, dg.SensorResult | dg.SkipReason)
+        return result
+
+    return evaluate
+
+
+def requests(result: dg.SensorResult | dg.SkipReason) -> list[dg.RunRequest]:
+    assert isinstance(result, dg.SensorResult)
+    return list(result.run_requests or [])
+
+
+def run(shop: Shop, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
+    """What the daemon does with a request."""
+    return job("load_days").execute_in_process(
+        instance=shop.instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
+    )
+
+
+def increment(shop: Shop, age: int, uniq_id: str) -> None:
+    shop.reports.increment(day(age), [Order(uniq_id, day=day(age))])
+
+
+def test_without_a_report_nothing_is_asked_for(shop: Shop, tick: Tick) -> None:
+    increment(shop, 1, "a")
+    assert isinstance(tick(), dg.SkipReason)
+    assert shop.api.count("/generate_report") == 0
+    assert shop.api.count("/get_increment") == 0
+
+
+def test_new_days_are_asked_for_a_few_at_a_time_and_once(shop: Shop, tick: Tick) -> None:
+    for age in range(1, 6):
+        increment(shop, age, f"u{age}")
+    shop.reports.without_increment(day(6))
+    shop.fetch_report()
+    asked: list[str | None] = []
+    cursor: str | None = None
+    for _ in range(4):
+        result = tick(cursor)
+        assert len(requests(result)) <= 3
+        for request in requests(result):
+            asked.append(request.partition_key)
+            assert run(shop, request).success
+        assert isinstance(result, dg.SensorResult)
+        cursor = result.cursor
+    assert asked == [day(age) for age in (5, 4, 3, 2, 1)]
+    assert [name for name, _ in shop.sales()] == ["u5", "u4", "u3", "u2", "u1"]
+
+
+def test_an_idle_tick_is_cheap(shop: Shop, tick: Tick) -> None:
+    for age in (1, 2):
+        increment(shop, age, f"u{age}")
+    shop.load(day(2), day(1))
+    shop.api.seen.clear()
+    assert requests(tick()) == []
+    assert shop.api.count("/get_increment") == 7
+    assert shop.api.count("/generate_report") == 0
+
+
+def test_changed_contents_are_asked_for_though_their_id_stays(shop: Shop, tick: Tick) -> None:
+    increment(shop, 2, "before")
+    shop.fetch_report()
+    first = requests(tick())[0]
+    assert run(shop, first).success
+    increment(shop, 2, "after")
+    again = requests(tick())
+    assert [request.partition_key for request in again] == [day(2)]
+    assert again[0].run_key != first.run_key
+    assert run(shop, again[0]).success
+    assert shop.sales() == [("after", 200)]
+    assert requests(tick()) == []
+
+
+def test_a_fresh_report_renames_every_increment_and_is_no_news(shop: Shop, tick: Tick) -> None:
+    increment(shop, 1, "a")
+    shop.load(day(1))
+    shop.fetch_report()
+    assert requests(tick()) == []
+
+
+def test_a_request_is_not_repeated_while_its_run_is_under_way(shop: Shop, tick: Tick) -> None:
+    increment(shop, 1, "a")
+    shop.fetch_report()
+    first = requests(tick())[0]
+    shop.instance.create_run_for_job(
+        job("load_days"), tags=dict(first.tags), status=dg.DagsterRunStatus.STARTED, run_id=None
+    )
+    assert requests(tick()) == []
+
+
+def test_a_failed_load_is_asked_for_again_after_a_pause(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    increment(shop, 1, "a")
+    shop.fetch_report()
+    first = requests(tick())[0]
+    shop.instance.create_run_for_job(
+        job("load_days"), tags=dict(first.tags), status=dg.DagsterRunStatus.FAILURE, run_id=None
+    )
+    assert requests(tick()) == [], "not at once"
+    monkeypatch.setattr("sales_assets.defs.automation.sensors._LONGEST_PAUSE", dt.timedelta(0))
+    again = requests(tick())
+    assert [request.partition_key for request in again] == [day(1)]
+    assert again[0].run_key != first.run_key
+
+
+def test_an_outage_is_a_failed_tick_and_nothing_is_forgotten(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    increment(shop, 1, "a")
+    shop.fetch_report()
+    ask = ReportApi.increment
+
+    def out_of_reach(*_: object) -> None:
+        raise TransientError("GET /get_increment: connection refused")
+
+    monkeypatch.setattr(ReportApi, "increment", out_of_reach)
+    with pytest.raises(TransientError):
+        tick()
+    monkeypatch.setattr(ReportApi, "increment", ask)
+    assert [request.partition_key for request in requests(tick())] == [day(1)]
+
+
+def test_without_marks_of_the_storage_the_contents_are_compared(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ReportApi, "content", lambda *_: Content(None, None))
+    increment(shop, 1, "a")
+    shop.load(day(1))
+    assert requests(tick()) == []
+    increment(shop, 1, "b")
+    assert [request.partition_key for request in requests(tick())] == [day(1)]
+
+
+def test_the_schedule_asks_for_the_window_of_the_api() -> None:
+    from sales_assets.defs.automation.schedules import fresh_report
+
+    context = dg.build_schedule_context(scheduled_execution_time=dt.datetime(2026, 3, 10, 4, 30, tzinfo=dt.UTC))
+    request = fresh_report(context)
+    assert isinstance(request, dg.RunRequest)
+    assert request.tags["dagster/asset_partition_range_start"] == "2026-02-08"
+    assert request.tags["dagster/asset_partition_range_end"] == "2026-03-09"
+    assert DAYS.get_last_partition_key() == day(1)
