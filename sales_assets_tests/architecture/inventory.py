@@ -1,0 +1,64 @@
+"""Everything that is defined, as text: ``definitions.txt`` beside this file, so that a review shows a renamed key.
+
+`python -m sales_assets_tests.architecture.inventory` writes it anew. Does not belong here: what is right or wrong.
+"""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import dagster as dg
+
+from sales_assets.definitions import defs
+
+FILE = Path(__file__).with_name("definitions.txt")
+
+
+def inventory() -> str:
+    """Assets with what they depend on, checks, jobs, sensors, schedules and resources, in alphabetical order."""
+    definitions = defs()
+    graph = definitions.resolve_asset_graph()
+    nodes = [graph.get(key) for key in graph.materializable_asset_keys]
+    assets = [
+        f"{_name(node.key)}  group {node.group_name}  kinds {_list(node.kinds)}  owners {_list(node.owners)}"
+        f"  partitions {'by day' if node.partitions_def else 'none'}  from {_list(map(_name, node.parent_keys))}"
+        for node in nodes
+    ]
+    checks = [f"{_name(key.asset_key)}  {key.name}" for key in graph.asset_check_keys]
+    jobs = [
+        f"{job.name}  {_list(map(_name, job.asset_layer.executable_asset_keys))}"
+        for job in definitions.resolve_all_job_defs()
+        if not job.name.startswith("__")  # what "Materialize" in the UI runs
+    ]
+    sensors = [
+        f"{sensor.name}  starts {_list(job.name for job in sensor.jobs)}" for sensor in definitions.sensors or []
+    ]
+    schedules = [
+        f"{schedule.name}  {schedule.cron_schedule}  {schedule.execution_timezone}  starts {schedule.job_name}"
+        for schedule in definitions.schedules or []
+        if isinstance(schedule, dg.ScheduleDefinition)
+    ]
+    sections = {
+        "assets": assets,
+        "checks": checks,
+        "jobs": jobs,
+        "sensors": sensors,
+        "schedules": schedules,
+        "resources": list(definitions.resources or {}),
+    }
+    return "\n".join(line for title, rows in sections.items() for line in [title, *_indented(rows), ""])
+
+
+def _name(key: dg.AssetKey) -> str:
+    return key.to_user_string()
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
+
+
+def _indented(rows: Iterable[str]) -> Iterator[str]:
+    return (f"  {row}" for row in sorted(rows))
+
+
+if __name__ == "__main__":
+    FILE.write_text(inventory(), encoding="utf-8")

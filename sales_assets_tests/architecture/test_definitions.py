@@ -1,0 +1,143 @@
+"""What Dagster is given: complete, named alike in four places, and loadable where nothing else exists."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sales_assets.contracts.report_files import REPORT_FILES, ReportFile
+from sales_assets.definitions import defs
+from sales_assets.sql import sql_folder
+from sales_assets_tests.architecture import inventory
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+# Where the statements of a schema's tables stand.
+STAGES = {"staging": ("staging",), "mart": ("dims", "facts", "marts")}
+
+LOAD = "from sales_assets.definitions import defs; defs(); from sales_assets.partitions import DAYS; "
+
+# Ends the process at the first file written and the first call out. Libraries look at the machine while they are
+# imported (/dev/null, a socket that is never connected), which is not held against them.
+WATCH = """
+import os, sys
+def watch(event, arguments):
+    if event == "open" and arguments[0] != "/dev/null":
+        found = (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+    else:
+        found = event in ("socket.connect", "socket.getaddrinfo", "os.mkdir")
+    if found:
+        os.write(2, f"loading does {event} {arguments}".encode())
+        os._exit(3)
+sys.addaudithook(watch)
+"""
+
+# What the page in the UI does not tell, or tells wrongly. The marks are strict: they go when it does.
+NO_COLUMNS = {"staging/partner_order_event", "staging/partner_order_line", "mart/f_sales_partner_orders"}
+OTHER_COLUMNS = {"staging/price_log"}
+
+
+def specs() -> list[dg.AssetSpec]:
+    return list(defs().resolve_all_asset_specs())
+
+
+def tables() -> list[dg.AssetSpec]:
+    return [spec for spec in specs() if "dagster/table_name" in spec.metadata]
+
+
+def each(found: list[dg.AssetSpec], faulty: set[str]) -> pytest.MarkDecorator:
+    """A test per asset, named after it; of the faulty ones it is known that they fail."""
+    return pytest.mark.parametrize(
+        "spec",
+        [
+            pytest.param(
+                spec,
+                id=spec.key.to_user_string(),
+                marks=[pytest.mark.xfail(reason="its columns are not described as they are", strict=True)]
+                if spec.key.to_user_string() in faulty
+                else [],
+            )
+            for spec in found
+        ],
+    )
+
+
+def columns_of(query: Query, table: str) -> dict[str, str]:
+    """{column: type as in DDL} of a table of the warehouse, in order."""
+    rows = query(
+        "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
+        "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
+        table,
+    )
+    return {str(name): str(kind).replace(" without time zone", "") for name, kind in rows}
+
+
+def load(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run Python in an empty folder, with the PATH for its only variable but those given."""
+    return subprocess.run(
+        [sys.executable, "-B", "-c", script],
+        cwd=folder,
+        env={"PATH": os.environ["PATH"], **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_definitions_load_with_nothing_around_them(tmp_path: Path) -> None:
+    done = load(tmp_path, WATCH + LOAD)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_loading_reads_the_first_day_and_no_other_setting(tmp_path: Path) -> None:
+    nonsense = {"WAREHOUSE_URL": "nonsense", "SALES_HOME": "/dev/null/home", "REPORT_API_TIMEOUT": "nonsense"}
+    done = load(tmp_path, LOAD + "print(DAYS.get_first_partition_key())", SALES_FIRST_DAY="2024-02-29", **nonsense)
+    assert (done.returncode, done.stdout) == (0, "2024-02-29\n")
+    assert load(tmp_path, LOAD, SALES_FIRST_DAY="2024-02-30").returncode != 0
+
+
+def test_what_is_defined_is_what_was_reviewed() -> None:
+    assert inventory.inventory() == inventory.FILE.read_text(encoding="utf-8"), (
+        "definitions changed: python -m sales_assets_tests.architecture.inventory writes them down for the review"
+    )
+
+
+@each(specs(), NO_COLUMNS)
+def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
+    assert spec.description
+    assert spec.owners
+    assert spec.kinds
+    assert spec.group_name != "default"
+    assert spec.metadata.get("dagster/column_schema"), "no columns"
+
+
+def test_one_name_in_four_places(query: Query) -> None:
+    for spec in tables():
+        schema, name = spec.key.path
+        files = [stage for stage in STAGES[schema] if (sql_folder() / stage / f"{name}.sql").exists()]
+        assert len(files) == 1, f"{spec.key}: sql/ has its statements in {files}"
+        assert columns_of(query, str(spec.metadata["dagster/table_name"])), f"{spec.key}: there is no such table"
+    # Every file of staging and mart belongs to a table.
+    known = {spec.key.path[-1] for spec in tables()}
+    facts = {path.stem for stage in ("dims", "facts") for path in (sql_folder() / stage).glob("*.sql")}
+    assert facts - known <= {"named", "load_summary"}
+
+
+@each(tables(), NO_COLUMNS | OTHER_COLUMNS)
+def test_columns_are_shown_as_they_are(spec: dg.AssetSpec, query: Query) -> None:
+    shown = {column.name: column.type for column in spec.metadata["dagster/column_schema"].columns}
+    assert shown == columns_of(query, str(spec.metadata["dagster/table_name"]))
+
+
+@pytest.mark.parametrize("file", REPORT_FILES.values(), ids=REPORT_FILES)
+def test_staging_tables_hold_what_the_contracts_describe(file: ReportFile, query: Query) -> None:
+    table = columns_of(query, f"staging.{file.name}")
+    described = {column.name: column.kind.sql_type for column in file.columns}
+    assert {name: table.get(name) for name in described} == described
+    # Beside them: where a line came from, the sale it became, and the day of a file that has no dates.
+    assert set(table) - set(described) <= {"fetch_id", "sale_id", "date_id"}

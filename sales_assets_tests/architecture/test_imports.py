@@ -1,0 +1,96 @@
+"""Arrows point one way: contracts <- resources <- defs, and contracts <- services; and what a module may not do."""
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, undocumented
+
+EVERYTHING = {
+    "commands", "contracts", "database", "definitions", "defs", "deploy", "embedded", "partitions", "resources",
+    "services", "settings", "sql",
+}  # fmt: skip
+
+# What each part may import of the others. Assets and services meet in tables, never here.
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": set(),
+    "settings": set(),
+    "sql": set(),
+    "embedded": set(),
+    "contracts": set(),
+    "partitions": {"settings"},
+    "database": {"embedded", "settings"},
+    "resources": {"contracts", "database", "embedded", "settings", "sql"},
+    "defs": {"contracts", "partitions", "resources", "settings"},
+    "definitions": {"defs"},
+    "services": {"contracts", "settings", "sql"},
+    "deploy": {"database", "resources", "settings"},
+    "commands": EVERYTHING,
+    "cli": EVERYTHING,
+}
+
+# A contract says what data looks like; whatever opens, asks or runs something has no place there.
+DOORS = {
+    "aiohttp", "aio_pika", "asyncio", "dagster", "fastapi", "fsspec", "http", "os", "pathlib", "psycopg", "requests",
+    "shutil", "socket", "sqlalchemy", "starlette", "subprocess", "tempfile", "threading", "time", "urllib", "uvicorn",
+}  # fmt: skip
+
+# Every other part leaves the environment alone; these hand it on to processes that they start.
+ENVIRONMENT = {"settings.py", "deploy/instance.py", "embedded/postgres.py", "commands/demo.py"}
+
+# Every other statement is a file of sql/. These speak of the server, its locks and databases; the doctor asks questions
+# that nobody else has.
+STATEMENTS = {"embedded/postgres.py", "resources/warehouse.py", "resources/migrations.py", "commands/doctor.py"}
+STATEMENT = re.compile(
+    r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|COPY|TRUNCATE|WITH \w+ AS|LOCK TABLE)\s"
+)
+
+
+def test_imports_point_one_way() -> None:
+    against = {module.name: module.parts_imported() - MAY_IMPORT[module.part] for module in modules()}
+    assert {name: parts for name, parts in against.items() if parts} == {}
+
+
+def test_only_what_is_made_of_dagster_imports_it() -> None:
+    importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
+    assert importing == {"commands", "definitions", "defs", "partitions", "resources"}
+
+
+def test_contracts_open_nothing() -> None:
+    doors = {module.name: module.libraries_imported() & DOORS for module in modules() if module.part == "contracts"}
+    assert {name: libraries for name, libraries in doors.items() if libraries} == {}
+
+
+def test_the_environment_is_read_in_one_place() -> None:
+    touching = {
+        module.name
+        for module in modules()
+        if any(node.attr in ("environ", "environb", "getenv") for node in module.nodes(ast.Attribute))
+        or any(name in ("os.environ", "os.getenv") for name in module.imports())
+    }
+    assert touching <= ENVIRONMENT
+
+
+def test_statements_stand_in_sql() -> None:
+    speaking = {
+        module.name
+        for module in modules()
+        if any(isinstance(node.value, str) and STATEMENT.match(node.value) for node in module.nodes(ast.Constant))
+    }
+    assert speaking <= STATEMENTS
+
+
+def test_nothing_is_printed_but_by_the_command() -> None:
+    printing = {
+        module.name
+        for module in modules()
+        if any(isinstance(node.func, ast.Name) and node.func.id == "print" for node in module.nodes(ast.Call))
+    }
+    assert printing <= {"cli.py"}
+
+
+@pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["sales_assets", "sales_assets_tests"])
+def test_every_file_says_what_it_is(folder: Path) -> None:
+    assert undocumented(folder) == []
