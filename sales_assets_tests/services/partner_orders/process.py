@@ -1,6 +1,7 @@
 """Parts of the service as a process of their own, to be killed: `python -m ... DATABASE_URL BROKER_NAME PART...`.
 
-The part `http` answers requests on a free port and says its URL. The settings come from the environment, as for `sales-assets api`; only the names at the broker are the test's.
+The part `http` answers requests on a free port and says its URL. The settings come from the environment, as for
+`sales-assets api`; only the names at the broker are the test's.
 """
 
 import asyncio
