@@ -29,5 +29,8 @@ WHERE date_id = ANY (%(date_ids)s)
 GROUP BY date_id
 
 -- name: summarize_days
--- Lets the BRIN indexes tell the days of new blocks, before the next load looks for one.
-SELECT brin_summarize_new_values('mart.f_sales_days'), brin_summarize_new_values('staging.user_orders_log_days')
+-- Lets the BRIN indexes tell the days of new blocks, before the next load looks for one. Only an owner may; a loader of
+-- least privilege leaves it to autovacuum.
+SELECT brin_summarize_new_values(oid) FROM pg_class
+WHERE oid IN ('mart.f_sales_days'::regclass, 'staging.user_orders_log_days'::regclass)
+  AND pg_has_role(relowner, 'USAGE')
