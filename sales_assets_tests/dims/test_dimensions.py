@@ -65,20 +65,20 @@ def test_nothing_is_ever_deleted(shop: Shop) -> None:
 
 def test_the_calendar_has_no_gaps(shop: Shop) -> None:
     """From the first day to the last that was ever asked for, in whatever order, in the server's oddest time zone."""
-    # Midnight of 2018-11-04 does not exist there.
+    # There the 29th begins at one o'clock.
     database = shop.query("SELECT current_database()")[0][0]
-    shop.query(f"ALTER DATABASE {database} SET timezone = 'America/Sao_Paulo'")
-    shop.load("2020-02-28")
-    shop.load("2020-03-02", "2020-03-03")
-    shop.load("2020-02-26")
-    assert shop.query("SELECT date_id FROM mart.d_calendar ORDER BY 1") == [
-        (date_id,) for date_id in (20200226, 20200227, 20200228, 20200229, 20200301, 20200302, 20200303)
-    ]
-    leap = shop.query(
+    shop.query(f"ALTER DATABASE {database} SET timezone = 'Asia/Beirut'")
+    shop.load("2020-03-28")
+    shop.load("2020-04-01")
+    all_days = [20200326, 20200327, 20200328, 20200329, 20200330, 20200331, 20200401]
+    assert shop.query("SELECT date_id FROM mart.d_calendar ORDER BY 1") == [(day,) for day in all_days[2:]]
+    shop.load("2020-03-26")
+    assert shop.query("SELECT date_id FROM mart.d_calendar ORDER BY 1") == [(day,) for day in all_days]
+    sunday = shop.query(
         "SELECT date_actual::text, year_num, quarter_num, month_num, month_name, day_num, day_of_week, iso_year,"
-        " iso_week FROM mart.d_calendar WHERE date_id = 20200229"
+        " iso_week FROM mart.d_calendar WHERE date_id = 20200329"
     )
-    assert leap == [("2020-02-29", 2020, 1, 2, "February", 29, 6, 2020, 9)]
+    assert sunday == [("2020-03-29", 2020, 1, 3, "March", 29, 7, 2020, 13)]
 
 
 def test_rebuilding_goes_over_everything_staged(shop: Shop) -> None:

@@ -5,13 +5,16 @@ Does not belong here: the command line around it (`sales_assets_tests.commands`)
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from sales_assets.commands import quarantine
 from sales_assets.commands.quarantine import Replayed
+from sales_assets.defs.staging.replacing import record_readings
 from sales_assets.resources.warehouse import Warehouse
+from sales_assets.sql import statements
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import Shop
 
@@ -161,6 +164,30 @@ def test_a_report_that_becomes_good_counts_for_its_whole_period(shop: Shop, sett
     assert shop.sales() == [("old2024-09-01", 200), ("old2024-09-02", 200)]
     settle({number_of(shop, 2): Order("new", day=days[0]).line(1, statuses=False)})
     assert shop.sales() == [("new", 200)]
+
+
+def test_a_line_settled_while_its_file_is_being_read_is_not_lost(
+    shop: Shop, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report is read anew for a further day; meanwhile a person settles a line of it."""
+    days = ["2024-09-01", "2024-09-02"]
+    bad = Order("b", day=days[0], amount="ten")
+    shop.reports.report([Order("a", day=days[0]), bad, Order("c", day=days[1])])
+    shop.load(days[0])
+    number, text = number_of(shop, 3), bad.but(amount="10").line(2, statuses=False)
+
+    def settled_meanwhile(*arguments: Any) -> None:
+        if arguments[1][0].fetch.kind == "report":
+            statement = statements("staging/quarantine")["correct"]
+            with Warehouse().transaction("a person") as transaction:
+                transaction.connection.execute(statement, {"id": number, "text": text})
+        record_readings(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("sales_assets.defs.day_chain.record_readings", settled_meanwhile)
+        shop.load(days[1])
+    shop.load(days[0])
+    assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]
 
 
 def test_a_line_of_another_file(shop: Shop, settle: Settle) -> None:

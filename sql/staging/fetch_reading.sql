@@ -1,7 +1,8 @@
 -- name: unread
 -- Kept fetches of a file that cover the window and were never read, or not since a line of theirs was corrected.
 -- Increments first: when a report is read, the days that they win need not be taken from it.
-SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, r.fetch_id IS NOT NULL AS corrected
+SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, r.fetch_id IS NOT NULL AS corrected,
+       now() AS found_at
 FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
@@ -10,7 +11,7 @@ WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(firs
 ORDER BY f.kind = 'report', f.fetch_id
 
 -- name: kept
-SELECT fetch_id, kind, path, first_day, last_day, line_count, false AS corrected
+SELECT fetch_id, kind, path, first_day, last_day, line_count, false AS corrected, now() AS found_at
 FROM raw.fetch WHERE fetch_id = ANY (%(fetch_ids)s) ORDER BY fetch_id
 
 -- name: corrections
@@ -50,10 +51,11 @@ WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
   AND NOT EXISTS (SELECT FROM bad_line AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
 
 -- name: record
+-- A line that is settled while the file is being read is settled since the reading, not before it.
 INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, has_status, extra_columns, lines, kept, repeats,
                                         bad, before_first_day, outside_period, read_at, run_id)
 VALUES (%(fetch_id)s, %(verdict)s, %(reason)s, %(has_status)s, %(extra_columns)s, %(lines)s, %(kept)s, %(repeats)s,
-        %(bad)s, %(before_first_day)s, %(outside_period)s, now(), %(run_id)s)
+        %(bad)s, %(before_first_day)s, %(outside_period)s, %(read_at)s, %(run_id)s)
 ON CONFLICT (fetch_id) DO UPDATE
 SET revision = r.revision + %(corrected)s::boolean::integer, verdict = EXCLUDED.verdict, reason = EXCLUDED.reason,
     has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,

@@ -56,6 +56,7 @@ class KeptFetch:
     last_day: dt.date
     line_count: int
     corrected: bool
+    found_at: dt.datetime
 
 
 @dataclass

@@ -92,6 +92,7 @@ def _record(transaction: Transaction, reading: Reading, run_id: str) -> None:
         bad=reading.bad + reading.discarded,
         before_first_day=sum(c.kept for day, c in reading.days.items() if NO_DAY < day < first_date_id),
         outside_period=reading.outside_period,
+        read_at=reading.fetch.found_at,
         corrected=reading.fetch.corrected,
         run_id=run_id,
     )
