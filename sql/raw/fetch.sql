@@ -7,8 +7,10 @@ VALUES (nextval('raw.fetch_number'), %(delivery_id)s, %(file)s, %(kind)s, %(firs
 RETURNING fetch_id
 
 -- name: latest_contents
--- What storage said of the newest kept file of each day's increment, for the sensor's comparison.
+-- What storage said of the newest kept file of each day's increment, for the sensor's comparison. A file that was
+-- fetched and never read, because the load died in between, is news.
 SELECT DISTINCT ON (first_day, file) first_day AS day, file, sha256, etag, last_modified
 FROM raw.fetch
+JOIN staging.fetch_reading USING (fetch_id)
 WHERE kind = 'increment' AND first_day BETWEEN %(first_day)s AND %(last_day)s
 ORDER BY first_day, file, fetch_id DESC
