@@ -42,7 +42,8 @@ OTHER_COLUMNS = {"staging/price_log"}
 
 
 def specs() -> list[dg.AssetSpec]:
-    return list(defs().resolve_all_asset_specs())
+    """In order: pytest-xdist compares what its processes have collected."""
+    return sorted(defs().resolve_all_asset_specs(), key=lambda spec: spec.key)
 
 
 def tables() -> list[dg.AssetSpec]:
