@@ -289,7 +289,8 @@ def test_views_are_kept_with_owner_grants_options_and_comments(url: str, sql: Sq
     views = (
         "SELECT c.oid::regclass::text, pg_get_viewdef(c.oid), c.relowner::regrole::text, c.reloptions, c.relacl::text, "
         "obj_description(c.oid, 'pg_class'), "
-        "array_agg((a.attname, a.attacl::text, col_description(c.oid, a.attnum))::text ORDER BY a.attnum) FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid "
+        "array_agg((a.attname, a.attacl::text, col_description(c.oid, a.attnum))::text ORDER BY a.attnum) "
+        "FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid "
         "WHERE c.oid IN ('public.named'::regclass, 'mart.\"Сводка\"'::regclass, 'public.both'::regclass) "
         "GROUP BY c.oid ORDER BY 1"
     )

@@ -31,7 +31,8 @@ def test_the_loader_loads_and_replaces(
     monkeypatch.setenv("WAREHOUSE_URL", url_of("loader_of_tests"))
     settings_module.settings.cache_clear()
     shop.reports.report([Order("r", day="2024-09-30")], price_log="Milk,1\n")
-    for lines in ([Order("a"), Order("b", status="refunded"), "no line"], [Order("c")]):
+    editions: list[list[Order | str]] = [[Order("a"), Order("b", status="refunded"), "no line"], [Order("c")]]
+    for lines in editions:
         shop.reports.increment(DAY, lines)
         shop.load("2024-09-30", DAY)
     assert [name for name, _ in shop.sales()] == ["r", "c"]
