@@ -14,7 +14,9 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.defs.checking import evaluate
+from sales_assets.defs.facts.assets import f_sales_spec
 from sales_assets.defs.orders.checks import order_checks
+from sales_assets.defs.orders.columns import EVENT_COLUMNS, LINE_COLUMNS
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS, PARTNER_ORDER_EVENT, PARTNER_ORDER_LINE
 from sales_assets.defs.orders.loading import load_days
 from sales_assets.defs.raw.assets import OWNERS
@@ -30,7 +32,7 @@ _SPECS = (
         group_name="orders",
         kinds=_KINDS,
         owners=OWNERS,
-        metadata={"dagster/table_name": "staging.partner_order_event"},
+        metadata={"dagster/table_name": "staging.partner_order_event", "dagster/column_schema": EVENT_COLUMNS},
         partitions_def=ORDER_DAYS,
     ),
     dg.AssetSpec(
@@ -43,7 +45,11 @@ _SPECS = (
         group_name="orders",
         kinds=_KINDS,
         owners=OWNERS,
-        metadata={"dagster/table_name": "staging.partner_order_line", "dagster/partition_expr": "date_id"},
+        metadata={
+            "dagster/table_name": "staging.partner_order_line",
+            "dagster/column_schema": LINE_COLUMNS,
+            "dagster/partition_expr": "date_id",
+        },
         partitions_def=ORDER_DAYS,
     ),
     dg.AssetSpec(
@@ -54,7 +60,11 @@ _SPECS = (
         group_name="orders",
         kinds=_KINDS,
         owners=OWNERS,
-        metadata={"dagster/table_name": "mart.f_sales", "dagster/partition_expr": "date_id"},
+        metadata={
+            "dagster/table_name": "mart.f_sales",
+            "dagster/column_schema": f_sales_spec().metadata["dagster/column_schema"],
+            "dagster/partition_expr": "date_id",
+        },
         partitions_def=ORDER_DAYS,
     ),
 )
