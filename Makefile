@@ -12,6 +12,7 @@ INSTALLED := $(VENV)/.installed
 DEMO_ARGS ?=
 DEV_ARGS ?=
 TEST_ARGS ?=
+TORTURE_ARGS ?=
 BENCH_ARGS ?=
 
 # dg warns when the environment that it finds is not the active one.
@@ -19,7 +20,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check bench bench-large lint format lock
+.PHONY: help install demo dev test torture check bench bench-large lint format lock
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -37,6 +38,10 @@ check: test  ## All that CI does: lint, then the tests
 # Nothing stands behind pytest: its closing line is the last one.
 test: lint  ## Lint, then run the tests; TEST_ARGS="-k refund" for some of them
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadgroup $(TEST_ARGS)
+
+# An interrupted sweep goes on where it was; TORTURE_SECONDS bounds each of its tests.
+torture: $(INSTALLED)  ## Break it for real, for up to 25 minutes a test; TORTURE_ARGS="-k kills", TORTURE_SECONDS=600
+	$(BIN)/pytest -m torture -n logical --maxprocesses 2 --dist load -s $(TORTURE_ARGS) sales_assets_tests/torture
 
 bench: $(INSTALLED)  ## Measure the pipeline against PostgreSQL's own COPY; BENCH_ARGS="--only days --rounds 3"
 	$(BIN)/python -m sales_assets_tests.bench $(BENCH_ARGS)

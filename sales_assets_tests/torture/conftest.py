@@ -1,5 +1,14 @@
-"""The service's fixtures, for long fault tests."""
+"""Torture runs when it is asked for by name (`make torture`, `pytest -m torture`), and never beside the quick tests."""
 
-from sales_assets_tests.services.partner_orders.conftest import start
+from pathlib import Path
 
-__all__ = ["start"]
+import pytest
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "torture" in config.option.markexpr:
+        return
+    here = Path(__file__).parent
+    kept = [item for item in items if here not in item.path.parents]
+    config.hook.pytest_deselected(items=[item for item in items if item not in kept])
+    items[:] = kept
