@@ -495,6 +495,7 @@ def report_api(
     from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
+    from sales_assets.deploy.ui import end_on_signals
     from sales_assets.services.report_api.app import ReportApi
     from sales_assets.services.report_api.faults import Faults
     from sales_assets.services.report_api.server import serve
@@ -514,6 +515,7 @@ def report_api(
         never_ready=never_ready,
         expired_links=expired_links,
     )
+    end_on_signals()  # the server minds INT and TERM; HUP would leave the generated files behind
     with ExitStack() as stack:
         if data is None:
             from sales_assets.services.report_api.generate import Shop

@@ -1,0 +1,142 @@
+"""`sales-assets why` and `doctor`: what they tell, on a warehouse that is well and on one that is not."""
+
+import datetime as dt
+from collections.abc import Callable
+
+import pytest
+
+from sales_assets_tests.commands.conftest import Run
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import Shop
+
+YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
+DAY = "2024-10-01"
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def table(text: str, *columns: str) -> list[list[str]]:
+    """The rows of the printed table with these columns first."""
+    lines = text.splitlines()
+    start = next(
+        n for n, line in enumerate(lines) if [c.strip() for c in line.split("┃")[1:-1]][: len(columns)] == [*columns]
+    )
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("│"):
+            break
+        rows.append(cells(line))
+    return [row for row in rows if row[0]]
+
+
+def test_why_tells_what_was_chosen_and_what_the_others_lost_by(loading_here: Run, shop: Shop) -> None:
+    shop.reports.report([Order("r", day=DAY), Order("q", day="2024-09-30")])
+    shop.reports.increment(
+        DAY, [Order("a", day=DAY), Order("b", day=DAY, status="refunded", amount="50"), Order("z", amount="1e2")]
+    )
+    shop.load(DAY)
+    shop.reports.increment(DAY, [Order("c", day=DAY)], statuses=False)
+    shop.load(DAY)
+    shop.reports.increment(DAY, None, user_orders_log="[/bold] no header\n")
+    shop.fail_to_load(DAY)
+    shop.reports.without_increment(DAY)
+    shop.load(DAY)
+
+    done = loading_here("why", DAY)
+    assert done.returncode == 0, done.stderr
+    assert [row[:5] for row in table(done.stdout, "source", "status")] == [
+        ["report_api", "shipped", "1", "2.00", "200.00"],
+        ["report_api", "refunded", "1", "-2.00", "-50.00"],
+    ]
+    fetches = table(done.stdout, "fetch", "kind")
+    best = fetches[0][0]
+    assert [(row[1], row[2], row[6].partition(":")[0]) for row in fetches] == [
+        ("increment", "yes", "chosen"),
+        ("increment", "no", f"has no statuses, {best} has"),
+        ("report", "no", f"has no statuses, {best} has"),
+        ("increment", "no", "never chosen"),
+    ]
+    assert fetches[0][3:6] == ["2", "0", "1"]
+    assert "[/bold]" in done.stdout
+    answers = [row[1] for row in table(done.stdout, "asked at", "answer")]
+    assert answers == ["not_found", "delivered", "delivered", "delivered"]
+    assert [row[2:4] for row in table(done.stdout, "id", "fetch")] == [["4", "open"]]
+
+
+def test_why_of_a_day_that_nobody_asked_for(loading_here: Run) -> None:
+    done = loading_here("why", DAY)
+    assert done.returncode == 0
+    assert done.stdout.splitlines() == [
+        f"mart.f_sales has no row on {DAY}",
+        "no kept fetch covers the day",
+        "the increment of the day was never asked for",
+    ]
+
+
+def test_doctor_finds_everything_well(loading_here: Run, shop: Shop) -> None:
+    shop.reports.increment(YESTERDAY, [Order("a", day=YESTERDAY)])
+    shop.load(YESTERDAY)
+    done = loading_here("doctor")
+    assert done.returncode == 0, done.stdout
+    assert "!!" not in done.stdout
+    assert f"ok days: loaded up to {YESTERDAY}\n" in done.stdout
+    assert "ok quarantine: empty\n" in done.stdout
+    assert done.stderr == ""
+
+
+def test_doctor_names_what_needs_a_hand(loading_here: Run, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.reports.increment("2024-10-01", [Order("a"), "1,2"])
+    shop.reports.increment("2024-10-02", None, user_orders_log="no header\n")
+    shop.load("2024-10-01")
+    shop.fail_to_load("2024-10-02")
+    monkeypatch.setenv("REPORT_API_KEY", "")
+    monkeypatch.setenv("REPORT_API_URL", "http://u:hush@127.0.0.1:1/x?y=hush")
+    monkeypatch.setenv("RAW_FILES_URL", "nonsense://place")
+    done = loading_here("doctor")
+    assert done.returncode == 1
+    ill = [line.removeprefix("!! ") for line in done.stdout.splitlines() if line.startswith("!! ")]
+    assert [line.partition(":")[0] for line in ill] == [
+        "raw files",
+        "report API",
+        "report API",
+        "days",
+        "days",
+        "quarantine",
+    ]
+    assert ill[1] == "report API: http://127.0.0.1:1/x does not answer (ConnectionError)"
+    assert ill[2] == "report API: REPORT_API_KEY is not set"
+    assert ill[3].startswith("days: loaded up to 2024-10-02, ")
+    assert ill[4:] == [
+        "days: 1 asked days failed and wait",
+        "quarantine: 1 lines wait (`sales-assets quarantine list`)",
+    ]
+    assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql:///nowhere?host=/nowhere", "no way"),
+        (None, "at revision none, needs"),
+    ],
+)
+def test_doctor_goes_on_where_there_is_no_warehouse(
+    here: Run,
+    new_database: Callable[..., str],
+    dagster_storage: str,
+    monkeypatch: pytest.MonkeyPatch,
+    url: str | None,
+    told: str,
+) -> None:
+    monkeypatch.setattr("sales_assets.resources.connecting._RESTART_SECONDS", 0.2)
+    monkeypatch.setenv("WAREHOUSE_URL", url or new_database("template1"))
+    monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
+    done = here("doctor")
+    assert done.returncode == 1
+    assert "!! warehouse: " in done.stdout
+    if url is None:
+        assert told in done.stdout
+    assert "ok Dagster storage: database dagster_of_commands" in done.stdout
+    assert "!! report API: " in done.stdout

@@ -1,0 +1,50 @@
+"""`sales-assets report-api`: up within seconds, and gone with every signal that ends a program."""
+
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import requests
+
+from sales_assets_tests.commands.running import Command
+from sales_assets_tests.conftest import KEY
+from sales_assets_tests.reports import Order, ReportFolderBuilder
+
+HEADERS = {"X-Nickname": "n", "X-Cohort": "1", "X-Project": "True", "X-API-KEY": KEY}
+
+
+def test_a_folder_is_served_soon_and_until_it_is_told_to_stop(command: Command, reports: ReportFolderBuilder) -> None:
+    reports.report([Order("a")])
+    started = time.monotonic()
+    api = command.start("report-api", "--data", str(reports.folder), "--port", "0")
+    assert api.stdout is not None
+    url = api.stdout.readline().removeprefix("report API: ").strip()
+    assert "task_id" in requests.post(f"{url}/generate_report", headers=HEADERS, timeout=5).json()
+    # 3 s on a machine of its own; tests share theirs.
+    assert time.monotonic() - started < 10
+    api.send_signal(signal.SIGTERM)
+    out, errors = api.communicate(timeout=20)
+    assert (api.returncode, out, errors) == (0, "", "")
+    assert command.written_outside() == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
+def test_generated_files_go_with_the_command(command: Command, number: signal.Signals) -> None:
+    api = command.start("report-api", "--generated", "--lines-per-day", "1", "--port", "0")
+    assert api.stdout is not None
+    assert api.stdout.readline().startswith("report API: http://127.0.0.1:")
+    assert list(Path(command.home / "generated").iterdir())
+    api.send_signal(number)
+    _, errors = api.communicate(timeout=20)
+    assert "Traceback" not in errors
+    assert list(Path(command.home / "generated").iterdir()) == []
+
+
+def test_a_taken_port_is_told(command: Command, reports: ReportFolderBuilder) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = command("report-api", "--data", str(reports.folder), "--port", str(taken.getsockname()[1]))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: [Errno 98] Address already in use" in done.stderr

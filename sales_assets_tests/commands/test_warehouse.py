@@ -1,0 +1,65 @@
+"""`sales-assets migrate` and `warehouse`: the schema, and the embedded server's life."""
+
+import time
+from collections.abc import Callable
+
+import psycopg
+import pytest
+
+from sales_assets.resources import migrations
+from sales_assets_tests.commands.conftest import Run
+from sales_assets_tests.commands.running import Command
+
+
+def test_the_warehouse_goes_up_and_down(
+    here: Run, new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))
+    latest = migrations.latest_revision()
+    told = [here("migrate", *arguments) for arguments in ([], [], ["--to", "0003"], ["--to", "base"])]
+    assert [done.returncode for done in told] == [0] * 4
+    assert [done.stdout for done in told] == [
+        f"the warehouse went from revision base to {latest}\n",
+        f"the warehouse is at revision {latest} already\n",
+        f"the warehouse went from revision {latest} to 0003\n",
+        "the warehouse went from revision 0003 to base\n",
+    ]
+
+
+def test_revisions_are_listed_without_a_warehouse(here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql://127.0.0.1:1/nowhere")
+    done = here("migrate", "--list")
+    assert done.returncode == 0
+    listed = [line.split("  ", 1) for line in done.stdout.splitlines()]
+    assert [revision for revision, _ in listed] == [revision for revision, _ in migrations.revisions()]
+    assert ["0004", "f_sales learns status and source; old readers and writers go on."] in listed
+
+
+def test_a_revision_that_is_not_there_is_an_error(
+    here: Run, new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))
+    done = here("migrate", "--to", "9999")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "error: there is no revision '9999'; known are base, 0001" in done.stderr
+
+
+def test_the_embedded_server_outlives_the_command_that_started_it(command: Command) -> None:
+    url = command("warehouse", "url")  # reads the output to its end: the server must not hold it open
+    assert url.returncode == 0, url.stderr
+    assert url.stdout.count("\n") == 1
+    with psycopg.connect(url.stdout.strip()) as connection:
+        assert connection.info.dbname == "sales"
+    assert command.processes()
+    stopped = [command("warehouse", "stop").stdout for _ in range(2)]
+    assert stopped == ["the embedded server is stopped\n", "no embedded server is running\n"]
+    command.wait_until(lambda: not command.processes(), "the server's processes are gone")
+    assert command.written_outside() == []
+
+
+def test_the_url_of_a_given_warehouse_starts_nothing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql+psycopg2://u@h/d")
+    started = time.monotonic()
+    assert command("warehouse", "url").stdout == "postgresql://u@h/d\n"
+    assert time.monotonic() - started < 10
+    assert not (command.home / "postgres").exists()
