@@ -1,0 +1,56 @@
+"""The whole corpus of nasty files through one load, a day for each: what is good arrives, what is bad is told.
+
+The cases are those of the reader (`contracts/test_parse`); here each lies between two good lines of a day's file, or
+is that file's header, and goes from download to mart.
+"""
+
+import datetime as dt
+
+from sales_assets_tests.contracts.test_parse import BAD, GOOD, HEADER, HEADER_FAULTS, order
+from sales_assets_tests.shop import Shop
+
+_FIRST = dt.date(2023, 1, 1)
+_DATE = b"2024-09-08"  # of the cases' lines
+
+
+def test_two_hundred_nasty_files_cost_nothing_but_their_own_lines(shop: Shop) -> None:
+    files: dict[dt.date, tuple[str, bytes]] = {}
+
+    def add(kind: str, data: bytes) -> None:
+        day = _FIRST + dt.timedelta(days=len(files))
+        files[day] = kind, data.replace(_DATE, day.isoformat().encode())
+
+    def between(line: bytes, end: bytes = b"\n") -> bytes:
+        return end.join([HEADER, order(uniq_id="first"), line, order(uniq_id="last"), b""])
+
+    for cells, _ in GOOD.values():
+        if not cells.get("date_time", "2024-09-08").startswith("2024-09-08"):
+            continue  # of another day, and thus bad in this file
+        add("good", between(order(**({"uniq_id": "nasty"} | cells))))
+    for line, _ in BAD.values():
+        for end in (b"\n", b"\r\n"):
+            add("bad line", between(line, end))
+    for data, _ in HEADER_FAULTS.values():
+        add("bad file", data)
+    assert len(files) >= 200
+    for day, (_, data) in files.items():
+        folder = shop.reports.folder / "inc" / day.isoformat()
+        folder.mkdir(parents=True)
+        (folder / "user_orders_log_inc.csv").write_bytes(data)
+
+    told = shop.fail_to_load(_FIRST.isoformat(), max(files).isoformat())
+
+    days = {kind: [day for day, (found, _) in files.items() if found == kind] for kind in ("good", "bad line", "bad file")}
+    assert f"{len(days['bad file'])} of {len(files)} days broke" in told
+    rows = dict(shop.query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY date_id"))
+    expected = {"good": 3, "bad line": 2}
+    assert rows == {
+        int(day.isoformat().replace("-", "")): expected[kind] for kind in expected for day in days[kind]
+    }
+    quarantined = dict(
+        shop.query("SELECT first_day, count(*) FROM staging.quarantine JOIN raw.fetch USING (fetch_id) GROUP BY 1")
+    )
+    assert quarantined == dict.fromkeys(days["bad line"], 1)
+    # Nothing is lost: each line of a file that could be read is kept, a repeat or bad.
+    lost = shop.query("SELECT fetch_id FROM staging.fetch_reading WHERE lines <> kept + repeats + bad")
+    assert lost == []

@@ -1,0 +1,135 @@
+"""`kill -9` of PostgreSQL, in a load and in a migration; loads that meet: clear failures, and the next run heals."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.resources import migrations
+from sales_assets.resources.warehouse import _WRITER_LOCK
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.faults.victims import Victim, World, contents, load_undisturbed, unequal_to_staging
+from sales_assets_tests.reports import Order, ReportFolderBuilder
+
+DAYS = ("2024-10-01", "2024-10-02")
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """The embedded server of the test's own SALES_HOME."""
+    server = EmbeddedPostgres(tmp_path / "home" / "postgres")
+    server.ensure_running()
+    yield server
+    server.stop()
+
+
+def kill(server: EmbeddedPostgres) -> None:
+    os.kill(int((server.data / "postmaster.pid").read_text().splitlines()[0]), signal.SIGKILL)
+
+
+def wait_for_waiter(url: str, *, seconds: float = 60) -> None:
+    """Until some session waits for an advisory lock that this test holds."""
+    deadline = time.monotonic() + seconds
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone():
+            assert time.monotonic() < deadline, "nobody came"
+            time.sleep(0.02)
+
+
+def test_postgresql_killed_in_a_load(
+    own_server: EmbeddedPostgres, reports: ReportFolderBuilder, report_api: ReportApi
+) -> None:
+    reports.report([Order("r", day="2024-09-30")])
+    for day in DAYS:
+        reports.increment(day, [Order(day, day=day)])
+    load_undisturbed(os.environ, DAYS)
+    url = own_server.url("sales")
+    before = contents(url)
+    reports.increment(DAYS[1], [Order("new", day=DAYS[1])])
+    with psycopg.connect(url, autocommit=True) as holder, Victim(os.environ, days=DAYS) as victim:
+        holder.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
+        wait_for_waiter(url)
+        kill(own_server)
+        assert victim.finish()
+    assert victim.failures
+    assert "server closed the connection" in victim.failures[0] or "terminating connection" in victim.failures[0]
+    own_server.ensure_running()
+    assert contents(url) == before
+    load_undisturbed(os.environ, DAYS)
+    assert [row[0] for rows in contents(url).values() for row in rows] == [DAYS[0], "new"]
+
+
+def test_postgresql_killed_in_a_migration(own_server: EmbeddedPostgres) -> None:
+    url = own_server.url("sales")
+    migrations.migrate(url, "0003")
+    told: list[str] = []
+
+    def migrate() -> None:
+        try:
+            migrations.migrate(url)
+        except (migrations.MigrationError, psycopg.OperationalError) as error:
+            told.append(str(error))
+
+    # The table that the next revision alters is held: the kill comes in the middle of it.
+    holder = psycopg.connect(url)
+    holder.execute("LOCK TABLE mart.f_sales IN ACCESS SHARE MODE")
+    thread = threading.Thread(target=migrate)
+    thread.start()
+    deadline = time.monotonic() + 30
+    with psycopg.connect(url, autocommit=True) as connection:
+        while not connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone():
+            assert time.monotonic() < deadline, "the migration did not come to the table"
+            time.sleep(0.02)
+    kill(own_server)
+    thread.join(60)
+    holder.close()
+    assert told
+    own_server.ensure_running()
+    assert migrations.current_revision(url) == "0003"
+    assert migrations.migrate(url)[1] == migrations.latest_revision()
+
+
+def test_loads_of_several_processes_at_once_end_in_the_mart_of_one(world: World) -> None:
+    """Twice the same range, and two that overlap it: nothing deadlocks, nothing is doubled."""
+    ranges = [("2024-10-01", "2024-10-30"), ("2024-10-01", "2024-10-30"), ("2024-10-05", "2024-10-20")]
+    with world.copy() as database, ExitStack() as stack:
+        victims = [stack.enter_context(Victim(world.environment(database), days=days)) for days in ranges]
+        for victim in victims:
+            assert victim.finish()
+            assert victim.failures == []
+        url = world.server.url(database)
+        assert contents(url) == world.new
+        assert unequal_to_staging(url) == []
+
+
+def test_two_platforms_on_one_home_share_its_server(
+    reports: ReportFolderBuilder, report_api: ReportApi, tmp_path: Path, make_stopped: Callable[[Path], None]
+) -> None:
+    """Both find no server, one starts it, both load."""
+    home = tmp_path / "home"
+    make_stopped(home)
+    reports.report([Order("r", day="2024-09-30")])
+    for day in DAYS:
+        reports.increment(day, [Order(day, day=day)])
+    with Victim(os.environ, days=DAYS) as one, Victim(os.environ, days=DAYS) as other:
+        for victim in (one, other):
+            assert victim.finish()
+            assert victim.failures == []
+    found = contents(EmbeddedPostgres(home / "postgres").url("sales"))
+    assert [row[0] for rows in found.values() for row in rows] == list(DAYS)
+
+
+@pytest.fixture
+def make_stopped() -> Iterator[Callable[[Path], None]]:
+    """Sees to it that the server which others start in a home is stopped after the test."""
+    homes: list[Path] = []
+    yield homes.append
+    for home in homes:
+        EmbeddedPostgres(home / "postgres").stop()
