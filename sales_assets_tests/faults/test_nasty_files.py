@@ -40,13 +40,13 @@ def test_two_hundred_nasty_files_cost_nothing_but_their_own_lines(shop: Shop) ->
 
     told = shop.fail_to_load(_FIRST.isoformat(), max(files).isoformat())
 
-    days = {kind: [day for day, (found, _) in files.items() if found == kind] for kind in ("good", "bad line", "bad file")}
+    days = {
+        kind: [day for day, (found, _) in files.items() if found == kind] for kind in ("good", "bad line", "bad file")
+    }
     assert f"{len(days['bad file'])} of {len(files)} days broke" in told
     rows = dict(shop.query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY date_id"))
     expected = {"good": 3, "bad line": 2}
-    assert rows == {
-        int(day.isoformat().replace("-", "")): expected[kind] for kind in expected for day in days[kind]
-    }
+    assert rows == {int(day.isoformat().replace("-", "")): expected[kind] for kind in expected for day in days[kind]}
     quarantined = dict(
         shop.query("SELECT first_day, count(*) FROM staging.quarantine JOIN raw.fetch USING (fetch_id) GROUP BY 1")
     )

@@ -9,14 +9,14 @@ FROM (
     SELECT date_id, status, count(*) AS rows,
            sum(CASE status WHEN 'refunded' THEN -payment_amount ELSE payment_amount END) AS amount,
            sum(CASE status WHEN 'refunded' THEN -quantity ELSE quantity END) AS quantity,
-           sum(sale_id %% 65521 * (1 + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
+           sum(sale_id %% 65521 * (1::bigint + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
     FROM staging.user_orders_log
     WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
     GROUP BY date_id, status
 ) AS s
 FULL JOIN (
     SELECT date_id, status, count(*) AS rows, sum(amount) AS amount, sum(quantity) AS quantity,
-           sum(id %% 65521 * (1 + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
+           sum(id %% 65521 * (1::bigint + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
     FROM mart.f_sales
     WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND source = 'report_api'
     GROUP BY date_id, status
