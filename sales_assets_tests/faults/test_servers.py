@@ -38,7 +38,7 @@ def wait_for_waiter(url: str, *, seconds: float = 60) -> None:
     """Until some session waits for an advisory lock that this test holds."""
     deadline = time.monotonic() + seconds
     with psycopg.connect(url, autocommit=True) as connection:
-        while not connection.execute("SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone():
+        while not connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone():
             assert time.monotonic() < deadline, "nobody came"
             time.sleep(0.02)
 
@@ -84,7 +84,7 @@ def test_postgresql_killed_in_a_migration(own_server: EmbeddedPostgres) -> None:
     thread.start()
     deadline = time.monotonic() + 30
     with psycopg.connect(url, autocommit=True) as connection:
-        while not connection.execute("SELECT FROM pg_locks WHERE NOT granted").fetchone():
+        while not connection.execute("SELECT 1 FROM pg_locks WHERE NOT granted").fetchone():
             assert time.monotonic() < deadline, "the migration did not come to the table"
             time.sleep(0.02)
     kill(own_server)

@@ -314,7 +314,7 @@ def _wait_for_sessions(url: str) -> None:
     deadline = time.monotonic() + 30
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(
-            "SELECT FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
             " AND backend_type = 'client backend'"
         ).fetchone():
             assert time.monotonic() < deadline, "sessions of a killed load are left"
