@@ -7,6 +7,8 @@ import dagster as dg
 
 from sales_assets.contracts.report_files import Column, ReportFile
 
+_NOT_NULL = dg.TableColumnConstraints(nullable=False)
+
 
 def delivered_columns(file: ReportFile) -> dg.TableSchema:
     """The columns of a raw file, as text: nothing is interpreted yet."""
@@ -17,7 +19,8 @@ def delivered_columns(file: ReportFile) -> dg.TableSchema:
 
 def staged_columns(file: ReportFile, *more: dg.TableColumn) -> dg.TableSchema:
     """The columns of a staging table: typed, with where each line came from."""
-    return dg.TableSchema(columns=[*(_typed(column) for column in file.columns), _FETCH, *more])
+    day = [] if file.is_dated else [_DAY]
+    return dg.TableSchema(columns=[*(_typed(column) for column in file.columns), *day, _FETCH, *more])
 
 
 def _typed(column: Column) -> dg.TableColumn:
@@ -25,9 +28,11 @@ def _typed(column: Column) -> dg.TableColumn:
         column.name,
         column.kind.sql_type,
         column.description,
-        constraints=dg.TableColumnConstraints(nullable=False),
+        constraints=_NOT_NULL,
     )
 
 
+# The price list carries no date: a day is told by the choice of its fetch.
+_DAY = dg.TableColumn("date_id", "integer", "Day on which the line is in force, YYYYMMDD", constraints=_NOT_NULL)
 _FETCH = dg.TableColumn("fetch_id", "bigint", "Number of the kept fetch that the line was taken from")
 SALE_ID = dg.TableColumn("sale_id", "bigint", "Id of the row of mart.f_sales made from the line")

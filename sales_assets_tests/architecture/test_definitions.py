@@ -36,10 +36,6 @@ def watch(event, arguments):
 sys.addaudithook(watch)
 """
 
-# What the page in the UI does not tell, or tells wrongly. The marks are strict: they go when it does.
-NO_COLUMNS: set[str] = set()
-OTHER_COLUMNS = {"staging/price_log"}
-
 
 def specs() -> list[dg.AssetSpec]:
     """In order: pytest-xdist compares what its processes have collected."""
@@ -50,21 +46,9 @@ def tables() -> list[dg.AssetSpec]:
     return [spec for spec in specs() if "dagster/table_name" in spec.metadata]
 
 
-def each(found: list[dg.AssetSpec], faulty: set[str]) -> pytest.MarkDecorator:
-    """A test per asset, named after it; of the faulty ones it is known that they fail."""
-    return pytest.mark.parametrize(
-        "spec",
-        [
-            pytest.param(
-                spec,
-                id=spec.key.to_user_string(),
-                marks=[pytest.mark.xfail(reason="its columns are not described as they are", strict=True)]
-                if spec.key.to_user_string() in faulty
-                else [],
-            )
-            for spec in found
-        ],
-    )
+def each(found: list[dg.AssetSpec]) -> pytest.MarkDecorator:
+    """A test per asset, named after it."""
+    return pytest.mark.parametrize("spec", [pytest.param(spec, id=spec.key.to_user_string()) for spec in found])
 
 
 def columns_of(query: Query, table: str) -> dict[str, str]:
@@ -108,7 +92,7 @@ def test_what_is_defined_is_what_was_reviewed() -> None:
     )
 
 
-@each(specs(), NO_COLUMNS)
+@each(specs())
 def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
     assert spec.description
     assert spec.owners
@@ -129,7 +113,7 @@ def test_one_name_in_four_places(query: Query) -> None:
     assert facts - known <= {"named", "load_summary"}
 
 
-@each(tables(), NO_COLUMNS | OTHER_COLUMNS)
+@each(tables())
 def test_columns_are_shown_as_they_are(spec: dg.AssetSpec, query: Query) -> None:
     shown = {column.name: column.type for column in spec.metadata["dagster/column_schema"].columns}
     assert shown == columns_of(query, str(spec.metadata["dagster/table_name"]))

@@ -23,7 +23,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "partitions": {"settings"},
     "database": {"embedded", "settings"},
     "resources": {"contracts", "database", "embedded", "settings", "sql"},
-    "defs": {"contracts", "partitions", "resources", "settings"},
+    # sql: housekeeping's statements are for Dagster's own storage, which is no door of ours
+    "defs": {"contracts", "partitions", "resources", "settings", "sql"},
     "definitions": {"defs"},
     "services": {"contracts", "settings", "sql"},
     "deploy": {"database", "resources", "settings"},
