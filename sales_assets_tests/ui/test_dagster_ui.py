@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 from sales_assets_tests.ui.conftest import PATIENCE_MS
 from sales_assets_tests.ui.platform import Platform
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 F_SALES = "/assets/mart/f_sales"
 LOAD_DAYS = "/locations/sales_assets/jobs/load_days"
