@@ -59,7 +59,9 @@ def test_postgresql_killed_in_a_load(
         kill(own_server)
         assert victim.finish()
     assert victim.failures
-    assert "server closed the connection" in victim.failures[0] or "terminating connection" in victim.failures[0]
+    # Which of them depends on whether the load was in a statement or about to open its next connection.
+    told = ("server closed the connection", "terminating connection", "Connection refused")
+    assert any(words in victim.failures[0] for words in told)
     own_server.ensure_running()
     assert contents(url) == before
     load_undisturbed(os.environ, DAYS)
