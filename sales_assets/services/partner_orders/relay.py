@@ -100,7 +100,8 @@ class Relay:
     async def _publish(
         self, database: psycopg.AsyncConnection[Row], exchange: AbstractExchange, waiting: Sequence[Row]
     ) -> None:
-        answers = await asyncio.gather(*(self._confirmed(exchange, row) for row in waiting), return_exceptions=True)
+        events = [OrderEvent.model_validate(row) for row in waiting]
+        answers = await publish_all(exchange, events, self._broker.timeout)
         confirmed = [row["event_no"] for row, answer in zip(waiting, answers, strict=True) if answer is None]
         if confirmed:
             await _run(database, "mark", event_nos=confirmed)
@@ -111,8 +112,13 @@ class Relay:
         if failures:
             raise NotConfirmed(_reason(failures[0])) from failures[0]
 
-    async def _confirmed(self, exchange: AbstractExchange, row: Row) -> None:
-        event = OrderEvent.model_validate(row)
+
+async def publish_all(
+    exchange: AbstractExchange, events: Sequence[OrderEvent], seconds: float
+) -> list[BaseException | None]:
+    """Publish events together, persistent and mandatory; for each what kept it from being confirmed, or None."""
+
+    async def publish(event: OrderEvent) -> None:
         message = aio_pika.Message(
             event.model_dump_json().encode(),
             content_type="application/json",
@@ -121,7 +127,9 @@ class Relay:
             type=event.kind,
             app_id="sales_assets",
         )
-        await exchange.publish(message, routing_key=event.kind, mandatory=True, timeout=self._broker.timeout)
+        await exchange.publish(message, routing_key=event.kind, mandatory=True, timeout=seconds)
+
+    return await asyncio.gather(*(publish(event) for event in events), return_exceptions=True)
 
 
 def _reason(failure: BaseException) -> str:

@@ -15,7 +15,6 @@ from psycopg.types.json import Jsonb
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-from tenacity import retry, retry_if_exception, stop_after_attempt, wait_random
 
 from sales_assets.contracts.partner_orders import Kind, message_id
 from sales_assets.services.partner_orders.orders import CANCELLED, DONE, Order, Refused, ServiceError
@@ -57,10 +56,6 @@ def engine_for(url: str) -> AsyncEngine:
         hide_parameters=True,  # errors are logged, and parameters are personal data
         pool_timeout=_POOL_SECONDS,
     )
-
-
-def _connection_lost(error: BaseException) -> bool:
-    return isinstance(error, DBAPIError) and error.connection_invalidated
 
 
 class Store:
@@ -189,18 +184,21 @@ class Store:
         return await self._execute_safely("orders/partner_order", name, parameters)
 
     async def _execute_safely(self, file: str, name: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+        statement = statements(file)[name]
         try:
-            return await self._execute(statements(file)[name], parameters)
+            try:
+                return await self._execute(statement, parameters)
+            except DBAPIError as error:
+                if not error.connection_invalidated:
+                    raise
+            # A restart of the server left dead connections in the pool, and SQLAlchemy has dropped them all. Every
+            # statement may be run again: an intent, a claim, an outcome and an event are each stored once.
+            return await self._execute(statement, parameters)
         except (DBAPIError, psycopg.Error, PoolTimeout, OSError) as error:
             # The text may repeat parameters: personal data.
             _log.error("database unavailable", statement=name, error=type(error).__name__)
             raise ServiceError("the database is not available") from error
 
-    # Every statement may be run again: an intent, a claim, an outcome and an event are each stored once. Once is
-    # enough to get rid of pooled connections that a restart of the server left behind.
-    @retry(
-        retry=retry_if_exception(_connection_lost), stop=stop_after_attempt(2), wait=wait_random(0, 0.1), reraise=True
-    )
     async def _execute(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         async with asyncio.timeout(_STATEMENT_MS / 1000 + _POOL_SECONDS), self._engine.connect() as connection:
             result = await connection.exec_driver_sql(statement, dict(parameters))

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry
 
 from sales_assets.services.application import application
+from sales_assets.services.logging import configure_logging
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
 from sales_assets.services.server import serve
@@ -59,6 +60,7 @@ def http_running(database_url: str, broker: Broker, *parts: str, **settings: str
 
 
 def _main(database_url: str, broker_name: str, *parts: str) -> None:
+    configure_logging()  # to stderr: nobody reads stdout after the first line
     registry = CollectorRegistry()
     orders = PartnerOrders(
         Settings(),

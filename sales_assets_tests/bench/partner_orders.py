@@ -1,0 +1,223 @@
+"""``python -m sales_assets_tests.bench.partner_orders``: the partner orders against their own parts, as ratios.
+
+Creating orders through the service against the same two calls at the stand-in directly; confirmed publishes against
+unconfirmed ones; the latency of a create with the broker down against up. Needs RabbitMQ for the latter two.
+
+Belongs here: what is measured against what. Does not belong here: assertions.
+"""
+
+import argparse
+import asyncio
+import itertools
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+
+import aiohttp
+import psycopg
+
+from sales_assets.contracts.partner_orders import OrderEvent
+from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.resources import migrations
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.relay import publish_all
+from sales_assets_tests.services.partner_orders.conftest import NO_BROKER
+from sales_assets_tests.services.partner_orders.process import http_running
+from sales_assets_tests.services.partner_orders.running import broker_reachable, order, own_names
+
+CLIENTS = 50
+_BATCH = 500
+_ids = itertools.count(1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Measure the partner orders against their own parts.")
+    parser.add_argument("--orders", type=int, default=2000, help="orders per round")
+    parser.add_argument("--rounds", type=int, default=5, help="pairs per figure")
+    options = parser.parse_args()
+    print(f"{platform.machine()}, {os.cpu_count()} processors, {options.rounds} rounds of {options.orders} orders\n")
+    print("| figure | aim | ratio, median (min to max) | a round |\n| --- | --- | --- | --- |", flush=True)
+    with tempfile.TemporaryDirectory(prefix="sales-assets-bench-") as place:
+        server = EmbeddedPostgres(Path(place) / "postgres")
+        server.ensure_running()
+        try:
+            url = server.url("sales")
+            migrations.migrate(url)
+            for partner_delay in (0.0, 0.02):
+                creation(url, options.orders, options.rounds, partner_delay)
+            if broker_reachable():
+                publishing(options.orders * 5, options.rounds)
+                latency(url, options.orders, options.rounds)
+            else:
+                print("RabbitMQ does not answer: the figures that need it were left out", file=sys.stderr)
+        finally:
+            server.stop()
+
+
+# --- creating ---------------------------------------------------------------------------------------------------
+
+
+def creation(database_url: str, orders: int, rounds: int, partner_delay: float) -> None:
+    """Orders per second through the whole path against find + create at the stand-in, by 50 clients at once."""
+    rates: list[tuple[float, float]] = []
+    with (
+        _partner(partner_delay) as partner_url,
+        http_running(database_url, NO_BROKER, PARTNERAPI_URL=partner_url) as (url, _),
+    ):
+        asyncio.run(_rate(orders // 4, lambda session, number: _create(session, url, number)))  # warm up
+        for _ in range(rounds):
+            direct = asyncio.run(_rate(orders, lambda session, number: _direct(session, partner_url, number)))
+            whole = asyncio.run(_rate(orders, lambda session, number: _create(session, url, number)))
+            rates.append((whole, direct))
+    slow = f", partner answers after {partner_delay * 1000:.0f} ms" if partner_delay else ""
+    _row(f"creation by {CLIENTS} clients against find + create directly{slow}", "0.7", rates, "orders/s")
+
+
+@contextmanager
+def _partner(delay: float) -> Iterator[str]:
+    """The stand-in in a process of its own."""
+    command = [sys.executable, "-m", "sales_assets.cli", "partner-api", "--port", "0", "--slow", str(delay)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            yield process.stdout.readline().removeprefix("partner API: ").strip()
+        finally:
+            process.terminate()
+
+
+async def _rate(orders: int, call: Callable[[aiohttp.ClientSession, int], Awaitable[None]]) -> float:
+    """Calls per second: each client makes the next as soon as the last is answered."""
+    numbers = iter([next(_ids) for _ in range(orders)])
+
+    async def client(session: aiohttp.ClientSession) -> None:
+        for number in numbers:
+            await call(session, number)
+
+    async with _session() as session:
+        began = time.perf_counter()
+        await asyncio.gather(*(client(session) for _ in range(CLIENTS)))
+        return orders / (time.perf_counter() - began)
+
+
+@asynccontextmanager
+async def _session() -> AsyncIterator[aiohttp.ClientSession]:
+    async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+        yield session
+
+
+async def _create(session: aiohttp.ClientSession, url: str, number: int) -> None:
+    async with session.post(f"{url}/v2/orders/", json=order(number)) as answer:
+        assert (await answer.json())["result"] == "success"
+
+
+async def _direct(session: aiohttp.ClientSession, url: str, number: int) -> None:
+    """What the service asks of the partner for one order."""
+    async with session.get(f"{url}/find-orders", params={"external_id": str(number)}) as answer:
+        assert (await answer.json())["data"]["ids"] == []
+    form = [("shop_id", "1086"), ("phone", "79997772211"), ("first_name", "Test"), ("email", "example@example.com")]
+    form += [("external_id", str(number)), ("ids[]", "58"), ("quantity[]", "10"), ("prices[]", "10")]
+    form += [("ids[]", "21737"), ("quantity[]", "12"), ("prices[]", "10")]
+    async with session.post(f"{url}/create", data=form) as answer:
+        assert (await answer.json())["status"] == "ok"
+
+
+# --- publishing -------------------------------------------------------------------------------------------------
+
+
+def publishing(messages: int, rounds: int) -> None:
+    """The relay's confirmed publishes per second against unconfirmed ones, over one connection each."""
+    with own_names() as broker:
+        rates = [
+            (asyncio.run(_publish(broker, messages, True)), asyncio.run(_publish(broker, messages, False)))
+            for _ in range(rounds)
+        ]
+    _row("confirmed publishes against unconfirmed", "0.8", rates, "messages/s")
+
+
+async def _publish(broker: Broker, messages: int, confirmed: bool) -> float:
+    event = OrderEvent.model_validate(
+        {
+            "message_id": "8-10-accepted",
+            "kind": "accepted",
+            "project_id": 8,
+            "kodpost": 116897,
+            "order_id": 10,
+            "their_order_id": "777",
+            "their_pharmacy_id": "1086",
+            "phone": "79997772211",
+            "dated_at": "2024-06-20T03:14:44Z",
+            "lines": [{"line_no": number, "their_id": "58", "price": "10", "count": 10} for number in (1, 2)],
+        }
+    )
+    async with await broker.connect("bench") as connection:
+        channel = await connection.channel(publisher_confirms=confirmed, on_return_raises=confirmed)
+        exchange = await broker.declare(channel)
+        queue = await channel.get_queue(broker.events_queue, ensure=False)
+        await queue.purge()
+        began = time.perf_counter()
+        for _ in range(messages // _BATCH):
+            assert not any(await publish_all(exchange, [event] * _BATCH, broker.timeout))
+        # Unconfirmed ones are done when the broker has them too: the purge is answered after all of them.
+        if not confirmed:
+            await queue.purge()
+        return messages / (time.perf_counter() - began)
+
+
+# --- latency ----------------------------------------------------------------------------------------------------
+
+
+def latency(database_url: str, orders: int, rounds: int) -> None:
+    """The 99th percentile of a create, by 5 clients, with the relay's broker down against up."""
+    pairs: list[tuple[float, float]] = []
+    with _partner(0) as partner_url, own_names() as broker:
+        for _ in range(rounds):
+            _empty(database_url)
+            down = _p99(database_url, NO_BROKER, partner_url, orders)
+            _empty(database_url)
+            up = _p99(database_url, broker, partner_url, orders)
+            pairs.append((down * 1000, up * 1000))
+    _row("p99 of a create with the broker down against up", "1.0", pairs, "ms")
+
+
+def _p99(database_url: str, broker: Broker, partner_url: str, orders: int) -> float:
+    with http_running(database_url, broker, "relay", PARTNERAPI_URL=partner_url) as (url, _):
+        seconds: list[float] = []
+
+        async def timed(session: aiohttp.ClientSession, number: int) -> None:
+            began = time.perf_counter()
+            await _create(session, url, number)
+            seconds.append(time.perf_counter() - began)
+
+        async def clients() -> None:
+            async with _session() as session:
+                for number in range(0, orders, 5):
+                    await asyncio.gather(*(timed(session, next(_ids)) for _ in range(number, number + 5)))
+
+        asyncio.run(clients())
+        return statistics.quantiles(seconds[orders // 10 :], n=100)[-1]
+
+
+def _empty(database_url: str) -> None:
+    with psycopg.connect(database_url) as connection:
+        connection.execute("TRUNCATE orders.outbox, orders.partner_order")
+
+
+def _row(figure: str, aim: str, pairs: list[tuple[float, float]], unit: str) -> None:
+    ratios = [one / other for one, other in pairs]
+    one, other = (statistics.median(side) for side in zip(*pairs, strict=True))
+    print(
+        f"| {figure} | {aim} | {statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f}) "
+        f"| {one:.0f} against {other:.0f} {unit} |",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    main()
