@@ -16,6 +16,10 @@ DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), timezone
 # Orders come by the minute: the day that is not over yet is a partition too, and is made anew with every event.
 ORDER_DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), timezone="UTC", end_offset=1)
 
+# ISO weeks, each named by its Monday, from the week of the first day to the one that is not over yet.
+FIRST_MONDAY = first_day() - dt.timedelta(days=first_day().weekday())
+WEEKS = dg.WeeklyPartitionsDefinition(start_date=FIRST_MONDAY.isoformat(), day_offset=1, timezone="UTC", end_offset=1)
+
 # A range is one run: a year of days is not 365 process starts. A job takes the smallest policy of its assets.
 WHOLE_RANGE = dg.BackfillPolicy.single_run()
 
@@ -33,6 +37,17 @@ def key_of(day: dt.date) -> str:
 def date_id(day: dt.date) -> int:
     """The calendar day as the number that the tables use: YYYYMMDD."""
     return day.year * 10_000 + day.month * 100 + day.day
+
+
+def monday_of(day: dt.date) -> dt.date:
+    """The first day of the ISO week that the day belongs to."""
+    return day - dt.timedelta(days=day.weekday())
+
+
+def week_id(monday: dt.date) -> int:
+    """The ISO week as the number that the tables use: ISO year * 100 + week; 2024-12-30 begins 202501."""
+    year, week, _ = monday.isocalendar()
+    return year * 100 + week
 
 
 def day_of(number: int) -> dt.date:

@@ -103,9 +103,15 @@ class ReportFolderBuilder:
 
 
 @functools.cache
+def definitions() -> dg.Definitions:
+    """The code location, loaded once per test process: anew for each job it would be a second each time."""
+    return defs()
+
+
+@functools.cache
 def job(name: str) -> dg.JobDefinition:
-    """A job of the code location; loading the definitions anew for each run would be a fifth of a small run."""
-    return defs().resolve_job_def(name)
+    """A job of the code location."""
+    return definitions().resolve_job_def(name)
 
 
 def fetch_report(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:

@@ -102,7 +102,7 @@ def replay(
     days = {
         line["quarantine_id"]: _days(line, corrections.get(line["quarantine_id"], line["line_text"])) for line in lines
     }
-    with warehouse.writing(), warehouse.transaction("sales_assets quarantine replay") as transaction:
+    with warehouse.writing() as writer, writer.transaction("sales_assets quarantine replay") as transaction:
         for number, text in corrections.items():
             transaction.run("staging/quarantine", "correct", id=number, text=text)
         for number in discarded:

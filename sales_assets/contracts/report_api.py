@@ -9,9 +9,11 @@ import datetime as dt
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from sales_assets.contracts.report_files import canonical_name
+
+_LONGEST_TEXT = 2000
 
 
 def _calendar_day(value: object) -> object:
@@ -19,7 +21,23 @@ def _calendar_day(value: object) -> object:
     return dt.date.fromisoformat(value[:10]) if isinstance(value, str) else value
 
 
+def _plain(value: str) -> str:
+    """Ids and links as they are: one with a NUL or a line end is nobody's, and no database keeps it."""
+    if not value.isprintable():
+        raise ValueError("holds characters that can not be printed")
+    return value
+
+
+def _readable(value: object) -> object:
+    """Free text as it can be kept and shown: what can not be printed is replaced, the rest cut to a page."""
+    if not isinstance(value, str):
+        return value
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:_LONGEST_TEXT])
+
+
 Day = Annotated[dt.date, BeforeValidator(_calendar_day)]
+Plain = Annotated[str, AfterValidator(_plain)]
+Text = Annotated[str, BeforeValidator(_readable)]
 
 
 class _Answer(BaseModel):
@@ -30,14 +48,14 @@ class _Answer(BaseModel):
 class TaskAnswer(_Answer):
     """``POST /generate_report``."""
 
-    task_id: str = Field(min_length=1)
+    task_id: Plain = Field(min_length=1)
 
 
 class ReportData(_Answer):
-    report_id: str | None = None
+    report_id: Plain | None = None
     start_day: Day | None = None
     end_date: Day | None = None
-    s3_path: Mapping[str, str] = Field(default_factory=dict)
+    s3_path: Mapping[str, Plain] = Field(default_factory=dict)
 
 
 class ReportAnswer(_Answer):
@@ -49,23 +67,24 @@ class ReportAnswer(_Answer):
 
 
 class IncrementData(_Answer):
-    increment_id: str | None = None
-    s3_path: Mapping[str, str] = Field(default_factory=dict)
+    increment_id: Plain | None = None
+    s3_path: Mapping[str, Plain] = Field(default_factory=dict)
 
 
 class IncrementAnswer(_Answer):
     """``GET /get_increment``: SUCCESS, or NOT FOUND with HTTP 200 and at times a reason."""
 
-    report_id: str
+    report_id: Plain
     date: Day
     status: Literal["SUCCESS", "NOT FOUND"]
     data: IncrementData
-    debug_info: str | None = None
+    debug_info: Text | None = None
 
 
 class Report(_Answer):
     """A finished report: its period (both ends inclusive) and the link of each delivered file."""
 
+    task_id: str
     report_id: str
     first_day: dt.date
     last_day: dt.date

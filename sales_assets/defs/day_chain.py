@@ -23,7 +23,7 @@ from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG, R
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.dims.upserting import add_calendar_days, upsert_names, upsert_names_from_staging
 from sales_assets.defs.facts.assets import F_SALES, f_sales_spec
-from sales_assets.defs.facts.checks import f_sales_checks
+from sales_assets.defs.facts.checks import RECONCILIATION, f_sales_checks
 from sales_assets.defs.facts.plotting import plot_days
 from sales_assets.defs.facts.replacing import occupied_days, replace_days
 from sales_assets.defs.ledger import Ledger
@@ -45,10 +45,11 @@ from sales_assets.defs.staging.replacing import (
     unread_fetches,
 )
 from sales_assets.partitions import DAYS, WHOLE_RANGE, date_id, day_of, days_of
+from sales_assets.resources.memory import give_back, share_one_pool
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi, ReportApiError
 from sales_assets.resources.spool import temporary_folder
-from sales_assets.resources.warehouse import Transaction, Warehouse
+from sales_assets.resources.warehouse import Transaction, Warehouse, Writer
 
 # Days that share a transaction. When one of them breaks it, each is tried alone.
 DAYS_TOGETHER = 30
@@ -83,13 +84,17 @@ def day_chain(
     progress: Progress,
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Fetch the days' increments, stage what the chosen fetches bring, replace the days of the mart, check."""
+    share_one_pool()
     selected = [spec.key for spec in _specs() if spec.key in context.selected_asset_keys]
     days = days_of(context.partition_keys) if selected else []
     ledger = Ledger(selected, days)
+    reconciled: set[dt.date] = set()
     if selected:
-        _Chain(context, warehouse, raw_files, report_api, progress, ledger).run(days)
+        chain = _Chain(context, warehouse, raw_files, report_api, progress, ledger)
+        chain.run(days)
+        reconciled = chain.reconciled(days)
     wanted = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
-    results = evaluate(warehouse, wanted, days)
+    results = evaluate(warehouse, wanted, days, {RECONCILIATION: reconciled})
     yield from ledger.report(context, results)
 
 
@@ -122,7 +127,7 @@ class _Chain:
         self.progress.say("increments")
         self.progress.days_ahead(len(days))
         if self.fills_mart:
-            with self.warehouse.writing(), self._transaction("calendar") as transaction:
+            with self.warehouse.writing() as writer, self._transaction("calendar", writer) as transaction:
                 add_calendar_days(transaction, days[0], days[-1])
         for group in self._fetched(days) if self.fetches else _batched(days):
             for file in self.staged_files:
@@ -136,8 +141,17 @@ class _Chain:
             self._fill_what_is_left(self.ledger.good_days(F_SALES, days))
         self._describe(days)
 
-    def _transaction(self, purpose: str) -> contextlib.AbstractContextManager[Transaction]:
-        return self.warehouse.transaction(f"{self.run_id[:8]} {purpose}")
+    def reconciled(self, days: Sequence[dt.date]) -> set[dt.date]:
+        """The days whose mart was compared with staging by the transaction that replaced it."""
+        if not self.fills_mart:
+            return set()
+        replaced = self.replaced[USER_ORDERS_LOG]
+        return {day for day in self.ledger.good_days(F_SALES, days) if date_id(day) in replaced}
+
+    def _transaction(
+        self, purpose: str, writer: Writer | None = None
+    ) -> contextlib.AbstractContextManager[Transaction]:
+        return (writer or self.warehouse).transaction(f"{self.run_id[:8]} {purpose}")
 
     def _good(self, file: ReportFile, days: Sequence[dt.date]) -> list[dt.date]:
         return self.ledger.good_days(staging_key(file), days)
@@ -222,8 +236,9 @@ class _Chain:
             return
         with temporary_folder() as folder:
             readings = {fetch.fetch_id: self._read(file, fetch, folder) for fetch in fetches}
-            with self.warehouse.writing():
-                with self._transaction(file.name) as transaction:
+            give_back()
+            with self.warehouse.writing() as writer:
+                with self._transaction(file.name, writer) as transaction:
                     record_readings(transaction, list(readings.values()), self.run_id)
                     choices = [c for c in choose(transaction, file, days) if c.fetch_id in readings]
                     if file is USER_ORDERS_LOG and self.fills_mart:
@@ -233,9 +248,9 @@ class _Chain:
                     if len(groups) == 1 and self._replaced_together(transaction, file, groups[0], readings):
                         groups = []
                 # What was read is written down; from here on each group of days stands or falls alone.
-                self._replace_groups(file, groups, readings)
+                self._replace_groups(writer, file, groups, readings)
                 if file is USER_ORDERS_LOG and choices:
-                    with self._transaction("summarize") as transaction:
+                    with self._transaction("summarize", writer) as transaction:
                         transaction.run("facts/f_sales", "summarize_days")
 
     def _replaced_together(
@@ -261,14 +276,18 @@ class _Chain:
         return read(lambda: self.raw_files.chunks(fetch.path), file, fetch, corrections, folder)
 
     def _replace_groups(
-        self, file: ReportFile, groups: Sequence[Sequence[Choice]], readings: Mapping[int, Reading]
+        self,
+        writer: Writer,
+        file: ReportFile,
+        groups: Sequence[Sequence[Choice]],
+        readings: Mapping[int, Reading],
     ) -> None:
         """Groups of days, each in a transaction of its own, as many at a time as the machine has use for."""
         if not groups:
             return
 
         def replace(group: Sequence[Choice]) -> None:
-            with self._transaction(f"{file.name} {group[0].date_id}") as transaction:
+            with self._transaction(f"{file.name} {group[0].date_id}", writer) as transaction:
                 self._replace(transaction, file, group, readings)
 
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write") as pool:
@@ -284,7 +303,7 @@ class _Chain:
                 self._break_days(file, [day], f"{file.name}: {error}")
             elif error is not None:
                 broken += group
-        self._replace_groups(file, [[choice] for choice in broken], readings)
+        self._replace_groups(writer, file, [[choice] for choice in broken], readings)
 
     def _replace(
         self,
@@ -343,7 +362,7 @@ class _Chain:
 
     def _fill(self, _file: ReportFile, days: Sequence[dt.date]) -> None:
         date_ids = [date_id(day) for day in days]
-        with self.warehouse.writing(), self._transaction("f_sales") as transaction:
+        with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
             upsert_names_from_staging(transaction, date_ids)
             replace_days(transaction, date_ids, occupied_days(transaction, date_ids))
 

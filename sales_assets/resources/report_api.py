@@ -104,9 +104,7 @@ class ReportApi(dg.ConfigurableResource[Any]):
         deadline = time.monotonic() + settings().report_api_report_deadline
         started, pause = time.monotonic(), 0.2
         while True:
-            answer = self._ask("GET", "/get_report", {"task_id": task_id}, ReportAnswer)
-            if answer.task_id != task_id:
-                raise PermanentError("GET /get_report: the answer is about another task_id")
+            answer = self._report_answer(task_id)
             if answer.status == "SUCCESS":
                 return self._finished(answer)
             if answer.status != "RUNNING":
@@ -119,6 +117,20 @@ class ReportApi(dg.ConfigurableResource[Any]):
             time.sleep(pause)
             pause = min(pause * 1.5, 5)
 
+    def report_again(self, report: Report) -> Report:
+        """A finished report with fresh links."""
+        answer = self._report_answer(report.task_id)
+        again = self._finished(answer) if answer.status == "SUCCESS" else None
+        if again is None or again.model_copy(update={"links": report.links}) != report:
+            raise PermanentError("GET /get_report: the answer is about another report than before")
+        return again
+
+    def _report_answer(self, task_id: str) -> ReportAnswer:
+        answer = self._ask("GET", "/get_report", {"task_id": task_id}, ReportAnswer)
+        if answer.task_id != task_id:
+            raise PermanentError("GET /get_report: the answer is about another task_id")
+        return answer
+
     @staticmethod
     def _finished(answer: ReportAnswer) -> Report:
         data = answer.data
@@ -127,6 +139,7 @@ class ReportApi(dg.ConfigurableResource[Any]):
         if data.end_date < data.start_day:
             raise PermanentError(f"GET /get_report: the period {data.start_day}..{data.end_date} is reversed")
         return Report(
+            task_id=answer.task_id,
             report_id=data.report_id,
             first_day=data.start_day,
             last_day=data.end_date,
@@ -217,7 +230,12 @@ class ReportApi(dg.ConfigurableResource[Any]):
 
     @staticmethod
     def _content(response: requests.Response) -> Content:
-        return Content(response.headers.get("ETag"), response.headers.get("Last-Modified"))
+        # A mark that can't be printed is none: the contents are compared instead.
+        etag, modified = (
+            mark if mark and mark.isprintable() else None
+            for mark in (response.headers.get("ETag"), response.headers.get("Last-Modified"))
+        )
+        return Content(etag, modified)
 
     @contextlib.contextmanager
     def _open_file(self, url: str) -> Iterator[requests.Response]:

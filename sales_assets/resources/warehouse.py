@@ -131,17 +131,33 @@ class Warehouse(dg.ConfigurableResource[Any]):
             yield Transaction(connection)
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Be the only one that writes staging, dimensions and mart, over several transactions if need be.
-
-        The lock belongs to a session of its own and goes with it, also when the process is killed.
-        """
-        with connect(self.url(), "sales_assets writer") as connection:
-            connection.autocommit = True
-            connection.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
-            yield
+    def writing(self) -> Iterator["Writer"]:
+        """Be the only one that writes staging, dimensions and mart, over several transactions if need be."""
+        with connect(self.url(), "sales_assets writer") as session:
+            session.autocommit = True
+            session.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
+            yield Writer(self, session)
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
         """The rows of one reading statement, in a transaction of its own."""
         with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
             return transaction.rows(file, name, **parameters)
+
+
+class Writer:
+    """The only one that writes: its lock belongs to a session of its own, and goes with it when the process is killed.
+
+    May be used by several threads.
+    """
+
+    def __init__(self, warehouse: Warehouse, session: psycopg.Connection[dict[str, Any]]) -> None:
+        self._warehouse = warehouse
+        self._session = session
+
+    @contextlib.contextmanager
+    def transaction(self, purpose: str) -> Iterator[Transaction]:
+        """As `Warehouse.transaction`; raises `psycopg.OperationalError` where the lock was lost before the commit."""
+        with self._warehouse.transaction(purpose) as transaction:
+            yield transaction
+            # A server that was restarted in between has taken new connections, and let others have the lock.
+            self._session.execute("SELECT")

@@ -1,5 +1,9 @@
 """Dimensions: a row for everything the mart names, with its latest name, and a calendar without gaps."""
 
+from dataclasses import replace
+
+import pytest
+
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import Shop
 
@@ -36,6 +40,28 @@ def test_the_latest_name_by_event_time_wins(shop: Shop) -> None:
     assert names(shop) == all_of("second")
     shop.load(DAYS[0], DAYS[2])
     assert names(shop) == all_of("second")
+
+
+@pytest.mark.parametrize("by", ["loading", "rebuilding"])
+@pytest.mark.parametrize(
+    ("lines", "winner"),
+    [
+        ([("late", " 23:00:00"), ("early", "T01:00:00")], "late"),
+        ([("with seconds", "T12:00:01"), ("without", "T12:00")], "with seconds"),
+        ([("line 2", "T12:00:00"), ("line 3", "T12:00Z")], "line 3"),
+        ([("midnight", ""), ("minute", "T00:01")], "minute"),
+        ([("both", "T23:00"), ("line 3", "T23:00"), ("both", "T01:00")], "line 3"),
+    ],
+)
+def test_the_latest_use_within_a_day(shop: Shop, by: str, lines: list[tuple[str, str]], winner: str) -> None:
+    day = DAYS[0]
+    orders = [replace(named(name, day, time), uniq_id=f"{n}") for n, (name, time) in enumerate(lines)]
+    shop.reports.increment(day, orders)
+    shop.load(day)
+    if by == "rebuilding":
+        shop.query("TRUNCATE mart.d_city, mart.d_customer, mart.d_item")
+        shop.rebuild_dimensions()
+    assert names(shop) == all_of(winner)
 
 
 def test_an_empty_cell_is_no_name(shop: Shop) -> None:

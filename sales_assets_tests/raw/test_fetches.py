@@ -118,3 +118,12 @@ def test_expired_links_and_torn_downloads_are_mended(shop: Shop) -> None:
     shop.load(DAY)
     assert shop.sales() == [("a", 200)]
     assert shop.query("SELECT lines, kept, repeats FROM staging.fetch_reading ORDER BY fetch_id")[0] == (200, 1, 199)
+
+
+def test_expired_links_of_a_report_are_asked_for_again(shop: Shop) -> None:
+    shop.reports.report([Order("a", day=DAY)], price_log="Milk,100\n")
+    shop.fault(Faults(expired_links=1))
+    shop.fetch_report()
+    fetched = shop.query("SELECT file FROM raw.fetch JOIN raw.delivery USING (delivery_id) WHERE outcome = 'delivered'")
+    assert {file for (file,) in fetched} == {"user_orders_log", "price_log"}
+    assert shop.api.count("/get_report") == 2

@@ -235,6 +235,55 @@ def test_further_keys_and_both_spellings_are_accepted(set_up: Set) -> None:
 
 
 @pytest.mark.parametrize(
+    "body",
+    [
+        increment_answer(report_id="r\0"),
+        increment_answer(data={"increment_id": "i\0", "s3_path": {}}),
+        increment_answer(data={"increment_id": "i", "s3_path": {"user_order_log_inc": "http://127.0.0.1/\0a"}}),
+    ],
+)
+def test_an_id_or_link_that_no_database_keeps_is_refused(set_up: Set, body: str) -> None:
+    with serving(lambda _path: answer(body)) as server:
+        set_up(report_api_url=server.url)
+        with pytest.raises(PermanentError, match="can not be printed"):
+            ReportApi().increment("r", DAY)
+
+
+def test_a_reason_is_kept_whatever_it_holds(
+    reports: ReportFolderBuilder, instance: dg.DagsterInstance, report_api: StandIn, query: Query, set_up: Set
+) -> None:
+    """Alone in the batch: what is recorded for a day must not cost the others of its transaction."""
+    assert fetch_report(instance).success
+    ((report_id,),) = query("SELECT report_id FROM raw.delivery")
+    reasons = iter(["a\0b \ud800 " + "x" * 10_000, "too early"])
+
+    def say(path: str) -> list[bytes]:
+        asked = dict(part.split("=") for part in path.partition("?")[2].split("&"))
+        body = increment_answer(
+            report_id=report_id,
+            date=asked["date"][:10],
+            status="NOT FOUND",
+            data={"increment_id": None},
+            debug_info=next(reasons),
+        )
+        return answer(body)
+
+    with serving(say) as server:
+        set_up(report_api_url=server.url)
+        assert load_days(instance, "2024-10-01", "2024-10-02").success
+    told = sorted(str(row[0]) for row in query("SELECT reason FROM raw.delivery WHERE kind = 'increment'"))
+    assert told[1] == "too early"
+    assert told[0].startswith("a\ufffdb \ufffd xxx")
+    assert len(told[0]) == 2000
+
+
+def test_a_mark_that_can_not_be_printed_is_none(set_up: Set) -> None:
+    with serving(lambda _path: answer("x", ETag="a\0b", Last_Modified="now")) as server:
+        set_up(report_api_url=server.url)
+        assert ReportApi().content(f"{server.url}/a") == Content(None, "now")
+
+
+@pytest.mark.parametrize(
     "body", [b"\xff\xfe", b"[" * 100_000, b"", b"<html>"], ids=["no UTF-8", "deep", "empty", "html"]
 )
 def test_what_is_no_json_is_a_transient_failure(set_up: Set, body: bytes) -> None:

@@ -144,6 +144,15 @@ def test_writers_wait_for_each_other(warehouse_url: str) -> None:
     assert order == ["first", "second"]
 
 
+def test_a_writer_that_lost_its_lock_commits_nothing(warehouse_url: str, query: Query) -> None:
+    """As after a restart of the server between two transactions: new connections work, others may be writing."""
+    work = """CREATE TABLE written (n int); SELECT pg_terminate_backend(pid) FROM pg_locks
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    with Warehouse().writing() as writer, pytest.raises(psycopg.OperationalError), writer.transaction("t") as writing:
+        writing.connection.execute(work.encode())
+    assert query("SELECT to_regclass('written')") == [(None,)]
+
+
 # --- Dagster's own storage --------------------------------------------------------------------------------
 
 

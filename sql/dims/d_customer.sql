@@ -1,14 +1,9 @@
 -- name: upsert
--- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes. The zone is left
--- out of the time: an impossible one (+99) would break the cast and with it the day.
+-- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes.
 INSERT INTO mart.d_customer AS d (customer_id, first_name, last_name, name_as_of)
 SELECT DISTINCT ON (id) id, first, second, CASE WHEN first || second <> '' THEN event_time END
-FROM (
-    SELECT id, first, second, line_no,
-           (CASE substr(date_time, 17, 1) WHEN ':' THEN left(date_time, 19) ELSE left(date_time, 16) END)::timestamp
-               AS event_time
-    FROM named WHERE dimension = 'd_customer'
-) AS n
+FROM named
+WHERE dimension = 'd_customer'
 ORDER BY id, (first || second <> '') DESC, event_time DESC, line_no DESC
 ON CONFLICT (customer_id) DO UPDATE
 SET first_name = EXCLUDED.first_name, last_name = EXCLUDED.last_name, name_as_of = EXCLUDED.name_as_of

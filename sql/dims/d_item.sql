@@ -1,14 +1,9 @@
 -- name: upsert
--- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes. The zone is left
--- out of the time: an impossible one (+99) would break the cast and with it the day.
+-- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes.
 INSERT INTO mart.d_item AS d (item_id, item_name, name_as_of)
 SELECT DISTINCT ON (id) id, first, CASE WHEN first <> '' THEN event_time END
-FROM (
-    SELECT id, first, second, line_no,
-           (CASE substr(date_time, 17, 1) WHEN ':' THEN left(date_time, 19) ELSE left(date_time, 16) END)::timestamp
-               AS event_time
-    FROM named WHERE dimension = 'd_item'
-) AS n
+FROM named
+WHERE dimension = 'd_item'
 ORDER BY id, (first <> '') DESC, event_time DESC, line_no DESC
 ON CONFLICT (item_id) DO UPDATE
 SET item_name = EXCLUDED.item_name, name_as_of = EXCLUDED.name_as_of

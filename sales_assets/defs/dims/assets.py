@@ -78,7 +78,7 @@ def dimension_key(table: str) -> dg.AssetKey:
 )
 def dimensions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
     """Bring all dimensions up to what staging holds."""
-    with warehouse.writing(), warehouse.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
+    with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
         staged = [row["day"] for row in transaction.rows("dims/d_calendar", "staged_days")]
         written = upsert_names_from_staging(transaction, [date_id(day) for day in staged])
         if staged:

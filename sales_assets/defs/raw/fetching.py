@@ -8,11 +8,11 @@ Belongs here: what counts as delivered, not found or failed, and how that is rec
 import datetime as dt
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Literal
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from sales_assets.contracts.report_api import Increment
 from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets.resources.raw_files import KeptFile, RawFiles
 from sales_assets.resources.report_api import (
@@ -27,6 +27,9 @@ from sales_assets.resources.warehouse import Transaction
 
 # A download starts anew each time; the API's own calls are retried inside `ReportApi`.
 _DOWNLOAD_ATTEMPTS = 4
+
+# {file: where it can be downloaded from}
+Links = Mapping[str, str]
 
 
 @dataclass(frozen=True)
@@ -68,13 +71,15 @@ def fetch_report(api: ReportApi, raw_files: RawFiles, progress: Callable[[str], 
     period = f"{report.first_day}_{report.last_day}"
     ids = {"report_id": report.report_id, "first_day": report.first_day, "last_day": report.last_day}
     files, missing = {}, {}
+    links = report.links
     for file in REPORT_FILES:
-        if file not in report.links:
+        if file not in links:
             missing[file] = "not listed in the answer"
             continue
         progress(f"downloading {file}")
+        keep = partial(_keep, api, raw_files, file, f"{file}/{period}", ids)
         try:
-            files[file] = _keep(api, raw_files, file, f"{file}/{period}", report.links[file], ids)
+            files[file], links = _keep_fresh(keep, file, links, lambda: api.report_again(report).links)
         except FileMissing as error:
             missing[file] = str(error)
     return Delivery(
@@ -94,13 +99,16 @@ def fetch_increment(api: ReportApi, raw_files: RawFiles, report_id: str, day: dt
     increment = api.increment(report_id, day)
     if not increment.found:
         return Delivery("increment", day, day, "not_found", increment.reason, report_id)
+    ids = {"report_id": report_id, "increment_id": increment.increment_id, "day": day}
     files, missing = {}, {}
+    links = increment.links
     for file in REPORT_FILES:
-        if file not in increment.links:
+        if file not in links:
             missing[file] = "not listed in the answer"
             continue
+        keep = partial(_keep, api, raw_files, file, f"{file}_inc/{day}", ids)
         try:
-            files[file], increment = _keep_fresh(api, raw_files, file, increment)
+            files[file], links = _keep_fresh(keep, file, links, lambda: api.increment(report_id, day).links)
         except FileMissing as error:
             missing[file] = str(error)
     return Delivery(
@@ -121,21 +129,21 @@ def _without_orders(missing: Mapping[str, str]) -> str | None:
     return f"no order file delivered: {why}" if why else None
 
 
-def _keep_fresh(api: ReportApi, raw_files: RawFiles, file: str, increment: Increment) -> tuple[FetchedFile, Increment]:
-    """Keep a file of an increment; a link that expired meanwhile is asked for once more."""
-    ids = {"report_id": increment.report_id, "increment_id": increment.increment_id, "day": increment.day}
-    folder = f"{file}_inc/{increment.day}"
+def _keep_fresh(
+    keep: Callable[[str], FetchedFile], file: str, links: Links, ask_again: Callable[[], Links]
+) -> tuple[FetchedFile, Links]:
+    """Keep a file; a link that expired meanwhile is asked for once more, and with it the others'."""
     try:
-        return _keep(api, raw_files, file, folder, increment.links[file], ids), increment
+        return keep(links[file]), links
     except LinkExpired:
-        increment = api.increment(increment.report_id, increment.day)
-        if file not in increment.links:
-            raise FileMissing(f"{file} of {increment.day} is no longer listed") from None
-        return _keep(api, raw_files, file, folder, increment.links[file], ids), increment
+        links = ask_again()
+        if file not in links:
+            raise FileMissing(f"{file} is no longer listed") from None
+        return keep(links[file]), links
 
 
 def _keep(
-    api: ReportApi, raw_files: RawFiles, file: str, folder: str, url: str, ids: Mapping[str, object]
+    api: ReportApi, raw_files: RawFiles, file: str, folder: str, ids: Mapping[str, object], url: str
 ) -> FetchedFile:
     def attempt() -> FetchedFile:
         with api.download(url) as download:
