@@ -17,6 +17,7 @@ from sales_assets.definitions import defs
 from sales_assets.defs.progress import Progress
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.partitions import DAYS, date_id, days_of, key_of
+from sales_assets.resources.memory import share_one_pool
 from sales_assets.resources.report_api import ReportApi, UnknownReport
 from sales_assets.resources.warehouse import Warehouse
 from sales_assets.settings import first_day
@@ -56,6 +57,7 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
 
     Without from_day the newest report's period is where it begins, without to_day yesterday is where it ends.
     """
+    share_one_pool()
     prepare_dagster_home()
     warehouse = Warehouse()
     if from_day is not None or to_day is not None:
@@ -64,23 +66,24 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
     with dg.DagsterInstance.get() as instance:
         if fresh_report or not _has_usable_report(warehouse, from_day):
             progress.say("asking for a report")
-            report_run = _run(job_definitions, instance, "load_report", {}, progress)
+            report_run = run_job(job_definitions, instance, "load_report", {}, progress)
             if not report_run.success:
                 raise LoadError("; ".join(failures_of(report_run)))
         first, last = _range(warehouse, from_day, to_day)
         progress.say("increments")
         tags = {ASSET_PARTITION_RANGE_START_TAG: key_of(first), ASSET_PARTITION_RANGE_END_TAG: key_of(last)}
-        run = _run(job_definitions, instance, "load_days", tags, progress)
+        run = run_job(job_definitions, instance, "load_days", tags, progress)
         return _summary(warehouse, first, last, run)
 
 
-def _run(
+def run_job(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     job: str,
     tags: dict[str, str],
     progress: Progress,
 ) -> dg.ExecuteInProcessResult:
+    """Run a job in this process, silently; `tags` say which partitions."""
     return definitions.resolve_job_def(job).execute_in_process(
         instance=instance,
         tags=tags,

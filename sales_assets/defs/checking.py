@@ -5,14 +5,15 @@ of each stage) and their queries (``sql/checks``).
 """
 
 import datetime as dt
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, Protocol
 
 import dagster as dg
 
-from sales_assets.partitions import date_id
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.partitions import FIRST_MONDAY, date_id
 from sales_assets.settings import settings
 
 _SHOWN_DAYS = 31
@@ -21,14 +22,28 @@ _NEARBY = dt.timedelta(days=31)
 _WHOLE_HISTORY = (dt.date(1000, 1, 1), dt.date(9999, 12, 31))  # eight digits each, as YYYYMMDD has
 
 
+class Reader(Protocol):
+    """A warehouse, or an open transaction where what is checked must be what was just written."""
+
+    def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]: ...
+
+
 @dataclass(frozen=True)
 class SqlCheck:
-    """A check that passes when ``sql/checks/<name>.sql`` returns no row (date_id, offending, example)."""
+    """A check that passes when ``sql/checks/<name>.sql`` returns no row (date_id, offending, example).
+
+    query: the file, for checks that are asked in one pass over a large table; its rows then say `check_name` too.
+    """
 
     name: str
     asset: dg.AssetKey
     description: str
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR
+    query: str = ""
+
+    @property
+    def file(self) -> str:
+        return f"checks/{self.query or self.name}"
 
     @property
     def key(self) -> dg.AssetCheckKey:
@@ -38,28 +53,48 @@ class SqlCheck:
         return dg.AssetCheckSpec(self.name, asset=self.asset, description=self.description)
 
 
-def evaluate(warehouse: Warehouse, checks: Iterable[SqlCheck], days: Sequence[dt.date]) -> list[dg.AssetCheckResult]:
+def evaluate(
+    warehouse: Reader,
+    checks: Iterable[SqlCheck],
+    days: Sequence[dt.date],
+    answered: Mapping[str, Collection[dt.date]] = MappingProxyType({}),
+) -> list[dg.AssetCheckResult]:
     """Ask each check about the span of the days; without days, about the whole history.
+
+    answered: {check: days of which the transaction that wrote them has asked the same, and found nothing}. A check of
+    other days only asks about their span, one without any other asks nothing.
 
     The failing days are named in the metadata: a check records one result per run, not one per day, because a
     result per check and day would be most of what a year's run writes to the event log.
     """
+    span = f"{min(days)} to {max(days)}" if days else "the whole history"
+    checks = list(checks)
+    files = list(dict.fromkeys(check.file for check in checks))
+    known = {check.file: answered[check.name] for check in checks if check.name in answered and not check.query}
+
+    def ask(file: str) -> list[dict[str, Any]]:
+        open_days = [day for day in days if day not in known.get(file, ())]
+        return [] if days and not open_days else warehouse.rows(file, "offending", **_window(open_days))
+
+    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
+        found = dict(zip(files, pool.map(ask, files), strict=True))
+    return [
+        _result(check, [row for row in found[check.file] if row.get("check_name", check.name) == check.name], span)
+        for check in checks
+    ]
+
+
+def _window(days: Sequence[dt.date]) -> dict[str, object]:
     first, last = (min(days), max(days)) if days else _WHOLE_HISTORY
     near_first, near_last = (first - _NEARBY, last + _NEARBY) if days else _WHOLE_HISTORY
-    window: dict[str, object] = {
+    return {
         "timezone": settings().sales_timezone,
         "first_date_id": date_id(first),
         "last_date_id": date_id(last),
         "near_first_date_id": date_id(near_first),
         "near_last_date_id": date_id(near_last),
+        "first_week_date_id": date_id(FIRST_MONDAY),
     }
-    span = f"{first} to {last}" if days else "the whole history"
-
-    def ask(check: SqlCheck) -> dg.AssetCheckResult:
-        return _result(check, warehouse.rows(f"checks/{check.name}", "offending", **window), span)
-
-    with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
-        return list(pool.map(ask, checks))
 
 
 def _result(check: SqlCheck, rows: Sequence[dict[str, object]], span: str) -> dg.AssetCheckResult:

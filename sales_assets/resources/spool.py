@@ -16,7 +16,7 @@ import pyarrow as pa
 from sales_assets.settings import settings
 
 # Larger and a load would grow with its file; smaller and every day of a small one would cost a file.
-HELD_BYTES = 24 << 20
+HELD_BYTES = 4 << 20
 
 
 @contextlib.contextmanager
@@ -57,6 +57,14 @@ class Spool:
         file = self._file(bucket)
         batches = [*(_read(file) if file.exists() else []), *self._held.get(bucket, [])]
         return pa.Table.from_batches(batches) if batches else None
+
+    def rename(self, bucket: str, to: str) -> None:
+        """Give a bucket another name, under which there is none yet."""
+        self._rows[to] = self._rows.pop(bucket)
+        if bucket in self._held:
+            self._held[to] = self._held.pop(bucket)
+        if self._file(bucket).exists():
+            self._file(bucket).rename(self._file(to))
 
     def drop(self, bucket: str) -> None:
         """Forget a bucket."""

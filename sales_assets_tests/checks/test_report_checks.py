@@ -4,18 +4,26 @@ The break goes past the loader, by SQL, because the loader would not let it thro
 """
 
 import datetime as dt
+import secrets
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
+import psycopg
 import pytest
 
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.day_chain import all_checks, day_chain
 from sales_assets.defs.progress import Progress
+from sales_assets.embedded import EmbeddedPostgres
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.resources.warehouse import Warehouse
-from sales_assets_tests.reports import Order
+from sales_assets.services.report_api.app import ReportApi as StandIn
+from sales_assets.services.report_api.server import running
+from sales_assets.settings import settings
+from sales_assets_tests.conftest import KEY
+from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.shop import Shop
 
 DAY, OTHER = "2024-10-01", "2024-10-02"
@@ -109,17 +117,65 @@ BREAKS = [
 ]
 
 
-@pytest.fixture
-def loaded(shop: Shop) -> Shop:
-    """Two right days with a sale and a refund each, and a price list that agrees."""
+def write_right_days(reports: ReportFolderBuilder) -> None:
+    """Two days with a sale and a refund each, and a price list that agrees."""
     for day, sale, refund in ((DAY, "a", "b"), (OTHER, "c", "d")):
-        shop.reports.increment(
+        reports.increment(
             day,
             [Order(sale, day=day), Order(refund, day=day, quantity="1", amount="100", status="refunded")],
             price_log="Milk,100\n",
         )
+
+
+@pytest.fixture
+def loaded(shop: Shop) -> Shop:
+    """A shop with the right days loaded."""
+    write_right_days(shop.reports)
     shop.load(DAY, OTHER)
     return shop
+
+
+@pytest.fixture(scope="module")
+def right_days(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A database with the right days, loaded once to be copied: a load for each break would be most of its test."""
+    name, folder = f"right_days_{secrets.token_hex(4)}", tmp_path_factory.mktemp("right_days")
+    reports = ReportFolderBuilder(folder / "reports")
+    write_right_days(reports)
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated_template".encode())
+        with (
+            pytest.MonkeyPatch.context() as patched,
+            dg.DagsterInstance.ephemeral() as instance,
+            running(StandIn(reports.folder, api_key=KEY, report_seconds=0)) as url,
+        ):
+            for variable, value in (
+                ("SALES_HOME", str(folder / "home")),
+                ("WAREHOUSE_URL", server.url(name)),
+                ("REPORT_API_URL", url),
+                ("REPORT_API_KEY", KEY),
+            ):
+                patched.setenv(variable, value)
+            settings.cache_clear()
+            assert fetch_report(instance).success
+            assert load_days(instance, DAY, OTHER).success
+        yield name
+        connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
+
+
+@pytest.fixture
+def statement(
+    right_days: str, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[str], object]:
+    """Run a statement, committed, on a copy of the right days, which the settings point at."""
+    url = new_database(right_days)
+    monkeypatch.setenv("WAREHOUSE_URL", url)
+    settings.cache_clear()
+
+    def run(text: str) -> None:
+        with psycopg.connect(url) as connection:
+            connection.execute(text.encode())
+
+    return run
 
 
 def evaluations(days: list[str]) -> dict[str, dg.AssetCheckResult]:
@@ -135,10 +191,10 @@ def test_all_checks_pass_on_right_days(loaded: Shop) -> None:
 
 @pytest.mark.parametrize(("check", "severity", "statements"), BREAKS, ids=[name for name, _, _ in BREAKS])
 def test_a_broken_day_is_named(
-    loaded: Shop, check: str, severity: dg.AssetCheckSeverity, statements: list[str]
+    statement: Callable[[str], object], check: str, severity: dg.AssetCheckSeverity, statements: list[str]
 ) -> None:
-    for statement in statements:
-        loaded.query(statement)
+    for text in statements:
+        statement(text)
     result = evaluations([DAY, OTHER])[check]
     assert not result.passed
     assert result.severity == severity
@@ -147,9 +203,26 @@ def test_a_broken_day_is_named(
     assert evaluations([])[check].passed is False, "without days the whole history is asked"
 
 
-def test_days_that_were_not_asked_for_do_not_count(loaded: Shop) -> None:
-    loaded.query(f"UPDATE mart.f_sales SET amount = amount + 1 WHERE date_id = {DATE_ID}")
+def test_days_that_were_not_asked_for_do_not_count(statement: Callable[[str], object]) -> None:
+    statement(f"UPDATE mart.f_sales SET amount = amount + 1 WHERE date_id = {DATE_ID}")
     assert evaluations([OTHER])["equal_to_staging"].passed
+
+
+def test_days_that_their_transaction_has_asked_about_are_not_asked_about_again(
+    statement: Callable[[str], object],
+) -> None:
+    statement("UPDATE mart.f_sales SET amount = amount + 1")
+    days = [dt.date.fromisoformat(day) for day in (DAY, OTHER)]
+    check = next(check for check in all_checks().values() if check.name == "equal_to_staging")
+
+    def failing(answered: list[dt.date]) -> list[str]:
+        (result,) = evaluate(Warehouse(), [check], days, {check.name: answered})
+        table: Any = result.metadata.get("first failing days")
+        return [record.data["day"] for record in table.records] if table else []
+
+    assert failing([]) == [str(DATE_ID), str(OTHER_ID)]
+    assert failing(days[:1]) == [str(OTHER_ID)]
+    assert failing(days) == []
 
 
 def test_a_run_records_its_checks_also_when_a_day_broke(loaded: Shop) -> None:

@@ -190,6 +190,31 @@ def test_a_line_settled_while_its_file_is_being_read_is_not_lost(
     assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]
 
 
+def test_a_line_that_was_settled_just_before_its_file_was_read_is_not_lost(
+    shop: Shop, settle: Settle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stamped, and not yet committed, when a run begins to read the file; committed before the run writes down."""
+    days = ["2024-09-01", "2024-09-02"]
+    bad = Order("b", day=days[0], amount="ten")
+    shop.reports.report([Order("a", day=days[0]), bad, Order("c", day=days[1])])
+    shop.load(days[0])
+    number, text = number_of(shop, 3), bad.but(amount="10").line(2, statuses=False)
+
+    with monkeypatch.context() as patched, contextlib.ExitStack() as person:
+        transaction = person.enter_context(Warehouse().transaction("a person"))
+        transaction.run("staging/quarantine", "correct", id=number, text=text)
+
+        def committed_meanwhile(*arguments: Any) -> None:
+            if arguments[1][0].fetch.kind == "report":
+                person.close()
+            record_readings(*arguments)
+
+        patched.setattr("sales_assets.defs.day_chain.record_readings", committed_meanwhile)
+        shop.load(days[1])
+    shop.load(days[0])
+    assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]
+
+
 def test_a_line_of_another_file(shop: Shop, settle: Settle) -> None:
     """A price list has no date: the corrected price holds for every day that takes the list."""
     shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\nBread,dear\n")

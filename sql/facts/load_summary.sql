@@ -1,10 +1,15 @@
 -- name: summary
 -- What `sales-assets load` prints when it is done.
-SELECT count(DISTINCT date_id) AS days_with_rows, count(*) AS rows,
-       count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
-       coalesce(sum(amount), 0) AS net_amount, coalesce(sum(quantity), 0) AS net_quantity
-FROM mart.f_sales
-WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
+SELECT count(*) AS days_with_rows, coalesce(sum(rows), 0)::bigint AS rows,
+       coalesce(sum(refunded_rows), 0)::bigint AS refunded_rows,
+       coalesce(sum(net_amount), 0) AS net_amount, coalesce(sum(net_quantity), 0) AS net_quantity
+FROM (
+    SELECT count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
+           sum(amount) AS net_amount, sum(quantity) AS net_quantity
+    FROM mart.f_sales
+    WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
+    GROUP BY date_id
+) AS days
 
 -- name: not_found
 SELECT count(*) AS days

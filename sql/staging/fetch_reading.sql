@@ -2,7 +2,8 @@
 -- Kept fetches of a file that cover the window and were never read, or not since a line of theirs was corrected.
 -- Increments first: when a report is read, the days that they win need not be taken from it.
 SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, r.fetch_id IS NOT NULL AS corrected,
-       now() AS found_at
+       now() AS found_at,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
 FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
@@ -11,8 +12,9 @@ WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(firs
 ORDER BY f.kind = 'report', f.fetch_id
 
 -- name: kept
-SELECT fetch_id, kind, path, first_day, last_day, line_count, false AS corrected, now() AS found_at
-FROM raw.fetch WHERE fetch_id = ANY (%(fetch_ids)s) ORDER BY fetch_id
+SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, false AS corrected, now() AS found_at,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
+FROM raw.fetch AS f WHERE f.fetch_id = ANY (%(fetch_ids)s) ORDER BY f.fetch_id
 
 -- name: corrections
 -- Lines that a person settled: with a text they are read instead of the file's, without one they are left out. A
@@ -51,11 +53,17 @@ WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
   AND NOT EXISTS (SELECT FROM bad_line AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
 
 -- name: record
--- A line that is settled while the file is being read is settled since the reading, not before it.
+-- A line that is settled while the file is being read is settled since the reading, not before it. One that was stamped
+-- when the reading began, and committed later, counts as settled since: the reading can not have seen it.
 INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, has_status, extra_columns, lines, kept, repeats,
                                         bad, before_first_day, outside_period, read_at, run_id)
 VALUES (%(fetch_id)s, %(verdict)s, %(reason)s, %(has_status)s, %(extra_columns)s, %(lines)s, %(kept)s, %(repeats)s,
-        %(bad)s, %(before_first_day)s, %(outside_period)s, %(read_at)s, %(run_id)s)
+        %(bad)s, %(before_first_day)s, %(outside_period)s,
+        coalesce((SELECT min(corrected_at) - interval '1 microsecond' FROM staging.quarantine AS q
+                  WHERE q.fetch_id = %(fetch_id)s
+                    AND q.corrected_at > coalesce(%(settled_at)s::timestamptz, '-infinity')
+                    AND q.corrected_at <= %(read_at)s::timestamptz), %(read_at)s),
+        %(run_id)s)
 ON CONFLICT (fetch_id) DO UPDATE
 SET revision = r.revision + %(corrected)s::boolean::integer, verdict = EXCLUDED.verdict, reason = EXCLUDED.reason,
     has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,

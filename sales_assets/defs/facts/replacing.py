@@ -6,6 +6,7 @@ the dimension rows, which the same transaction or an earlier one has to make.
 
 from collections.abc import Collection, Sequence
 
+from sales_assets.defs.facts.checks import RECONCILIATION
 from sales_assets.resources.warehouse import Transaction
 
 
@@ -37,7 +38,7 @@ def replace_days(transaction: Transaction, date_ids: Sequence[int], occupied: Co
         transaction.run("facts/f_sales", "clear_days", date_ids=days, **span)
     transaction.run("facts/f_sales", "fill_days", date_ids=days, **span)
     # The same question as the asset check's, asked while a wrong answer can still be rolled back.
-    different = transaction.rows("checks/equal_to_staging", "offending", **span)
+    different = transaction.rows(f"checks/{RECONCILIATION}", "offending", **span)
     wrong = [f"{row['date_id']}: {row['example']}" for row in different if row["date_id"] in set(days)]
     if wrong:
         raise NotReconciledError("; ".join(wrong))

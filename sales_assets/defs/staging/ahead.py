@@ -12,7 +12,7 @@ from typing import TypeVar
 T = TypeVar("T")
 
 
-def ahead(items: Iterator[T], depth: int = 3) -> Generator[T]:
+def ahead(items: Iterator[T], depth: int = 1) -> Generator[T]:
     """The same items, made in a thread beside the one that works on them; a few wait in between."""
     waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()

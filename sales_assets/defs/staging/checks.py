@@ -8,14 +8,15 @@ from sales_assets.defs.staging.assets import staging_key
 
 _ORDERS = staging_key(USER_ORDERS_LOG)
 _WARN = dg.AssetCheckSeverity.WARN
+_UNIQ_IDS = "uniq_ids"
 
 
 def staging_checks() -> list[SqlCheck]:
     return [
         SqlCheck("asked_days_done", _ORDERS, "Every day that was asked for was delivered and read, or NOT FOUND."),
-        SqlCheck("no_key_twice", _ORDERS, "(date, uniq_id, status) stands once."),
+        SqlCheck("no_key_twice", _ORDERS, "(date, uniq_id, status) stands once.", query=_UNIQ_IDS),
         SqlCheck("quarantine_empty", _ORDERS, "No bad line waits in quarantine.", _WARN),
-        SqlCheck("uniq_id_on_one_date", _ORDERS, "No uniq_id stands on two dates.", _WARN),
+        SqlCheck("uniq_id_on_one_date", _ORDERS, "No uniq_id stands on two dates.", _WARN, query=_UNIQ_IDS),
         SqlCheck("day_not_halved", _ORDERS, "No day lost more than half its rows to a newer fetch.", _WARN),
         SqlCheck(
             "amount_is_quantity_times_price",

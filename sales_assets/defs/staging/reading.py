@@ -29,7 +29,7 @@ from sales_assets.partitions import date_id
 from sales_assets.resources.spool import Spool
 
 # Lines that are settled at once: tens of megabytes as tables.
-_LINES_TOGETHER = 150_000
+_LINES_TOGETHER = 40_000
 _ISO_DAY = re.compile(r'(?:^|[,"])(\d{4}-\d{2}-\d{2})(?=[T ,"]|$)', re.ASCII)
 
 _SHOWN = 40  # characters of a value in a reason
@@ -47,7 +47,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class KeptFetch:
-    """A fetch that is to be read; `corrected` tells that a line of it was settled by hand since it was read."""
+    """A fetch that is to be read; `corrected` tells that a line of it was settled by hand since it was read.
+
+    `settled_at` is when the latest of its lines was settled, of those that could be seen at `found_at`.
+    """
 
     fetch_id: int
     kind: str
@@ -57,6 +60,7 @@ class KeptFetch:
     line_count: int
     corrected: bool
     found_at: dt.datetime
+    settled_at: dt.datetime | None = None
 
 
 @dataclass
@@ -70,9 +74,9 @@ class DayCounts:
 
 @dataclass
 class Reading:
-    """What a fetch holds. Its lines lie in `spool`: a bucket per day and part, and one of bad lines.
+    """What a fetch holds. Its lines lie in `spool`: a bucket per day and part, one of names per day, one of bad lines.
 
-    days: {date_id: how its lines were divided}; names: {date_id: the names of cities, customers and items in it}.
+    days: {date_id: how its lines were divided}.
     """
 
     fetch: KeptFetch
@@ -84,7 +88,6 @@ class Reading:
     discarded: int = 0
     outside_period: int = 0
     days: dict[int, DayCounts] = field(default_factory=dict)
-    names: dict[int, list[pa.Table]] = field(default_factory=dict)
     bad: int = 0
 
     @property
@@ -99,6 +102,10 @@ class Reading:
         """The settled lines of a day, a part at a time."""
         for bucket in sorted(name for name in self.spool.rows if name.startswith(f"kept-{day}-")):
             yield self.spool.get(bucket)
+
+    def names_of(self, day: int) -> pa.Table | None:
+        """The names of cities, customers and items in the lines of a day; a name may stand more than once."""
+        return self.spool.get(f"names-{day}")
 
     def bad_lines(self) -> pa.Table:
         """(line_no, date_id or null, reason, text) of the bad lines."""
@@ -219,15 +226,19 @@ def _settle(reading: Reading, file: ReportFile) -> dict[int, tuple[int | None, s
     reasons: dict[int, tuple[int | None, str]] = {}
     for bucket in [name for name in reading.spool.rows if name.startswith("lines-")]:
         _, day_text, part = bucket.split("-")
-        settled = settle(reading.spool.get(bucket), file)
-        reading.spool.drop(bucket)
+        lines = reading.spool.get(bucket)
+        settled = settle(lines, file)
         counts = reading.days.setdefault(int(day_text), DayCounts())
         counts.kept += settled.lines.num_rows
         counts.repeats += settled.repeats
-        if settled.lines.num_rows:
-            reading.spool.add(f"kept-{day_text}-{part}", settled.lines)
-            if file is USER_ORDERS_LOG:
-                reading.names.setdefault(int(day_text), []).append(names_in(settled.lines))
+        if settled.lines is lines:
+            reading.spool.rename(bucket, f"kept-{day_text}-{part}")
+        else:
+            reading.spool.drop(bucket)
+            if settled.lines.num_rows:
+                reading.spool.add(f"kept-{day_text}-{part}", settled.lines)
+        if settled.lines.num_rows and file is USER_ORDERS_LOG:
+            reading.spool.add(f"names-{day_text}", names_in(settled.lines))
         for row in settled.conflicts.to_pylist():
             key = ", ".join(f"{name} {str(row[name])[:_SHOWN]}" for name in file.key)
             reasons[row["line_no"]] = (int(day_text) or None, f"{row['versions']} different lines share {key}")

@@ -22,6 +22,7 @@ from sales_assets.settings import first_day
 
 # Fewer, and commits would be the load; more, and a broken day would take many others with it.
 _LINES_A_TRANSACTION = 200_000
+_LINES_A_BLOCK = 10_000
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,7 @@ def _record(transaction: Transaction, reading: Reading, run_id: str) -> None:
         before_first_day=sum(c.kept for day, c in reading.days.items() if NO_DAY < day < first_date_id),
         outside_period=reading.outside_period,
         read_at=reading.fetch.found_at,
+        settled_at=reading.fetch.settled_at,
         corrected=reading.fetch.corrected,
         run_id=run_id,
     )
@@ -150,7 +152,9 @@ def balanced(choices: Sequence[Choice], readings: Mapping[int, Reading]) -> list
 def names_of(readings: Mapping[int, Reading], choices: Sequence[Choice]) -> Iterator[pa.Table]:
     """The names of cities, customers and items in the lines of the chosen days."""
     for choice in choices:
-        yield from readings[choice.fetch_id].names.get(choice.date_id, [])
+        names = readings[choice.fetch_id].names_of(choice.date_id)
+        if names is not None:
+            yield names
 
 
 def _lines(
@@ -161,7 +165,7 @@ def _lines(
             if file in FRAMED:
                 table = pa.Table.from_pandas(typed_frame(file, table), schema=table.schema)
             rows[choice.date_id] = rows.get(choice.date_id, 0) + table.num_rows
-            for batch in table.to_batches():
+            for batch in table.to_batches(max_chunksize=_LINES_A_BLOCK):
                 yield to_copy(_numbered(batch, choice.fetch_id))
 
 

@@ -1,0 +1,38 @@
+-- uniq_ids that stand more than once, of two checks in one pass: a key (date, uniq_id, status) stands once
+-- (no_key_twice); the same uniq_id on another date is another event, and worth a look (uniq_id_on_one_date). Dates
+-- within a month of the days are compared, so that the cost follows the days and not the history.
+-- name: offending
+WITH suspected AS MATERIALIZED (
+    -- Numbers are grouped in half the time that texts take; what only shares a number is told apart below.
+    SELECT hashtextextended(uniq_id, 0) AS hash
+    FROM staging.user_orders_log
+    WHERE date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
+    GROUP BY 1
+    HAVING count(*) > 1
+), suspects AS MATERIALIZED (
+    SELECT date_id, uniq_id, status
+    FROM staging.user_orders_log
+    WHERE date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
+      AND hashtextextended(uniq_id, 0) IN (SELECT hash FROM suspected)
+), repeated AS (
+    SELECT uniq_id, min(date_id) AS first_date_id, max(date_id) AS last_date_id
+    FROM suspects
+    GROUP BY uniq_id
+    HAVING count(*) > 1
+), lines AS MATERIALIZED (
+    SELECT date_id, uniq_id, status, first_date_id, last_date_id
+    FROM suspects
+    JOIN repeated USING (uniq_id)
+    WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
+)
+SELECT 'no_key_twice' AS check_name, date_id, count(*) AS offending,
+       min(format('uniq_id %%s, %%s', uniq_id, status)) AS example
+FROM (SELECT date_id, uniq_id, status FROM lines GROUP BY date_id, uniq_id, status HAVING count(*) > 1) AS twice
+GROUP BY date_id
+UNION ALL
+SELECT 'uniq_id_on_one_date', date_id, count(*),
+       min(format('uniq_id %%s stands on %%s and on %%s', uniq_id, first_date_id, last_date_id))
+FROM lines
+WHERE first_date_id <> last_date_id
+GROUP BY date_id
+ORDER BY check_name, date_id
