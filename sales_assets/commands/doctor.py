@@ -3,12 +3,15 @@
 Does not belong here: mending anything.
 """
 
+import asyncio
 import datetime as dt
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 import psycopg
 import requests
+from psycopg.rows import dict_row
 
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.embedded import EmbeddedPostgresError
@@ -18,8 +21,12 @@ from sales_assets.resources.connecting import connect
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import without_query
 from sales_assets.resources.warehouse import WarehouseError, dagster_storage_url
+from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import settings
 from sales_assets.sql import statements
+
+# The relay looks five times a second; an event that is older has been kept waiting.
+_OLDEST_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -46,6 +53,7 @@ def examine() -> Iterator[Finding]:
         yield Finding("report API", "REPORT_API_KEY is not set", good=False)
     if warehouse.good:
         yield from _state()
+    yield from _orders(warehouse_is_there=bool(warehouse.good))
 
 
 def _tried(subject: str, look: Callable[[], str]) -> Finding:
@@ -112,6 +120,66 @@ def _state() -> Iterator[Finding]:
         f"{lines} lines wait (`sales-assets quarantine list`)" if lines else "empty",
         good=not lines,
     )
+
+
+def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
+    """The partner orders. A platform that takes none needs neither partner nor broker: there their lack is a fact."""
+    url = settings().partnerapi_url
+    if url:
+        yield _tried("partner API", lambda: _partner_api(url))
+    else:
+        yield Finding("partner API", "PARTNERAPI_URL is not set, no orders are taken")
+    broker = _tried("broker", _broker)
+    yield broker if broker.good or url else Finding("broker", f"{broker.text}; orders and mailings need it")
+    if not warehouse_is_there:
+        return
+    with psycopg.connect(warehouse_url(), row_factory=dict_row) as connection:
+        outbox, unsettled, unmapped = (
+            connection.execute(statements(file)[name]).fetchall()
+            for file, name in (
+                ("orders/outbox", "depth"),
+                ("orders/partner_order", "unsettled"),
+                ("staging/partner_mapping", "waiting"),
+            )
+        )
+    depth, oldest = outbox[0]["depth"], outbox[0]["oldest_seconds"]
+    yield Finding(
+        "outbox",
+        f"{depth} events wait for the broker, the oldest for {oldest:.0f} s" if depth else "empty",
+        good=oldest < _OLDEST_SECONDS,
+    )
+    for what, number in unsettled[0].items():
+        if number:
+            yield Finding("orders", f"{number} {what} whose outcome at the partner is not known yet are looked up")
+    yield Finding(
+        "orders",
+        f"{len(unmapped)} lines wait for a mapping (`sales-assets orders waiting`)" if unmapped else "all are mapped",
+        good=not unmapped,
+    )
+
+
+def _partner_api(url: str) -> str:
+    try:
+        # Any answer will do, as above; a real call could only be about somebody's order.
+        requests.get(url, timeout=5, allow_redirects=False)
+    except requests.RequestException as error:
+        raise OSError(f"{_address(url)} does not answer ({type(error).__name__})") from None
+    return f"{_address(url)} answers"
+
+
+def _broker() -> str:
+    url = settings().rabbitmq_url.get_secret_value()
+    try:
+        asyncio.run(Broker(url, 5).ping())
+    except (OSError, ValueError) as error:  # the libraries' own errors of connecting are OSErrors
+        raise OSError(f"no RabbitMQ at {_address(url)} ({type(error).__name__})") from None
+    return f"RabbitMQ at {_address(url)} answers"
+
+
+def _address(url: str) -> str:
+    """Host and port alone: user names and passwords stand before them, and whatever behind."""
+    parts = urlsplit(url)
+    return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 
 
 def _behind(latest: dt.date | None) -> Finding:

@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from sales_assets.resources.connecting import connect
+from sales_assets.resources.memory import ARENAS
 from sales_assets.resources.warehouse import dagster_storage_url
 from sales_assets.settings import settings
 
@@ -29,4 +30,6 @@ def prepare_dagster_home() -> Path:
     # A range of a year writes thousands of events; one INSERT each is most of the run.
     os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "100")
     os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
+    # glibc reads it when a process starts: what `share_one_pool` does is too late for threads that a run has by then.
+    os.environ.setdefault("MALLOC_ARENA_MAX", str(ARENAS))
     return home

@@ -1,5 +1,9 @@
-"""Running the Dagster UI and daemon as children that never outlive the command that started them."""
+"""Running the Dagster UI and daemon as children that never outlive the command that started them.
 
+Belongs here: processes, signals, one daemon a home. Does not belong here: what Dagster is told (`instance`).
+"""
+
+import fcntl
 import os
 import signal
 import socket
@@ -8,8 +12,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import IO
 
 import requests
 
@@ -23,35 +29,51 @@ class UiError(Exception):
     """The UI could not be started; the message says why."""
 
 
+@dataclass(frozen=True)
+class Ui:
+    """The UI that answers at `url`. Without `has_daemon`, that of another one on the same home does the work."""
+
+    url: str
+    process: subprocess.Popen[bytes]
+    has_daemon: bool
+
+
 @contextmanager
-def ui_running(port: int, home: Path) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """`dagster dev` on loopback: web server, daemon and code server. Gives (URL, process) when it answers."""
+def ui_running(port: int, home: Path) -> Iterator[Ui]:
+    """Web server and code server on loopback, and the daemon where none runs on this home; given once it answers.
+
+    Two daemons would both start a queued run, which Dagster does not support: one of the two processes fails it.
+    """
     url = f"http://127.0.0.1:{port}"
     if not _is_free(port):
         raise UiError(f"port {port} is taken: choose another with --port")
     log = home / "ui.log"
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "dev",
-        "-w",
-        _workspace(home),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-    ]
-    with log.open("ab") as output:
-        # A session of its own: `kill -9` aside, its whole group is ended below, whatever it has started.
+    with log.open("ab") as output, (home / "daemon.lock").open("ab") as lock:
+        has_daemon = _is_ours(lock)
+        program = ["dagster", "dev"] if has_daemon else ["dagster_webserver"]
+        # A session of its own: `kill -9` aside, its whole group is ended below, whatever it has started. The lock is
+        # handed over, so that it lives as long as the daemon's own process.
         process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True
+            [sys.executable, "-m", *program, "-w", _workspace(home), "--host", "127.0.0.1", "--port", str(port)],
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+            pass_fds=[lock.fileno()] if has_daemon else [],
         )
     try:
         _wait_until_it_answers(url, process, log)
-        yield url, process
+        yield Ui(url, process, has_daemon)
     finally:
-        _end_group(process)
+        end_group(process)
+
+
+def _is_ours(lock: IO[bytes]) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _workspace(home: Path) -> str:
@@ -89,7 +111,7 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
     raise UiError(f"the UI did not answer within {_STARTUP_SECONDS} s; {log} says why")
 
 
-def _end_group(process: subprocess.Popen[bytes]) -> None:
+def end_group(process: subprocess.Popen[bytes]) -> None:
     """Interrupt the group, then kill what is left of it: `dagster dev` orphans its children when it is killed alone."""
     for number, patience in ((signal.SIGINT, _SHUTDOWN_SECONDS), (signal.SIGKILL, 5)):
         try:

@@ -1,22 +1,29 @@
 """`kill -9` of PostgreSQL, in a load and in a migration; loads that meet: clear failures, and the next run heals."""
 
+import datetime as dt
 import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
+import dagster as dg
 import psycopg
 import pytest
 
+from sales_assets.defs.automation.sensors import new_increments
 from sales_assets.embedded import EmbeddedPostgres
 from sales_assets.resources import migrations
-from sales_assets.resources.warehouse import _WRITER_LOCK
+from sales_assets.resources.report_api import ReportApi as ReportApiResource
+from sales_assets.resources.warehouse import _WRITER_LOCK, Warehouse
 from sales_assets.services.report_api.app import ReportApi
+from sales_assets.settings import settings
 from sales_assets_tests.faults.victims import Victim, World, contents, load_undisturbed, unequal_to_staging
-from sales_assets_tests.reports import Order, ReportFolderBuilder
+from sales_assets_tests.reports import Order, ReportFolderBuilder, job
+from sales_assets_tests.shop import Shop
 
 DAYS = ("2024-10-01", "2024-10-02")
 
@@ -36,9 +43,18 @@ def kill(server: EmbeddedPostgres) -> None:
 
 def wait_for_waiter(url: str, *, seconds: float = 60) -> None:
     """Until some session waits for an advisory lock that this test holds."""
+    _wait_for(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", seconds)
+
+
+def wait_for_waiters(url: str, *, count: int, seconds: float = 60) -> None:
+    """Until so many sessions wait for locks of any kind."""
+    _wait_for(url, f"SELECT 1 FROM pg_locks WHERE NOT granted HAVING count(*) >= {count}", seconds)
+
+
+def _wait_for(url: str, statement: str, seconds: float) -> None:
     deadline = time.monotonic() + seconds
     with psycopg.connect(url, autocommit=True) as connection:
-        while not connection.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted").fetchone():
+        while not connection.execute(statement.encode()).fetchone():
             assert time.monotonic() < deadline, "nobody came"
             time.sleep(0.02)
 
@@ -111,6 +127,27 @@ def test_loads_of_several_processes_at_once_end_in_the_mart_of_one(world: World)
         assert unequal_to_staging(url) == []
 
 
+def test_two_loads_that_meet_in_a_day_write_it_once(shop: Shop) -> None:
+    """Both are held where they are about to write the day, which neither has seen staged."""
+    day = DAYS[0]
+    shop.reports.increment(day, [Order("a", day=day), Order("b", day=day)])
+    shop.fetch_report()
+    url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
+    with (
+        psycopg.connect(url) as holder,
+        Victim(os.environ, days=(day, day)) as one,
+        Victim(os.environ, days=(day, day)) as other,
+    ):
+        holder.execute("LOCK TABLE staging.user_orders_log IN SHARE MODE")
+        wait_for_waiters(url, count=2)
+        holder.rollback()
+        for victim in (one, other):
+            assert victim.finish()
+            assert victim.failures == []
+    assert [name for name, _ in shop.sales()] == ["a", "b"]
+    assert unequal_to_staging(url) == []
+
+
 def test_two_platforms_on_one_home_share_its_server(
     reports: ReportFolderBuilder, report_api: ReportApi, tmp_path: Path, make_stopped: Callable[[Path], None]
 ) -> None:
@@ -126,6 +163,52 @@ def test_two_platforms_on_one_home_share_its_server(
             assert victim.failures == []
     found = contents(EmbeddedPostgres(home / "postgres").url("sales"))
     assert [row[0] for rows in found.values() for row in rows] == list(DAYS)
+
+
+def test_a_backfill_beside_the_sensor_ends_in_the_mart_of_one(shop: Shop) -> None:
+    """Both ask for the same week and meet where they write; the sensor is content as soon as all is loaded."""
+    url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
+    today = dt.datetime.now(dt.UTC).date()
+    days = [(today - dt.timedelta(days=age)).isoformat() for age in range(7, 0, -1)]
+    for day in days:
+        shop.reports.increment(day, [Order(f"{day} {n}", day=day) for n in range(20)])
+    shop.fetch_report()
+    loaded = []
+
+    def let_both_write(holder: psycopg.Connection) -> None:
+        try:
+            wait_for_waiters(url, count=2)
+        finally:
+            holder.rollback()
+
+    with (
+        psycopg.connect(url) as holder,
+        ThreadPoolExecutor(1) as pool,
+        Victim(os.environ, days=(days[0], days[-1])) as backfill,
+    ):
+        holder.execute("LOCK TABLE staging.user_orders_log IN SHARE MODE")
+        meeting = pool.submit(let_both_write, holder)
+        for _ in range(10):
+            tick = new_increments(
+                dg.build_sensor_context(instance=shop.instance), warehouse=Warehouse(), report_api=ReportApiResource()
+            )
+            assert isinstance(tick, dg.SensorResult)
+            asked = list(tick.run_requests or [])
+            for request in asked:
+                run = job("load_days").execute_in_process(
+                    instance=shop.instance, partition_key=request.partition_key, tags=dict(request.tags)
+                )
+                assert run.success
+                loaded.append(request.partition_key)
+            if not asked:
+                break
+        assert backfill.finish()
+        meeting.result()
+    assert backfill.failures == []
+    assert asked == []
+    assert loaded
+    assert [name for name, _ in shop.sales()] == sorted(f"{day} {n}" for day in days for n in range(20))
+    assert unequal_to_staging(url) == []
 
 
 @pytest.fixture

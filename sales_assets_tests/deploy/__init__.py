@@ -1,0 +1,1 @@
+"""Tests of `sales_assets.deploy`."""
