@@ -1,16 +1,20 @@
 -- name: claim
--- The intent, before the partner hears of it. A row comes back to whoever may go on: the first that asks, or the same
--- request again where the last try did not settle it and nobody is at it.
+-- The intents of orders, before the partner hears of them. A row comes back to whoever may go on: the first that asks,
+-- or the same request again where the last try did not settle it and nobody is at it. In the order of their ids: two
+-- processes with orders in common wait for each other, and never in a circle.
 INSERT INTO orders.partner_order AS o (order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, lines, state,
                                        claim, claimed_until, next_check_at)
-VALUES (%(order_id)s, %(body_hash)s, %(order_date)s, %(order_type)s, %(their_pharmacy_id)s, %(phone)s, %(lines)s, 'creating',
-        %(claim)s, now() + %(lease)s, now())
+SELECT order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, lines, 'creating',
+       %(claim)s, now() + %(lease)s, now()
+FROM jsonb_to_recordset(%(orders)s) AS asked (order_id bigint, body_hash text, order_date timestamptz, order_type smallint,
+     their_pharmacy_id text, phone text, lines jsonb)
+ORDER BY order_id
 ON CONFLICT (order_id) DO UPDATE
 SET state = 'creating', uncertain = o.uncertain OR o.state = 'creating', claim = EXCLUDED.claim,
     claimed_until = EXCLUDED.claimed_until, next_check_at = now(), updated_at = now()
 WHERE o.body_hash = EXCLUDED.body_hash AND o.state IN ('creating', 'failed', 'unknown')
   AND (o.claimed_until IS NULL OR o.claimed_until < now())
-RETURNING uncertain
+RETURNING order_id, uncertain
 
 -- name: find
 SELECT order_id, body_hash, state, their_order_id, lines, refusal, status_id, cancelled_at, checks,
@@ -20,20 +24,33 @@ WHERE order_id = %(order_id)s
 
 -- name: hold
 -- Long calls go on; a claim that is not renewed is one of a process that died.
-UPDATE orders.partner_order SET claimed_until = now() + %(lease)s
-WHERE order_id = ANY (%(order_ids)s) AND claim = %(claim)s
+WITH held AS (
+    SELECT order_id FROM orders.partner_order
+    WHERE order_id = ANY (%(order_ids)s) AND claim = %(claim)s
+    ORDER BY order_id
+    FOR UPDATE
+)
+UPDATE orders.partner_order AS o SET claimed_until = now() + %(lease)s FROM held WHERE o.order_id = held.order_id
 
 -- name: accept
--- The partner has the order: that and its event are one commit.
-WITH accepted AS (
-    UPDATE orders.partner_order
-    SET state = 'accepted', uncertain = false, their_order_id = %(their_order_id)s, refusal = NULL, status_id = 0,
+-- The partner has the orders: that and their events are one commit.
+WITH claimed AS (
+    SELECT o.order_id, told.their_order_id, told.message_id
+    FROM jsonb_to_recordset(%(orders)s) AS told (order_id bigint, their_order_id text, message_id text)
+    JOIN orders.partner_order AS o USING (order_id)
+    WHERE o.claim = %(claim)s
+    ORDER BY order_id
+    FOR UPDATE OF o
+), accepted AS (
+    UPDATE orders.partner_order AS o
+    SET state = 'accepted', uncertain = false, their_order_id = claimed.their_order_id, refusal = NULL, status_id = 0,
         claim = NULL, claimed_until = NULL, checks = 0, next_check_at = NULL, updated_at = now()
-    WHERE order_id = %(order_id)s AND claim = %(claim)s
-    RETURNING order_id, order_date
+    FROM claimed
+    WHERE o.order_id = claimed.order_id
+    RETURNING o.order_id, o.order_date, claimed.message_id
 ), event AS (
     INSERT INTO orders.outbox (message_id, order_id, kind, project_id, kodpost, dated_at)
-    SELECT %(message_id)s, order_id, 'accepted', %(project_id)s, %(kodpost)s, order_date FROM accepted
+    SELECT message_id, order_id, 'accepted', %(project_id)s, %(kodpost)s, order_date FROM accepted
     ON CONFLICT (message_id) DO NOTHING
 )
 SELECT order_id FROM accepted

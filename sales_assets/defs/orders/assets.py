@@ -82,7 +82,7 @@ def partner_orders(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Make the days' lines of the events that are staged, and replace their slice of the mart."""
     days = days_of(context.partition_keys)
-    with warehouse.writing(), warehouse.transaction(f"{context.run.run_id[:8]} partner orders") as transaction:
+    with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} partner orders") as transaction:
         loaded = load_days(transaction, days)
     _describe(context, PARTNER_ORDER_EVENT, days, loaded.events)
     _describe(context, PARTNER_ORDER_LINE, days, loaded.lines)

@@ -23,16 +23,21 @@ from sales_assets.contracts.partner_orders import Kind
 
 TRIES = 3
 _RETRY_MS = 1000
+_FLEETING_MS = 24 * 3600 * 1000
 _KINDS: tuple[Kind, ...] = ("accepted", "done", "cancelled")
 
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker by URL, with the name that all our things at it begin with; `timeout` in seconds for all it does."""
+    """A broker by URL, with the name that all our things at it begin with; `timeout` in seconds for all it does.
+
+    `fleeting`: for a demo. The broker itself takes the things away after a day, should nobody `remove` them.
+    """
 
     url: str
     timeout: float
     name: str = "partner_orders"
+    fleeting: bool = False
 
     @property
     def events_queue(self) -> str:
@@ -53,13 +58,14 @@ class Broker:
 
     async def declare(self, channel: AbstractChannel) -> AbstractExchange:
         """Make sure of the exchange and the queues; the exchange."""
+        going: Any = {"x-expires": _FLEETING_MS} if self.fleeting else {}
         exchange = await channel.declare_exchange(
-            self.name, aio_pika.ExchangeType.DIRECT, durable=True, timeout=self.timeout
+            self.name, aio_pika.ExchangeType.DIRECT, durable=True, auto_delete=self.fleeting, timeout=self.timeout
         )
         events = await channel.declare_queue(
             self.events_queue,
             durable=True,
-            arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.retry_queue},
+            arguments={"x-dead-letter-exchange": "", "x-dead-letter-routing-key": self.retry_queue} | going,
             timeout=self.timeout,
         )
         await channel.declare_queue(
@@ -69,10 +75,11 @@ class Broker:
                 "x-dead-letter-exchange": "",
                 "x-dead-letter-routing-key": self.events_queue,
                 "x-message-ttl": _RETRY_MS,
-            },
+            }
+            | going,
             timeout=self.timeout,
         )
-        await channel.declare_queue(self.dead_queue, durable=True, timeout=self.timeout)
+        await channel.declare_queue(self.dead_queue, durable=True, arguments=going, timeout=self.timeout)
         for kind in _KINDS:
             await events.bind(exchange, routing_key=kind, timeout=self.timeout)
         return exchange
@@ -81,3 +88,11 @@ class Broker:
         """Raises what `connect` raises when the broker can't be reached."""
         connection = await self.connect("ready?")
         await connection.close()
+
+    async def remove(self) -> None:
+        """Take away the exchange and the queues, with what is in them; what is not there is no matter."""
+        async with await self.connect("remove") as connection:
+            channel = await connection.channel()
+            for queue in (self.events_queue, self.retry_queue, self.dead_queue):
+                await channel.queue_delete(queue, timeout=self.timeout)
+            await channel.exchange_delete(self.name, timeout=self.timeout)

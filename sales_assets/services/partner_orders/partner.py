@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Any, Self, TypeVar
+from urllib.parse import urlencode
 
 import aiohttp
 import structlog
@@ -54,6 +55,7 @@ _MOST_BYTES = 1 << 20
 # Below uvicorn's and nginx's own times, so that a connection is not closed under a request.
 _KEEP_ALIVE_SECONDS = 4
 _CONNECTIONS = 200
+_FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)
 
 
@@ -166,7 +168,7 @@ class Partner:
         """Cancel the order: None when it is cancelled, else the partner's reason why it is not."""
 
         async def ask() -> str | None:
-            answer = await self._order("cancel", {"order_id": their_order_id}, deadline)
+            answer = await self._order("cancel", [("order_id", their_order_id)], deadline)
             match answer:
                 case {"status": "ok"}:
                     return None
@@ -207,13 +209,16 @@ class Partner:
     async def _again(
         self, operation: str, attempts: Attempts, deadline: Deadline, ask: Callable[[], Awaitable[T]]
     ) -> T:
+        if attempts.count <= 1:
+            return await ask()
+
         def note(state: RetryCallState) -> None:
             self._metrics.retry(operation)
             _log.warning("partner call is tried again", operation=operation, attempt=state.attempt_number)
 
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, PartnerError) and error.again),
-            stop=stop_any(stop_after_attempt(max(attempts.count, 1)), _NoTimeLeft(deadline)),
+            stop=stop_any(stop_after_attempt(attempts.count), _NoTimeLeft(deadline)),
             wait=wait_fixed(attempts.sleep) + wait_random(0, attempts.sleep / 4),
             before_sleep=note,
             reraise=True,
@@ -265,8 +270,9 @@ class Partner:
     async def _read(self, operation: str, query: dict[str, str], deadline: Deadline) -> Any:
         return await self._attempt(operation, self._reads, deadline, params=query)
 
-    async def _order(self, operation: str, form: Any, deadline: Deadline) -> Any:
-        return await self._attempt(operation, self._orders, deadline, data=form)
+    async def _order(self, operation: str, form: Sequence[tuple[str, str]], deadline: Deadline) -> Any:
+        # Encoded here: aiohttp's own way through its form and payload classes takes a tenth of a creation's time.
+        return await self._attempt(operation, self._orders, deadline, data=urlencode(form).encode(), headers=_FORM)
 
     async def _attempt(self, operation: str, attempts: Attempts, deadline: Deadline, **content: Any) -> Any:
         began = time.monotonic()

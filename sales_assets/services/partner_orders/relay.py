@@ -10,7 +10,7 @@ import asyncio
 import random
 import time
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import aio_pika
@@ -127,9 +127,14 @@ async def publish_all(
             type=event.kind,
             app_id="sales_assets",
         )
-        await exchange.publish(message, routing_key=event.kind, mandatory=True, timeout=seconds)
+        await exchange.publish(message, routing_key=event.kind, mandatory=True)
 
-    return await asyncio.gather(*(publish(event) for event in events), return_exceptions=True)
+    tasks = [asyncio.create_task(publish(event)) for event in events]
+    # One clock for all of them: a clock each takes longer than what it waits for.
+    with suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await asyncio.gather(*tasks, return_exceptions=True)
+    return [TimeoutError() if task.cancelled() else task.exception() for task in tasks]
 
 
 def _reason(failure: BaseException) -> str:

@@ -14,8 +14,9 @@ from typing import Literal, get_args
 import structlog
 from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
 
-from sales_assets.services.application import Check
+from sales_assets.services.application import Check, ErrorAnswer
 from sales_assets.services.partner_orders import v1, v2
 from sales_assets.services.partner_orders.breaker import Breaker
 from sales_assets.services.partner_orders.broker import Broker
@@ -48,8 +49,9 @@ class PartnerOrders:
         *,
         registry: CollectorRegistry,
         parts: Collection[Part] = PARTS,
-        broker_name: str = "partner_orders",
+        broker: Broker | None = None,
     ) -> None:
+        """`broker`: in place of the settings' one under the service's own names."""
         self._settings = settings
         self._metrics = Metrics(registry)
         self._engine = engine_for(database_url)
@@ -59,9 +61,7 @@ class PartnerOrders:
             project_id=settings.partnerapi_source_project_id,
             kodpost=settings.partnerapi_kodpost,
         )
-        self._broker = Broker(
-            settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout, broker_name
-        )
+        self._broker = broker or Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout)
         self._partner = self._make_partner() if settings.partnerapi_url else None
         self._ordering = Ordering(
             self._store,
@@ -119,6 +119,14 @@ class PartnerOrders:
     async def _partner_is_set(self) -> None:
         if self._partner is None:
             raise ServiceError("PARTNERAPI_URL is not set")
+
+    @property
+    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+        return {}
+
+    @property
+    def pages(self) -> Sequence[BaseRoute]:
+        return ()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:

@@ -17,6 +17,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 from sales_assets.contracts.partner_orders import Kind, message_id
+from sales_assets.services.partner_orders.batches import Batches, Row, StatementRefused
 from sales_assets.services.partner_orders.orders import CANCELLED, DONE, Order, Refused, ServiceError
 from sales_assets.sql import statements
 
@@ -27,12 +28,12 @@ _POOL_SECONDS = 5
 _CONNECT_SECONDS = 5
 # A server that hangs must not hold a request beyond what its caller waits for.
 _STATEMENT_MS = 10_000
+# Nor must a row that somebody has locked hold the rows that are stored with it.
+_LOCK_MS = 2_000
 
 # A claim is renewed three times before it lapses.
 LEASE = dt.timedelta(seconds=15)
 RENEW_SECONDS = 5
-
-Row = Mapping[str, Any]
 
 
 def engine_for(url: str) -> AsyncEngine:
@@ -44,7 +45,7 @@ def engine_for(url: str) -> AsyncEngine:
             autocommit=True,
             connect_timeout=_CONNECT_SECONDS,
             application_name="sales_assets partner orders",
-            options=f"-c statement_timeout={_STATEMENT_MS}",
+            options=f"-c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS}",
         )
 
     return create_async_engine(
@@ -69,25 +70,29 @@ class Store:
         self._worker = worker
         self._project_id = project_id
         self._kodpost = kodpost
+        self._claims = Batches(self._claim_all)
+        self._accepts = Batches(self._accept_all)
 
     async def claim(self, order: Order, body_hash: str) -> bool | None:
         """Store the intent and take it on. None: it is stored already, and not ours to go on with.
 
         Otherwise whether a create of unknown outcome lies behind.
         """
-        row = await self._row(
-            "claim",
-            order_id=order.order_id,
-            body_hash=body_hash,
-            order_date=order.date,
-            order_type=order.order_type,
-            their_pharmacy_id=order.their_pharmacy_id,
-            phone=order.client.phone,
-            lines=Jsonb([item.stored(number) for number, item in enumerate(order.items, start=1)]),
-            claim=self._worker,
-            lease=LEASE,
+        row = await self._claims.run(
+            {
+                "order_id": order.order_id,
+                "body_hash": body_hash,
+                "order_date": order.date.isoformat(),
+                "order_type": order.order_type,
+                "their_pharmacy_id": order.their_pharmacy_id,
+                "phone": order.client.phone,
+                "lines": [item.stored(number) for number, item in enumerate(order.items, start=1)],
+            }
         )
         return None if row is None else bool(row["uncertain"])
+
+    async def _claim_all(self, orders: Sequence[Row]) -> Sequence[Row]:
+        return await self._rows("claim", orders=Jsonb(orders), claim=self._worker, lease=LEASE)
 
     async def find(self, order_id: int) -> Row | None:
         return await self._row("find", order_id=order_id)
@@ -98,14 +103,14 @@ class Store:
 
     async def accept(self, order_id: int, their_order_id: str) -> bool:
         """The partner has the order. False: the claim was lost meanwhile."""
-        row = await self._row(
-            "accept",
-            order_id=order_id,
-            their_order_id=their_order_id,
-            claim=self._worker,
-            **self._event(order_id, "accepted"),
-        )
+        event = message_id(self._project_id, order_id, "accepted")
+        row = await self._accepts.run({"order_id": order_id, "their_order_id": their_order_id, "message_id": event})
         return row is not None
+
+    async def _accept_all(self, orders: Sequence[Row]) -> Sequence[Row]:
+        return await self._rows(
+            "accept", orders=Jsonb(orders), claim=self._worker, project_id=self._project_id, kodpost=self._kodpost
+        )
 
     async def refuse(self, order_id: int, state: str, refusal: Refused, pause: float) -> bool:
         """The partner has not, or nobody knows. False: the claim was lost meanwhile."""
@@ -197,9 +202,16 @@ class Store:
         except (DBAPIError, psycopg.Error, PoolTimeout, OSError) as error:
             # The text may repeat parameters: personal data.
             _log.error("database unavailable", statement=name, error=type(error).__name__)
-            raise ServiceError("the database is not available") from error
+            raise _kind(error)("the database is not available") from error
 
     async def _execute(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         async with asyncio.timeout(_STATEMENT_MS / 1000 + _POOL_SECONDS), self._engine.connect() as connection:
             result = await connection.exec_driver_sql(statement, dict(parameters))
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+
+def _kind(error: Exception) -> type[ServiceError]:
+    """Whether the server is there and it was the statement that failed: for its contents, a lock, a deadlock."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return ServiceError
+    return ServiceError if isinstance(error.orig, psycopg.errors.QueryCanceled) else StatementRefused

@@ -12,7 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.application import BothSlashes
-from sales_assets.services.partner_orders.fields import Count, Moment, OrderId, Price, Text
+from sales_assets.services.partner_orders.fields import Count, Extra, Moment, OrderId, Price, Text
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import (
     PRE_ORDER,
@@ -62,9 +62,7 @@ class OrderBody(BaseModel):
     their_pharmacy_id: Annotated[Text, Field(alias="TheirPharmacyId")]
     reserve: Annotated[bool, Field(alias="Reserve", description="true = reservation, false = pre-order")]
     items: Annotated[list[ItemBody], Field(alias="Items", min_length=1)]
-    extra: Annotated[
-        dict[str, Any], BeforeValidator(lambda value: {} if value is None else value), Field(alias="Extra")
-    ]
+    extra: Annotated[Extra, BeforeValidator(lambda value: {} if value is None else value), Field(alias="Extra")]
 
     def order(self) -> Order:
         return Order(

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.application import BothSlashes
-from sales_assets.services.partner_orders.fields import Count, Moment, OrderId, OrderType, Price, Text
+from sales_assets.services.partner_orders.fields import Count, Extra, Moment, OrderId, OrderType, Part, Price, Text
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import (
     Accepted,
@@ -58,7 +58,7 @@ class ItemBody(BaseModel):
     their_id: Text
     price: Price
     count: Count
-    part: int | Text | None = None
+    part: Part | None = None
 
 
 class OrderBody(BaseModel):
@@ -71,7 +71,7 @@ class OrderBody(BaseModel):
     order_type: OrderType
     items: Annotated[list[ItemBody], Field(min_length=1)]
     comment: Text | None
-    extra: dict[str, Any]
+    extra: Extra
 
     def order(self) -> Order:
         return Order(

@@ -5,7 +5,8 @@ is a partner_error, beside whatever was understood. Does not belong here: gettin
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterator
 from typing import Any
 
 from sales_assets.services.partner_orders.orders import (
@@ -24,6 +25,7 @@ _WRONG_PRICE = re.compile(r"wrong price: current price is (?P<first>.+?)(?: or (
 _NAMED = re.compile(r"(?P<their_id>[^:]+?)\s*:\s*(?P<text>.+)", re.DOTALL)
 # Thousands may be parted by spaces of any kind, apostrophes, or the mark that is not the decimal one.
 _PRICE = re.compile(r"(?P<whole>\d{1,3}(?:(?P<mark>[\s'’.,])\d{3})(?:(?P=mark)\d{3})*|\d+)(?:[.,](?P<cents>\d{1,2}))?")
+_NUMBER = re.compile(r"\d+")
 _ID_KEYS = ("their_id", "item_id", "id")
 _TEXT_KEYS = ("error", "message", "text")
 
@@ -43,7 +45,10 @@ def verdict(order: Order, answer: Any) -> Accepted | Refused:
             raise UnreadableAnswer("the order was made, but the answer has no order_id")
         return Accepted(str(number), order.items)
     if status == "error":
-        return _refused(order, answer.get("errors"))
+        try:
+            return _refused(order, answer.get("errors"))
+        except RecursionError:
+            raise UnreadableAnswer("the errors are nested too deep") from None
     raise UnreadableAnswer("the answer's status is neither ok nor error")
 
 
@@ -61,52 +66,56 @@ def parse_price(text: str) -> str | None:
 
 
 def _refused(order: Order, errors: Any) -> Refused:
-    items = {item.their_id: item for item in order.items}
+    lines = defaultdict(list)
+    for item in order.items:
+        lines[item.their_id].append(item)
     partner_error = False
-    quantity: dict[str, QuantityError] = {}
-    price: dict[str, PriceError] = {}
-    for their_id, text in _told(errors, items.keys()):
-        item = items.get(their_id) if their_id is not None else None
-        error = _item_error(order, item, text) if item is not None else None
-        match error:
-            case QuantityError():
-                quantity[error.their_id] = error
-            case PriceError():
-                price[error.their_id] = error
-            case None:
-                partner_error = True
+    quantity: dict[QuantityError, None] = {}
+    price: dict[PriceError, None] = {}
+    for their_id, text in _told(errors, lines.keys()):
+        # An error is of the item, and so of each line that orders it.
+        found = [_item_error(order, item, text) for item in lines.get(their_id or "", ())]
+        partner_error = partner_error or not found
+        for error in found:
+            match error:
+                case QuantityError():
+                    quantity[error] = None
+                case PriceError():
+                    price[error] = None
+                case None:
+                    partner_error = True
     if not quantity and not price:
         partner_error = True  # refused, and no reason given that we know
-    return Refused(str(errors), partner_error, tuple(quantity.values()), tuple(price.values()))
+    return Refused(str(errors), partner_error, tuple(quantity), tuple(price))
 
 
-def _told(errors: Any, ids: Sequence[str] | Any) -> Iterator[tuple[str | None, str]]:
-    """(their_id or None, text) of each error: by item, as a list of objects, or as plain texts."""
+def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterator[tuple[str | None, str]]:
+    """(their_id or None, text) of each error: by item, in objects that name their item, or as plain texts.
+
+    How deep the partner nests them is its own affair; `about` is the item that was named further out. Every text comes
+    out, so that one without an item, or of an item that was not ordered, is seen.
+    """
     match errors:
-        case dict() if any(key in errors for key in _TEXT_KEYS) and any(key in errors for key in _ID_KEYS):
-            their_id = next(errors[key] for key in _ID_KEYS if key in errors)
-            text = next(errors[key] for key in _TEXT_KEYS if key in errors)
-            yield str(their_id), str(text)
         case dict():
+            named = next((str(errors[key]) for key in _ID_KEYS if key in errors), None)
+            # An id that was not ordered names no item of ours, whatever it lies in.
+            about = about if named is None else named if named in ids else None
+            texts = [errors[key] for key in _TEXT_KEYS if key in errors]
+            if texts:
+                yield from _told(texts[0], ids, about)
+                return
             for key, value in errors.items():
-                if key == "items":
-                    yield from _told(value, ids)
-                else:
-                    for text in value if isinstance(value, list) else [value]:
-                        yield str(key), _text_of(text)
+                if key in ids:
+                    yield from _told(value, ids, key)
+                elif key not in _ID_KEYS:
+                    yield from _told(value, ids, None if _NUMBER.fullmatch(key) else about)
         case list():
             for error in errors:
-                yield from _told(error, ids)
-        case str() if (named := _NAMED.fullmatch(errors)) and named["their_id"] in ids:
-            yield named["their_id"], named["text"]
+                yield from _told(error, ids, about)
+        case str() if (named_text := _NAMED.fullmatch(errors)) and named_text["their_id"] in ids:
+            yield named_text["their_id"], named_text["text"]
         case _:
-            yield None, str(errors)
-
-
-def _text_of(error: Any) -> str:
-    if isinstance(error, dict):
-        return next((str(error[key]) for key in _TEXT_KEYS if key in error), str(error))
-    return str(error)
+            yield about, str(errors)
 
 
 def _item_error(order: Order, item: Item, text: str) -> QuantityError | PriceError | None:

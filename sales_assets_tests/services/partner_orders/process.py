@@ -62,12 +62,13 @@ def http_running(database_url: str, broker: Broker, *parts: str, **settings: str
 def _main(database_url: str, broker_name: str, *parts: str) -> None:
     configure_logging()  # to stderr: nobody reads stdout after the first line
     registry = CollectorRegistry()
+    settings = Settings()
     orders = PartnerOrders(
-        Settings(),
+        settings,
         database_url,
         registry=registry,
         parts=[part for part in PARTS if part in parts],
-        broker_name=broker_name,
+        broker=Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout, broker_name),
     )
     if "http" in parts:
         serve(application(orders, registry=registry), lifespan=True, on_ready=_say)

@@ -104,13 +104,11 @@ def service_running(
         "partnerapi_http_timeout_order": 2,
         "partnerapi_http_retries_sleep": 0,
         "partnerapi_rabbitmq_retries_sleep": 0.1,
-        "partnerapi_rabbitmq_timeout": 10,
         "partnerapi_deadline": 20,
-        "rabbitmq_url": broker.url,
     }
     registry = CollectorRegistry()
     settings = Settings(_env_file=None, **quick | chosen)  # type: ignore[call-arg]
-    orders = PartnerOrders(settings, database_url, registry=registry, parts=parts, broker_name=broker.name)
+    orders = PartnerOrders(settings, database_url, registry=registry, parts=parts, broker=broker)
     with running(application(orders, registry=registry), lifespan=True) as url:
         yield Service(url, partner, partner_url, broker)
 
@@ -164,14 +162,8 @@ def own_names(url: str = BROKER_URL) -> Iterator[Broker]:
     try:
         yield broker
     finally:
-
-        async def clean(channel: AbstractChannel) -> None:
-            for queue in (broker.events_queue, broker.retry_queue, broker.dead_queue):
-                await channel.queue_delete(queue)
-            await channel.exchange_delete(broker.name)
-
         if broker_reachable(url):
-            at_broker(broker, clean)
+            asyncio.run(broker.remove())
 
 
 def publish(broker: Broker, body: bytes, *, kind: str = "accepted", message_id: str = "m") -> None:

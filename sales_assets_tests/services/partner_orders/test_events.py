@@ -1,15 +1,20 @@
 """From the outbox through a real RabbitMQ to staging: in order, once, whatever is killed or unreadable."""
 
+import asyncio
 import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import cast
 
+import aio_pika
 import pytest
-from aio_pika.abc import AbstractChannel
+from aio_pika.abc import AbstractChannel, AbstractExchange
 
+from sales_assets.contracts.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import TRIES, Broker
+from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
 from sales_assets_tests.services.partner_orders.process import process_running
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
@@ -248,3 +253,19 @@ def test_without_an_end_the_relay_goes_on(start: Start, node: RabbitMQNode, node
     node.start()
     until(lambda: query(WAITING) == [(0,)])
     until(lambda: service.metric("orders_relay_failing_seconds") == 0)
+
+
+def test_what_is_not_confirmed_in_time_costs_the_others_nothing() -> None:
+    class Exchange:
+        async def publish(self, message: aio_pika.Message, routing_key: str, *, mandatory: bool) -> None:
+            assert mandatory
+            assert message.delivery_mode == aio_pika.DeliveryMode.PERSISTENT
+            if routing_key == "done":
+                await asyncio.Event().wait()
+            if routing_key == "cancelled":
+                raise ConnectionError
+
+    events = [OrderEvent.model_validate_json(event(1, kind)) for kind in ("accepted", "done", "cancelled")]
+    exchange = cast("AbstractExchange", Exchange())
+    answers = asyncio.run(publish_all(exchange, events, 0.1))
+    assert [type(answer) for answer in answers] == [type(None), TimeoutError, ConnectionError]

@@ -1,5 +1,6 @@
 """What the service does when the partner or the database fails: attempts, deadlines, unknown outcomes, restarts."""
 
+import datetime as dt
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -11,7 +12,8 @@ import requests
 from sales_assets.embedded import EmbeddedPostgres
 from sales_assets.resources import migrations
 from sales_assets.services.partner_api.app import Answer
-from sales_assets_tests.services.partner_orders.conftest import Start
+from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
+from sales_assets_tests.services.partner_orders.process import http_running
 from sales_assets_tests.services.partner_orders.running import Service, order, until
 
 Query = Callable[..., list[tuple[object, ...]]]
@@ -151,6 +153,26 @@ def test_a_process_that_died_over_a_create_leaves_it_to_the_reconciler(start: St
     assert again.partner.orders_of(10) == [777]
 
 
+def test_a_service_that_is_killed_over_a_create_is_followed_by_the_next(
+    start: Start, query: Query, warehouse_url: str
+) -> None:
+    other = start(parts=["reconciler"], partnerapi_reconcile_seconds=0.2)
+    other.partner.answer("create", Answer(done=True, delay=60))
+    with http_running(warehouse_url, NO_BROKER, PARTNERAPI_URL=other.partner_url) as (url, process):
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(requests.post, f"{url}/v2/orders/", json=order(), timeout=60)
+            until(lambda: other.partner.orders_of(10))
+            process.kill()
+        assert isinstance(answer.exception(), requests.ConnectionError)
+    assert query(ROW, 10) == [("creating", None)]
+    # Nobody takes a claim over before it lapses; the test does not wait for that.
+    query("UPDATE orders.partner_order SET claimed_until = now() - interval '1 second'")
+    until(lambda: query(ROW, 10) == [("accepted", "777")])
+    assert other.post(order()).json()["their_order_id"] == "777"
+    assert other.partner.orders_of(10) == [777]
+    assert query("SELECT message_id FROM orders.outbox") == [("8-10-accepted",)]
+
+
 def test_a_cancel_of_unknown_outcome_is_settled(start: Start, query: Query) -> None:
     service = start(partnerapi_reconcile_seconds=0.2, parts=["reconciler"])
     service.post(order())
@@ -211,6 +233,21 @@ def test_a_fault_is_told_to_all_who_wait_for_it(start: Start) -> None:
         answers = [future.json() for future in pool.map(lambda n: (first, second)[n % 2].post(order()), range(8))]
     assert answers == [PARTNER_ERROR] * 8
     assert first.partner.seen["create"] == 1
+
+
+def test_a_call_that_takes_long_keeps_its_claim(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sales_assets.services.partner_orders.store.LEASE", dt.timedelta(seconds=2))
+    monkeypatch.setattr("sales_assets.services.partner_orders.ordering.RENEW_SECONDS", 0.2)
+    first = start(partnerapi_http_timeout_order=20)
+    second = start(partnerapi_url=first.partner_url, parts=["reconciler"], partnerapi_reconcile_seconds=0.2)
+    first.partner.answer("create", Answer(delay=5))
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(first.post, order())
+        until(lambda: first.partner.seen["create"])
+        assert second.post(order()).json() == answer.result().json()
+    # Neither the second process nor its reconciler took the order for one that a dead process left.
+    assert first.partner.seen == {"find": 1, "create": 1}
+    assert second.metric("orders_reconciled_total") == 0
 
 
 def test_another_body_meanwhile_is_a_conflict(service: Service) -> None:

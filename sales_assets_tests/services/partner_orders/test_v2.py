@@ -42,6 +42,9 @@ def errors(partner: bool | None = None, quantities: Any = None, prices: Any = No
     }
 
 
+WRONG_58 = quantity(None, "58", 10)
+
+
 # --- placing --------------------------------------------------------------------------------------------------
 
 
@@ -78,7 +81,8 @@ def test_an_order_is_placed_as_the_contract_shows(service: Service) -> None:
         Answer(200, {"status": "error", "errors": {"21737": "Out of fashion"}}),
         Answer(200, {"status": "error", "errors": {"999": "Item not found"}}),
         Answer(200, {"status": "error", "errors": {"58": "Wrong price: current price is cheap or NONE"}}),
-        Answer(200, "x" * (20 << 20)),
+        Answer(200, {"status": "ok", "order_id": 1, "padding": "x" * (20 << 20)}),
+        Answer(200, '{"status":"error","errors":' + "[" * 900 + "]" * 900 + "}"),
         Answer(cut=True),
     ],
     ids=lambda answer: f"{answer.status} {str(answer.body)[:50]}",
@@ -103,6 +107,9 @@ def test_a_create_that_takes_too_long_is_a_partner_error(start: Start) -> None:
         (2, [{"id": 21737, "error": "Item not found"}], errors(quantities=quantity(0))),
         (2, {"items": [{"their_id": "21737", "message": "Item not found"}]}, errors(quantities=quantity(0))),
         (2, ["21737: Item not found"], errors(quantities=quantity(0))),
+        (2, {"items": {"21737": {"quantity": ["Wrong quantity"]}}}, errors(quantities=quantity(None))),
+        (2, [{"item_id": 21737, "errors": ["Item not found"]}], errors(quantities=quantity(0))),
+        (2, {"21737": [{"message": "Item not found"}]}, errors(quantities=quantity(0))),
         (2, {"21737": "Wrong quantity"}, errors(quantities=quantity(None))),
         (2, {"21737": "Wrong price: current price is 641.52 or NONE"}, errors(prices=price("641.52"))),
         (1, {"21737": "Wrong price: current price is 641.52 or NONE"}, errors(quantities=quantity(0))),
@@ -119,6 +126,9 @@ def test_a_create_that_takes_too_long_is_a_partner_error(start: Start) -> None:
         (2, {"58": "Wrong quantity", "21737": "no idea"}, errors(True, quantity(None, "58", 10))),
         (2, {"58": "Wrong quantity", "999": "Item not found"}, errors(True, quantity(None, "58", 10))),
         (2, {"58": "Wrong quantity", "phone": "bad"}, errors(True, quantity(None, "58", 10))),
+        (2, [{"id": "58", "error": "Wrong quantity"}, {"id": 9, "error": "Item not found"}], errors(True, WRONG_58)),
+        (2, {"58": ["Wrong quantity", "no idea"]}, errors(True, WRONG_58)),
+        (2, {"items": {"58": "Wrong quantity", "999": "Item not found"}}, errors(True, WRONG_58)),
     ],
 )
 def test_item_errors(shared: Service, new_id: int, order_type: int, told: Any, expected: dict[str, Any]) -> None:
@@ -130,6 +140,35 @@ def test_item_errors(shared: Service, new_id: int, order_type: int, told: Any, e
     assert shared.metric("orders_creating_errors_counter_total", service="PartnerAPI") == failed + 1
     not_understood = shared.metric("partner_errors_not_understood_total") - before
     assert not_understood == bool(expected["data"]["partner_error"])
+
+
+def test_an_item_of_two_lines_has_an_error_for_each(service: Service) -> None:
+    lines = [{"their_id": "58", "price": price, "count": count} for price, count in ((10, 1), (20, 2))]
+    service.partner.answer("create", Answer(200, {"status": "error", "errors": {"58": "Item not found"}}))
+    told = service.post(order(items=lines)).json()["data"]["quantity_errors"]["items"]
+    assert told == [{"their_id": "58", "ordered": count, "available": 0} for count in (1, 2)]
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("10", "10"),
+        ("10.0", "10.0"),
+        ("10.5", "10.5"),
+        ('"10.50"', "10.50"),
+        ('"1E+2"', "100"),
+        ("99999999.99", "99999999.99"),
+    ],
+)
+def test_prices_come_back_as_they_were_given(shared: Service, new_id: int, given: str, told: str) -> None:
+    body = (
+        json.dumps(items())
+        .replace('"price": 10', f'"price": {given}')
+        .replace('"order_id": 10', f'"order_id": {new_id}')
+    )
+    answer = requests.post(f"{shared.url}/v2/orders/", data=body, timeout=10).json()
+    assert answer["items"][0]["price"] == told
+    assert shared.partner.forms[-1]["prices[]"] == [told]
 
 
 def test_a_refused_order_is_refused_again_without_asking(service: Service) -> None:
@@ -212,6 +251,10 @@ def items(**changes: Any) -> dict[str, Any]:
         (items(price=float("inf")), ["body", "items", 0, "price"]),
         (items(price=True), ["body", "items", 0, "price"]),
         (items(their_id=None), ["body", "items", 0, "their_id"]),
+        (items(part=True), ["body", "items", 0, "part"]),
+        (order(extra=None), ["body", "extra"]),
+        (order(extra={"a": [{"b": float("nan")}]}), ["body", "extra"]),
+        (order(extra={"a": float("-inf")}), ["body", "extra"]),
         ([], ["body"]),
     ],
     ids=str,
@@ -372,6 +415,23 @@ def test_ready_names_what_is_missing(service: Service) -> None:
     checks = ready.json()["checks"]
     assert (checks["database"], checks["partner"]) == ("ok", "ok")
     assert checks["broker"] != "ok"
+
+
+def test_every_metric_of_the_contract_is_there_from_the_start(service: Service) -> None:
+    for name in (
+        "orders_created_counter_total",
+        "orders_creating_errors_counter_total",
+        "order_changing_status_counter_total",
+        "order_status_mapping_error_total",
+    ):
+        assert f'\n{name}{{service="PartnerAPI"}} 0.0\n' in service.get("/metrics").text
+    service.post(order())
+    service.delete({"order_id": 10, "their_order_id": "777"})
+    assert service.metric("orders_created_counter_total", service="PartnerAPI") == 1
+    assert service.metric("order_changing_status_counter_total", service="PartnerAPI") == 1
+    for operation in ("find", "create", "cancel"):
+        assert service.metric("partner_call_seconds_count", operation=operation, outcome="ok") == 1
+    assert service.metric("orders_outbox_depth") == 2
 
 
 def test_a_partner_with_stock_refuses_by_itself(start: Start) -> None:
