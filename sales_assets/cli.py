@@ -8,14 +8,18 @@ and `warehouse url` must not wait for Dagster.
 import datetime as dt
 import json
 import sys
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.table import Table
 
 from sales_assets.settings import SettingsError
+
+if TYPE_CHECKING:
+    from sales_assets.deploy.ui import Ui
 
 app = typer.Typer(
     name="sales-assets",
@@ -410,14 +414,18 @@ def warehouse_stop() -> None:
 
 @app.command()
 def demo(
-    once: Annotated[bool, typer.Option("--once", help="End after the load, and stop all that was started.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="End once all was shown, and stop all that was started.")
+    ] = False,
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
 ) -> None:
     """Show the whole platform on generated data, with nothing else installed.
 
     Starts the embedded PostgreSQL and a stand-in for the report API, loads a report and all increments through
-    Dagster, and shows what was loaded. Then the Dagster UI runs with the sensor on, and new increments appear while
-    one watches. Ctrl-C ends it all.
+    Dagster, and shows what was loaded. Where RabbitMQ answers at RABBITMQ_URL it also starts the services with
+    stand-ins for the partner and the sender, places orders and cancels some, shows them in the mart, and sends a
+    mailing to the customers that got money back. Then the Dagster UI and the services run with the sensors on: new
+    increments appear while one watches, orders as one places them, and mailings are sent. Ctrl-C ends it all.
     """
     from sales_assets.commands.demo import demo_loaded, serve_ui
     from sales_assets.defs.facts.plotting import draw_days
@@ -434,9 +442,82 @@ def demo(
         out.print(draw_days(days, width=100, height=16))
         if result.failures:
             raise typer.Exit(1)
-        if once:
-            return
-        serve_ui(port, sensor="new_increments", on_ready=_say_where)
+        with ExitStack() as stack:
+            services = _demo_services(stack)
+            if once:
+                return
+            if services:
+                out.print(f"services: {services.url}/docs; what was sent: {services.sender_url}/_messages")
+            of_services = ("new_order_events", "changed_weeks", "changed_audience", "new_deliveries")
+            sensors = ["new_increments", *(of_services if services else ())]
+            serve_ui(port, sensors=sensors, on_ready=_say_where)
+
+
+def _demo_services(stack: ExitStack) -> Any:
+    """Start the services until the stack is closed, and show what they do; they, or None without a broker."""
+    from sales_assets.commands.demo_mailings import follow_mailing
+    from sales_assets.commands.demo_services import PORT, follow_orders, services_running, why_no_broker
+
+    left_out = why_no_broker()
+    if left_out is not None:
+        out.print(left_out)
+        return None
+    with _Bar() as progress:
+        services = stack.enter_context(services_running(progress.resource))
+        orders = follow_orders(services, progress.resource)
+    _print_orders(orders)
+    if not orders.failures:
+        with _Bar() as progress:
+            mailing = follow_mailing(services, orders, progress.resource)
+        _print_mailing(mailing)
+    failures = orders.failures or mailing.failures
+    for failure in failures:
+        err.print(f"error: {failure}", style="bold red")
+    if failures:
+        raise typer.Exit(1)
+    if not services.on_wanted_port:
+        out.print(f"port {PORT} is taken: the services answer at {services.url}")
+    return services
+
+
+def _print_orders(orders: Any) -> None:
+    table = Table("order", "day", "status", "item", "quantity", "amount", title="partner orders in mart.f_sales")
+    for row in orders.lines:
+        numbers = (str(row["quantity"]), str(row["amount"]))
+        table.add_row(str(row["order_id"]), str(row["date_id"]), row["status"], row["item_name"] or "", *numbers)
+    out.print(table)
+    out.print(
+        f"{len(orders.order_ids)} orders placed, {orders.cancelled} of them cancelled; {orders.mapped} of the "
+        f"partner's ids mapped by {orders.mapping_file}"
+    )
+
+
+def _print_mailing(mailing: Any) -> None:
+    weeks = Table(
+        "week", "new customers", "their revenue", "of returning", "refunded", title="mart.f_customer_retention"
+    )
+    for row in mailing.weeks:
+        weeks.add_row(*(str(value) for value in row.values()))
+    out.print(weeks)
+    audience, tags = mailing.audience, mailing.tags
+    table = Table("", f"mailing {mailing.mailing_id} to the tag refunded", title="mailings")
+    table.add_row("clients", str(audience["clients"]))
+    table.add_row("linked to a customer", str(audience["linked_by_phone"] + audience["linked_by_api"]))
+    table.add_row("not linked", str(audience["unlinked_clients"]))
+    table.add_row("tagged new, returning, refunded", f"{tags['new']}, {tags['returning']}, {tags['refunded']}")
+    table.add_row("messages", str(sum(mailing.statistics.values())))
+    for status, count in mailing.statistics.items():
+        table.add_row(status, str(count))
+    out.print(table)
+    refunds = Table(
+        "order", "day", "amount", "customer", "client", "tag", "message", "status", "at the sender",
+        title="from a refund in mart.f_sales to its message",
+    )  # fmt: skip
+    columns = ("order_id", "date_id", "amount", "customer_id", "client_id", "tag", "message_id", "status")
+    for row in mailing.refunds:
+        told = ("" if row[column] is None else str(row[column]) for column in columns)
+        refunds.add_row(*told, str(mailing.sent.get(row["message_id"], 0)))
+    out.print(refunds)
 
 
 @app.command()
@@ -451,11 +532,15 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
     end_on_signals()
     with _Bar() as progress, development(progress.resource):
         progress.__exit__()
-        serve_ui(port, sensor=None, on_ready=_say_where)
+        serve_ui(port, sensors=(), on_ready=_say_where)
 
 
-def _say_where(url: str) -> None:
-    out.print(f"Dagster UI: {url}  (Ctrl-C ends it)")
+def _say_where(ui: "Ui") -> None:
+    out.print(f"Dagster UI: {ui.url}  (Ctrl-C ends it)")
+    if not ui.has_daemon:
+        out.print(
+            "the daemon of another `sales-assets dev` or `demo` on this SALES_HOME does the work; this one shows it"
+        )
 
 
 @app.command("report-api")
@@ -492,7 +577,6 @@ def report_api(
 
     Speaks the real service's wire format. Callers send REPORT_API_KEY; where it is not set, any key will do.
     """
-    from contextlib import ExitStack
     from tempfile import TemporaryDirectory
 
     from sales_assets.deploy.ui import end_on_signals
@@ -537,11 +621,12 @@ def api(
         typer.Option(help="Run only this part: http, relay, consumer or reconciler. May be given again. Default: all."),
     ] = None,
 ) -> None:
-    """Serve the partner orders (v1, v2, /docs, /health, /ready, /metrics) on port 8000, until Ctrl-C.
+    """Serve partner orders and mailings (/docs, /admin, /health, /ready, /metrics) on port 8000, until Ctrl-C.
 
     One process does it all: answers requests, takes events to RabbitMQ (relay) and from there to staging (consumer),
     and settles unknown outcomes (reconciler). To run them apart: `api --part http`, `api --part relay`, and so on.
-    Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL.
+    Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Mailings are sent by Celery's
+    processes: celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
     """
     from sales_assets.commands.services import ALL_PARTS, run_services
 
@@ -573,6 +658,42 @@ def partner_api(
 
     faults = Faults(seed=seed, slow=slow, server_error=server_error, too_many=too_many, html=html, lost=lost)
     serve(PartnerApi(faults), port=port, on_ready=lambda url: out.print(f"partner API: {url}"))
+
+
+@app.command("sender-api")
+def sender_api(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8082,
+    seed: Annotated[int, typer.Option(help="Decides which answers the faults hit.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of answers that are a 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of answers that are a 429.", min=0, max=1)] = 0,
+    retry_after: Annotated[str, typer.Option(help="Retry-After of a 429: seconds, an HTTP date, or empty.")] = "1",
+    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    refused: Annotated[float, typer.Option(help="Fault: share of answers with another code.", min=0, max=1)] = 0,
+    lost: Annotated[float, typer.Option(help="Fault: share of messages sent without an answer.", min=0, max=1)] = 0,
+) -> None:
+    """Run a stand-in for the service that sends messages, until Ctrl-C, for SENDER_URL=http://127.0.0.1:8082.
+
+    Checks SENDER_TOKEN; where it is not set, any token will do. What was sent lives in memory. While it runs:
+    PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next answers; GET /_seen counts by message id;
+    GET /_messages shows the latest.
+    """
+    from sales_assets.services.sender_api.app import Faults, SenderApi
+    from sales_assets.services.server import serve
+    from sales_assets.settings import settings
+
+    faults = Faults(
+        seed=seed,
+        slow=slow,
+        server_error=server_error,
+        too_many=too_many,
+        retry_after=retry_after,
+        html=html,
+        refused=refused,
+        lost=lost,
+    )
+    sender = SenderApi(faults, token=settings().sender_token.get_secret_value())
+    serve(sender, port=port, on_ready=lambda url: out.print(f"sender API: {url}"))
 
 
 @orders_app.command("map")

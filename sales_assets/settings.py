@@ -26,7 +26,10 @@ ENV_FILE = ".env"
 
 # A variable that starts like ours but is not one of ours is a typing error that would otherwise be ignored.
 # RABBITMQ_ alone is the broker's own prefix (RABBITMQ_NODENAME and the like), and not ours to judge.
-OUR_PREFIXES = ("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL")
+OUR_PREFIXES = (
+    *("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL"),
+    *("MAILINGS_", "SENDER_"),
+)
 
 # The seed of the partner orders documents its settings as lines with comments and quotes.
 _SEED_SETTINGS = ("partnerapi_", "rabbitmq_", "sale_on", "sales_timezone")
@@ -132,7 +135,7 @@ class Settings(FirstDay):
     )
 
     sales_timezone: str = Field(
-        default="UTC", description="Zone in which an order's and a cancel's moment become a calendar day."
+        default="UTC", description="Zone in which the moment of an order, a cancel or a mailing becomes a day."
     )
     sale_on: Literal["created", "done"] = Field(
         default="created", description="Which status of a partner order makes a sale: created (accepted) or done."
@@ -178,7 +181,47 @@ class Settings(FirstDay):
         default=116897, description="Supplier code of the partner's chain: key of the item and pharmacy mapping."
     )
     partnerapi_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
-        default=None, description="Further port of 127.0.0.1 for Prometheus. Empty: /metrics on 8000 only."
+        default=None,
+        description="Further port for Prometheus, on the address of `sales-assets api`. Empty: /metrics on 8000 only.",
+    )
+
+    sender_url: str = Field(
+        default="", description="Base URL of the service that sends messages. Empty: not ready, mailings wait."
+    )
+    sender_token: SecretStr = Field(default=SecretStr(""), description="Sent to it as Authorization: Bearer.")
+    sender_timeout: _Seconds = Field(default=10, description="Seconds for one send, connecting included.")
+    sender_rate: Annotated[float, annotated_types.Ge(0), annotated_types.Le(1_000_000)] = Field(
+        default=1000, description="Most sends per second, over all workers together; 0 = no limit."
+    )
+    sender_retry_seconds: _Pause = Field(
+        default=10,
+        description="Longest pause after the first failed send, in seconds; it doubles with each, up to 600. "
+        "The fifth is the last.",
+    )
+    mailings_queue_prefix: Annotated[str, pydantic.StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,60}$")] = Field(
+        default="mailings", description="What the names of the Celery queues begin with."
+    )
+    mailings_tick_seconds: Annotated[float, annotated_types.Interval(ge=0.1, le=3600)] = Field(
+        default=2, description="Seconds between looks for mailings that begin, go on or end."
+    )
+    mailings_lease_seconds: _Seconds = Field(
+        default=20,
+        description="Seconds beyond SENDER_TIMEOUT after which the messages of a worker that died are taken again.",
+    )
+    mailings_in_flight: Annotated[int, annotated_types.Interval(ge=1, le=10_000)] = Field(
+        default=100, description="Sends under way at once in a worker process; kill -9 repeats at most so many."
+    )
+    mailings_admin_user: str = Field(default="admin", description="Who may log in to the admin page of the mailings.")
+    mailings_admin_password: SecretStr = Field(
+        default=SecretStr(""), description="With what. Empty: the admin page is off."
+    )
+    mailings_admin_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Signs the admin page's sessions; needed where several processes serve it. Empty: a new one at "
+        "each start, which logs everybody out.",
+    )
+    mailings_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
+        default=None, description="Port of 127.0.0.1 where a worker tells Prometheus of its sends. Empty: none."
     )
 
     @model_validator(mode="before")
@@ -204,7 +247,7 @@ class Settings(FirstDay):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
 
-    @field_validator("partnerapi_url")
+    @field_validator("partnerapi_url", "sender_url")
     @classmethod
     def _http_or_empty(cls, value: str) -> str:
         return cls._http(value) if value else ""

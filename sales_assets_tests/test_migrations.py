@@ -393,6 +393,15 @@ def test_staging_tables_of_an_old_pipeline_are_told_and_can_be_moved_aside(url: 
     migrations.migrate(url)
 
 
+def test_a_mart_that_was_built_by_hand_is_told_and_can_be_moved_aside(url: str, sql: Sql) -> None:
+    sql("CREATE SCHEMA mart; CREATE TABLE mart.f_customer_retention (period_id integer)")
+    with pytest.raises(MigrationError, match=r"mart\.f_customer_retention\n") as caught:
+        migrations.migrate(url)
+    sql(str(caught.value).partition("for instance: ")[2])
+    migrations.migrate(url)
+    assert sql("SELECT count(*) FROM mart.f_customer_retention_before") == [(0,)]
+
+
 def test_dimensions_with_doubles_are_told_with_the_value(url: str, sql: Sql) -> None:
     sql("CREATE SCHEMA mart; CREATE TABLE mart.d_city (city_id integer); INSERT INTO mart.d_city VALUES (7), (7)")
     with pytest.raises(MigrationError, match=r"\(city_id\)=\(7\)"):

@@ -148,3 +148,46 @@ def test_the_defaults_of_the_example_file_are_the_defaults() -> None:
     assert settings() == before
     env_file(text)
     assert settings() == before
+
+
+def test_the_seeds_env_file_of_the_partner_orders_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = {
+        "PARTNERAPI_URL": "''",
+        "PARTNERAPI_RABBITMQ_TIMEOUT": "30 # Таймаут RabbitMQ",
+        "PARTNERAPI_RABBITMQ_RETRIES_COUNT": "-1 # -1 для бесконечного количества попыток",
+        "PARTNERAPI_HTTP_RETRIES_COUNT": "0",
+        "PARTNERAPI_KODPOST": "116897 # Код поставщика, под которым зведена сеть Партнера",
+        "PARTNERAPI_METRICS_PORT": "# Порт внутри контейнера для снятия метрик",
+    }
+    # As `docker run --env-file` hands it over, and as an .env file that a shell could read.
+    for name, value in seed.items():
+        monkeypatch.setenv(name, value)
+    from_environment = settings()
+    for name in seed:
+        monkeypatch.delenv(name)
+    env_file("\n".join(f"{name}={value}" for name, value in seed.items()))
+    for found in (from_environment, settings()):
+        assert found.partnerapi_url == ""
+        assert found.partnerapi_rabbitmq_timeout == 30
+        assert found.partnerapi_rabbitmq_retries_count == -1
+        assert found.partnerapi_kodpost == 116897
+        assert found.partnerapi_metrics_port is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("PARTNERAPI_URL", "partner.example", "must be an http:// or https:// URL"),
+        ("PARTNERAPI_RABBITMQ_RETRIES_COUNT", "-2", "greater than or equal to -1"),
+        ("RABBITMQ_URL", "http://u:secret@h", "must be an amqp:// or amqps:// URL"),
+        ("SALES_TIMEZONE", "Moscow", "must be a zone of the IANA database"),
+        ("SALE_ON", "paid", "Input should be 'created' or 'done'"),
+    ],
+)
+def test_a_malformed_setting_of_the_orders_is_told(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert fault().startswith(f"{name}: ")
+    assert told in fault()
+    assert "secret" not in fault()

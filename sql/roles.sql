@@ -1,8 +1,9 @@
 -- The roles that a shared PostgreSQL needs. Run by the owner of the schema after every `sales-assets migrate`; doing it
 -- twice changes nothing:   psql "$(sales-assets warehouse url)" -f sql/roles.sql
--- Both are groups without login. Make the login yourself, and point WAREHOUSE_URL at it:
+-- All are groups without login. Make the login yourself, and point WAREHOUSE_URL at it:
 --   CREATE ROLE loader LOGIN PASSWORD '...' IN ROLE sales_loader;
 --   CREATE ROLE analyst LOGIN PASSWORD '...' IN ROLE sales_reader;
+--   CREATE ROLE mailer LOGIN PASSWORD '...' IN ROLE sales_mailings;   -- workers and beat of the mailings, if not loader
 -- Dagster's storage is a database of its own (DAGSTER_STORAGE_URL); its role owns it, and needs nothing here.
 DO $roles$
 BEGIN
@@ -12,18 +13,27 @@ BEGIN
     IF to_regrole('sales_reader') IS NULL THEN
         CREATE ROLE sales_reader NOLOGIN;
     END IF;
+    IF to_regrole('sales_mailings') IS NULL THEN
+        CREATE ROLE sales_mailings NOLOGIN;
+    END IF;
 END
 $roles$;
 
 -- The loader fills what is there, and creates, alters and drops nothing. What was fetched it can only add to.
-GRANT USAGE ON SCHEMA ops, raw, staging, mart, orders TO sales_loader;
+GRANT USAGE ON SCHEMA ops, raw, staging, mart, orders, mailings TO sales_loader;
 GRANT SELECT ON ops.schema_version TO sales_loader;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA raw TO sales_loader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA staging, orders TO sales_loader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA staging, orders, mailings TO sales_loader;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA mart TO sales_loader;
-GRANT DELETE ON mart.f_sales TO sales_loader;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA raw, staging, mart, orders TO sales_loader;
+GRANT DELETE ON mart.f_sales, mart.f_customer_retention, mart.f_mailing_deliveries, mart.f_mailing_statistics
+    TO sales_loader;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA raw, staging, mart, orders, mailings TO sales_loader;
 
--- The reader sees the mart and nothing else: no raw names, no quarantine, no phones of partner orders.
+-- The mailings' own processes see clients, mailings and messages, and no sale.
+GRANT USAGE ON SCHEMA ops, mailings TO sales_mailings;
+GRANT SELECT ON ops.schema_version TO sales_mailings;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mailings TO sales_mailings;
+
+-- The reader sees the mart and nothing else: no raw names, no quarantine, no phones of partner orders or mailings.
 GRANT USAGE ON SCHEMA mart TO sales_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA mart TO sales_reader;

@@ -14,6 +14,8 @@ from sales_assets.database import warehouse_url
 from sales_assets.resources import migrations
 from sales_assets.services.application import Service, application
 from sales_assets.services.logging import configure_logging
+from sales_assets.services.mailings.celery_app import kick
+from sales_assets.services.mailings.service import Mailings
 from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
 from sales_assets.services.server import serve
 from sales_assets.settings import settings
@@ -31,9 +33,10 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
     orders = PartnerOrders(settings(), database_url, registry=registry, parts=[part for part in PARTS if part in parts])
     metrics_port = settings().partnerapi_metrics_port
     if metrics_port is not None:
-        start_http_server(metrics_port, addr="127.0.0.1", registry=registry)
+        start_http_server(metrics_port, addr=host, registry=registry)
     if HTTP in parts:
-        serve(application(orders, registry=registry), host=host, port=port, lifespan=True, on_ready=on_ready)
+        mailings = Mailings(settings(), database_url, registry=registry, kick=kick)
+        serve(application(orders, mailings, registry=registry), host=host, port=port, lifespan=True, on_ready=on_ready)
     else:
         asyncio.run(_until_told(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
 

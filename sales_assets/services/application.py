@@ -1,7 +1,7 @@
 """The one HTTP application on port 8000: the routes of every service, and what they share.
 
-Belongs here: both slashes, validation errors, health, readiness, metrics, the request log. Does not belong here: any
-service's routes; a service brings a `Service`, and `application(...)` is called with all of them.
+Belongs here: both slashes, errors, health, readiness, metrics, the request log. Does not belong here: any service's
+routes; a service brings a `Service`, and `application(...)` is called with all of them.
 """
 
 import json
@@ -17,16 +17,19 @@ from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 _log = structlog.get_logger()
 
 _MOST_BODY_BYTES = 4 << 20
 _QUIET_PATHS = frozenset(("/health", "/ready", "/metrics"))
+_METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 Check = Callable[[], Awaitable[None]]
+ErrorAnswer = Callable[[Request, HTTPException | RequestValidationError], Response]
 
 
 class Service(Protocol):
@@ -39,6 +42,14 @@ class Service(Protocol):
     @property
     def checks(self) -> Mapping[str, Check]:
         """By name, what must hold for it to be ready: an awaitable that raises when it does not."""
+
+    @property
+    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+        """By prefix of the path, such as `/api/v1`, how errors are told there; elsewhere it is done as FastAPI does."""
+
+    @property
+    def pages(self) -> Sequence[BaseRoute]:
+        """What it has besides the routes of an API: pages for people, such as `/admin`."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
         """Its life, from before the first request to after the last."""
@@ -69,7 +80,8 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
     app = FastAPI(
         title="sales_assets services",
         version=version("sales_assets"),
-        description="Partner orders, versions 1 and 2. Every path answers with and without a trailing slash.",
+        description="Partner orders, versions 1 and 2, and mailings. "
+        "Every path answers with and without a trailing slash.",
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -81,9 +93,12 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
         for router in service.routers:
             app.include_router(router)
     app.include_router(_common(services, registry))
-    app.add_exception_handler(RequestValidationError, _malformed)
-    app.add_exception_handler(HTTPException, _http_error)
-    app.add_middleware(_RequestLog)
+    for service in services:
+        app.router.routes.extend(service.pages)
+    answers = {prefix: answer for service in services for prefix, answer in service.error_answers.items()}
+    app.add_exception_handler(RequestValidationError, _in_the_manner_of(answers, _malformed))
+    app.add_exception_handler(HTTPException, _in_the_manner_of(answers, _http_error))
+    app.add_middleware(_RequestLog, registry=registry)
     ProcessCollector(registry=registry)
     return app
 
@@ -128,12 +143,28 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
     return router
 
 
-async def _malformed(_request: Request, error: Exception) -> Response:
+def _in_the_manner_of(
+    answers: Mapping[str, ErrorAnswer], otherwise: ErrorAnswer
+) -> Callable[[Request, Exception], Awaitable[Response]]:
+    """An error below a service's prefix is told by the service."""
+
+    async def tell(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException | RequestValidationError)
+        path = request.scope["path"]
+        for prefix, answer in answers.items():
+            if path == prefix or path.startswith(f"{prefix}/"):
+                return answer(request, error)
+        return otherwise(request, error)
+
+    return tell
+
+
+def _malformed(_request: Request, error: HTTPException | RequestValidationError) -> Response:
     assert isinstance(error, RequestValidationError)
     return _unprocessable(error.errors())
 
 
-async def _http_error(_request: Request, error: Exception) -> Response:
+def _http_error(_request: Request, error: HTTPException | RequestValidationError) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 400:
         # FastAPI's own answer to bytes that are no UTF-8, numbers of 5000 digits and the like: no JSON either.
@@ -154,10 +185,13 @@ def _unprocessable(errors: Sequence[Any]) -> Response:
 
 
 class _RequestLog:
-    """A line per request: method, path without query, status, milliseconds."""
+    """A line per request: method, path without query, status, milliseconds; and a histogram by the route's path."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
+        self._seconds = Histogram(
+            "http_request_seconds", "Requests that were answered.", ["method", "route", "status"], registry=registry
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or scope["path"].rstrip("/") in _QUIET_PATHS:
@@ -175,10 +209,10 @@ class _RequestLog:
         try:
             await self._app(scope, receive, noting)
         finally:
-            _log.info(
-                "request",
-                method=scope["method"],
-                path=scope["path"],
-                status=status,
-                ms=round((time.perf_counter() - began) * 1000, 1),
-            )
+            seconds = time.perf_counter() - began
+            _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+            # Anybody can make up methods and paths; labels are for ever.
+            method = scope["method"] if scope["method"] in _METHODS else "other"
+            route = getattr(scope.get("route"), "path_format", None) if status != 404 else None
+            route = "" if route is None else f"{scope.get('root_path', '')}{route}"
+            self._seconds.labels(method, route, status).observe(seconds)

@@ -6,6 +6,7 @@ Belongs here: the format, and what every line carries. Does not belong here: per
 
 import logging
 import sys
+from typing import TextIO
 
 import structlog
 from structlog.typing import Processor
@@ -17,8 +18,9 @@ _SHARED: list[Processor] = [
 ]
 
 
-def configure_logging(level: int = logging.INFO) -> None:
-    """Send structlog's events and the libraries' own log records to stderr, as JSON lines."""
+def configure_logging(level: int = logging.INFO, *, to: TextIO | None = None) -> None:
+    """Send structlog's events and the libraries' own log records to a stream, by default stderr, as JSON lines."""
+    stream = to or sys.stderr
     structlog.configure(
         processors=[
             *_SHARED,
@@ -26,7 +28,7 @@ def configure_logging(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.PrintLoggerFactory(file=sys.stderr),
+        logger_factory=structlog.PrintLoggerFactory(file=stream),
         cache_logger_on_first_use=True,
     )
     formatter = structlog.stdlib.ProcessorFormatter(
@@ -37,7 +39,7 @@ def configure_logging(level: int = logging.INFO) -> None:
             structlog.processors.JSONRenderer(ensure_ascii=False),
         ],
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]

@@ -1,4 +1,7 @@
-"""`sql/roles.sql`: a loader that loads and can drop nothing, a reader that sees the mart and nothing else."""
+"""`sql/roles.sql`: a loader that loads and can drop nothing, a reader that sees the mart and nothing else.
+
+And a mailer that sees the mailings, and no sale.
+"""
 
 from collections.abc import Callable
 
@@ -7,19 +10,29 @@ import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.sql import sql_folder
-from sales_assets_tests.reports import Order
+from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import Shop
 
 DAY = "2024-10-01"
 
 
+# The reader may write nowhere; asked of the catalogue, since a statement may be refused for another reason.
+_MAY_WRITE = """SELECT oid::regclass::text FROM pg_class
+    WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace::regnamespace::text !~ '^pg_|^information_schema$'
+      AND has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"""
+
+
 @pytest.fixture
 def url_of(warehouse_url: str) -> Callable[[str], str]:
-    """The warehouse as a login of one of the two groups sees it."""
+    """The warehouse as a login of one of the groups sees it."""
     with psycopg.connect(warehouse_url) as connection:
         for _ in range(2):
             connection.execute((sql_folder() / "roles.sql").read_bytes())
-        for login, group in (("loader_of_tests", "sales_loader"), ("reader_of_tests", "sales_reader")):
+        for login, group in (
+            ("loader_of_tests", "sales_loader"),
+            ("reader_of_tests", "sales_reader"),
+            ("mailer_of_tests", "sales_mailings"),
+        ):
             connection.execute(f"DROP ROLE IF EXISTS {login}".encode())
             connection.execute(f"CREATE ROLE {login} LOGIN IN ROLE {group}".encode())
     return lambda login: warehouse_url.replace("user=sales", f"user={login}")
@@ -37,6 +50,32 @@ def test_the_loader_loads_and_replaces(
         shop.load("2024-09-30", DAY)
     assert [name for name, _ in shop.sales()] == ["r", "c"]
     assert len(shop.quarantined()) == 1
+
+
+def test_the_loader_makes_the_marts_and_the_audience(
+    shop: Shop, url_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", url_of("loader_of_tests"))
+    settings_module.settings.cache_clear()
+    shop.query("INSERT INTO mailings.client (phone, operator_code, timezone) VALUES ('79210000051', '921', 'UTC')")
+    shop.query("INSERT INTO staging.partner_customer VALUES ('+7 921 000 00 51', 51)")
+    shop.query(
+        "INSERT INTO mailings.message (mailing_id, client_id, next_attempt_at, created_at) VALUES (1, 1, now(), %s)",
+        DAY,
+    )
+    for lines in ([Order("a", customer_id="51"), Order("b")], [Order("a", customer_id="51", status="refunded")]):
+        shop.reports.increment(DAY, lines)
+        shop.load(DAY)
+        for name, partition in (
+            ("make_customer_retention", "2024-09-30"),
+            ("fill_audience", None),
+            ("load_mailing_deliveries", DAY),
+        ):
+            assert job(name).execute_in_process(instance=shop.instance, partition_key=partition).success
+        shop.query("UPDATE mailings.message SET mailing_id = 2")
+    assert shop.query("SELECT tag FROM mailings.client_tag") == [("refunded",)]
+    assert shop.query("SELECT refunded_customer_count FROM mart.f_customer_retention") == [(1,)]
+    assert shop.query("SELECT mailing_id, customer_id FROM mart.f_mailing_deliveries") == [(2, 51)]
 
 
 @pytest.mark.parametrize(
@@ -67,16 +106,41 @@ def test_the_reader_sees_the_mart_and_nothing_else(url_of: Callable[[str], str])
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables"
             " WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()
-        assert {"mart.f_sales", "mart.f_sales_lines", "mart.d_customer"} <= {name for (name,) in tables}
+        marts = {"f_sales", "f_sales_lines", "d_customer", "f_customer_retention", "f_mailing_deliveries"}
+        assert {f"mart.{name}" for name in marts} <= {name for (name,) in tables}
         assert {name.partition(".")[0] for (name,) in tables} == {"mart"}
         for (name,) in tables:
             connection.execute(f"SELECT * FROM {name}".encode())
+        assert connection.execute(_MAY_WRITE).fetchall() == []
         for statement in (
             "SELECT * FROM staging.user_orders_log",
             "SELECT * FROM orders.partner_order",
+            "SELECT * FROM mailings.client",
+            "SELECT * FROM mailings.mailing",
+            "SELECT * FROM mailings.phone_link",
             "SELECT * FROM raw.fetch",
             "DELETE FROM mart.f_sales",
             "INSERT INTO mart.f_sales DEFAULT VALUES",
+        ):
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement.encode())
+
+
+def test_the_mailer_sees_the_mailings_and_no_sale(url_of: Callable[[str], str]) -> None:
+    with psycopg.connect(url_of("mailer_of_tests"), autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO mailings.client (phone, operator_code, timezone) VALUES ('79210000051', '921', 'UTC')"
+        )
+        connection.execute("INSERT INTO mailings.message (mailing_id, client_id, next_attempt_at) VALUES (1, 1, now())")
+        connection.execute("UPDATE mailings.message SET status = 'TIMEOUT', finished_at = now()")
+        assert connection.execute("SELECT client_id FROM mailings.recipients(NULL, NULL)").fetchall() == [(1,)]
+        connection.execute("DELETE FROM mailings.client")
+        for statement in (
+            "SELECT * FROM mart.f_sales",
+            "SELECT * FROM mart.d_customer",
+            "SELECT * FROM staging.partner_customer",
+            "SELECT * FROM orders.partner_order",
+            "DROP TABLE mailings.client",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 connection.execute(statement.encode())

@@ -16,11 +16,11 @@ from sales_assets import settings as settings_module
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets.services.report_api.faults import Faults
 from sales_assets.services.report_api.server import running
-from sales_assets_tests.commands.conftest import command, dagster_storage
+from sales_assets_tests.commands.conftest import command
 from sales_assets_tests.commands.running import Command
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
-__all__ = ["command", "dagster_storage"]
+__all__ = ["command"]
 
 KEY, PASSWORD, WRONG_KEY = "key-c0ffee-0f-the-shop", "pa55word-0f-the-shop", "wr0ng-key-0f-the-shop"
 SECRETS = (KEY, PASSWORD, WRONG_KEY, "X-Amz-", "AWS4-HMAC")

@@ -19,17 +19,21 @@ from sales_assets.embedded import EmbeddedPostgres
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
-_COMMAND = Path(sys.executable).with_name("sales-assets")
+COMMAND = Path(sys.executable).with_name("sales-assets")
 _SHUTDOWN_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A running platform. Days are named by their age: `day(1)` is yesterday, the last that has an increment."""
+    """A running platform. Days are named by their age: `day(1)` is yesterday, the last that has an increment.
+
+    `environment` is that of its processes, for further commands on the same home.
+    """
 
     url: str
     home: Path
     today: dt.date
+    environment: dict[str, str]
 
     def day(self, age: int) -> str:
         return (self.today - dt.timedelta(days=age)).isoformat()
@@ -56,22 +60,24 @@ def running_platform(folder: Path) -> Iterator[Platform]:
 
     Each day sells for 200 + its age; those with an increment (1 to 7 days ago) have a refund of 50 besides.
     """
-    platform = Platform(f"http://127.0.0.1:{_free_port()}", folder / "home", dt.datetime.now(dt.UTC).date())
+    environment = {name: value for name, value in os.environ.items() if not name.startswith((*OUR_PREFIXES, "DAGSTER"))}
+    platform = Platform(f"http://127.0.0.1:{free_port()}", folder / "home", dt.datetime.now(dt.UTC).date(), environment)
     reports = ReportFolderBuilder(folder / "reports")
     reports.report([_sale(platform, age) for age in range(8, 31)])
     for age in range(1, 8):
         refund = _sale(platform, age).but(uniq_id=f"{age:x}f".zfill(32), amount="50", status="refunded")
         reports.increment(platform.day(age), [_sale(platform, age), refund])
-    environment = {name: value for name, value in os.environ.items() if not name.startswith((*OUR_PREFIXES, "DAGSTER"))}
     environment |= {"SALES_HOME": str(platform.home), "REPORT_API_KEY": "a-key-of-the-tests"}
     with ExitStack() as stack:
         serve = ["report-api", "--data", str(reports.folder), "--port", "0", "--report-seconds", "0"]
-        environment["REPORT_API_URL"] = stack.enter_context(_running(serve, environment, folder / "report-api.log"))
+        environment["REPORT_API_URL"] = stack.enter_context(
+            command_running(serve, environment, folder / "report-api.log")
+        )
         stack.callback(EmbeddedPostgres(platform.home / "postgres").stop)
         load = ["load", "--report", "--from", platform.day(20), "--to", platform.day(20)]
-        subprocess.run([_COMMAND, *load], env=environment, check=True, stdin=subprocess.DEVNULL)
+        subprocess.run([COMMAND, *load], env=environment, check=True, stdin=subprocess.DEVNULL)
         dev = ["dev", "--port", platform.url.rpartition(":")[2]]
-        stack.enter_context(_running(dev, environment, folder / "dev.log"))
+        stack.enter_context(command_running(dev, environment, folder / "dev.log"))
         yield platform
 
 
@@ -80,12 +86,12 @@ def _sale(platform: Platform, age: int) -> Order:
 
 
 @contextmanager
-def _running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
+def command_running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
     """A command that runs until it is told to stop; gives the URL that it prints once it answers."""
     with (
         log.open("wb") as errors,
         subprocess.Popen(
-            [_COMMAND, *arguments],
+            [COMMAND, *arguments],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -108,7 +114,7 @@ def _running(arguments: list[str], environment: dict[str, str], log: Path) -> It
                 raise
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

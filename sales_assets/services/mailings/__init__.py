@@ -1,0 +1,5 @@
+"""The mailings service: clients, mailings to some of them, and the messages that this makes.
+
+Belongs here: the HTTP interface, the admin page, and the dispatch through Celery. Does not belong here: what the marts
+say about clients (`sales_assets.defs.mailings`); the two meet in the tables of the schema ``mailings``.
+"""

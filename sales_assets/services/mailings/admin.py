@@ -1,0 +1,404 @@
+"""The admin page at /admin: clients, mailings and messages for people, behind a login.
+
+Belongs here: what the pages show and who may see them. Does not belong here: any rule or statement of its own; what is
+typed goes the way of the API, through ``rules`` and the ``store``.
+"""
+
+# ruff: noqa: ARG002 - the library says which parameters its methods have
+
+import asyncio
+import hashlib
+import secrets
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import structlog
+from jinja2 import DictLoader
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.sessions import SessionMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette_admin import BaseAdmin
+from starlette_admin.actions import row_action
+from starlette_admin.auth import AdminUser, AuthProvider
+from starlette_admin.exceptions import FormValidationError, LoginFailed
+from starlette_admin.fields import BaseField, BooleanField, DateTimeField, IntegerField, StringField, TextAreaField
+from starlette_admin.flash import flash
+from starlette_admin.views import BaseModelView
+
+from sales_assets.services.mailings.answers import NON_FIELD, Invalid, NotFound
+from sales_assets.services.mailings.bodies import Form
+from sales_assets.services.mailings.rules import INT64, client_values, mailing_values
+from sales_assets.services.mailings.store import Row, Store
+
+_log = structlog.get_logger()
+
+PATH = "/admin"
+_SESSION_SECONDS = 8 * 3600
+_REFUSED_SECONDS = 1
+_OFF = "The admin page is off: set MAILINGS_ADMIN_PASSWORD to switch it on."
+
+# Nothing comes from elsewhere, whatever a template asks for; and no page of others shows this one in a frame.
+_HEADERS = {
+    b"content-security-policy": b"default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    b"script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; form-action 'self'; "
+    b"base-uri 'self'; frame-ancestors 'none'",
+    b"referrer-policy": b"same-origin",
+    b"cache-control": b"no-store",
+}
+
+Wanted = Callable[[], None]
+
+
+def admin_routes(store: Store, *, user: str, password: str, secret: str, kick: Wanted) -> Sequence[BaseRoute]:
+    """The routes of /admin. Without a password there is one, which says that the page is off.
+
+    Args:
+        store: Where everything is read and written.
+        user: Who may log in.
+        password: With what.
+        secret: Signs the sessions, together with the password; empty: a new one, which ends them with the process.
+        kick: Asks the planner to look now; must return at once.
+    """
+    if not password:
+        return [Route(f"{PATH}{rest}", _off, include_in_schema=False) for rest in ("", "/", "/{path:path}")]
+    key = hashlib.sha256(f"{secret or secrets.token_hex(32)}:{password}".encode()).hexdigest()
+    admin = BaseAdmin(
+        title="Mailings",
+        base_url=PATH,
+        route_name="mailings_admin",
+        auth_provider=_Login(user, password),
+        secret_key=key,
+        additional_loaders=[_TEMPLATES],
+        favicon_url="data:,",
+        middlewares=[
+            Middleware(_Headers),
+            Middleware(
+                SessionMiddleware,
+                secret_key=key,
+                session_cookie="mailings_admin",
+                max_age=_SESSION_SECONDS,
+                path=PATH,
+                same_site="strict",
+            ),
+        ],
+    )
+    for view in (_Clients(store), _Mailings(store, kick), _Messages(store)):
+        admin.add_view(view)
+    holder = Starlette()
+    admin.mount_to(holder)
+    return [Route(PATH, _to_the_page, include_in_schema=False), *holder.routes]
+
+
+# The library's own pages ask another host for a font, and offer to remember whom no session remembers.
+_TEMPLATES = DictLoader(
+    {
+        "base.html": "{% extends '@starlette-admin/base.html' %}{% block fonts %}{% endblock %}",
+        "login.html": "{% extends '@starlette-admin/login.html' %}{% block login_form_footer %}"
+        "<style>label:has([name=remember_me]) { display: none }</style>{{ super() }}{% endblock %}",
+    }
+)
+
+
+async def _off(_request: Request) -> Response:
+    return PlainTextResponse(_OFF, status_code=403)
+
+
+async def _to_the_page(_request: Request) -> Response:
+    return RedirectResponse(f"{PATH}/")
+
+
+class _Headers:
+    """Adds the headers that keep the page to itself."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def adding(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                static = f"{PATH}/static/" in scope["path"]
+                chosen = {name: value for name, value in _HEADERS.items() if not (static and name == b"cache-control")}
+                message["headers"] = [*message["headers"], *chosen.items()]
+            await send(message)
+
+        await self._app(scope, receive, adding)
+
+
+class _Login(AuthProvider):
+    """One user with one password; whoever is wrong waits, and all who are wrong at once wait in a row."""
+
+    def __init__(self, user: str, password: str) -> None:
+        super().__init__()
+        self._user = user.encode()
+        self._password = password.encode()
+        self._name = user
+        self._refusing = asyncio.Lock()
+
+    async def login(self, username: str, password: str, remember_me: bool, request: Request) -> Response | None:
+        # Both are compared, and each in constant time: how long it takes tells nothing.
+        right = secrets.compare_digest(username.encode(errors="replace"), self._user)
+        right &= secrets.compare_digest(password.encode(errors="replace"), self._password)
+        if not right:
+            async with self._refusing:
+                await asyncio.sleep(_REFUSED_SECONDS)
+            _log.warning("admin login refused")
+            raise LoginFailed("Wrong name or password")
+        request.session.clear()
+        request.session["user"] = self._name
+        _log.info("admin login")
+        return None
+
+    async def authenticate(self, request: Request) -> AdminUser | None:
+        user = request.session.get("user")
+        return AdminUser(username=user) if user == self._name else None
+
+    async def logout(self, request: Request) -> Response | None:
+        request.session.clear()
+        return None
+
+
+class _View(BaseModelView):
+    """What the three lists have in common: rows of the store, in its order."""
+
+    pk_attr = "id"
+    sortable_fields: Sequence[str] = []
+    exporters: Sequence[Any] = []
+    importers: Sequence[Any] = []
+    page_size = 25
+    page_size_options = (25, 50, 100)
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        super().__init__()
+
+    def can_export(self, request: Request) -> bool:  # what leaves in bulk leaves by the API
+        return False
+
+    def can_import(self, request: Request) -> bool:
+        return False
+
+    async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
+        raise NotImplementedError
+
+    async def find_all(
+        self,
+        request: Request,
+        skip: int = 0,
+        limit: int = 100,
+        q: str | None = None,
+        sorts: Any = None,  # nothing is sortable
+        filters: Any = None,  # nor filtered by other means than words
+    ) -> Sequence[Any]:
+        rows = await self._found(words=q, ids=None, limit=limit if limit > 0 else 1000, offset=skip)
+        return [SimpleNamespace(**row) for row in rows]
+
+    async def find_by_pk(self, request: Request, pk: Any) -> Any:
+        found = await self.find_by_pks(request, [pk])
+        return found[0] if found else None
+
+    async def find_by_pks(self, request: Request, pks: list[Any]) -> Sequence[Any]:
+        ids = [_id(pk) for pk in pks]
+        rows = await self._found(words=None, ids=ids, limit=len(ids), offset=0)
+        return [SimpleNamespace(**row) for row in rows]
+
+    async def _obeying(self, writing: Awaitable[Row]) -> Any:
+        """What is refused by a rule stands beside its field in the form."""
+        try:
+            return SimpleNamespace(**await writing)
+        except Invalid as invalid:
+            told: dict[str | int, Any] = {field: " ".join(texts) for field, texts in invalid.errors.items()}
+            if NON_FIELD in told:
+                told.setdefault("send_until", told.pop(NON_FIELD))
+            raise FormValidationError(told) from None
+
+    async def delete(self, request: Request, pks: list[Any]) -> int | None:
+        gone = 0
+        for pk in pks:
+            try:
+                await self._delete(_id(pk))
+                gone += 1
+            except NotFound:  # somebody was quicker
+                continue
+        return gone
+
+    async def _delete(self, number: int) -> None:
+        raise NotImplementedError
+
+
+class _Clients(_View):
+    key = "clients"
+    menu_label = "Clients"
+    display_name = "Client"
+    icon = "fa fa-address-book"
+    searchable_fields = ("phone", "operator_code", "tag", "timezone")
+    fields: Sequence[BaseField] = (
+        IntegerField("id", exclude_from_create=True, exclude_from_edit=True),
+        StringField("phone", required=True, maxlength=11, placeholder="7XXXXXXXXXX"),
+        StringField("operator_code", required=True, maxlength=10),
+        StringField("tag", maxlength=50, help_text="The client's own; the marts' tags stand beside it"),
+        StringField("timezone", required=True, maxlength=64, placeholder="Europe/Moscow",
+                    help_text="Anything that is no zone of the IANA database counts as UTC"),
+        DateTimeField("updated_at", label="Changed (UTC)", exclude_from_create=True, exclude_from_edit=True),
+    )  # fmt: skip
+
+    async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
+        return await self._store.search_clients(words=words, ids=ids, limit=limit, offset=offset)
+
+    async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
+        return await self._store.count_clients(q)
+
+    async def create(self, request: Request, data: dict[str, Any]) -> Any:
+        return await self._obeying(self._create(data))
+
+    async def _create(self, data: Mapping[str, Any]) -> Row:
+        return await self._store.create_client(client_values(_typed(data)))
+
+    async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Any:
+        return await self._obeying(self._edit(_id(pk), data))
+
+    async def _edit(self, number: int, data: Mapping[str, Any]) -> Row:
+        return await self._store.update_client(number, client_values(_typed(data), partial=True))
+
+    async def _delete(self, number: int) -> None:
+        await self._store.delete_client(number)
+
+
+class _Mailings(_View):
+    key = "mailings"
+    menu_label = "Mailings"
+    display_name = "Mailing"
+    icon = "fa fa-envelope"
+    searchable_fields = ("text", "client_operator_code_filter", "client_tag_filter")
+    row_actions = ("view", "edit", "delete", "pause", "resume")
+    fields: Sequence[BaseField] = (
+        IntegerField("id", exclude_from_create=True, exclude_from_edit=True),
+        StringField("state", exclude_from_create=True, exclude_from_edit=True),
+        BooleanField("paused", exclude_from_create=True, exclude_from_edit=True),
+        StringField("start_time", label="Start", required=True, placeholder="2028-11-20T16:50Z",
+                    help_text="ISO 8601; UTC where no zone is given"),
+        TextAreaField("text", required=True),
+        StringField("client_operator_code_filter", label="Operator code", maxlength=10, help_text="Empty: all"),
+        StringField("client_tag_filter", label="Tag", maxlength=50, help_text="Own tags and the marts'. Empty: all"),
+        StringField("end_time", label="End", required=True, placeholder="2028-11-21",
+                    help_text="Nothing is sent after it"),
+        StringField("send_from", label="Send from", placeholder="09:00", exclude_from_list=True,
+                    help_text="The window of a day, in each client's own zone; both or none"),
+        StringField("send_until", label="Send until", placeholder="21:00", exclude_from_list=True),
+        DateTimeField("started_at", label="Started (UTC)", exclude_from_create=True, exclude_from_edit=True),
+        DateTimeField("finished_at", label="Finished (UTC)", exclude_from_create=True, exclude_from_edit=True),
+    )  # fmt: skip
+
+    def __init__(self, store: Store, kick: Wanted) -> None:
+        self._kick = kick
+        super().__init__(store)
+
+    async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
+        return [
+            {**row, "start_time": _iso(row["start_time"]), "end_time": _iso(row["end_time"])}
+            for row in await self._store.search_mailings(words=words, ids=ids, limit=limit, offset=offset)
+        ]
+
+    async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
+        return await self._store.count_mailings(q)
+
+    async def create(self, request: Request, data: dict[str, Any]) -> Any:
+        return await self._obeying(self._create(data))
+
+    async def _create(self, data: Mapping[str, Any]) -> Row:
+        row = await self._store.create_mailing(mailing_values(_typed(data)))
+        self._kick()
+        return row
+
+    async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Any:
+        return await self._obeying(self._edit(_id(pk), data))
+
+    async def _edit(self, number: int, data: Mapping[str, Any]) -> Row:
+        row = await self._store.update_mailing(number, mailing_values(_typed(data), partial=True))
+        self._kick()
+        return row
+
+    async def _delete(self, number: int) -> None:
+        await self._store.delete_mailing(number)
+
+    @row_action(name="pause", text="Pause", icon_class="fa fa-pause", confirmation="Send nothing more of it for now?")
+    async def pause_action(self, request: Request, pk: Any) -> None:
+        await self._store.pause_mailing(_id(pk))
+        flash(request, "Nothing more is sent until it is resumed", "success")
+
+    @row_action(name="resume", text="Resume", icon_class="fa fa-play", confirmation="Go on with it?")
+    async def resume_action(self, request: Request, pk: Any) -> None:
+        await self._store.resume_mailing(_id(pk))
+        self._kick()
+        flash(request, "It goes on", "success")
+
+
+class _Messages(_View):
+    key = "messages"
+    menu_label = "Messages"
+    display_name = "Message"
+    icon = "fa fa-paper-plane"
+    row_actions = ("view",)
+    actions: Sequence[str] = ()
+    searchable_fields = ("mailing_id",)
+    fields: Sequence[BaseField] = (
+        IntegerField("id"),
+        IntegerField("mailing_id", label="Mailing", help_text="Search for its number"),
+        IntegerField("client_id", label="Client"),
+        StringField("status"),
+        IntegerField("attempts"),
+        StringField("reason"),
+        DateTimeField("created_at", label="Made (UTC)"),
+        DateTimeField("finished_at", label="Ended (UTC)"),
+    )
+
+    def can_create(self, request: Request) -> bool:
+        return False
+
+    def can_edit(self, request: Request) -> bool:
+        return False
+
+    def can_delete(self, request: Request) -> bool:
+        return False
+
+    async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
+        if ids is not None:
+            return [await self._store.message(number) for number in ids]
+        if words and not _is_number(words):
+            return []
+        return await self._store.browse_messages(int(words) if words else None, limit=limit, offset=offset)
+
+    async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
+        if q and not _is_number(q):
+            return 0
+        return await self._store.count_messages(int(q) if q else None)
+
+    async def create(self, request: Request, data: dict[str, Any]) -> Any:
+        raise HTTPException(403)
+
+    async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Any:
+        raise HTTPException(403)
+
+
+def _typed(data: Mapping[str, Any]) -> Form:
+    """What was typed, as a form of the API would have it."""
+    return Form({name: "" if value is None else value for name, value in data.items()})
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and int(text[:20]) <= INT64
+
+
+def _id(pk: Any) -> int:
+    if not _is_number(str(pk)):
+        raise NotFound
+    return int(pk)
+
+
+def _iso(moment: Any) -> str:
+    return str(moment.isoformat()).replace("+00:00", "Z")

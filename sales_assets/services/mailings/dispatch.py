@@ -1,0 +1,425 @@
+"""Sending the messages of a mailing: claim, ask leave for each, send, settle.
+
+Belongs here: how many at once, how fast, when to try again, and what a crash may cost. Does not belong here: the wire
+(``sender``), who receives a mailing and when it is over (``planner``).
+
+A message is in flight from before it asks leave until its outcome is committed, and so many of a process at most are:
+that is what a `kill -9` may repeat, under the same ids. Leave is asked of the database for each message after
+everything that it has to wait for (a place, the rate), so that a pause, a deletion or an end stops all but these.
+"""
+
+import asyncio
+import datetime as dt
+import itertools
+import json
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Any, Self
+
+import psycopg
+import structlog
+
+from sales_assets.services.mailings.gathering import Gathered
+from sales_assets.services.mailings.messages import Lane, Row
+from sales_assets.services.mailings.metrics import Sends
+from sales_assets.services.mailings.sender import Outcome, Sender, Verdict
+from sales_assets.services.mailings.windows import Window, known_zone
+
+_log = structlog.get_logger()
+
+ATTEMPTS = 5
+LONGEST_PAUSE = 600.0
+LONGEST_RETRY_AFTER = 3600.0
+
+# A task ends after so long, so that mailings take turns; the planner asks for the next.
+_SLICE_SECONDS = 5.0
+# Leaves are asked for together so often; a hundredth of the time that a send may take.
+_LEAVE_PAUSE = 0.004
+_MOST_TOGETHER = 1000
+# A request needs a moment from here to the sender: nothing is begun in the last one before the end.
+END_MARGIN = dt.timedelta(milliseconds=100)
+# From the end of the longest send to its commit.
+_SETTLE_SECONDS = 5.0
+# Nothing is sent for so long after the sender refused our token.
+_UNAUTHORIZED_SECONDS = 30.0
+# Messages are claimed ahead for so long, where the rate is what they wait for; so many workers may share it before a
+# message has to wait for longer than its lease.
+_AHEAD_SECONDS = 2.0
+_AHEAD_SHARE = 8
+_RATE_STEP_SECONDS = 0.05
+_DATABASE_PAUSE = 0.5
+
+PENDING, SENT, FAILED = "Pending", "SENT", "FAILED"
+
+Clock = Callable[[], dt.datetime]
+_DOWN = (psycopg.OperationalError, TimeoutError, OSError)
+
+
+@dataclass(frozen=True)
+class Pace:
+    """How a worker process works: see the settings of these names."""
+
+    timeout: float
+    rate: float
+    retry_seconds: float
+    lease_seconds: float
+    in_flight: int
+
+
+@dataclass(frozen=True)
+class Mailing:
+    """What is the same for all messages of a mailing; `text` as JSON."""
+
+    mailing_id: int
+    text: str
+    window: Window | None
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A message that is ours, under a claim that no other message and no later claim has."""
+
+    message_id: int
+    client_id: int
+    attempts: int
+    claim: str
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What becomes of a claimed message. `attempts` is added; without `next_attempt_at` what is Pending is due now."""
+
+    message: Claimed
+    status: str
+    attempts: int = 0
+    reason: str | None = None
+    next_attempt_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class Leave:
+    """A message may be sent. `seconds_left` until its mailing ends."""
+
+    phone: str | None
+    timezone: str | None
+    now: dt.datetime
+    seconds_left: float
+
+
+def pause_after(attempts: int, base: float, chance: float) -> float:
+    """Full jitter: any share (`chance`, 0 to 1) of a pause that doubles with each failed attempt, up to a cap."""
+    return chance * min(LONGEST_PAUSE, base * 2.0 ** (attempts - 1))
+
+
+class Dispatcher:
+    """The sends of one process. Use as an async context manager; all methods in the loop that it was entered in.
+
+    Args:
+        database_url: libpq URL.
+        sender: Where messages go; entered and left with this.
+        pace: How fast.
+        metrics: Told of every send.
+        clock: Tells the moment for windows and pauses; None: the database's own.
+    """
+
+    def __init__(
+        self, database_url: str, sender: Sender, pace: Pace, metrics: Sends, *, clock: Clock | None = None
+    ) -> None:
+        self._sender = sender
+        self._pace = pace
+        self._metrics = metrics
+        self._clock = clock
+        self._claims = Lane(database_url, "claims")
+        self._leaves = Lane(database_url, "leaves")
+        self._results = Lane(database_url, "results")
+        self._rates = Lane(database_url, "rate")
+        self._slots = asyncio.Semaphore(pace.in_flight)
+        self._leave = Gathered(self._ask_leave, most=_MOST_TOGETHER, pause=_LEAVE_PAUSE)
+        self._settle = Gathered(self._store, most=_MOST_TOGETHER)
+        self._turn = Gathered(self._take_rate, most=max(1, int(pace.rate * _RATE_STEP_SECONDS)))
+        self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
+        self._numbers = itertools.count(1)
+        self._claiming = asyncio.Lock()
+        self._held = 0
+        self._most_held = 2 * pace.in_flight
+        if pace.rate:
+            ahead = min(_AHEAD_SECONDS, pace.lease_seconds / _AHEAD_SHARE)
+            self._most_held = min(self._most_held, max(1, int(pace.rate * ahead)))
+        self._room = asyncio.Event()
+        self._in_flight = 0
+        self._silent_until = 0.0
+        self._openings: dict[tuple[str | None, Window], dt.datetime] = {}
+        self._offset: float | None = None
+        self.stopping = False
+
+    async def __aenter__(self) -> Self:
+        self._stack = AsyncExitStack()
+        for lane in (self._claims, self._leaves, self._results, self._rates):
+            self._stack.push_async_callback(lane.close)
+        await self._stack.enter_async_context(self._sender)
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def dispatch(self, mailing_id: int, seconds: float = _SLICE_SECONDS) -> int:
+        """Send what is due of a mailing, for so many seconds at most; how many messages were taken on.
+
+        Raises `psycopg.Error`, `TimeoutError` when the database can't be used.
+        """
+        rows = await self._claims.rows("begin", mailing_id=mailing_id)
+        if not rows:
+            return 0
+        mailing = _mailing(rows[0])
+        ends = time.monotonic() + seconds
+        sending: set[asyncio.Task[None]] = set()
+        taken = 0
+        try:
+            while not self._is_silent() and time.monotonic() < ends:
+                claimed = await self._claim(mailing, ends)
+                if claimed is None:
+                    self._room.clear()
+                    try:
+                        await asyncio.wait_for(self._room.wait(), max(0.0, ends - time.monotonic()))
+                    except TimeoutError:
+                        break
+                    continue
+                if not claimed:
+                    break
+                taken += len(claimed)
+                for message in claimed:
+                    task = asyncio.create_task(self._deliver(mailing, message))
+                    sending.add(task)
+                    task.add_done_callback(sending.discard)
+        finally:
+            await asyncio.gather(*sending, return_exceptions=True)
+        return taken
+
+    # --- claiming ---------------------------------------------------------------------------------------------
+
+    async def _claim(self, mailing: Mailing, ends: float) -> list[Claimed] | None:
+        """Messages that may be sent now; those outside their window are put off, until `ends` on the monotonic clock.
+
+        None: no room for more.
+        """
+        async with self._claiming:
+            room = self._most_held - self._held
+            if room < max(1, self._most_held // 2):
+                return None
+            while True:
+                claim = f"{self._name}:{next(self._numbers)}"
+                rows = await self._claims.rows(
+                    "claim",
+                    mailing_id=mailing.mailing_id,
+                    claim=claim,
+                    limit=room,
+                    lease=dt.timedelta(seconds=self._pace.lease_seconds + self._pace.timeout),
+                )
+                claimed = []
+                put_off = []
+                for row in rows:
+                    message = Claimed(row["message_id"], row["client_id"], row["attempts"], claim)
+                    opening = self._opening(mailing.window, row["timezone"], row["now"])
+                    if opening is None:
+                        claimed.append(message)
+                    else:
+                        put_off.append(Settlement(message, PENDING, next_attempt_at=opening))
+                if put_off:
+                    await asyncio.gather(*(self._settle(settlement) for settlement in put_off))
+                    _log.info("messages wait for their window", mailing_id=mailing.mailing_id, messages=len(put_off))
+                if claimed or not rows or self._is_silent() or time.monotonic() > ends:
+                    self._held += len(claimed)
+                    return claimed
+
+    def _let_go(self, messages: int) -> None:
+        self._held -= messages
+        if self._held <= self._most_held // 2:
+            self._room.set()
+
+    # --- sending ----------------------------------------------------------------------------------------------
+
+    async def _deliver(self, mailing: Mailing, message: Claimed) -> None:
+        try:
+            async with self._slots:
+                self._in_flight += 1
+                self._metrics.in_flight(self._in_flight)
+                try:
+                    settlement = await self._attempt(mailing, message)
+                    await self._settle(settlement)
+                    self._metrics.settled(settlement.status)
+                finally:
+                    self._in_flight -= 1
+                    self._metrics.in_flight(self._in_flight)
+        except _DOWN as error:
+            # The claim lapses, and the message is taken up again. Texts of drivers hold addresses.
+            _log.error(
+                "the database is not available",
+                mailing_id=mailing.mailing_id,
+                message_id=message.message_id,
+                error=type(error).__name__,
+            )
+        except Exception as error:  # noqa: BLE001 - one message must not take the others with it
+            _log.error(
+                "a message could not be sent by a mistake of ours",
+                mailing_id=mailing.mailing_id,
+                message_id=message.message_id,
+                error=type(error).__name__,
+            )
+        finally:
+            self._let_go(1)
+
+    async def _attempt(self, mailing: Mailing, message: Claimed) -> Settlement:
+        """Wait for a turn, ask leave, send; what becomes of the message."""
+        if self._is_silent():
+            return self._given_back(message)
+        if self._pace.rate:
+            began = time.monotonic()
+            await self._turn(None)
+            self._metrics.rate_waited(time.monotonic() - began)
+        leave = await self._leave(message)
+        if leave is None or self._is_silent():
+            return self._given_back(message)
+        if leave.phone is None:
+            return Settlement(message, FAILED, reason="client deleted")
+        opening = self._opening(mailing.window, leave.timezone, leave.now)
+        if opening is not None:
+            return Settlement(message, PENDING, next_attempt_at=opening)
+        began = time.monotonic()
+        outcome = await self._sender.send(
+            message.message_id, leave.phone, mailing.text, connect_within=leave.seconds_left
+        )
+        seconds = time.monotonic() - began
+        self._metrics.sent(outcome.verdict.value if outcome.reason is None else outcome.reason, seconds)
+        if outcome.verdict is not Verdict.SENT:
+            _log.warning(
+                "a send failed",
+                mailing_id=mailing.mailing_id,
+                message_id=message.message_id,
+                client_id=message.client_id,
+                attempt=message.attempts + 1,
+                reason=outcome.reason,
+            )
+        return self._judge(message, outcome)
+
+    def _judge(self, message: Claimed, outcome: Outcome) -> Settlement:
+        attempts = message.attempts + 1
+        match outcome.verdict:
+            case Verdict.SENT:
+                return Settlement(message, SENT, 1)
+            case Verdict.UNAUTHORIZED:
+                self._silent_until = time.monotonic() + _UNAUTHORIZED_SECONDS
+                due = self._now() + dt.timedelta(seconds=_UNAUTHORIZED_SECONDS)
+                return Settlement(message, PENDING, 0, outcome.reason, due)
+            case Verdict.FAILED if attempts < ATTEMPTS:
+                pause = pause_after(attempts, self._pace.retry_seconds, random.random())  # noqa: S311 - no secret
+                pause = max(pause, min(outcome.retry_after, LONGEST_RETRY_AFTER))
+                return Settlement(message, PENDING, 1, outcome.reason, self._now() + dt.timedelta(seconds=pause))
+        return Settlement(message, FAILED, 1, outcome.reason)
+
+    def _given_back(self, message: Claimed) -> Settlement:
+        """As it was; what the mailing has come to meanwhile decides."""
+        silent = self._silent_until - time.monotonic()
+        due = self._now() + dt.timedelta(seconds=silent) if silent > 0 else None
+        return Settlement(message, PENDING, next_attempt_at=due)
+
+    def _is_silent(self) -> bool:
+        return self.stopping or time.monotonic() < self._silent_until
+
+    # --- windows ----------------------------------------------------------------------------------------------
+
+    def _opening(self, window: Window | None, timezone: str | None, now: dt.datetime) -> dt.datetime | None:
+        """When the client's window opens; None where it is open, or there is none."""
+        self._offset = now.timestamp() - time.monotonic()
+        if window is None:
+            return None
+        now = self._now()
+        known = self._openings.get((timezone, window))
+        if known is not None and now < known:
+            return known
+        zone = known_zone(timezone) if timezone is not None else dt.UTC
+        if zone is None:
+            self._metrics.unknown_zone()
+            zone = dt.UTC
+        opening = window.next_opening(now, zone)
+        if opening <= now:
+            return None
+        if len(self._openings) > _MOST_TOGETHER:
+            self._openings.clear()
+        self._openings[timezone, window] = opening
+        return opening
+
+    def _now(self) -> dt.datetime:
+        """The moment by the database's clock, as it was told last: workers need not agree on the time."""
+        if self._clock is not None:
+            return self._clock()
+        if self._offset is None:
+            return dt.datetime.now(dt.UTC)
+        return dt.datetime.fromtimestamp(self._offset + time.monotonic(), dt.UTC)
+
+    # --- asked together ---------------------------------------------------------------------------------------
+
+    async def _ask_leave(self, messages: list[Claimed]) -> Sequence[Leave | None]:
+        rows = await self._leaves.rows(
+            "permit",
+            message_ids=[message.message_id for message in messages],
+            claims=[message.claim for message in messages],
+            needed=dt.timedelta(seconds=self._pace.timeout + min(_SETTLE_SECONDS, self._pace.lease_seconds / 2)),
+            margin=END_MARGIN,
+        )
+        leaves = {
+            row["message_id"]: Leave(row["phone"], row["timezone"], row["now"], row["seconds_left"]) for row in rows
+        }
+        return [leaves.get(message.message_id) for message in messages]
+
+    async def _store(self, settlements: list[Settlement]) -> Sequence[bool]:
+        """Commit what became of messages; for each whether it was still ours. Tried until all claims have lapsed."""
+        settlements_sorted = sorted(settlements, key=lambda one: one.message.message_id)
+        until = time.monotonic() + self._pace.lease_seconds + self._pace.timeout
+        while True:
+            try:
+                stored = await self._store_once(settlements_sorted)
+                break
+            except _DOWN as error:
+                if time.monotonic() > until:
+                    raise
+                _log.warning("results wait for the database", messages=len(settlements), error=type(error).__name__)
+            await asyncio.sleep(_DATABASE_PAUSE)
+        late = len(settlements) - len(stored)
+        if late:
+            self._metrics.late(late)
+            _log.warning("results came late: the messages are somebody else's", messages=late)
+        return [one.message.message_id in stored for one in settlements]
+
+    async def _store_once(self, settlements: Iterable[Settlement]) -> set[int]:
+        settlements = list(settlements)
+        rows = await self._results.rows(
+            "settle",
+            message_ids=[one.message.message_id for one in settlements],
+            claims=[one.message.claim for one in settlements],
+            statuses=[one.status for one in settlements],
+            attempts=[one.attempts for one in settlements],
+            reasons=[one.reason for one in settlements],
+            next_attempts=[one.next_attempt_at for one in settlements],
+        )
+        return {row["message_id"] for row in rows}
+
+    async def _take_rate(self, turns: list[None]) -> Sequence[None]:
+        row = (await self._rates.rows("take_rate", span=dt.timedelta(seconds=len(turns) / self._pace.rate)))[0]
+        if row["wait"] > 0:
+            await asyncio.sleep(row["wait"])
+        return turns
+
+
+def _mailing(row: Row) -> Mailing:
+    window = Window(row["send_from"], row["send_until"]) if row["send_from"] is not None else None
+    text: Any = row["text"]
+    return Mailing(row["mailing_id"], json.dumps(text), window)

@@ -1,0 +1,94 @@
+"""The worker's door to the database: the statements of ``sql/mailings/message.sql``, on a few connections.
+
+Belongs here: connecting, running a statement, and what is worth another attempt. Does not belong here: what is asked
+and when (``planner``, ``dispatch``).
+"""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+
+from sales_assets.sql import statements
+
+_CONNECT_SECONDS = 5
+_STATEMENT_MS = 15_000
+# A list of millions of recipients is one statement.
+_LONG_STATEMENT_MS = 600_000
+
+Row = dict[str, Any]
+
+
+class Lane:
+    """One connection, used by one at a time, opened when it is needed and again when it broke.
+
+    Every use raises `psycopg.Error` or `TimeoutError` when the database can't be used.
+    """
+
+    def __init__(self, url: str, purpose: str, *, long: bool = False) -> None:
+        self._url = url
+        self._purpose = purpose
+        self._statement_ms = _LONG_STATEMENT_MS if long else _STATEMENT_MS
+        self._lock = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection[Row] | None = None
+
+    async def rows(self, name: str, **parameters: object) -> list[Row]:
+        """Run a statement and commit; its rows, if it has any."""
+        async with self._lock, asyncio.timeout(self._statement_ms / 1000 + _CONNECT_SECONDS):
+            was_open = self._connection is not None and not self._connection.closed
+            try:
+                return await self._run(name, parameters)
+            except psycopg.OperationalError:
+                # A restart of the server leaves a dead connection, which is found out by using it.
+                if not was_open or self._connection is None or not self._connection.broken:
+                    raise
+            return await self._run(name, parameters)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator["Lane"]:
+        """Run statements in one transaction, with `rows_within`."""
+        async with self._lock:
+            connection = await self._open()
+            try:
+                async with connection.transaction():
+                    yield self
+            except BaseException:
+                await self._drop()
+                raise
+
+    async def rows_within(self, name: str, **parameters: object) -> list[Row]:
+        return await self._run(name, parameters)
+
+    async def close(self) -> None:
+        async with self._lock:
+            await self._drop()
+
+    async def _run(self, name: str, parameters: dict[str, object]) -> list[Row]:
+        connection = await self._open()
+        try:
+            cursor = await connection.execute(statements("mailings/message")[name], parameters)
+            return await cursor.fetchall() if cursor.description else []
+        except asyncio.CancelledError:
+            # Half an answer may be on the wire.
+            await self._drop()
+            raise
+
+    async def _open(self) -> psycopg.AsyncConnection[Row]:
+        if self._connection is None or self._connection.closed:
+            self._connection = await psycopg.AsyncConnection.connect(
+                self._url,
+                autocommit=True,
+                row_factory=dict_row,
+                connect_timeout=_CONNECT_SECONDS,
+                application_name=f"sales_assets mailings {self._purpose}",
+                options=f"-c statement_timeout={self._statement_ms}",
+            )
+        return self._connection
+
+    async def _drop(self) -> None:
+        if self._connection is not None:
+            await self._connection.close()
+            self._connection = None

@@ -1,0 +1,78 @@
+"""What Prometheus is told of the dispatch.
+
+Belongs here: names, labels and meanings; `Queue` is what the database says, for any process, `Sends` is what a worker
+does. Does not belong here: when something is counted. No label holds a client, a message or a mailing.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+STATUSES = ("Pending", "SENT", "FAILED", "TIMEOUT")
+
+
+class Queue:
+    """The messages as the database has them: statements `by_status` and `depth` of ``sql/mailings/message.sql``."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._messages = Gauge("mailings_messages", "Messages by status.", ["status"], registry=registry)
+        for status in STATUSES:
+            self._messages.labels(status)
+        self._depth = Gauge(
+            "mailings_queue_depth", "Messages that could be sent now and wait for a worker.", registry=registry
+        )
+        self._oldest = Gauge("mailings_queue_oldest_seconds", "How late the oldest of them is.", registry=registry)
+
+    def tell(self, by_status: Iterable[Mapping[str, Any]], depth: Mapping[str, Any]) -> None:
+        """Rows of `by_status` (status, count), and the row of `depth` (depth, oldest_seconds)."""
+        counts = dict.fromkeys(STATUSES, 0) | {row["status"]: row["count"] for row in by_status}
+        for status, count in counts.items():
+            self._messages.labels(status).set(count)
+        self._depth.set(depth["depth"])
+        self._oldest.set(depth["oldest_seconds"])
+
+
+class Sends:
+    """What this worker process sends."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self._sends = Histogram(
+            "mailings_send_seconds",
+            "Attempts at the sender, by what they brought.",
+            ["outcome"],
+            buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+            registry=registry,
+        )
+        self._settled = Counter(
+            "mailings_settled", "Messages let go of, by the status they were to have.", ["status"], registry=registry
+        )
+        self._late = Counter(
+            "mailings_late_results", "Results of messages that somebody else had taken meanwhile.", registry=registry
+        )
+        self._unknown_zones = Counter(
+            "mailings_unknown_zones", "Messages to clients whose time zone is not known: UTC.", registry=registry
+        )
+        self._rate_waits = Counter(
+            "mailings_rate_wait_seconds", "Time in which sends waited for SENDER_RATE.", registry=registry
+        )
+        self._in_flight = Gauge("mailings_in_flight", "Sends under way.", registry=registry)
+
+    def sent(self, outcome: str, seconds: float) -> None:
+        self._sends.labels(outcome).observe(seconds)
+
+    def settled(self, status: str) -> None:
+        self._settled.labels(status).inc()
+
+    def late(self, results: int) -> None:
+        self._late.inc(results)
+
+    def unknown_zone(self) -> None:
+        self._unknown_zones.inc()
+
+    def rate_waited(self, seconds: float) -> None:
+        self._rate_waits.inc(seconds)
+
+    def in_flight(self, sends: int) -> None:
+        self._in_flight.set(sends)

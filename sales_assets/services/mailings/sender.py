@@ -1,0 +1,146 @@
+"""The door to the service that sends messages: one call, one attempt.
+
+Belongs here: the sender's wire format, and what each of its answers means. Does not belong here: when to try again
+(``dispatch``).
+
+| answer | meaning |
+| --- | --- |
+| 200 and ``{"code": 0, ...}`` | sent |
+| 400, 413, 422 | this message is refused as it is: the same request would be refused again |
+| 401, 403 | our token is refused: no message's fault, so none of its attempts; all wait a while |
+| everything else: other codes, redirects, 404, 408, 429, 5xx, no JSON, over 64 KiB, timeouts, broken connections | a \
+failed attempt |
+
+404 is among the last: it is what a wrong SENDER_URL answers, or a sender that is being replaced.
+"""
+
+import asyncio
+import datetime as dt
+import email.utils
+import json
+import re
+from dataclasses import dataclass
+from enum import Enum
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+
+_MOST_BYTES = 1 << 16
+# Below uvicorn's and nginx's own times, so that a connection is not closed under a request.
+_KEEP_ALIVE_SECONDS = 4
+_SECONDS = re.compile(r"\d{1,9}", re.ASCII)
+_PERMANENT = frozenset((400, 413, 422))
+_TOKEN_REFUSED = frozenset((401, 403))
+
+
+class Verdict(Enum):
+    SENT = "sent"
+    FAILED = "failed"  # this attempt
+    REFUSED = "refused"  # for good
+    UNAUTHORIZED = "unauthorized"  # nothing is known of the message
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What an attempt brought. `reason` names no person; `retry_after`: seconds that the sender asked for."""
+
+    verdict: Verdict
+    reason: str | None = None
+    retry_after: float = 0.0
+
+
+_SENT = Outcome(Verdict.SENT)
+
+
+class Sender:
+    """The sender at one base URL. Use as an async context manager; `connections` at most."""
+
+    def __init__(self, url: str, token: str, *, timeout: float, connections: int) -> None:
+        self._url = url
+        self._token = token
+        self._timeout = timeout
+        self._connections = connections
+
+    async def __aenter__(self) -> Self:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": "application/json",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
+        )
+        return self
+
+    async def __aexit__(
+        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        await self._session.close()
+
+    async def send(self, message_id: int, phone: str, text: str, *, connect_within: float) -> Outcome:
+        """Ask for a message to be sent. `text` is JSON. `connect_within`: seconds after which it must not go out."""
+        body = f'{{"id":{message_id},"phone":{int(phone)},"text":{text}}}'.encode()
+        timeout = aiohttp.ClientTimeout(total=self._timeout, connect=min(connect_within, self._timeout))
+        try:
+            async with self._session.post(
+                f"{self._url}/v1/send/{message_id}", data=body, timeout=timeout, allow_redirects=False
+            ) as response:
+                return await _outcome(response)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError):
+            return Outcome(Verdict.FAILED, "unreachable")
+        except TimeoutError:
+            return Outcome(Verdict.FAILED, "timeout")
+        except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
+            return Outcome(Verdict.FAILED, "disconnected")
+        except (aiohttp.ClientError, asyncio.LimitOverrunError, ValueError):  # what came back is no HTTP
+            return Outcome(Verdict.FAILED, "unreadable")
+
+
+async def _outcome(response: aiohttp.ClientResponse) -> Outcome:
+    status = response.status
+    if status != 200:
+        response.close() if (response.content_length or _MOST_BYTES) >= _MOST_BYTES else await response.read()
+        reason = f"http_{status}"
+        if status in _PERMANENT:
+            return Outcome(Verdict.REFUSED, reason)
+        if status in _TOKEN_REFUSED:
+            return Outcome(Verdict.UNAUTHORIZED, reason)
+        return Outcome(Verdict.FAILED, reason, retry_after(response.headers.get("Retry-After")))
+    body = await _capped(response)
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return Outcome(Verdict.FAILED, "unreadable")
+    match answer:
+        case {"code": int() as code} if not isinstance(code, bool):
+            return _SENT if code == 0 else Outcome(Verdict.FAILED, f"code_{str(code)[:20]}")
+    return Outcome(Verdict.FAILED, "unreadable")
+
+
+async def _capped(response: aiohttp.ClientResponse) -> bytes:
+    parts, size = [], 0
+    async for part in response.content.iter_any():
+        size += len(part)
+        if size > _MOST_BYTES:
+            response.close()
+            return b""
+        parts.append(part)
+    return b"".join(parts)
+
+
+def retry_after(header: str | None, now: dt.datetime | None = None) -> float:
+    """Seconds that a Retry-After header asks for, as seconds or as an HTTP date; 0 where it says nothing."""
+    text = (header or "").strip()
+    if _SECONDS.fullmatch(text):
+        return float(text)
+    try:
+        until = email.utils.parsedate_to_datetime(text)
+    except (TypeError, ValueError):
+        return 0.0
+    if until.tzinfo is None:
+        until = until.replace(tzinfo=dt.UTC)
+    return max(0.0, (until - (now or dt.datetime.now(dt.UTC))).total_seconds())

@@ -1,0 +1,90 @@
+"""The service put together, as the process of port 8000 has it: settings in, routes and the admin page out.
+
+Belongs here: which part is given what, and how long it lives. Does not belong here: what a part does, and the dispatch,
+which lives in Celery's processes (``celery_app``).
+"""
+
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+
+from fastapi import APIRouter, Request, Response
+from fastapi.exceptions import RequestValidationError
+from prometheus_client import CollectorRegistry, Counter
+from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
+
+from sales_assets.services.application import Check, ErrorAnswer
+from sales_assets.services.mailings import answers
+from sales_assets.services.mailings.admin import admin_routes
+from sales_assets.services.mailings.metrics import Queue
+from sales_assets.services.mailings.routes import PREFIX, clients_router, mailings_router
+from sales_assets.services.mailings.store import Store, engine_for
+from sales_assets.settings import Settings
+
+
+class NotSetError(Exception):
+    """A setting is missing that nothing can be sent without."""
+
+
+class Mailings:
+    """Clients and mailings over HTTP. `kick` asks the planner to look now; it must return at once."""
+
+    def __init__(
+        self, settings: Settings, database_url: str, *, registry: CollectorRegistry, kick: Callable[[], None]
+    ) -> None:
+        self._settings = settings
+        self._engine = engine_for(database_url)
+        self._store = Store(self._engine)
+        self._queue = Queue(registry)
+        unknown_zones = Counter(
+            "mailings_clients_with_unknown_zone",
+            "Clients that were stored with a timezone that counts as UTC, since it is none.",
+            registry=registry,
+        )
+        self._routers = (
+            clients_router(self._store, on_unknown_zone=unknown_zones.inc),
+            mailings_router(self._store, timezone=settings.sales_timezone, kick=kick),
+        )
+        self._pages = admin_routes(
+            self._store,
+            user=settings.mailings_admin_user,
+            password=settings.mailings_admin_password.get_secret_value(),
+            secret=settings.mailings_admin_secret.get_secret_value(),
+            kick=kick,
+        )
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        return self._routers
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        return {"mailings database": self._store.ping, "sender": self._sender_is_set}
+
+    async def _sender_is_set(self) -> None:
+        if not self._settings.sender_url:
+            raise NotSetError("SENDER_URL is not set")
+
+    @property
+    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+        return {PREFIX: self._answer}
+
+    def _answer(self, request: Request, error: HTTPException | RequestValidationError) -> Response:
+        return answers.answer(request, error, [route for router in self._routers for route in router.routes])
+
+    @property
+    def pages(self) -> Sequence[BaseRoute]:
+        return self._pages
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The pool of connections, from before the first request to after the last."""
+        try:
+            yield
+        finally:
+            await self._engine.dispose()
+
+    async def measure(self) -> None:
+        """The queue of messages, as the database has it; unchanged while it is away."""
+        with suppress(answers.Unavailable):
+            self._queue.tell(*await self._store.queue())

@@ -1,0 +1,276 @@
+"""The door to the database: clients, mailings and what became of them, for the API and the admin page.
+
+Belongs here: running the statements of ``sql/mailings``, transactions, and telling a database that is away from any
+other failure. Does not belong here: what values may be (``rules``), and the workers' own connections (``messages``).
+"""
+
+import asyncio
+import datetime as dt
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+import structlog
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from sales_assets.services.mailings.answers import NotFound, Unavailable
+from sales_assets.services.mailings.rules import check_change, check_mailing
+from sales_assets.sql import statements
+
+_log = structlog.get_logger()
+
+_POOL_SIZE = 16
+_POOL_SECONDS = 5
+_CONNECT_SECONDS = 5
+# A server that hangs must not hold a request beyond what its caller waits for.
+_STATEMENT_MS = 10_000
+
+Row = Mapping[str, Any]
+
+
+def engine_for(url: str) -> AsyncEngine:
+    """A pool of connections for a libpq URL, each statement its own commit unless a transaction is begun.
+
+    Connections are looked at before they are used: an insert whose connection died can't be tried again blindly.
+    """
+
+    async def connect() -> psycopg.AsyncConnection[Any]:
+        return await psycopg.AsyncConnection.connect(
+            url,
+            autocommit=True,
+            connect_timeout=_CONNECT_SECONDS,
+            application_name="sales_assets mailings",
+            # UTC: a moment of the year 1 or 9999 has no other zone in Python.
+            options=f"-c statement_timeout={_STATEMENT_MS} -c timezone=UTC",
+        )
+
+    return create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=connect,
+        isolation_level="AUTOCOMMIT",
+        pool_size=_POOL_SIZE,
+        max_overflow=0,
+        pool_pre_ping=True,
+        hide_parameters=True,  # errors are logged, and parameters are personal data
+        pool_timeout=_POOL_SECONDS,
+    )
+
+
+class Store:
+    """Clients and mailings. Every method raises `Unavailable` when the database can't be used."""
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._engine = engine
+
+    # --- clients --------------------------------------------------------------------------------------------------
+
+    async def create_client(self, values: Mapping[str, Any]) -> Row:
+        return await self._one("client", "create", {"tag": None, **values})
+
+    async def update_client(self, client_id: int, values: Mapping[str, Any]) -> Row:
+        """Change what is given. Raises `NotFound`."""
+        absent = dict.fromkeys(("phone", "operator_code", "tag", "timezone"))
+        return await self._one(
+            "client", "update", {**absent, **values, "with_tag": "tag" in values, "client_id": client_id}
+        )
+
+    async def delete_client(self, client_id: int) -> None:
+        """The client goes, and what waits to be sent to it fails. Raises `NotFound`."""
+        await self._one("client", "delete", {"client_id": client_id})
+
+    async def client(self, client_id: int) -> Row:
+        """A client with its customer and the marts' tags. Raises `NotFound`."""
+        return await self._one("client", "detail", {"client_id": client_id})
+
+    async def require_client(self, client_id: int) -> None:
+        """Raises `NotFound`."""
+        await self._one("client", "exists", {"client_id": client_id})
+
+    async def clients(self, *, after: int, limit: int, **filters: str | None) -> Sequence[Row]:
+        """Clients with exactly these phone, operator_code and tag, in the order of their ids."""
+        return await self._rows("client", "page", {"after": after, "limit": limit, **filters})
+
+    async def search_clients(
+        self, *, words: str | None, ids: Sequence[int] | None, limit: int, offset: int
+    ) -> list[Row]:
+        """For the admin page, latest first."""
+        found = {"words": _pattern(words), "ids": ids, "limit": limit, "offset": offset}
+        return list(await self._rows("client", "search", found))
+
+    async def count_clients(self, words: str | None) -> int:
+        """How many a search for these words finds."""
+        return int((await self._one("client", "count_found", {"words": _pattern(words)}))["count"])
+
+    async def link_customer(self, client_id: int, customer_id: int) -> Row:
+        """Say by hand which customer of the mart a client is. Raises `NotFound`."""
+        return await self._one("client", "link", {"client_id": client_id, "customer_id": customer_id})
+
+    async def linked_customer(self, client_id: int) -> Row:
+        """Raises `NotFound` where there is no client, or it is linked to nobody."""
+        return await self._one("client", "linked", {"client_id": client_id})
+
+    async def unlink_customer(self, client_id: int) -> None:
+        """Raises `NotFound` where there is no client, or it is linked to nobody."""
+        await self._one("client", "unlink", {"client_id": client_id})
+
+    # --- mailings -------------------------------------------------------------------------------------------------
+
+    async def create_mailing(self, values: Mapping[str, Any]) -> Row:
+        """Raises `Invalid` for an end before the start or in the past."""
+        check_mailing(values, dt.datetime.now(dt.UTC))
+        optional = dict.fromkeys(("client_operator_code_filter", "client_tag_filter", "send_from", "send_until"))
+        return await self._one("mailing", "create", {**optional, **values})
+
+    async def update_mailing(self, mailing_id: int, values: Mapping[str, Any]) -> Row:
+        """Change what is given of a mailing that has not started. Raises `NotFound`, and `Invalid` once it has.
+
+        The row is locked from reading to writing: a start that comes first wins, one that comes later sees the change.
+        """
+        async with self._transaction() as connection:
+            stored = _first(await _execute(connection, "mailing", "lock", {"mailing_id": mailing_id}))
+            now = _first(await _execute(connection, "mailing", "clock", {}))["now"]
+            changed = {**stored, **values}
+            check_change(stored, changed, now)
+            return _first(await _execute(connection, "mailing", "update", {**changed, "mailing_id": mailing_id}))
+
+    async def delete_mailing(self, mailing_id: int) -> None:
+        """The mailing goes: the workers send no more of it, and the planner ends what waits. Raises `NotFound`."""
+        await self._one("mailing", "delete", {"mailing_id": mailing_id})
+
+    async def pause_mailing(self, mailing_id: int) -> None:
+        """Nothing more is sent until it is resumed; a second time, or once finished, changes nothing."""
+        await self._rows("mailing", "pause", {"mailing_id": mailing_id})
+
+    async def resume_mailing(self, mailing_id: int) -> None:
+        """A second time changes nothing."""
+        await self._rows("mailing", "resume", {"mailing_id": mailing_id})
+
+    async def mailing(self, mailing_id: int) -> Row:
+        """Raises `NotFound`."""
+        return await self._one("mailing", "detail", {"mailing_id": mailing_id})
+
+    async def require_mailing(self, mailing_id: int) -> str:
+        """Its state. Raises `NotFound`."""
+        return str((await self._one("mailing", "exists", {"mailing_id": mailing_id}))["state"])
+
+    async def mailings(self, *, after: int, limit: int, state: str | None) -> Sequence[Row]:
+        """Mailings in the order of their ids."""
+        return await self._rows("mailing", "page", {"after": after, "limit": limit, "state": state})
+
+    async def search_mailings(
+        self, *, words: str | None, ids: Sequence[int] | None, limit: int, offset: int
+    ) -> list[Row]:
+        """For the admin page, latest first."""
+        found = {"words": _pattern(words), "ids": ids, "limit": limit, "offset": offset}
+        return list(await self._rows("mailing", "search", found))
+
+    async def count_mailings(self, words: str | None) -> int:
+        """How many a search for these words finds."""
+        return int((await self._one("mailing", "count_found", {"words": _pattern(words)}))["count"])
+
+    async def preview(
+        self, operator_code: str | None, tag: str | None, *, after: int, limit: int
+    ) -> tuple[int, Sequence[int]]:
+        """How many clients a mailing with these filters would go to now, and a page of their ids."""
+        filters = {"client_operator_code_filter": operator_code, "client_tag_filter": tag}
+        count = (await self._rows("mailing", "preview", filters))[0]["count"]
+        rows = await self._rows("mailing", "preview_page", {**filters, "after": after, "limit": limit})
+        return count, [row["client_id"] for row in rows]
+
+    async def recipients(self, mailing_id: int, *, after: int, limit: int) -> tuple[int, Sequence[int]]:
+        """How many clients a started mailing goes to, and a page of their ids."""
+        count = await self.count_messages(mailing_id)
+        rows = await self.messages(mailing_id, after=after, limit=limit, status=None)
+        return count, [row["client_id"] for row in rows]
+
+    async def messages(self, mailing_id: int, *, after: int, limit: int, status: str | None) -> Sequence[Row]:
+        """A mailing's messages in the order of its clients, after one of them."""
+        return await self._rows(
+            "mailing", "messages", {"mailing_id": mailing_id, "after": after, "limit": limit, "status": status}
+        )
+
+    async def count_messages(self, mailing_id: int | None) -> int:
+        """How many messages a mailing has, or all of them, the deleted ones' too."""
+        return int((await self._one("mailing", "count_messages", {"mailing_id": mailing_id}))["count"])
+
+    async def browse_messages(self, mailing_id: int | None, *, limit: int, offset: int) -> list[Row]:
+        """For the admin page: a mailing's messages, or the latest of all."""
+        name = "latest_messages" if mailing_id is None else "messages_of"
+        return list(await self._rows("mailing", name, {"mailing_id": mailing_id, "limit": limit, "offset": offset}))
+
+    async def message(self, message_id: int) -> Row:
+        """Raises `NotFound`."""
+        return await self._one("mailing", "message", {"message_id": message_id})
+
+    # --- statistics -----------------------------------------------------------------------------------------------
+
+    async def statistics(self) -> tuple[Sequence[Row], int]:
+        """Messages by status over all mailings, and how many mailings there are."""
+        return await self._rows("statistics", "overall", {}), (await self._rows("statistics", "mailings", {}))[0][
+            "count"
+        ]
+
+    async def mailing_statistics(self, mailing_id: int) -> Sequence[Row]:
+        """Messages of a mailing by status."""
+        return await self._rows("statistics", "of_mailing", {"mailing_id": mailing_id})
+
+    async def daily_statistics(self, first: dt.date, last: dt.date, timezone: str) -> Sequence[Row]:
+        """Messages by day of their mailing's start, in a zone, and status; both days included."""
+        return await self._rows("statistics", "daily", {"first": first, "last": last, "timezone": timezone})
+
+    async def queue(self) -> tuple[Sequence[Row], Row]:
+        """Messages by status, and how many wait for a worker: what the metrics tell."""
+        return await self._rows("message", "by_status", {}), await self._one("message", "depth", {})
+
+    async def ping(self) -> None:
+        await self._rows("mailing", "ping", {})
+
+    # --- below ----------------------------------------------------------------------------------------------------
+
+    async def _one(self, file: str, name: str, parameters: Mapping[str, object]) -> Row:
+        return _first(await self._rows(file, name, parameters))
+
+    async def _rows(self, file: str, name: str, parameters: Mapping[str, object]) -> Sequence[Row]:
+        async with self._connection(name) as connection:
+            return await _execute(connection, file, name, parameters)
+
+    @asynccontextmanager
+    async def _transaction(self) -> AsyncIterator[AsyncConnection]:
+        async with self._connection("transaction") as connection:
+            await connection.execution_options(isolation_level="READ COMMITTED")
+            async with connection.begin():
+                yield connection
+
+    @asynccontextmanager
+    async def _connection(self, name: str) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with asyncio.timeout(_STATEMENT_MS / 1000 + _POOL_SECONDS), self._engine.connect() as connection:
+                yield connection
+        except (OperationalError, InterfaceError, psycopg.OperationalError, PoolTimeout, OSError) as error:
+            # The text may repeat parameters: personal data.
+            _log.error("database unavailable", statement=name, error=type(error).__name__)
+            raise Unavailable from error
+
+
+async def _execute(
+    connection: AsyncConnection, file: str, name: str, parameters: Mapping[str, object]
+) -> Sequence[Row]:
+    result = await connection.exec_driver_sql(statements(f"mailings/{file}")[name], dict(parameters))
+    return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+
+def _first(rows: Sequence[Row]) -> Row:
+    if not rows:
+        raise NotFound
+    return rows[0]
+
+
+def _pattern(words: str | None) -> str | None:
+    """For LIKE: anything that holds the words, whose own % and _ mean themselves."""
+    if not words or "\x00" in words:
+        return None
+    escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

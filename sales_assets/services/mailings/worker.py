@@ -1,0 +1,133 @@
+"""A worker process of Celery: what its tasks share, and the loop that they share it in.
+
+Belongs here: settings, database, sender and metrics put together, once per process. Does not belong here: Celery.
+
+Whatever pool Celery runs tasks in (threads, processes, one, or green ones), a process has one event loop in one thread
+for all of them: sends are concurrent there, and a task waits for its part. psycopg's asynchronous connections are used
+through the loop alone, so that nothing blocks a green pool.
+"""
+
+import asyncio
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import psycopg
+import structlog
+from prometheus_client import CollectorRegistry, start_http_server
+
+from sales_assets.database import warehouse_url
+from sales_assets.services.mailings.dispatch import Dispatcher, Pace
+from sales_assets.services.mailings.messages import Lane
+from sales_assets.services.mailings.metrics import Sends
+from sales_assets.services.mailings.planner import Planner
+from sales_assets.services.mailings.sender import Sender
+from sales_assets.settings import Settings, settings
+from sales_assets.sql import statements
+
+_log = structlog.get_logger()
+T = TypeVar("T")
+
+_NO_SENDER = "http://127.0.0.1:9"
+
+_lock = threading.Lock()
+_process: "_Process | None" = None
+_metrics = Sends(CollectorRegistry())
+
+
+class _Process:
+    """The loop in its thread, and what lives in it."""
+
+    def __init__(self, chosen: Settings) -> None:
+        self.pid = os.getpid()
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, name="mailings", daemon=True)
+        self._thread.start()
+        url = warehouse_url()
+        self.planner = Planner(
+            Lane(url, "planner", long=True), send_seconds=chosen.sender_timeout, can_send=bool(chosen.sender_url)
+        )
+        self.planning = threading.Lock()
+        self.dispatcher = self.run(self._open(url, chosen))
+
+    async def _open(self, url: str, chosen: Settings) -> Dispatcher:
+        sender = Sender(
+            chosen.sender_url or _NO_SENDER,
+            chosen.sender_token.get_secret_value(),
+            timeout=chosen.sender_timeout,
+            connections=chosen.mailings_in_flight,
+        )
+        pace = Pace(
+            timeout=chosen.sender_timeout,
+            rate=chosen.sender_rate,
+            retry_seconds=chosen.sender_retry_seconds,
+            lease_seconds=chosen.mailings_lease_seconds,
+            in_flight=chosen.mailings_in_flight,
+        )
+        return await Dispatcher(url, sender, pace, _metrics).__aenter__()
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
+
+
+def _this_process() -> _Process:
+    """Made when a task first needs it: after the fork, where the pool is one of processes."""
+    global _process
+    with _lock:
+        if _process is None or _process.pid != os.getpid():
+            _process = _Process(settings())
+        return _process
+
+
+def plan(count_waiting: Callable[[], int]) -> list[int]:
+    """Run the planner; the mailings to dispatch. Where it is at it already, nothing: that look is as good."""
+    process = _this_process()
+    if not process.planning.acquire(blocking=False):
+        return []
+    try:
+        process.run(process.planner.plan())
+        return process.run(process.planner.ask(count_waiting()))
+    except (psycopg.Error, TimeoutError, OSError) as error:
+        # Texts of drivers hold addresses and users. The next tick tries again.
+        _log.error("planning failed", error=type(error).__name__)
+        return []
+    finally:
+        process.planning.release()
+
+
+def dispatch(mailing_id: int) -> None:
+    """Send due messages of a mailing for a while."""
+    if not settings().sender_url:
+        _log.warning("SENDER_URL is not set: messages wait", mailing_id=mailing_id)
+        return
+    process = _this_process()
+    try:
+        taken = process.run(process.dispatcher.dispatch(mailing_id))
+    except (psycopg.Error, TimeoutError, OSError) as error:
+        _log.error("dispatch failed", mailing_id=mailing_id, error=type(error).__name__)
+        return
+    _log.info("dispatched", mailing_id=mailing_id, messages=taken)
+
+
+def start() -> None:
+    """Before the first task, in the process that Celery was started in. Ends it where the schema is not there."""
+    chosen = settings()
+    try:
+        with psycopg.connect(warehouse_url(), connect_timeout=5) as connection:
+            row = connection.execute(statements("mailings/message")["is_there"]).fetchone()
+    except psycopg.OperationalError as error:
+        _log.error("the database is not available yet", error=type(error).__name__)
+    else:
+        if row is None or not row[0]:
+            raise SystemExit("error: the warehouse has no mailings: run `sales-assets migrate`")
+    if not chosen.sender_url:
+        _log.warning("SENDER_URL is not set: mailings begin and end, and send nothing")
+    if chosen.mailings_metrics_port is not None:
+        start_http_server(chosen.mailings_metrics_port, addr="127.0.0.1", registry=_metrics.registry)
+
+
+def stop() -> None:
+    """At the first signal to end: what is in flight is finished, and nothing further begun."""
+    if _process is not None and _process.pid == os.getpid():
+        _process.dispatcher.stopping = True

@@ -1,0 +1,226 @@
+"""The wire: one call that sends a message, and the calls under ``/_`` by which a person or a test makes it misbehave.
+
+What was sent lives in memory. A repeated send is taken like the first, and counted.
+"""
+
+import asyncio
+import json
+import random
+import re
+import time
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import Receive, Scope, Send
+
+_PATH = re.compile(r"/v1/send/(\d{1,19})", re.ASCII)
+_PHONE = range(70_000_000_000, 80_000_000_000)
+_HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
+_OK = {"code": 0, "message": "OK"}
+_LATEST = 10_000
+
+
+@dataclass(frozen=True)
+class Faults:
+    """What goes wrong, for every send. Rates are shares of the answers, 0 to 1; the default is no fault.
+
+    Attributes:
+        seed: Decides which answers the rates hit, given the order of the requests.
+        slow: Seconds before every answer.
+        server_error: Rate of answers that are a 500.
+        too_many: Rate of answers that are a 429.
+        retry_after: What a 429 says in Retry-After: seconds or an HTTP date; empty for no such header.
+        html: Rate of answers that are an HTML page with status 200.
+        refused: Rate of answers with a code other than 0.
+        lost: Rate of messages that are sent, and whose answer is cut off.
+    """
+
+    seed: int = 0
+    slow: float = 0.0
+    server_error: float = 0.0
+    too_many: float = 0.0
+    retry_after: str = "1"
+    html: float = 0.0
+    refused: float = 0.0
+    lost: float = 0.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One answer out of turn. A `body` that is no text is sent as JSON; None is the true one.
+
+    `delay` in seconds. `cut`: the connection ends in the middle of the answer. A message counts as sent where the
+    answer is the true one, cut or not.
+    """
+
+    status: int = 200
+    body: Any = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    delay: float = 0.0
+    cut: bool = False
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """A request that was understood: when it came (Unix time), and the fields of its body."""
+
+    at: float
+    message_id: int
+    phone: int
+    text: str
+
+
+D = TypeVar("D", Faults, Answer)
+
+
+class SenderApi:
+    """The ASGI application.
+
+    Attributes:
+        faults: The faults to show; may be exchanged while it runs.
+        seen: How often each message id came, whatever was answered.
+        sent: How often each message id was sent.
+        arrivals: The latest requests.
+        under_way: Requests that are not answered yet, and how many there were at most.
+    """
+
+    def __init__(self, faults: Faults | None = None, *, token: str = "") -> None:
+        self.faults = faults or Faults()
+        self.seen: Counter[int] = Counter()
+        self.sent: Counter[int] = Counter()
+        self.arrivals: deque[Arrival] = deque(maxlen=_LATEST)
+        self.under_way = self.most_under_way = 0
+        self._token = token
+        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
+        self._answers: deque[Answer] = deque()
+        self._control = Starlette(
+            routes=[
+                Route("/_faults", self._set_faults, methods=["PUT"]),
+                Route("/_answers", self._set_answers, methods=["PUT"]),
+                Route("/_seen", self._get_seen),
+                Route("/_messages", self._get_messages),
+            ],
+            exception_handlers={HTTPException: _refused},
+        )
+
+    def answer(self, *answers: Answer) -> None:
+        """Answer the next sends so, in turn."""
+        self._answers.extend(answers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = _PATH.fullmatch(scope["path"]) if scope["type"] == "http" else None
+        if path is None:
+            await self._control(scope, receive, send)
+            return
+        request = Request(scope, receive)
+        self.under_way += 1
+        self.most_under_way = max(self.most_under_way, self.under_way)
+        try:
+            response = await self._respond(int(path[1]), request)
+        finally:
+            self.under_way -= 1
+        await response(scope, receive, send)
+
+    async def _respond(self, message_id: int, request: Request) -> Response:
+        if request.method != "POST":
+            return JSONResponse({"code": 405, "message": "POST it"}, status_code=405)
+        scheme, _, token = request.headers.get("authorization", "").partition(" ")
+        if scheme != "Bearer" or not token or (self._token and token != self._token):
+            return JSONResponse({"code": 401, "message": "wrong token"}, status_code=401)
+        arrival = _understood(message_id, await request.body())
+        if isinstance(arrival, str):
+            return JSONResponse({"code": 400, "message": arrival}, status_code=400)
+        self.seen[message_id] += 1
+        self.arrivals.append(arrival)
+        if self.faults.slow:
+            await asyncio.sleep(self.faults.slow)
+        answer = self._answers.popleft() if self._answers else self._fault()
+        if answer.delay:
+            await asyncio.sleep(answer.delay)
+        if answer.status == 200 and answer.body is None:
+            self.sent[message_id] += 1
+        body = _OK if answer.body is None else answer.body
+        if answer.cut:
+            return _CutResponse(json.dumps(body))
+        headers = dict(answer.headers)
+        if isinstance(body, str):
+            return Response(body, status_code=answer.status, headers=headers, media_type="text/html")
+        return JSONResponse(body, status_code=answer.status, headers=headers)
+
+    def _fault(self) -> Answer:
+        faults = self.faults
+        if self._hit(faults.server_error):
+            return Answer(500, "Internal Server Error")
+        if self._hit(faults.too_many):
+            return Answer(429, "Too Many Requests", {"Retry-After": faults.retry_after} if faults.retry_after else {})
+        if self._hit(faults.html):
+            return Answer(200, _HTML)
+        if self._hit(faults.refused):
+            return Answer(200, {"code": 1, "message": "refused"})
+        return Answer(cut=self._hit(faults.lost))
+
+    def _hit(self, rate: float) -> bool:
+        return rate > 0 and self._random.random() < rate
+
+    # --- making it misbehave ------------------------------------------------------------------------------------
+
+    async def _set_faults(self, request: Request) -> Response:
+        self.faults = _changed(self.faults, await request.json())
+        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
+        return JSONResponse(asdict(self.faults))
+
+    async def _set_answers(self, request: Request) -> Response:
+        self._answers = deque(_changed(Answer(), one) for one in await request.json())
+        return JSONResponse({"answers": len(self._answers)})
+
+    def _get_seen(self, _request: Request) -> Response:
+        return JSONResponse({str(message_id): count for message_id, count in self.seen.items()})
+
+    def _get_messages(self, _request: Request) -> Response:
+        return JSONResponse([asdict(arrival) for arrival in self.arrivals])
+
+
+def _understood(message_id: int, raw: bytes) -> Arrival | str:
+    """What the request says, or what is wrong with it."""
+    try:
+        body = json.loads(raw)
+    except (ValueError, RecursionError):
+        return "the body is no JSON"
+    match body:
+        case {"id": int() as told, "phone": int() as phone, "text": str() as text} if len(body) == 3:
+            if isinstance(told, bool) or told != message_id:
+                return "id is not that of the path"
+            if phone not in _PHONE:
+                return "phone is not 7XXXXXXXXXX"
+            return Arrival(time.time(), message_id, phone, text)
+    return "the body is not {id, phone, text}"
+
+
+class _CutResponse(Response):
+    """An answer that ends before it is complete."""
+
+    def __init__(self, content: str) -> None:
+        super().__init__(content, headers={"Content-Length": str(len(content.encode()) + 100)})
+
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self.body, "more_body": True})
+
+
+def _changed(value: D, changes: Any) -> D:
+    try:
+        return replace(value, **changes)
+    except TypeError as error:
+        raise HTTPException(400, str(error)) from error
+
+
+def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse({"error": error.detail}, status_code=error.status_code)

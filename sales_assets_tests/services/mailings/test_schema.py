@@ -1,0 +1,12 @@
+"""A short schemathesis run; the long one is in the torture tests."""
+
+from pathlib import Path
+
+from sales_assets_tests.services.mailings.running import Api
+from sales_assets_tests.services.partner_orders.schema import examine
+
+
+def test_answers_are_those_of_the_openapi(api: Api, tmp_path: Path) -> None:
+    api.client()
+    api.mailing()
+    examine(api.url, tmp_path, examples=5)

@@ -1,0 +1,266 @@
+"""Workers and beat as a test runs them: Celery's own command in a process of its own, the stand-in sender, and queues
+under names of the test's own.
+
+Belongs here: starting, killing, filling and waiting. Does not belong here: assertions.
+"""
+
+import asyncio
+import json
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from kombu.connection import Connection
+from prometheus_client import CollectorRegistry
+
+from sales_assets.services.mailings.dispatch import Clock, Dispatcher, Pace
+from sales_assets.services.mailings.messages import Lane
+from sales_assets.services.mailings.metrics import Sends
+from sales_assets.services.mailings.planner import Planner
+from sales_assets.services.mailings.sender import Sender
+from sales_assets.services.sender_api.app import SenderApi
+from sales_assets.services.server import running
+from sales_assets_tests.commands.running import listening
+from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable, until
+
+TOKEN = "the-token-of-the-tests"
+TEXT = "a text that no log may hold"
+PHONES_FROM = 79_000_000_000
+# The tests' clients have phones that no id or time in a log looks like.
+PHONE = re.compile(r"7900\d{7}")
+_START_SECONDS = 90
+
+FINAL = "SELECT count(*) FROM mailings.message WHERE status = 'Pending'"
+
+
+@dataclass
+class Post:
+    """A database with clients and mailings, a sender, a broker, and the Celery processes that a test starts."""
+
+    database_url: str
+    sender: SenderApi
+    sender_url: str
+    folder: Path
+    broker_url: str = BROKER_URL
+    prefix: str = field(default_factory=lambda: f"test_{secrets.token_hex(6)}")
+    settings: dict[str, str] = field(default_factory=dict)
+    started: "list[CeleryProcess]" = field(default_factory=list)
+
+    # --- data -----------------------------------------------------------------------------------------------------
+
+    def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """A statement, committed; its rows, if it has any."""
+        with psycopg.connect(self.database_url) as connection:
+            cursor = connection.execute(statement.encode(), parameters or None)
+            return cursor.fetchall() if cursor.description else []
+
+    def clients(self, number: int, *, operator_code: str = "900", tag: str | None = None, zone: str = "UTC") -> None:
+        self.query(
+            "INSERT INTO mailings.client (phone, operator_code, tag, timezone)"
+            " SELECT (%s + n)::text, %s, %s, %s FROM generate_series(1, %s) AS n",
+            PHONES_FROM, operator_code, tag, zone, number,
+        )  # fmt: skip
+
+    def mailing(
+        self,
+        *,
+        begins: float = -60,
+        ends: float = 3600,
+        operator_code: str | None = None,
+        tag: str | None = None,
+        window: tuple[str, str] | None = None,
+    ) -> int:
+        """A mailing's id; its begin and end are in seconds from now."""
+        send_from, send_until = window or (None, None)
+        rows = self.query(
+            "INSERT INTO mailings.mailing (text, operator_code_filter, tag_filter, start_time, end_time, send_from,"
+            " send_until) VALUES (%s, %s, %s, now() + %s * interval '1 second', now() + %s * interval '1 second', %s,"
+            " %s) RETURNING mailing_id",
+            TEXT, operator_code, tag, begins, ends, send_from, send_until,
+        )  # fmt: skip
+        return int(rows[0][0])
+
+    def statuses(self, mailing_id: int | None = None) -> Counter[str]:
+        rows = self.query(
+            "SELECT status, count(*) FROM mailings.message WHERE %s::bigint IS NULL OR mailing_id = %s GROUP BY 1",
+            mailing_id, mailing_id,
+        )  # fmt: skip
+        return Counter(dict(rows))
+
+    def state(self, mailing_id: int) -> str:
+        return str(self.query("SELECT state FROM mailings.mailing WHERE mailing_id = %s", mailing_id)[0][0])
+
+    def finished(self, mailing_id: int, *, seconds: float = 60) -> Counter[str]:
+        """Wait until the mailing is finished; how many messages have which status."""
+        until(lambda: self.state(mailing_id) == "finished", seconds=seconds)
+        return self.statuses(mailing_id)
+
+    # --- in this process --------------------------------------------------------------------------------------------
+
+    def plan(self, *, waiting: int = 0) -> list[int]:
+        """One look of a planner; the mailings that it asks to dispatch."""
+
+        async def look() -> list[int]:
+            async with planner(self) as one:
+                await one.plan()
+                return await one.ask(waiting)
+
+        return asyncio.run(look())
+
+    def dispatch(self, mailing_id: int, *, clock: Clock | None = None, seconds: float = 5, **pace: Any) -> Sends:
+        """One task of a worker, to its end; what it counted."""
+
+        async def run() -> Sends:
+            async with dispatcher(self, clock=clock, **pace) as (one, metrics):
+                await one.dispatch(mailing_id, seconds)
+                return metrics
+
+        return asyncio.run(run())
+
+    # --- processes ------------------------------------------------------------------------------------------------
+
+    def environment(self) -> dict[str, str]:
+        return {
+            "WAREHOUSE_URL": self.database_url,
+            "RABBITMQ_URL": self.broker_url,
+            "SENDER_URL": self.sender_url,
+            "SENDER_TOKEN": TOKEN,
+            "SENDER_TIMEOUT": "2",
+            "SENDER_RETRY_SECONDS": "0.2",
+            "MAILINGS_QUEUE_PREFIX": self.prefix,
+            "MAILINGS_TICK_SECONDS": "0.3",
+            "MAILINGS_LEASE_SECONDS": "2",
+            "SALES_HOME": str(self.folder / "home"),
+            **self.settings,
+        }
+
+    def worker(self, pool: str = "threads", *, ready: bool = True, **settings: str) -> "CeleryProcess":
+        """Start a worker; by default wait until it takes tasks."""
+        process = CeleryProcess(self, ["worker", "-P", pool, "-n", f"{secrets.token_hex(4)}@test"], settings)
+        self.started.append(process)
+        if ready:
+            process.wait_until_ready()
+        return process
+
+    def beat(self) -> "CeleryProcess":
+        process = CeleryProcess(self, ["beat"], {})
+        self.started.append(process)
+        return process
+
+    def log(self) -> str:
+        """What all processes have said."""
+        return "\n".join(process.log() for process in self.started)
+
+    def end(self) -> None:
+        for process in self.started:
+            process.kill()
+        if broker_reachable(self.broker_url):
+            with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
+                for queue in ("plan", "dispatch"):
+                    channel.queue_delete(f"{self.prefix}.{queue}")
+                # Celery's own for remote control and events outlive its processes.
+                for exchange in ("", ".control.pidbox", ".events"):
+                    channel.exchange_delete(f"{self.prefix}{exchange}")
+                channel.exchange_delete(f"reply.{self.prefix}.control.pidbox")
+
+    def waiting(self, queue: str = "dispatch") -> int:
+        """Tasks that wait at the broker."""
+        with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
+            return int(channel.queue_declare(f"{self.prefix}.{queue}", passive=True).message_count)
+
+
+class CeleryProcess:
+    """Celery's command; `kill` is `kill -9` of it and of all that it started."""
+
+    def __init__(self, post: Post, arguments: list[str], settings: dict[str, str]) -> None:
+        self._log = post.folder / f"{arguments[0]}-{secrets.token_hex(4)}.log"
+        self.folder = post.folder / "cwd"
+        self.folder.mkdir(exist_ok=True)
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "celery", "-A", "sales_assets.services.mailings.celery_app", *arguments],
+                env=os.environ | post.environment() | settings,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+
+    def listens(self) -> set[str]:
+        """The addresses that its first process listens on."""
+        return listening([self._process.pid])
+
+    def wait_until_ready(self) -> None:
+        until(lambda: "the worker is ready" in self.log() or not self.is_running(), seconds=_START_SECONDS)
+        assert self.is_running(), self.log()
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def log(self) -> str:
+        return self._log.read_text(errors="replace")
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """The lines of the log that tell this."""
+        lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
+        return [line for line in lines if line.get("event") == event]
+
+    def terminate(self) -> int:
+        """The first signal, and what the process ends with."""
+        self._process.terminate()
+        return self._process.wait(60)
+
+    def kill(self) -> None:
+        if self.is_running():
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@asynccontextmanager
+async def planner(post: Post) -> AsyncIterator[Planner]:
+    lane = Lane(post.database_url, "planner", long=True)
+    try:
+        yield Planner(lane, send_seconds=1, can_send=True)
+    finally:
+        await lane.close()
+
+
+@asynccontextmanager
+async def dispatcher(
+    post: Post, *, clock: Clock | None = None, token: str = TOKEN, url: str | None = None, **pace: Any
+) -> AsyncIterator[tuple[Dispatcher, Sends]]:
+    """A dispatcher, quick unless its pace says otherwise, and what it counts."""
+    chosen = Pace(**{"timeout": 1, "rate": 0, "retry_seconds": 0, "lease_seconds": 5, "in_flight": 20} | pace)
+    metrics = Sends(CollectorRegistry())
+    sender = Sender(url or post.sender_url, token, timeout=chosen.timeout, connections=chosen.in_flight)
+    async with Dispatcher(post.database_url, sender, chosen, metrics, clock=clock) as one:
+        yield one, metrics
+
+
+def counted(metrics: Sends, name: str, **labels: str) -> float:
+    """The value of a counter's sample; 0 where there is none."""
+    return metrics.registry.get_sample_value(name, labels) or 0
+
+
+@contextmanager
+def post_office(database_url: str, folder: Path, *, broker_url: str = BROKER_URL, **settings: str) -> Iterator[Post]:
+    """A sender that answers, and a `Post` around it; every process is gone at the end."""
+    sender = SenderApi(token=TOKEN)
+    folder.mkdir(parents=True, exist_ok=True)
+    with running(sender) as url:
+        post = Post(database_url, sender, url, folder, broker_url, settings=settings)
+        try:
+            yield post
+        finally:
+            post.end()

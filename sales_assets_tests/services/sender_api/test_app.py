@@ -1,0 +1,105 @@
+"""The stand-in sender on the wire: its one call as the contract has it, and what it can be made to do wrong."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import requests
+
+from sales_assets.services.sender_api.app import Faults, SenderApi
+from sales_assets.services.server import running
+
+BODY = {"id": 1, "phone": 78218173218, "text": "hello"}
+Post = Callable[..., requests.Response]
+
+
+@pytest.fixture
+def sender() -> SenderApi:
+    return SenderApi(token="right")
+
+
+@pytest.fixture
+def url(sender: SenderApi) -> Iterator[str]:
+    with running(sender) as url:
+        yield url
+
+
+@pytest.fixture
+def post(url: str) -> Post:
+    def send(body: Any = BODY, *, message_id: int = 1, token: str = "Bearer right") -> requests.Response:
+        return requests.post(f"{url}/v1/send/{message_id}", json=body, headers={"Authorization": token}, timeout=5)
+
+    return send
+
+
+def test_a_message_is_sent_and_counted(post: Post, url: str, sender: SenderApi) -> None:
+    answers = [post(), post(), post(BODY | {"id": 2}, message_id=2)]
+    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"code": 0, "message": "OK"})] * 3
+    assert requests.get(f"{url}/_seen", timeout=5).json() == {"1": 2, "2": 1}
+    assert sender.sent == {1: 2, 2: 1}
+    assert [told["phone"] for told in requests.get(f"{url}/_messages", timeout=5).json()] == [78218173218] * 3
+
+
+@pytest.mark.parametrize("token", ["", "right", "Bearer wrong", "Bearer ", "Basic right"])
+def test_the_token_is_checked(post: Post, token: str, sender: SenderApi) -> None:
+    assert post(token=token).status_code == 401
+    assert not sender.seen
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        BODY | {"phone": "78218173218"},
+        BODY | {"phone": 8218173218},
+        BODY | {"id": 2},
+        BODY | {"text": None},
+        BODY | {"more": 1},
+        {"id": 1, "phone": 78218173218},
+        [BODY],
+    ],
+)
+def test_another_shape_is_refused(post: Post, body: Any, sender: SenderApi) -> None:
+    assert post(body).status_code == 400
+    assert not sender.seen
+
+
+@pytest.mark.parametrize(
+    ("faults", "status", "body"),
+    [
+        ({"server_error": 1}, 500, "Internal Server Error"),
+        ({"too_many": 1, "retry_after": "7"}, 429, "Too Many Requests"),
+        ({"refused": 1}, 200, '{"code":1,"message":"refused"}'),
+    ],
+)
+def test_faults_while_it_runs(post: Post, url: str, faults: dict[str, Any], status: int, body: str) -> None:
+    assert requests.put(f"{url}/_faults", json=faults, timeout=5).status_code == 200
+    answer = post()
+    assert (answer.status_code, answer.text) == (status, body)
+    assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
+
+
+def test_html_for_an_answer(post: Post, sender: SenderApi) -> None:
+    sender.faults = Faults(html=1)
+    assert post().headers["Content-Type"].startswith("text/html")
+    assert not sender.sent
+
+
+def test_a_lost_answer_is_a_sent_message(post: Post, sender: SenderApi) -> None:
+    sender.faults = Faults(lost=1)
+    with pytest.raises(requests.RequestException):
+        post()
+    assert sender.sent == {1: 1}
+
+
+def test_answers_out_of_turn(post: Post, url: str) -> None:
+    assert requests.put(f"{url}/_answers", json=[{"status": 503}, {"body": "{"}], timeout=5).json() == {"answers": 2}
+    answers = [post() for _ in range(3)]
+    assert [answer.status_code for answer in answers] == [503, 200, 200]
+    assert answers[1].text == "{"
+    assert answers[2].json() == {"code": 0, "message": "OK"}
+
+
+def test_mistakes_of_the_person_at_the_controls(url: str) -> None:
+    assert requests.put(f"{url}/_faults", json={"nonsense": 1}, timeout=5).status_code == 400
+    assert requests.get(f"{url}/v1/send/1", timeout=5).status_code == 405
+    assert requests.get(f"{url}/v1/send/x", timeout=5).status_code == 404

@@ -1,0 +1,112 @@
+"""Killing workers, beat and the broker over 5 000 messages: each ends, and no more is repeated than was in flight."""
+
+import random
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sales_assets.services.sender_api.app import Faults
+from sales_assets_tests.services.mailings.worker import Post, post_office
+from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
+from sales_assets_tests.services.partner_orders.running import until
+
+pytestmark = [pytest.mark.torture, pytest.mark.broker, pytest.mark.timeout(1500)]
+
+_MESSAGES = 5000
+_IN_FLIGHT = 20
+
+
+@pytest.fixture
+def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
+    node = RabbitMQNode(Path(tmp_path_factory.mktemp("rabbitmq")))
+    try:
+        node.start()
+        yield node
+    finally:
+        node.kill()
+
+
+@pytest.fixture
+def post(warehouse_url: str, tmp_path: Path, node: RabbitMQNode) -> Iterator[Post]:
+    settings = {"MAILINGS_IN_FLIGHT": str(_IN_FLIGHT), "SENDER_TIMEOUT": "5", "SENDER_RATE": "100"}
+    with post_office(warehouse_url, tmp_path / "post", broker_url=node.url, **settings) as post:
+        yield post
+
+
+def test_five_thousand_messages_survive_the_killing_of_workers_beat_and_broker(post: Post, node: RabbitMQNode) -> None:
+    post.clients(_MESSAGES)
+    mailing_id = post.mailing()
+    post.sender.faults = Faults(slow=0.05)
+    kills = Counter[str]()
+    stop = threading.Event()
+
+    def keep_killing_a_worker() -> None:
+        while not stop.is_set():
+            worker = post.worker(ready=False)
+            before = len(post.sender.seen)
+            # In the middle: others send too, but it is ready and there is work.
+            until(
+                lambda worker=worker, before=before: (  # type: ignore[misc]
+                    stop.is_set() or ("the worker is ready" in worker.log() and len(post.sender.seen) > before + 150)
+                ),
+                seconds=300,
+            )
+            stop.wait(random.uniform(0, 2))
+            worker.kill()
+            kills["worker"] += 1
+
+    def keep_killing_the_broker() -> None:
+        while not stop.wait(random.uniform(10, 20)):
+            node.kill()
+            kills["broker"] += 1
+            node.start()
+
+    def keep_killing_beat() -> None:
+        while not stop.is_set():
+            beat = post.beat()
+            stop.wait(random.uniform(8, 12))
+            beat.kill()
+            kills["beat"] += 1
+
+    jobs = (keep_killing_a_worker, keep_killing_a_worker, keep_killing_the_broker, keep_killing_beat)
+    killers = [threading.Thread(target=job) for job in jobs]
+    for killer in killers:
+        killer.start()
+    try:
+        until(lambda: len(post.sender.seen) > _MESSAGES * 0.6, seconds=600)
+    finally:
+        stop.set()
+        for killer in killers:
+            killer.join()
+    post.worker()
+    post.beat()
+    statuses = post.finished(mailing_id, seconds=600)
+    repeats = sum(post.sender.seen.values()) - len(post.sender.seen)
+    print(f"\nkills: {dict(kills)}; {dict(statuses)}; {repeats} repeated sends")  # noqa: T201  figures, seen with -s
+    assert statuses == {"SENT": _MESSAGES}
+    assert set(post.sender.seen) == set(range(1, _MESSAGES + 1))
+    assert repeats <= kills["worker"] * _IN_FLIGHT
+    assert kills["worker"] >= 3
+    assert kills["broker"] >= 2
+    assert post.query("SELECT count(*), count(DISTINCT client_id) FROM mailings.message") == [(_MESSAGES, _MESSAGES)]
+
+
+def test_a_sender_with_every_fault_brings_every_message_to_an_end(post: Post) -> None:
+    post.clients(2000)
+    mailing_id = post.mailing()
+    post.sender.faults = Faults(seed=1, server_error=0.1, too_many=0.1, html=0.05, refused=0.05, lost=0.05, slow=0.01)
+    for _ in range(2):
+        post.worker(SENDER_RATE="0")
+    post.beat()
+    statuses = post.finished(mailing_id, seconds=900)
+    attempts = Counter(post.sender.seen.values())
+    print(f"\n{dict(statuses)}; messages by attempts: {sorted(attempts.items())}")  # noqa: T201  figures, seen with -s
+    assert statuses.total() == 2000
+    assert statuses.keys() <= {"SENT", "FAILED"}
+    assert max(attempts) <= 5
+    # A third of the attempts fail: some four in a thousand messages fail five times.
+    assert statuses["FAILED"] < 40
+    assert sum(post.sender.seen.values()) == post.query("SELECT sum(attempts) FROM mailings.message")[0][0]

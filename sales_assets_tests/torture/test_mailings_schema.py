@@ -1,0 +1,28 @@
+"""The mailings' interface under schemathesis, at length."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sales_assets_tests.services.mailings.running import Api, api_running
+from sales_assets_tests.services.partner_orders.schema import examine
+
+pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]
+
+
+@pytest.fixture
+def api(warehouse_url: str) -> Iterator[Api]:
+    """The service with something in it that requests can hit."""
+    with api_running(warehouse_url) as api:
+        clients = [api.client(tag="VIP") for _ in range(3)]
+        api.start(api.mailing(client_tag_filter="VIP"), clients=clients)
+        api.mailing()
+        yield api
+
+
+def test_answers_are_those_of_the_openapi_at_length(api: Api, tmp_path: Path) -> None:
+    began = time.monotonic()
+    examine(api.url, tmp_path, examples=200)
+    print(f"\nschemathesis: {time.monotonic() - began:.0f} s")  # noqa: T201  figures, seen with -s

@@ -1,0 +1,67 @@
+-- name: keep_others_out
+-- One audience at a time. Not a lock on a table: the service deletes clients meanwhile, and their links and tags with
+-- them.
+SELECT pg_advisory_xact_lock(7205007)
+
+-- name: fingerprint
+-- Of the links as they ought to be: the same as at the last run, or there is something to do. A sum, so that no order
+-- matters.
+SELECT count(*) || '.' || coalesce(sum(hashint8extended(client_id, customer_id)), 0) AS links
+FROM (
+    SELECT client_id, customer_id FROM mailings.phone_link
+    UNION ALL
+    SELECT client_id, customer_id FROM mailings.client_customer WHERE linked_by = 'api'
+) AS wanted
+
+-- name: take_links
+CREATE TEMP TABLE wanted_link ON COMMIT DROP AS
+SELECT client_id, customer_id, 'phone' AS linked_by FROM mailings.phone_link
+UNION ALL
+SELECT client_id, customer_id, linked_by FROM mailings.client_customer WHERE linked_by = 'api'
+
+-- name: compare_links
+-- Set beside each other before anything is written: a statement that looks into the table that it fills looks longer
+-- with each row. No customer: the phone does not lead to one any more.
+CREATE TEMP TABLE link_change ON COMMIT DROP AS
+SELECT client_id, w.customer_id
+FROM wanted_link AS w
+FULL JOIN mailings.client_customer AS l USING (client_id)
+WHERE w.customer_id IS DISTINCT FROM l.customer_id
+
+-- name: hold_clients
+-- Clients that get or lose something can't be deleted until the commit. Held before the first row is written and in
+-- order: the service's own deletion, which goes from client to tags, waits here and not in the middle.
+SELECT client_id FROM mailings.client
+WHERE client_id IN (SELECT client_id FROM link_change UNION SELECT client_id FROM tag_change)
+ORDER BY client_id
+FOR KEY SHARE
+
+-- name: unlink
+-- Links by hand are nobody's here.
+DELETE FROM mailings.client_customer AS l
+USING link_change AS c
+WHERE c.client_id = l.client_id AND c.customer_id IS NULL AND l.linked_by = 'phone'
+
+-- name: link
+INSERT INTO mailings.client_customer AS l (client_id, customer_id, linked_by)
+SELECT c.client_id, c.customer_id, 'phone'
+FROM link_change AS c
+JOIN mailings.client USING (client_id)
+WHERE c.customer_id IS NOT NULL
+ON CONFLICT (client_id) DO UPDATE
+SET customer_id = EXCLUDED.customer_id, linked_at = now()
+WHERE l.linked_by = 'phone'
+
+-- name: summary
+-- Who could not be linked is counted here, and guessed nowhere.
+SELECT clients, linked_by_phone, linked_by_api, clients - linked_by_phone - linked_by_api AS unlinked_clients,
+       (SELECT count(*) FROM mart.d_customer AS d
+        WHERE NOT EXISTS (SELECT FROM mailings.client_customer AS l WHERE l.customer_id = d.customer_id))
+           AS unlinked_customers,
+       (SELECT count(*) FROM staging.partner_customer WHERE client_phone IS NULL) AS phones_not_understood,
+       (SELECT count(*) FROM (SELECT FROM staging.partner_customer WHERE client_phone IS NOT NULL GROUP BY client_phone
+                              HAVING min(customer_id) <> max(customer_id)) AS of_two) AS phones_of_two_customers
+FROM (SELECT count(*) AS clients FROM mailings.client) AS all_clients,
+     (SELECT count(*) FILTER (WHERE linked_by = 'phone') AS linked_by_phone,
+             count(*) FILTER (WHERE linked_by = 'api') AS linked_by_api
+      FROM mailings.client_customer) AS links
