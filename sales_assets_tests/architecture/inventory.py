@@ -20,7 +20,7 @@ def inventory() -> str:
     nodes = [graph.get(key) for key in graph.materializable_asset_keys]
     assets = [
         f"{_name(node.key)}  group {node.group_name}  kinds {_list(node.kinds)}  owners {_list(node.owners)}"
-        f"  partitions {'by day' if node.partitions_def else 'none'}  from {_list(map(_name, node.parent_keys))}"
+        f"  partitions {_cadence(node.partitions_def)}  from {_list(map(_name, node.parent_keys))}"
         for node in nodes
     ]
     checks = [f"{_name(key.asset_key)}  {key.name}" for key in graph.asset_check_keys]
@@ -46,6 +46,12 @@ def inventory() -> str:
         "resources": list(definitions.resources or {}),
     }
     return "\n".join(line for title, rows in sections.items() for line in [title, *_indented(rows), ""])
+
+
+def _cadence(partitions: dg.PartitionsDefinition[str] | None) -> str:
+    if isinstance(partitions, dg.WeeklyPartitionsDefinition):
+        return "by week"
+    return "by day" if partitions else "none"
 
 
 def _name(key: dg.AssetKey) -> str:

@@ -1,0 +1,90 @@
+"""The audience: which customer a client is, and what the marts say of him.
+
+Belongs here: the order of the statements, and what Dagster is told. Does not belong here: who is new, returning or
+refunded (``sql/mailings/client_tag.sql``), and how a phone is read (the function ``mailings.phone_of``).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from sales_assets.defs.checking import evaluate
+from sales_assets.defs.facts.assets import F_SALES
+from sales_assets.defs.mailings.checks import audience_checks
+from sales_assets.defs.mailings.columns import LINK_COLUMNS, TAG_COLUMNS
+from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, CLIENT_TAG
+from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.resources.warehouse import Warehouse
+
+# On the materialization of the tags: the fingerprint of the links that they stand on.
+LINKS_TAG = "sales_assets/links"
+
+
+@dg.multi_asset(
+    name="audience",
+    specs=[
+        dg.AssetSpec(
+            CLIENT_CUSTOMER,
+            description="Which customer of the mart a client of the mailings is: linked by the phone that partner "
+            "orders map to a customer (`staging.partner_customer`, `sales-assets orders map`), or told by the API.\n\n"
+            "Phones are compared as 7 and ten digits: `+7 (921) ...`, `8 921 ...` and ten digits alone are the same; "
+            "any other is counted, and links nobody. A phone that leads to two customers links nobody. Links of the "
+            "API stay whatever the phone says. A link by phone goes with its phone.",
+            group_name="mailings",
+            kinds={"postgres", "table"},
+            owners=OWNERS,
+            metadata={"dagster/table_name": "mailings.client_customer", "dagster/column_schema": LINK_COLUMNS},
+        ),
+        dg.AssetSpec(
+            CLIENT_TAG,
+            deps=[CLIENT_CUSTOMER, F_SALES, F_SALES_PARTNER_ORDERS],
+            description="Tags of linked clients, for the tag filter of a mailing, which matches them and the client's "
+            "own alike. The client's own is never touched.\n\n"
+            "**new**: the customer has exactly one shipped line in the mart, ever. **returning**: more than one. "
+            "**refunded**: at least one refunded line, beside the others. Over the whole history and all sources.\n\n"
+            "The set is replaced in one transaction by changing what differs: a tag that stays keeps its `since`.",
+            group_name="mailings",
+            kinds={"postgres", "table"},
+            owners=OWNERS,
+            metadata={"dagster/table_name": "mailings.client_tag", "dagster/column_schema": TAG_COLUMNS},
+        ),
+    ],
+    check_specs=[check.spec() for check in audience_checks()],
+)
+def audience(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Link clients to customers, and give them the tags that their sales make."""
+    # Read before the sales are: what is told of a day from here on may not be in them.
+    told = context.instance.event_log_storage.get_maximum_record_id()
+    with warehouse.transaction(f"{context.run.run_id[:8]} audience") as transaction:
+        transaction.run("mailings/client_customer", "keep_others_out")
+        (fingerprint,) = transaction.rows("mailings/client_customer", "fingerprint")
+        transaction.run("mailings/client_customer", "take_links")
+        # The one long statement; nothing is locked before it.
+        transaction.run("mailings/client_tag", "take_tags")
+        transaction.run("mailings/client_customer", "compare_links")
+        transaction.run("mailings/client_tag", "compare_tags")
+        transaction.run("mailings/client_customer", "hold_clients")
+        unlinked = transaction.run("mailings/client_customer", "unlink")
+        linked = transaction.run("mailings/client_customer", "link")
+        taken = transaction.run("mailings/client_tag", "clear_gone")
+        taken += transaction.run("mailings/client_tag", "clear_unlinked")
+        given = transaction.run("mailings/client_tag", "fill_missing")
+        (links,) = transaction.rows("mailings/client_customer", "summary")
+        (tags,) = transaction.rows("mailings/client_tag", "summary")
+        checks = evaluate(transaction, audience_checks(), [])
+    yield dg.MaterializeResult(
+        asset_key=CLIENT_CUSTOMER,
+        metadata={name.replace("_", " "): number for name, number in links.items()}
+        | {"links made or changed": linked, "links undone": unlinked},
+    )
+    yield dg.MaterializeResult(
+        asset_key=CLIENT_TAG,
+        metadata={name.replace("_", " "): number for name, number in tags.items()}
+        | {"tags given": given, "tags taken": taken},
+        data_version=dg.DataVersion(str(told)),
+        tags={LINKS_TAG: fingerprint["links"]},
+    )
+    yield from checks

@@ -1,0 +1,114 @@
+"""What became of the messages: ``mart.f_mailing_deliveries`` and, per day and mailing, ``mart.f_mailing_statistics``.
+
+Belongs here: what Dagster is told, and the order of the statements. Does not belong here: the statements
+(``sql/marts``).
+"""
+
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.defs.checking import evaluate
+from sales_assets.defs.facts.replacing import NotReconciledError
+from sales_assets.defs.mailings.checks import delivery_checks
+from sales_assets.defs.mailings.columns import DELIVERY_COLUMNS, STATISTICS_COLUMNS
+from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, F_MAILING_DELIVERIES, F_MAILING_STATISTICS
+from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, date_id, day_of, days_of, key_of
+from sales_assets.resources.warehouse import Transaction, Warehouse
+from sales_assets.settings import settings
+
+_SPECS = (
+    dg.AssetSpec(
+        F_MAILING_DELIVERIES,
+        deps=[CLIENT_CUSTOMER],
+        description="A row per message of a mailing, by the day on which the mailing started and its recipients were "
+        "fixed, in SALES_TIMEZONE. No phone and no text: the client is an id, and the customer that it was linked to "
+        "when the day was last made.\n\n"
+        "A day is replaced whole, in one transaction, and is made again while messages of it are Pending, on whatever "
+        "day they end. The messages of deleted mailings stay.",
+        group_name="mailings",
+        kinds={"postgres", "table"},
+        owners=OWNERS,
+        metadata={
+            "dagster/table_name": "mart.f_mailing_deliveries",
+            "dagster/column_schema": DELIVERY_COLUMNS,
+            "dagster/partition_expr": "date_id",
+        },
+        partitions_def=ORDER_DAYS,
+    ),
+    dg.AssetSpec(
+        F_MAILING_STATISTICS,
+        deps=[F_MAILING_DELIVERIES],
+        description="What became of a day's messages, a row per mailing: how many in each status, attempts, and how "
+        "long the sender took. Made of the deliveries, in their transaction.",
+        group_name="mailings",
+        kinds={"postgres", "table"},
+        owners=OWNERS,
+        metadata={
+            "dagster/table_name": "mart.f_mailing_statistics",
+            "dagster/column_schema": STATISTICS_COLUMNS,
+            "dagster/partition_expr": "date_id",
+        },
+        partitions_def=ORDER_DAYS,
+    ),
+)
+
+
+@dg.multi_asset(
+    name="mailing_deliveries",
+    specs=_SPECS,
+    check_specs=[check.spec() for check in delivery_checks()],
+    partitions_def=ORDER_DAYS,
+    backfill_policy=WHOLE_RANGE,
+)
+def mailing_deliveries(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Replace the days' deliveries and statistics by what the service's messages are now."""
+    days = days_of(context.partition_keys)
+    with warehouse.transaction(f"{context.run.run_id[:8]} mailing deliveries") as transaction:
+        deliveries, statistics = _replace_days(transaction, days)
+        # Asked here, of the moment that the days were made from: the service goes on sending.
+        checks = evaluate(transaction, delivery_checks(), days)
+    _describe(context, F_MAILING_DELIVERIES, deliveries)
+    _describe(context, F_MAILING_STATISTICS, statistics)
+    for spec in _SPECS:
+        yield dg.MaterializeResult(asset_key=spec.key)
+    yield from checks
+
+
+def _replace_days(
+    transaction: Transaction, days: Sequence[dt.date]
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Raises `NotReconciledError`."""
+    date_ids = [date_id(day) for day in days]
+    zone = settings().sales_timezone
+    transaction.run("marts/f_mailing_deliveries", "see_one_moment")
+    transaction.run("marts/f_mailing_deliveries", "keep_others_out")
+    transaction.run("marts/f_mailing_deliveries", "take_days", days=list(days), timezone=zone)
+    transaction.run("marts/f_mailing_deliveries", "clear_gone", date_ids=date_ids)
+    transaction.run("marts/f_mailing_deliveries", "fill_days")
+    transaction.run("marts/f_mailing_statistics", "clear_days", date_ids=date_ids)
+    transaction.run("marts/f_mailing_statistics", "fill_days", date_ids=date_ids)
+    span = {"timezone": zone, "first_date_id": min(date_ids), "last_date_id": max(date_ids)}
+    wrong = transaction.rows("checks/equal_to_messages", "offending", **span)
+    if wrong:
+        raise NotReconciledError("; ".join(f"{row['date_id']}: {row['example']}" for row in wrong))
+    return (
+        transaction.rows("marts/f_mailing_deliveries", "summary"),
+        transaction.rows("marts/f_mailing_statistics", "summary", date_ids=date_ids),
+    )
+
+
+def _describe(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Sequence[dict[str, Any]]) -> None:
+    for row in rows:
+        metadata = {
+            # Dagster plots numbers only: numeric is a text to it.
+            name.replace("_", " "): value if isinstance(value, int) else float(value)
+            for name, value in row.items()
+            if name != "date_id" and value is not None
+        }
+        context.add_asset_metadata(metadata, asset_key=key, partition_key=key_of(day_of(row["date_id"])))

@@ -1,0 +1,138 @@
+"""``mart.f_customer_retention``: the customers of each week and item.
+
+Belongs here: what Dagster is told. Does not belong here: who is new or returning (``sql/marts``).
+"""
+
+import datetime as dt
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.defs.checking import SqlCheck, evaluate
+from sales_assets.defs.facts.assets import F_SALES
+from sales_assets.defs.facts.replacing import NotReconciledError
+from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.partitions import WEEKS, WHOLE_RANGE, date_id, days_of, key_of, week_id
+from sales_assets.resources.warehouse import Transaction, Warehouse
+
+F_CUSTOMER_RETENTION = dg.AssetKey(["mart", "f_customer_retention"])
+
+_SUNDAY = dt.timedelta(days=6)
+_COLUMNS = dg.TableSchema(
+    columns=[
+        dg.TableColumn("period_name", "text", "weekly"),
+        dg.TableColumn("period_id", "integer", "ISO year * 100 + ISO week: 2024-12-30 is in 202501"),
+        dg.TableColumn("item_id", "integer", "Item (mart.d_item)"),
+        dg.TableColumn("new_customers_count", "bigint", "Customers whose only shipped line of the week is of the item"),
+        dg.TableColumn(
+            "returning_customers_count", "bigint", "Customers of the item with several shipped lines in the week"
+        ),
+        dg.TableColumn("refunded_customer_count", "bigint", "Customers with a refunded line of the item in the week"),
+        dg.TableColumn("new_customers_revenue", "numeric(20,2)", "Shipped lines of the new customers, gross"),
+        dg.TableColumn("returning_customers_revenue", "numeric(20,2)", "Shipped lines of the returning ones, gross"),
+        dg.TableColumn("customers_refunded", "bigint", "Refunded lines"),
+        dg.TableColumn("refunded_amount", "numeric(20,2)", "Total of the refunded lines, negative"),
+    ]
+)
+
+
+def retention_checks() -> list[SqlCheck]:
+    return [
+        SqlCheck(
+            "revenue_of_the_week",
+            F_CUSTOMER_RETENTION,
+            "The revenue of new and returning customers is what was shipped in the week, and refunds are the sales'.",
+        ),
+        SqlCheck("sales_in_weeks", F_CUSTOMER_RETENTION, "Every sale of the weeks stands in its week, with its item."),
+        SqlCheck(
+            "sales_before_first_week",
+            F_CUSTOMER_RETENTION,
+            "No sale lies before the week of SALES_FIRST_DAY, where no run makes a week of it.",
+            dg.AssetCheckSeverity.WARN,
+        ),
+    ]
+
+
+def days_of_weeks() -> dg.TimeWindowPartitionMapping:
+    """A week is made of its days; those before the first day and those still to come are no partitions."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
+        return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
+
+
+@dg.multi_asset(
+    name="customer_retention",
+    specs=[
+        dg.AssetSpec(
+            F_CUSTOMER_RETENTION,
+            deps=[
+                dg.AssetDep(F_SALES, partition_mapping=days_of_weeks()),
+                dg.AssetDep(F_SALES_PARTNER_ORDERS, partition_mapping=days_of_weeks()),
+            ],
+            description="New, returning and refunded customers and their revenue, a row per ISO week and item, of all "
+            "sources.\n\n"
+            "**new**: the customer has exactly one shipped line in the week. **returning**: more than one, of "
+            "whatever items. **refunded**: a refunded line in the week, whatever else. New and returning are decided "
+            "for the customer and the week, so nobody is both, `new_customers_count` may be summed over items, and "
+            "`new_customers_revenue + returning_customers_revenue` is the gross of the week to the cent; with "
+            "`refunded_amount` it is the net.\n\n"
+            "New is meant within the week, as is usual for this mart, and not since ever: a week depends on its own "
+            "sales alone, and loading an older day changes no later one. Who bought for the first time ever is a "
+            "client tagged `new` (`mailings/client_tag`).\n\n"
+            "`period_id` sorts over years: ISO year * 100 + ISO week. A week is replaced whole, in one transaction.",
+            group_name="marts",
+            kinds={"postgres", "table"},
+            owners=OWNERS,
+            metadata={
+                "dagster/table_name": "mart.f_customer_retention",
+                "dagster/column_schema": _COLUMNS,
+                "dagster/partition_expr": "period_id",
+            },
+            partitions_def=WEEKS,
+        )
+    ],
+    check_specs=[check.spec() for check in retention_checks()],
+    partitions_def=WEEKS,
+    backfill_policy=WHOLE_RANGE,
+)
+def customer_retention(
+    context: dg.AssetExecutionContext, warehouse: Warehouse
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Replace weeks, and reconcile them with the sales before the commit."""
+    # Read before the sales are: what is told of a day from here on may not be in them.
+    told = context.instance.event_log_storage.get_maximum_record_id()
+    mondays = days_of(context.partition_keys)
+    with warehouse.transaction(f"{context.run.run_id[:8]} customer retention") as transaction:
+        summary = _replace_weeks(transaction, mondays)
+        # Asked here, of the moment that the weeks were made from: a day may be loaded any time.
+        checks = evaluate(transaction, retention_checks(), [mondays[0], mondays[-1] + _SUNDAY])
+    by_week = {row["period_id"]: row for row in summary}
+    for monday in mondays:
+        row = by_week.get(week_id(monday), {"items": 0})
+        metadata = {
+            # Dagster plots numbers only: numeric is a text to it.
+            name.replace("_", " "): value if isinstance(value, int) else float(value)
+            for name, value in row.items()
+        }
+        context.add_asset_metadata(
+            {"period id": week_id(monday)} | metadata, asset_key=F_CUSTOMER_RETENTION, partition_key=key_of(monday)
+        )
+    yield dg.MaterializeResult(asset_key=F_CUSTOMER_RETENTION, data_version=dg.DataVersion(str(told)))
+    yield from checks
+
+
+def _replace_weeks(transaction: Transaction, mondays: Sequence[dt.date]) -> list[dict[str, Any]]:
+    """Raises `NotReconciledError`."""
+    period_ids = [week_id(monday) for monday in mondays]
+    span = {"first_date_id": date_id(mondays[0]), "last_date_id": date_id(mondays[-1] + _SUNDAY)}
+    transaction.run("marts/f_customer_retention", "see_one_moment")
+    transaction.run("marts/f_customer_retention", "keep_others_out")
+    transaction.run("marts/f_customer_retention", "clear_weeks", period_ids=period_ids)
+    transaction.run("marts/f_customer_retention", "fill_weeks", mondays=list(mondays), **span)
+    wrong = transaction.rows("checks/revenue_of_the_week", "offending", **span)
+    if wrong:
+        raise NotReconciledError("; ".join(str(row["example"]) for row in wrong))
+    return transaction.rows("marts/f_customer_retention", "summary", period_ids=period_ids)

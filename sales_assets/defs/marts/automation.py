@@ -1,0 +1,85 @@
+"""What sets the marts off: the job of weeks, and the sensor on loaded days.
+
+Belongs here: telling which weeks have news, from what Dagster was told of the sales. Does not belong here: making them.
+"""
+
+import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sales_assets.defs.automation.asking import is_under_way, number_of, request_once
+from sales_assets.defs.facts.assets import F_SALES
+from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, customer_retention
+from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
+from sales_assets.partitions import WEEKS, days_of, key_of, monday_of
+
+_RUNS_PER_TICK = 3
+
+make_customer_retention = dg.define_asset_job(
+    "make_customer_retention",
+    selection=dg.AssetSelection.assets(customer_retention),
+    description="Make a week or a range of weeks of mart.f_customer_retention from the sales.",
+    executor_def=dg.in_process_executor,
+)
+
+
+@dg.sensor(job=make_customer_retention, minimum_interval_seconds=60)
+def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Ask for the weeks of which a day was loaded since they were made, neighbours in one run.
+
+    There is no cursor: a week carries the number of the last event that was told before its sales were read, and each
+    loaded day the number of its own. So a day that is loaded while its week is made brings the week once more, and a
+    failed run is asked for again, with growing pauses.
+    """
+    if is_under_way(context.instance, make_customer_retention.name):
+        return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
+    news = _weeks_with_news(context.instance)
+    requests = []
+    for weeks in _neighbours(sorted(news)):
+        newest = max(news[week] for week in weeks)
+        request = request_once(
+            context.instance,
+            make_customer_retention.name,
+            f"{weeks[0]}.{weeks[-1]}.{newest}",
+            tags={ASSET_PARTITION_RANGE_START_TAG: weeks[0], ASSET_PARTITION_RANGE_END_TAG: weeks[-1]},
+        )
+        requests += [request] if request else []
+    if not requests:
+        return dg.SkipReason(f"{len(news)} weeks have news, and none is to be asked for now.")
+    return dg.SensorResult(requests[:_RUNS_PER_TICK])
+
+
+def newest_sales(instance: dg.DagsterInstance) -> dict[str, int]:
+    """{day: number of the event that told last of its sales}, whatever source they are of."""
+    newest: dict[str, int] = {}
+    for key in (F_SALES, F_SALES_PARTNER_ORDERS):
+        told = instance.event_log_storage.get_latest_storage_id_by_partition(
+            key, dg.DagsterEventType.ASSET_MATERIALIZATION
+        )
+        newest |= {day: max(number, newest.get(day, 0)) for day, number in told.items()}
+    return newest
+
+
+def _weeks_with_news(instance: dg.DagsterInstance) -> dict[str, int]:
+    """{week: number of the newest event of its days}, for weeks that were made without that event."""
+    newest: dict[str, int] = {}
+    for day, number in newest_sales(instance).items():
+        week = key_of(monday_of(days_of([day])[0]))
+        newest[week] = max(number, newest.get(week, 0))
+    made = instance.event_log_storage.get_latest_tags_by_partition(
+        F_CUSTOMER_RETENTION, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
+    )
+    seen = {week: number_of(tags[DATA_VERSION_TAG]) for week, tags in made.items()}
+    weeks = set(WEEKS.get_partition_keys())  # days of another SALES_FIRST_DAY may lie outside
+    return {week: number for week, number in newest.items() if week in weeks and number > seen.get(week, 0)}
+
+
+def _neighbours(weeks: list[str]) -> list[list[str]]:
+    """Runs of weeks that follow each other without a gap."""
+    groups: list[list[str]] = []
+    for week, monday in zip(weeks, days_of(weeks), strict=True):
+        if groups and (monday - days_of(groups[-1][-1:])[0]).days == 7:
+            groups[-1].append(week)
+        else:
+            groups.append([week])
+    return groups

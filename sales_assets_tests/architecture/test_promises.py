@@ -1,0 +1,152 @@
+"""README's two tables: each promise names tests that exist, and what is called forgiven or bad is read so.
+
+Belongs here: that the tables say what is so. Does not belong here: the tests that they name.
+"""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from sales_assets.contracts.parse import ReportReader
+from sales_assets.contracts.report_files import PRICE_LOG, USER_ORDERS_LOG, ReportFile, canonical_name
+from sales_assets.contracts.rules import MAX_LINE, UnreadableFile
+from sales_assets_tests.architecture.modules import PACKAGE, TESTS
+from sales_assets_tests.contracts.test_parse import HEADER, order
+
+README = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+
+
+def table(first_cell: str) -> list[list[str]]:
+    """The rows of the table whose header begins with this cell."""
+    _, _, rest = README.partition(f"| {first_cell} |")
+    assert rest, f"there is no table of {first_cell}"
+    rows = []
+    for line in rest.splitlines()[2:]:
+        if not line.startswith("|"):
+            break
+        rows.append([cell.strip() for cell in line.strip("|").split("|")])
+    return rows
+
+
+PROMISES = table("promise")
+
+
+@pytest.mark.parametrize(("promise", "named"), PROMISES, ids=[row[0][:60] for row in PROMISES])
+def test_each_promise_names_tests_that_exist(promise: str, named: str) -> None:
+    files = re.findall(r"`([\w/]+\.py)`", named)
+    assert files, "no test is named"
+    folder = Path()
+    for name in files:
+        # A bare name lies in the folder of the one before it, or at the top.
+        places = [TESTS / name, TESTS / folder / name]
+        found = [place for place in places if place.exists()]
+        assert found, f"{name} does not exist"
+        assert re.search(r"^def test_|^    def test_", found[0].read_text(encoding="utf-8"), re.MULTILINE)
+        folder = found[0].relative_to(TESTS).parent
+
+
+def read(data: bytes, file: ReportFile = USER_ORDERS_LOG) -> tuple[int, int]:
+    """(good lines, bad lines) of a file. Raises `UnreadableFile`."""
+    batches = list(ReportReader(iter([data]), file))
+    return sum(batch.lines.num_rows for batch in batches), sum(batch.bad.num_rows for batch in batches)
+
+
+def lines(*rows: bytes, header: bytes = HEADER, end: bytes = b"\n") -> bytes:
+    return b"".join(row + end for row in (header, *rows))
+
+
+def columns(*, moved: bool = False, without: str = "", extra: str = "", between: bytes = b",") -> bytes:
+    names, cells = HEADER.split(b","), order().split(b",")
+    pairs = [pair for pair in zip(names, cells, strict=True) if pair[0] != without.encode()]
+    if moved:
+        pairs.reverse()
+    if extra:
+        pairs.append((extra.encode(), b"x"))
+    return lines(b",".join(cell for _, cell in pairs), header=between.join(name for name, _ in pairs))
+
+
+FINE: dict[str, list[bytes]] = {
+    "other column order, spaces around header names, BOM, CRLF or LF, extra columns, a missing `status`": [
+        columns(moved=True),
+        columns(between=b" , "),
+        b"\xef\xbb\xbf" + lines(order()),
+        lines(order(), end=b"\r\n"),
+        columns(extra="more"),
+        columns(without="status"),
+    ],
+    "` Shipped `, `REFUNDED`, empty status": [lines(order(status=text)) for text in (" Shipped ", "REFUNDED", "")],
+    "leading zeros, `2.00` for 2, amount 0, a time of day or zone after the date (never converted)": [
+        lines(order(city_id="007")),
+        lines(order(quantity="2.00")),
+        lines(order(payment_amount="0")),
+        lines(order(date_time="2024-09-08T23:59:59+03:00")),
+    ],
+    "no `uniq_id` column (very old files)": [columns(without="uniq_id")],
+    "blank lines": [lines(order(), b"", b"")],
+}
+BAD: dict[str, list[bytes]] = {
+    "negative or non-numeric amounts, more than two decimals, `1e3`, `NaN`, `1 234,50`, spaces around numbers": [
+        order(payment_amount=text) for text in ("-1", "ten", "1.005", "1e3", "NaN", '"1 234,50"', " 1 ")
+    ],
+    "ids that are empty, not whole numbers or beyond 32 bit; dates that do not exist; unknown status; "
+    "too few or many fields; stray quotes; NUL; over 1 MiB": [
+        order(city_id=""),
+        order(uniq_id=""),
+        order(item_id="1.5"),
+        order(customer_id="2147483648"),
+        order(date_time="2024-02-30"),
+        order(date_time="0000-00-00"),
+        order(status="cancelled"),
+        order() + b",",
+        order().rpartition(b",")[0],
+        order(item_name='TV 55" wide'),
+        order(item_name="a\0b"),
+        order(item_name="x" * MAX_LINE),
+    ],
+}
+REFUSED: list[bytes] = [
+    lines(order(), header=HEADER.replace(b"quantity", b"amount")),
+    columns(extra="city_id"),
+    order() + b"\n",
+    b"",
+    lines(order()).decode().encode("utf-16"),
+    lines(*[order()] * 20).decode().encode("cp1251"),
+]
+ROWS = {row[0]: row[1] for row in table("in a file")}
+
+
+@pytest.mark.parametrize("row", FINE)
+def test_what_is_called_fine_is_read(row: str) -> None:
+    assert row in ROWS
+    for data in FINE[row]:
+        assert read(data) == (1, 0), data[:300]
+
+
+@pytest.mark.parametrize("row", BAD)
+def test_what_is_called_bad_is_a_bad_line(row: str) -> None:
+    assert ROWS[row] == "bad line"
+    for line in BAD[row]:
+        assert read(lines(order(), line)) == (1, 1), line[:300]
+
+
+def test_what_is_called_refused_is_refused() -> None:
+    row = "a wrong or repeated header, no header, 0 bytes (but for price_log), UTF-16, a file that is not UTF-8"
+    assert "refused" in ROWS[row]
+    for data in REFUSED:
+        with pytest.raises(UnreadableFile):
+            read(data)
+    assert read(b"", PRICE_LOG) == (0, 0)
+
+
+def test_no_row_is_forgotten() -> None:
+    """The days of a fetch and of SALES_FIRST_DAY are held where days are loaded: facts/ and staging/."""
+    elsewhere = {
+        "`user_order_log`, `customer_research`",
+        "a day outside the fetch's period",
+        "a day before `SALES_FIRST_DAY`",
+    }
+    refused = {row for row, told in ROWS.items() if "refused" in told}
+    assert set(ROWS) == {*FINE, *BAD, *elsewhere, *refused}
+    assert canonical_name("user_order_log_inc") == ("user_orders_log", True)
+    assert canonical_name("customer_research") == ("custom_research", False)

@@ -1,0 +1,7 @@
+-- Days with sales before the first week, whichever days are asked about: no run will ever make their weeks.
+-- name: offending
+SELECT date_id, count(*) AS offending, 'before the week of SALES_FIRST_DAY' AS example
+FROM mart.f_sales
+WHERE date_id < %(first_week_date_id)s
+GROUP BY date_id
+ORDER BY date_id

@@ -1,0 +1,97 @@
+-- name: see_one_moment
+-- Messages are sent while they are read: rows, statistics and checks must be of one moment.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
+
+-- name: keep_others_out
+-- Taken before the first row is read, so the moment that is seen is the one after another run's commit.
+LOCK TABLE mart.f_mailing_deliveries IN SHARE ROW EXCLUSIVE MODE
+
+-- name: take_days
+-- Bounds are moments, so that the index on created_at serves. The phone and the text stay where they are.
+CREATE TEMP TABLE delivery ON COMMIT DROP AS
+SELECT m.message_id, to_char(d.day, 'YYYYMMDD')::integer AS date_id, m.mailing_id, m.client_id, l.customer_id,
+       g.tag_filter, g.operator_code_filter, m.status, m.attempts, m.reason, m.created_at, m.finished_at,
+       CASE m.status WHEN 'SENT' THEN round(extract(epoch FROM m.finished_at - m.created_at), 3) END
+           AS seconds_to_deliver
+FROM unnest(%(days)s::date[]) AS d (day)
+JOIN mailings.message AS m
+  ON m.created_at >= d.day::timestamp AT TIME ZONE %(timezone)s
+ AND m.created_at < (d.day + 1)::timestamp AT TIME ZONE %(timezone)s
+LEFT JOIN mailings.mailing AS g USING (mailing_id)
+LEFT JOIN mailings.client_customer AS l USING (client_id)
+
+-- name: clear_gone
+DELETE FROM mart.f_mailing_deliveries AS f
+WHERE date_id = ANY (%(date_ids)s) AND NOT EXISTS (SELECT FROM delivery AS d WHERE d.message_id = f.message_id)
+
+-- name: fill_days
+-- Only what differs is written: a day is made anew by the minute while its messages are sent. A message that another
+-- time zone moves comes along with its id.
+INSERT INTO mart.f_mailing_deliveries AS f (message_id, date_id, mailing_id, client_id, customer_id, tag_filter,
+                                            operator_code_filter, status, attempts, reason, created_at, finished_at,
+                                            seconds_to_deliver)
+SELECT message_id, date_id, mailing_id, client_id, customer_id, tag_filter, operator_code_filter, status, attempts,
+       reason, created_at, finished_at, seconds_to_deliver
+FROM delivery
+ON CONFLICT (message_id) DO UPDATE
+SET date_id = EXCLUDED.date_id, mailing_id = EXCLUDED.mailing_id, client_id = EXCLUDED.client_id,
+    customer_id = EXCLUDED.customer_id, tag_filter = EXCLUDED.tag_filter,
+    operator_code_filter = EXCLUDED.operator_code_filter, status = EXCLUDED.status, attempts = EXCLUDED.attempts,
+    reason = EXCLUDED.reason, created_at = EXCLUDED.created_at, finished_at = EXCLUDED.finished_at,
+    seconds_to_deliver = EXCLUDED.seconds_to_deliver
+WHERE f IS DISTINCT FROM EXCLUDED
+
+-- name: summary
+SELECT date_id, count(*) AS messages, count(DISTINCT mailing_id) AS mailings,
+       count(*) FILTER (WHERE status = 'Pending') AS pending, count(*) FILTER (WHERE status = 'SENT') AS sent,
+       count(*) FILTER (WHERE status = 'FAILED') AS failed, count(*) FILTER (WHERE status = 'TIMEOUT') AS timed_out,
+       count(*) FILTER (WHERE customer_id IS NULL) AS to_unlinked_clients
+FROM delivery
+GROUP BY date_id
+
+-- name: days_with_news
+-- Days whose messages are not what the statistics say of them: those that had Pending ones, and all from the day
+-- before the last known one on, because a long list may be committed after a short one of the next day. `digest` is
+-- of the counts, and of messages that are overdue: what hangs is to be seen by a check, though nothing changes.
+-- The recent days are read in one go, older ones each for itself: no tick reads the whole history.
+WITH span AS (
+    SELECT coalesce((SELECT to_date(max(date_id)::text, 'YYYYMMDD') - 1 FROM mart.f_mailing_deliveries),
+                    (SELECT (min(started_at) AT TIME ZONE %(timezone)s)::date FROM mailings.mailing)) AS first_day
+), old AS (
+    SELECT DISTINCT to_date(date_id::text, 'YYYYMMDD') AS day FROM mart.f_mailing_deliveries
+    WHERE status = 'Pending' AND date_id < (SELECT to_char(first_day, 'YYYYMMDD')::integer FROM span)
+), found AS (
+    SELECT (m.created_at AT TIME ZONE %(timezone)s)::date AS day, m.mailing_id, m.status, count(*) AS count
+    FROM mailings.message AS m
+    WHERE m.created_at >= (SELECT first_day::timestamp AT TIME ZONE %(timezone)s FROM span)
+    GROUP BY 1, 2, 3
+    UNION ALL
+    SELECT old.day, m.mailing_id, m.status, count(*)
+    FROM old
+    JOIN mailings.message AS m
+      ON m.created_at >= old.day::timestamp AT TIME ZONE %(timezone)s
+     AND m.created_at < (old.day + 1)::timestamp AT TIME ZONE %(timezone)s
+    GROUP BY 1, 2, 3
+), now_there AS (
+    SELECT f.day, concat_ws(':', sum(f.count), coalesce(sum(f.count) FILTER (WHERE f.status = 'Pending'), 0),
+                            coalesce(sum(f.count) FILTER (WHERE f.status = 'SENT'), 0),
+                            coalesce(sum(f.count) FILTER (WHERE f.status = 'FAILED'), 0),
+                            coalesce(sum(f.count) FILTER (WHERE f.status = 'TIMEOUT'), 0)) AS counts,
+           coalesce(sum(f.count) FILTER (
+               WHERE f.status = 'Pending' AND least(g.deleted_at, g.end_time) < now() - interval '10 minutes'), 0)
+               AS overdue
+    FROM found AS f
+    LEFT JOIN mailings.mailing AS g USING (mailing_id)
+    GROUP BY f.day
+), told AS (
+    SELECT to_date(date_id::text, 'YYYYMMDD') AS day,
+           concat_ws(':', sum(messages), sum(pending), sum(sent), sum(failed), sum(timed_out)) AS counts
+    FROM mart.f_mailing_statistics
+    GROUP BY date_id
+)
+SELECT day::text AS day, concat_ws(':', coalesce(n.counts, 'none'), coalesce(n.overdue, 0)) AS digest
+FROM now_there AS n
+FULL JOIN told USING (day)
+WHERE (n.day IS NOT NULL OR day >= (SELECT first_day FROM span) OR day IN (SELECT day FROM old))
+  AND (n.counts IS DISTINCT FROM told.counts OR n.overdue > 0)
+ORDER BY day

@@ -1,0 +1,7 @@
+"""Marts: customers per week and item, and what became of the messages of mailings."""
+
+from sales_assets.resources.migrations import statements_of
+
+revision = "0007"
+down_revision = "0006"
+upgrade, downgrade = statements_of(__file__)
