@@ -1,12 +1,13 @@
 """`sales-assets demo` and `dev`: everything on this machine, from nothing, and nothing left behind.
 
-Belongs here: starting the parts in order and ending them. Does not belong here: the parts.
+Belongs here: starting the parts in order and ending them. Does not belong here: the parts; the services
+(``demo_services``).
 """
 
 import datetime as dt
 import os
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
@@ -14,7 +15,7 @@ from sales_assets.commands.load import LoadResult, load
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.defs.progress import Progress
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.deploy.ui import start_sensor, ui_running
+from sales_assets.deploy.ui import Ui, start_sensor, ui_running
 from sales_assets.partitions import date_id
 from sales_assets.resources import migrations
 from sales_assets.resources.warehouse import Warehouse
@@ -74,14 +75,14 @@ def development(progress: Progress) -> Iterator[None]:
         yield
 
 
-def serve_ui(port: int, *, sensor: str | None, on_ready: Callable[[str], None]) -> None:
+def serve_ui(port: int, *, sensors: Sequence[str], on_ready: Callable[[Ui], None]) -> None:
     """The Dagster UI until Ctrl-C, TERM or the terminal's end. Raises `UiError`."""
     home = prepare_dagster_home()
-    with ui_running(port, home) as (url, process):
-        if sensor:
-            start_sensor(url, sensor)
-        on_ready(url)
-        process.wait()
+    with ui_running(port, home) as ui:
+        for sensor in sensors:
+            start_sensor(ui.url, sensor)
+        on_ready(ui)
+        ui.process.wait()
 
 
 @contextmanager
@@ -112,6 +113,6 @@ def _require_own_home() -> None:
 
 
 def _point_settings_at(url: str, key: str) -> None:
-    """Make this process and its children ask the demo's own stand-in."""
-    os.environ |= {"REPORT_API_URL": url, "REPORT_API_KEY": key}
+    """Make this process and its children ask the demo's own stand-in, and see its orders as sales at once."""
+    os.environ |= {"REPORT_API_URL": url, "REPORT_API_KEY": key, "SALE_ON": "created"}
     settings.cache_clear()

@@ -4,21 +4,11 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-import psycopg
 import pytest
 
-from sales_assets.embedded import EmbeddedPostgres
 from sales_assets_tests.commands.running import Command, run_here
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-@pytest.fixture(scope="session")
-def dagster_storage(server: EmbeddedPostgres) -> str:
-    """A database for Dagster's storage that the commands of this test process share: making one takes a second."""
-    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE dagster_of_commands")
-    return server.url("dagster_of_commands")
 
 
 @pytest.fixture

@@ -1,11 +1,12 @@
 """Running `sales-assets` as a process, and finding every process that it left."""
 
+import ipaddress
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,8 +14,12 @@ import pytest
 
 from sales_assets import cli
 from sales_assets import settings as settings_module
+from sales_assets.commands import load, quarantine
+from sales_assets_tests.reports import definitions
 
 SECONDS = 120
+
+_LISTEN = "0A"  # state of a socket in /proc/net/tcp
 
 
 def run_here(
@@ -25,6 +30,8 @@ def run_here(
     defaults = {"DAGSTER_HOME": "", "DAGSTER_STORAGE_URL": "", "DAGSTER_EVENT_BATCH_SIZE": "100"}
     for name, value in (defaults | {"DAGSTER_DISABLE_TELEMETRY": "1"}).items():
         monkeypatch.setenv(name, os.environ.get(name, value))
+    for module in (load, quarantine):
+        monkeypatch.setattr(module, "defs", definitions)
     monkeypatch.setattr(sys, "argv", ["sales-assets", *arguments])
     settings_module.settings.cache_clear()
     capsys.readouterr()
@@ -34,6 +41,33 @@ def run_here(
     told = capsys.readouterr()
     code = ended.value.code
     return subprocess.CompletedProcess(list(arguments), code if isinstance(code, int) else 1, told.out, told.err)
+
+
+def listening(processes: Iterable[int]) -> set[str]:
+    """The addresses that processes listen on by TCP, as the kernel knows them: "127.0.0.1:3000", "::1:3000"."""
+    found = set()
+    for number in processes:
+        with suppress(OSError):
+            entry = Path(f"/proc/{number}")
+            sockets = {str(descriptor.readlink()) for descriptor in (entry / "fd").iterdir()}
+            for table in ("tcp", "tcp6"):
+                for line in (entry / "net" / table).read_text().splitlines()[1:]:
+                    _, local, _, state, *rest = line.split()
+                    if state == _LISTEN and f"socket:[{rest[5]}]" in sockets:
+                        found.add(_address(local))
+    return found
+
+
+def _address(text: str) -> str:
+    """An address as the kernel writes it: 32 bits at a time, each in the machine's own order."""
+    host, _, port = text.partition(":")
+    words = [bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8)]
+    return f"{ipaddress.ip_address(b''.join(words))}:{int(port, 16)}"
+
+
+def beyond_this_machine(addresses: Iterable[str]) -> list[str]:
+    """Those that others can reach."""
+    return [text for text in addresses if not ipaddress.ip_address(text.rpartition(":")[0]).is_loopback]
 
 
 class Command:

@@ -1,5 +1,7 @@
-"""`sales-assets demo` and `dev`: everything from nothing, and nothing left: no process, no file outside the home."""
+"""`sales-assets demo` and `dev`: everything from nothing, and nothing left: no process, no queue, no file outside."""
 
+import datetime as dt
+import json
 import os
 import re
 import signal
@@ -7,15 +9,44 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from functools import partial
+from pathlib import Path
 
 import pytest
+import requests
+from aio_pika.abc import AbstractChannel
+from aio_pika.exceptions import ChannelNotFoundEntity
 
 from sales_assets import settings as settings_module
+from sales_assets.commands import demo_services
 from sales_assets.commands.demo import demo_loaded
+from sales_assets.commands.demo_celery import celery_running
+from sales_assets.commands.demo_mailings import create_mailing, when_finished
+from sales_assets.commands.load import LoadError
 from sales_assets.defs.progress import Progress
 from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.services.mailings.celery_app import dispatch_queue, plan_queue
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.sender_api.app import SenderApi
 from sales_assets.settings import SettingsError
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.commands.running import Command, beyond_this_machine, listening
+from sales_assets_tests.commands.test_looking import table
+from sales_assets_tests.services.mailings.running import api_running
+from sales_assets_tests.services.partner_orders.running import (
+    BROKER_URL,
+    at_broker,
+    need_broker,
+    own_names,
+    queued,
+    until,
+)
+
+NOBODY = "amqp://guest:hush@127.0.0.1:9//"
+NO_BROKER = (
+    "Orders and mailings need RabbitMQ and were left out: none at 127.0.0.1:9 (AMQPConnectionError). "
+    "`apt-get install rabbitmq-server` or `docker run -d -p 5672:5672 rabbitmq:4` brings one; "
+    "RABBITMQ_URL says where it is."
+)
 
 # The parent of what `dev` starts: it is told to end in the midst of its cleaning up, twice.
 _CLEANING_UP = """
@@ -51,13 +82,58 @@ def no_process_is_left(command: Command) -> None:
     assert not EmbeddedPostgres(command.home / "postgres").is_running()
 
 
-def test_the_demo_once_shows_sales_and_leaves_nothing_running(command: Command) -> None:
+def nothing_is_left_at_the_broker(home: Path) -> None:
+    """Of the last demo of the home: its log has the name that it used."""
+    lines = [json.loads(line) for line in (home / "services.log").read_text().splitlines()]
+    broker = Broker(BROKER_URL, 10, [line["broker_name"] for line in lines if "broker_name" in line][-1])
+    assert broker.name.startswith("sales_assets_demo_")
+    nothing_has_the_name_of(broker)
+
+
+def nothing_has_the_name_of(broker: Broker) -> None:
+    for queue in (broker.events_queue, broker.retry_queue, broker.dead_queue, *mailings_queues(broker)):
+        with pytest.raises(ChannelNotFoundEntity):
+            queued(broker, queue)
+    prefix = f"{broker.name}.mailings"
+    celerys_own = (prefix, f"{prefix}.control.pidbox", f"reply.{prefix}.control.pidbox", f"{prefix}.events")
+    for exchange in (broker.name, *celerys_own):
+        with pytest.raises(ChannelNotFoundEntity):
+            at_broker(broker, partial(_find_exchange, exchange))
+
+
+def mailings_queues(broker: Broker) -> list[str]:
+    """As the service itself names them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MAILINGS_QUEUE_PREFIX", f"{broker.name}.mailings")
+        settings_module.settings.cache_clear()
+        queues = [plan_queue(), dispatch_queue()]
+    settings_module.settings.cache_clear()
+    assert all(queue.startswith(f"{broker.name}.mailings.") for queue in queues)
+    return queues
+
+
+async def _declare_fleeting(queue: str, channel: AbstractChannel) -> None:
+    """The broker refuses it where the queue is there by other arguments."""
+    await channel.declare_queue(queue, durable=True, arguments={"x-expires": 24 * 3600 * 1000})
+
+
+async def _find_exchange(name: str, channel: AbstractChannel) -> None:
+    await channel.get_exchange(name, ensure=True)
+
+
+def test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", NOBODY)
     done = command("demo", "--once")
     assert done.returncode == 0, done.stderr
     assert re.search(r"│ days asked +│ 30 ", done.stdout)
     assert "the last days" in done.stdout
     assert "net amount per day" in done.stdout
     assert "█" in done.stdout
+    assert done.stdout.splitlines()[-1] == NO_BROKER
+    assert "partner orders in mart.f_sales" not in done.stdout
+    assert "mailing" not in done.stdout.replace(NO_BROKER, "")
     assert "starting PostgreSQL" in done.stderr
     assert command.processes() == {}
     assert not EmbeddedPostgres(command.home / "postgres").is_running()
@@ -68,21 +144,181 @@ def test_the_demo_once_shows_sales_and_leaves_nothing_running(command: Command) 
     assert "home: holds generated data" in told
 
 
-def test_the_demo_with_ui_ends_as_a_whole_when_its_terminal_dies(command: Command) -> None:
+@pytest.mark.broker
+def test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    monkeypatch.setenv("PARTNERAPI_URL", "http://127.0.0.1:9")  # a real partner is not for the demo's orders
     port = free_port()
     demo = command.start("demo", "--port", str(port))
     assert demo.stdout is not None
-    said = ""
-    while f"Dagster UI: http://127.0.0.1:{port}" not in said:
-        said = demo.stdout.readline()
-        assert said, demo.communicate()[1]
+    lines = [""]
+    while f"Dagster UI: http://127.0.0.1:{port}" not in lines[-1]:
+        lines.append(demo.stdout.readline())
+        assert lines[-1], demo.communicate()[1]
+    said = "".join(lines)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info", timeout=30) as answer:
         assert answer.status == 200
+
+    rows = [row[1:] for row in table(said, "order", "day")]
+    assert sorted((row[1], row[3], row[4]) for row in rows) == [
+        ("refunded", "-2.00", "-1283.04"),
+        ("refunded", "-2.00", "-2500.00"),
+        ("shipped", "1.00", "1250.00"),
+        ("shipped", "1.00", "641.52"),
+        ("shipped", "1.00", "99.90"),
+        ("shipped", "2.00", "1283.04"),
+        ("shipped", "2.00", "2500.00"),
+        ("shipped", "3.00", "299.70"),
+    ]
+    assert all(row[2] for row in rows)  # the items' names
+    assert "4 orders placed, 2 of them cancelled; 7 of the partner's ids mapped" in said
+    _shows_the_mailing(said)
+    services = re.search(
+        r"^services: (http://127\.0\.0\.1:\d+)/docs; what was sent: (http://127\.0\.0\.1:\d+/_messages)$",
+        said,
+        re.MULTILINE,
+    )
+    assert services
+    checks = requests.get(f"{services[1]}/ready", timeout=30).json()["checks"]
+    assert (checks["broker"], checks["sender"]) == ("ok", "ok")
+    sensors = requests.post(f"http://127.0.0.1:{port}/graphql", json={"query": _SENSORS}, timeout=30).json()["data"][
+        "sensorsOrError"
+    ]["results"]
+    on = {sensor["name"] for sensor in sensors if sensor["sensorState"]["status"] == "RUNNING"}
+    assert on == {"new_increments", "new_order_events", "changed_weeks", "changed_audience", "new_deliveries"}
+    _sends_on(services[1], services[2])
+
     assert len(command.processes()) > 5
+    addresses = listening(command.processes())
+    assert {f"127.0.0.1:{port}", services[1].removeprefix("http://")} <= addresses
+    assert beyond_this_machine(addresses) == []
     os.killpg(demo.pid, signal.SIGHUP)
     demo.communicate(timeout=90)
     no_process_is_left(command)
+    nothing_is_left_at_the_broker(command.home)
     assert command.written_outside() == []
+
+
+def _shows_the_mailing(said: str) -> None:
+    """Two refunds, two customers, two clients, two messages."""
+    told = {row[0]: row[1] for row in table(said, "", "mailing 1 to the tag refunded")}
+    assert told == {
+        "clients": "6",
+        "linked to a customer": "3",
+        "not linked": "3",
+        "tagged new, returning, refunded": "0, 3, 2",
+        "messages": "2",
+        "SENT": "2",
+    }
+    refunds = [row[2:] for row in table(said, "order", "day", "amount", "customer")]
+    assert [(row[0], row[3], *row[5:]) for row in refunds] == [
+        ("-2500.00", "refunded", "SENT", "1"),
+        ("-1283.04", "refunded", "SENT", "1"),
+    ]
+    for what in (1, 2, 4):  # customers, clients and messages
+        assert len({row[what] for row in refunds}) == 2
+    weeks = table(said, "week", "new customers")
+    assert 5 <= len(weeks) <= 6
+    assert float(weeks[0][4]) <= -2500.00 - 1283.04
+
+
+def _sends_on(services: str, sent: str) -> None:
+    """A mailing to a client's own tag goes out while one watches."""
+    ahead = (dt.datetime.now(dt.UTC) + dt.timedelta(hours=1)).isoformat()
+    mailing = {
+        "start_time": "2020-01-01",
+        "text": "of the test",
+        "client_operator_code_filter": None,
+        "client_tag_filter": "VIP",
+        "end_time": ahead,
+    }
+    requests.post(f"{services}/api/v1/mailings/", json=mailing, timeout=30).raise_for_status()
+    until(lambda: "of the test" in [message["text"] for message in requests.get(sent, timeout=30).json()])
+
+
+_SENSORS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName:
+    "sales_assets"}) { ... on Sensors { results { name sensorState { status } } } } }"""
+
+
+@pytest.mark.broker
+def test_the_services_take_another_port_where_theirs_is_taken(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    monkeypatch.setattr(demo_services, "PORT", free_port())
+    settings_module.settings.cache_clear()
+    home = settings_module.settings().sales_home
+    home.mkdir()
+    with demo_services.services_running(Progress()) as first, demo_services.services_running(Progress()) as second:
+        assert first.url == f"http://127.0.0.1:{demo_services.PORT}"
+        assert (first.on_wanted_port, second.on_wanted_port) == (True, False)
+        for services in (first, second):
+            assert requests.get(f"{services.url}/health", timeout=10).json() == {"status": "ok"}
+    nothing_is_left_at_the_broker(home)
+
+
+@pytest.mark.broker
+def test_the_demo_that_is_told_to_end_while_it_mails_ends_with_all_that_it_started(
+    command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    demo = command.start("demo", "--once")
+    assert demo.stderr is not None
+    while demo.stderr.readline() != "creating clients\n":
+        assert demo.poll() is None
+    assert sum("celery" in line for line in command.processes().values()) == 2
+    demo.send_signal(signal.SIGTERM)
+    out, errors = demo.communicate(timeout=90)
+    assert demo.returncode == 130
+    assert "Traceback" not in errors
+    assert "from a refund" not in out
+    no_process_is_left(command)
+    nothing_is_left_at_the_broker(command.home)
+
+
+@pytest.mark.broker
+def test_celery_ends_by_itself_when_the_demo_is_killed_and_is_missed_when_it_ends(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    settings_module.settings.cache_clear()
+    settings_module.settings().sales_home.mkdir()
+    with (
+        own_names() as broker,
+        api_running(warehouse_url) as api,
+        celery_running(broker, sender_url="http://127.0.0.1:9", sender_token="t") as (beat, worker),
+    ):
+        until(lambda: "the worker is ready" in worker.log.read_text() and beat.log.stat().st_size, seconds=90)
+        for queue in mailings_queues(broker):
+            at_broker(broker, partial(_declare_fleeting, queue))
+        for one in (worker, beat):
+            assert one.why_ended is None
+            assert one.process.stdin is not None
+            one.process.stdin.close()  # which the kernel does for whoever is killed
+            one.process.wait(30)
+        with pytest.raises(LoadError, match=r"the mailings' worker ended with -?\d+; .*/worker\.log says why"):
+            when_finished(demo_services.Services(api.url, SenderApi(), "", [worker]), create_mailing(api.url))
+    nothing_has_the_name_of(broker)
+
+
+def test_a_missing_broker_is_told_in_a_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", NOBODY)
+    settings_module.settings.cache_clear()
+    assert demo_services.why_no_broker() == NO_BROKER
+
+
+@pytest.mark.broker
+def test_a_broker_that_answers_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    settings_module.settings.cache_clear()
+    assert demo_services.why_no_broker() is None
 
 
 def test_dev_ends_what_it_has_started_before_it_is_ready(command: Command) -> None:

@@ -5,8 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
+from sales_assets.services.partner_api.app import PartnerApi
+from sales_assets.services.server import running
 from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.reports import Order
+from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker
 from sales_assets_tests.shop import Shop
 
 YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
@@ -140,3 +143,49 @@ def test_doctor_goes_on_where_there_is_no_warehouse(
         assert told in done.stdout
     assert "ok Dagster storage: database dagster_of_commands" in done.stdout
     assert "!! report API: " in done.stdout
+
+
+def test_doctor_tells_broker_partner_and_outbox(
+    loading_here: Run, query: Callable[..., list[tuple[object, ...]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RABBITMQ_URL", "amqp://guest:hush@127.0.0.1:9//hush")
+    lines = loading_here("doctor").stdout.splitlines()
+    # Who takes no orders needs nothing of it.
+    assert "   partner API: PARTNERAPI_URL is not set, no orders are taken" in lines
+    assert "   broker: no RabbitMQ at 127.0.0.1:9 (AMQPConnectionError); orders and mailings need it" in lines
+    assert {"ok outbox: empty", "ok orders: all are mapped"} <= {*lines}
+
+    monkeypatch.setenv("PARTNERAPI_URL", "http://u:hush@127.0.0.1:9/x?y=hush")
+    query(
+        """INSERT INTO orders.partner_order (order_id, body_hash, order_date, order_type, their_pharmacy_id, phone,
+               lines, state, their_order_id, next_check_at)
+           VALUES (1, '', now(), 1, '', '', '[]', 'accepted', '777', NULL), (2, '', now(), 1, '', '', '[]', 'unknown',
+               NULL, now())"""
+    )
+    query(
+        """INSERT INTO orders.outbox (message_id, order_id, kind, project_id, kodpost, dated_at, created_at)
+           VALUES ('8-1-accepted', 1, 'accepted', 8, 1, now(), now() - interval '90 seconds')"""
+    )
+    query("INSERT INTO staging.partner_order_quarantine VALUES ('8-1-accepted', 1, 'shipped', 20240620, 'no mapping')")
+    done = loading_here("doctor")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    assert {
+        "!! partner API: 127.0.0.1:9 does not answer (ConnectionError)",
+        "!! broker: no RabbitMQ at 127.0.0.1:9 (AMQPConnectionError)",
+        "!! orders: 1 lines wait for a mapping (`sales-assets orders waiting`)",
+        "   orders: 1 orders whose outcome at the partner is not known yet are looked up",
+    } <= {*lines}
+    assert [line[:46] for line in lines if "outbox" in line] == ["!! outbox: 1 events wait for the broker, the o"]
+    assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.broker
+def test_doctor_finds_broker_and_partner(loading_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    with running(PartnerApi()) as url:
+        monkeypatch.setenv("PARTNERAPI_URL", url)
+        lines = loading_here("doctor").stdout.splitlines()
+    assert f"ok partner API: {url.removeprefix('http://')} answers" in lines
+    assert any(line.startswith("ok broker: RabbitMQ at ") for line in lines)

@@ -1,0 +1,101 @@
+"""Celery's processes in `sales-assets demo`: a worker and beat that end with it, and what they had at the broker.
+
+Belongs here: starting them, noticing their end, ending them, taking their queues away. Does not belong here: what they
+do (`sales_assets.services.mailings`), and what they do differently in a demo (``demo_celery_app``).
+"""
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+
+from sales_assets.database import warehouse_url
+from sales_assets.deploy.ui import end_group
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.settings import settings
+
+# The service's kick goes to the queues of the settings, which may be at work for others: the tick has to do it.
+_TICK_SECONDS = 0.5
+_COMMANDS = {
+    # Started first and ended last: an idle worker looks up from its connection only when something comes.
+    "beat": [],
+    # No gossip, no mingle: they would leave exchanges at the broker.
+    "worker": ["-P", "threads", "--without-gossip", "--without-mingle", "--without-heartbeat"],
+}
+
+
+@dataclass(frozen=True)
+class CeleryProcess:
+    """A process of Celery's and its log."""
+
+    process: "subprocess.Popen[bytes]"
+    log: Path
+
+    @property
+    def why_ended(self) -> str | None:
+        """A line where it has ended by itself; None while it runs."""
+        code = self.process.poll()
+        return None if code is None else f"the mailings' {self.log.stem} ended with {code}; {self.log} says why"
+
+
+@contextmanager
+def celery_running(broker: Broker, *, sender_url: str, sender_token: str) -> Iterator[Sequence[CeleryProcess]]:
+    """Beat and a worker over the demo's warehouse, until the end of the block, with queues of the broker's name."""
+    prefix = f"{broker.name}.mailings"
+    # Settings of a worker at work, such as its port for metrics, are not for this one.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAILINGS_", "SENDER_"))}
+    environment |= {
+        "SALES_HOME": str(settings().sales_home),
+        "WAREHOUSE_URL": warehouse_url(),
+        "RABBITMQ_URL": settings().rabbitmq_url.get_secret_value(),
+        "SENDER_URL": sender_url,
+        "SENDER_TOKEN": sender_token,
+        "MAILINGS_QUEUE_PREFIX": prefix,
+        "MAILINGS_TICK_SECONDS": str(_TICK_SECONDS),
+    }
+    with ExitStack() as stack:
+        stack.callback(_forget, broker, prefix)
+        yield [stack.enter_context(_running(name, arguments, environment)) for name, arguments in _COMMANDS.items()]
+
+
+@contextmanager
+def _running(name: str, arguments: Sequence[str], environment: dict[str, str]) -> Iterator[CeleryProcess]:
+    home = settings().sales_home
+    log = home / f"{name}.log"
+    app = "sales_assets.commands.demo_celery_app"
+    with log.open("ab") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", "-A", app, name, *arguments],
+            env=environment,
+            cwd=home,  # a .env file of the current folder is not for it
+            stdin=subprocess.PIPE,  # never written to: its end tells that the demo is gone
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
+        )
+    try:
+        yield CeleryProcess(process, log)
+    finally:
+        end_group(process)
+        assert process.stdin is not None
+        process.stdin.close()
+
+
+def _forget(broker: Broker, prefix: str) -> None:
+    # A broker that has gone meanwhile takes them away by itself.
+    with suppress(*CONNECTION_EXCEPTIONS, OSError):
+        asyncio.run(_remove(broker, prefix))
+
+
+async def _remove(broker: Broker, prefix: str) -> None:
+    async with await broker.connect("remove") as connection:
+        channel = await connection.channel()
+        for queue in ("plan", "dispatch"):
+            await channel.queue_delete(f"{prefix}.{queue}", timeout=broker.timeout)
+        await channel.exchange_delete(prefix, timeout=broker.timeout)

@@ -1,0 +1,55 @@
+"""What ``celery -A`` is given in `sales-assets demo`: the mailings' own application, told to leave nothing behind.
+
+Belongs here: what differs from a worker at work: queues that go by themselves, and processes that end with the demo.
+Does not belong here: starting the processes (``demo_celery``), tasks.
+"""
+
+import os
+import signal
+import threading
+from typing import Any
+
+from celery import signals
+from kombu.entity import Exchange, Queue
+
+from sales_assets.services.mailings.celery_app import app, dispatch_queue, plan_queue
+from sales_assets.settings import settings
+
+__all__ = ["app"]
+
+_FLEETING_SECONDS = 24 * 3600
+_SHUTDOWN_SECONDS = 15
+
+
+def _configuration() -> dict[str, Any]:
+    exchange = Exchange(settings().mailings_queue_prefix, type="direct", durable=True, auto_delete=True)
+    return {
+        "task_queues": [
+            Queue(name, exchange, routing_key=name, expires=_FLEETING_SECONDS)
+            for name in (plan_queue(), dispatch_queue())
+        ],
+        # It would leave exchanges of its own at the broker.
+        "worker_enable_remote_control": False,
+    }
+
+
+# What is added last comes first.
+app.add_defaults(_configuration)
+
+
+def _end_with_the_demo() -> None:
+    """The demo holds the other end of stdin, whose end is the demo's, also by `kill -9`."""
+    while os.read(0, 1024):
+        pass
+    os.kill(os.getpid(), signal.SIGTERM)
+    threading.Event().wait(_SHUTDOWN_SECONDS)
+    os._exit(1)
+
+
+def _watch(**_told: Any) -> None:
+    threading.Thread(target=_end_with_the_demo, name="demo", daemon=True).start()
+
+
+# weak=False: the signals would forget a function that nobody else holds on to.
+signals.worker_init.connect(_watch, weak=False)
+signals.beat_init.connect(_watch, weak=False)

@@ -1,0 +1,167 @@
+"""The mailings in `sales-assets demo`: from a refund in the mart to a message at the sender, and back to the mart.
+
+Belongs here: the step that shows it (`follow_mailing`). Does not belong here: starting the services
+(``demo_services``), printing.
+"""
+
+import datetime as dt
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+import requests
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+
+from sales_assets.commands.demo_services import PHONES, Followed, Services, log_path
+from sales_assets.commands.load import LoadError, failures_of, run_job
+from sales_assets.definitions import defs
+from sales_assets.defs.progress import Progress
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.partitions import ORDER_DAYS, days_of, key_of, monday_of
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets.settings import settings
+
+TAG = "refunded"
+
+_WEEKS = 5
+_SENT_SECONDS = 60.0
+_TEXT = "Your money is on its way back. Here is 10% off your next order."
+
+# The customers of the demo's orders, and others that no order leads to; one has a tag of its own.
+_CLIENTS: tuple[dict[str, Any], ...] = (
+    *({"phone": phone, "operator_code": "000", "timezone": "Europe/Moscow"} for phone in PHONES),
+    {"phone": "70000000003", "operator_code": "000", "timezone": "Asia/Novosibirsk"},
+    {"phone": "70000000004", "operator_code": "000", "timezone": "UTC", "tag": "VIP"},
+    {"phone": "70000000005", "operator_code": "000", "timezone": "Asia/Vladivostok"},
+)
+
+
+@dataclass(frozen=True)
+class Mailed:
+    """What became of the demo's mailing.
+
+    Attributes:
+        mailing_id: The mailing.
+        weeks: Of mart.f_customer_retention, the latest first.
+        audience: Clients, and how many of them are linked, by what.
+        tags: How many clients have which tag of the marts.
+        statistics: Messages by status, as the API tells them.
+        refunds: The refunds of the demo's orders, each with its client and its message.
+        sent: How often the sender has sent which message.
+        failures: What went wrong, if anything did.
+    """
+
+    mailing_id: int
+    weeks: list[dict[str, Any]]
+    audience: dict[str, int]
+    tags: dict[str, int]
+    statistics: dict[str, int]
+    refunds: list[dict[str, Any]]
+    sent: Mapping[int, int]
+    failures: list[str]
+
+
+def follow_mailing(services: Services, orders: Followed, progress: Progress) -> Mailed:
+    """Create clients, have Dagster say who they are and who got money back, and send those a mailing.
+
+    Raises `LoadError` when the services refuse something, or the mailing does not come to its end.
+    """
+    warehouse = Warehouse()
+    failures: list[str] = []
+    progress.say("creating clients")
+    for client in _CLIENTS:
+        _create_client(services.url, client)
+    prepare_dagster_home()
+    with dg.DagsterInstance.get() as instance:
+        progress.say("making the weeks of the customers")
+        failures += _make(instance, "make_customer_retention", _weeks(), progress)
+        progress.say("linking clients and giving tags")
+        failures += _make(instance, "fill_audience", {}, progress)
+        progress.say("sending a mailing")
+        mailing_id = create_mailing(services.url)
+        statistics = when_finished(services, mailing_id)
+        progress.say("making the day of its messages")
+        days = _days_with_news(warehouse)
+        failures += _make(instance, "load_mailing_deliveries", days, progress) if days else []
+    if set(statistics) != {"SENT"}:
+        failures.append(f"not every message was sent: {statistics or 'there is none'}")
+    return Mailed(
+        mailing_id,
+        warehouse.rows("mailings/demo", "weeks", limit=_WEEKS),
+        warehouse.rows("mailings/client_customer", "summary")[0],
+        warehouse.rows("mailings/client_tag", "summary")[0],
+        statistics,
+        warehouse.rows("mailings/demo", "followed", order_ids=orders.order_ids, mailing_id=mailing_id),
+        dict(services.sender.sent),
+        failures,
+    )
+
+
+def _ask(url: str, method: str, path: str, **options: Any) -> Any:
+    answer = requests.request(method, f"{url}/api/v1/{path}", timeout=30, **options)
+    if not answer.ok:
+        raise LoadError(f"{method} {url}/api/v1/{path} answered {answer.text}; {log_path()} says why")
+    return answer.json()
+
+
+def _create_client(url: str, client: Mapping[str, Any]) -> None:
+    """A demo before may have done so."""
+    if not _ask(url, "GET", "clients/list/", params={"phone": client["phone"], "limit": 1})["results"]:
+        _ask(url, "POST", "clients/", json=client)
+
+
+def create_mailing(url: str) -> int:
+    """A mailing to the customers with refunds, to begin now; its id. Raises `LoadError`."""
+    now = dt.datetime.now(dt.UTC)
+    mailing = {
+        "start_time": now.isoformat(),
+        "text": _TEXT,
+        "client_operator_code_filter": None,
+        "client_tag_filter": TAG,
+        "end_time": (now + dt.timedelta(hours=1)).isoformat(),
+    }
+    return int(_ask(url, "POST", "mailings/", json=mailing)["id"])
+
+
+def when_finished(services: Services, mailing_id: int) -> dict[str, int]:
+    """Wait until the mailing is finished; its messages by status. Raises `LoadError` when it does not come to that."""
+    deadline = time.monotonic() + _SENT_SECONDS
+    while _ask(services.url, "GET", f"mailings/{mailing_id}/detail/")["state"] != "finished":
+        for ended in filter(None, (process.why_ended for process in services.celery)):
+            raise LoadError(ended)
+        if time.monotonic() > deadline:
+            logs = " and ".join(str(process.log) for process in services.celery)
+            raise LoadError(f"the mailing was not finished in {_SENT_SECONDS:.0f} s; {logs} say why")
+        time.sleep(0.1)
+    told = _ask(services.url, "GET", f"mailings/{mailing_id}")["message_data"]
+    return {row["status"]: row["count"] for row in told}
+
+
+def _weeks() -> dict[str, str]:
+    """The weeks of the days that the demo loads, up to this one; as tags of a run."""
+    today = dt.datetime.now(dt.UTC).date()
+    return _range(key_of(monday_of(today - dt.timedelta(days=30))), key_of(monday_of(today)))
+
+
+def _days_with_news(warehouse: Warehouse) -> dict[str, str]:
+    """The days that the sensor would ask for; as tags of a run."""
+    news = warehouse.rows("marts/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
+    days = [key_of(day) for day in days_of({row["day"] for row in news} & set(ORDER_DAYS.get_partition_keys()))]
+    return _range(days[0], days[-1]) if days else {}
+
+
+def _range(first: str, last: str) -> dict[str, str]:
+    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def _make(instance: dg.DagsterInstance, job: str, tags: dict[str, str], progress: Progress) -> list[str]:
+    """Run the job; what went wrong. A warning is none: clients of a person's own may well be linked to nobody."""
+    run = run_job(defs(), instance, job, tags, progress)
+    red = [
+        check.check_name
+        for check in run.get_asset_check_evaluations()
+        if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
+    ]
+    return [*failures_of(run), *(f"check {name} is red" for name in red)]

@@ -1,0 +1,245 @@
+"""The services in `sales-assets demo`: the stand-ins, the API of port 8000, orders followed to the mart.
+
+Belongs here: starting the services on the demo's warehouse, and the step that shows the partner orders
+(`follow_orders`). A further service joins `services_running` with what it needs, and gets a step of its own.
+Does not belong here: the step of the mailings (``demo_mailings``), the pipeline (``demo``), printing.
+
+The broker may be one that works for others. All that the demo makes there has a name of its own, goes with the demo,
+and after a day by itself should the demo be killed.
+"""
+
+import asyncio
+import csv
+import datetime as dt
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import dagster as dg
+import requests
+import structlog
+from aio_pika.exceptions import CONNECTION_EXCEPTIONS
+from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
+from prometheus_client import CollectorRegistry
+
+from sales_assets.commands.demo_celery import CeleryProcess, celery_running
+from sales_assets.commands.load import LoadError, failures_of, run_job
+from sales_assets.commands.orders import mappings_in, store
+from sales_assets.database import warehouse_url
+from sales_assets.definitions import defs
+from sales_assets.defs.progress import Progress
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.resources.warehouse import Warehouse
+from sales_assets.services.application import application
+from sales_assets.services.logging import configure_logging
+from sales_assets.services.mailings.service import Mailings
+from sales_assets.services.partner_api.app import PartnerApi
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.service import PartnerOrders
+from sales_assets.services.sender_api.app import SenderApi
+from sales_assets.services.server import running
+from sales_assets.settings import settings
+
+_log = structlog.get_logger()
+
+PORT = 8000
+
+_BROKER_SECONDS = 3.0
+_STAGED_SECONDS = 60.0
+
+# What the partner calls the items, the pharmacy and the customers. The phones are nobody's.
+_THEIR_ITEMS = ("58", "21737", "40112")
+_THEIR_PHARMACY = "1086"
+PHONES = ("70000000000", "70000000001", "70000000002")
+
+# The customer, (item, price, count) of each line, and whether the order is cancelled.
+_ORDERS: tuple[tuple[int, tuple[tuple[int, str, int], ...], bool], ...] = (
+    (0, ((0, "641.52", 1), (1, "99.90", 3)), False),
+    (1, ((2, "1250.00", 2),), True),
+    (0, ((1, "99.90", 1), (2, "1250.00", 1)), False),
+    (2, ((0, "641.52", 2),), True),
+)
+
+
+@dataclass(frozen=True)
+class Services:
+    """The running services: where they answer, the sender that messages go to, and the processes that send them."""
+
+    url: str
+    sender: SenderApi
+    sender_url: str
+    celery: Sequence[CeleryProcess]
+
+    @property
+    def on_wanted_port(self) -> bool:
+        return urlsplit(self.url).port == PORT
+
+
+@dataclass(frozen=True)
+class Followed:
+    """What became of the demo's orders: counts, rows of the mart, and why the run failed, if it did."""
+
+    order_ids: list[int]
+    cancelled: int
+    mapped: int
+    mapping_file: str
+    days: list[str]
+    lines: list[dict[str, Any]]
+    failures: list[str]
+
+
+def why_no_broker() -> str | None:
+    """A line that says what is left out without RabbitMQ and how to get it; None where one answers."""
+    url = urlsplit(settings().rabbitmq_url.get_secret_value())
+    try:
+        asyncio.run(_broker("ready?", _BROKER_SECONDS).ping())
+    except (*CONNECTION_EXCEPTIONS, OSError, ValueError) as error:  # the last: a URL without sense
+        return (
+            f"Orders and mailings need RabbitMQ and were left out: none at {url.hostname}:{url.port or 5672} "
+            f"({type(error).__name__}). `apt-get install rabbitmq-server` or `docker run -d -p 5672:5672 rabbitmq:4` "
+            "brings one; RABBITMQ_URL says where it is."
+        )
+    return None
+
+
+@contextmanager
+def services_running(progress: Progress) -> Iterator[Services]:
+    """The stand-ins, the services over the demo's warehouse and Celery's processes, until the end of the block.
+
+    Listens on port 8000 of the loopback, or on a free one where that is taken. The logs are SALES_HOME/services.log,
+    worker.log and beat.log.
+    """
+    progress.say("starting the stand-ins and the services")
+    broker = _broker(f"sales_assets_demo_{secrets.token_hex(4)}", settings().partnerapi_rabbitmq_timeout)
+    with ExitStack() as stack:
+        log = stack.enter_context((settings().sales_home / "services.log").open("a", encoding="utf-8"))
+        stack.callback(configure_logging)  # nobody may log to a closed file
+        configure_logging(to=log)
+        stack.callback(_forget, broker)
+        partner_url = stack.enter_context(running(PartnerApi()))
+        token = secrets.token_hex(16)
+        sender = SenderApi(token=token)
+        sender_url = stack.enter_context(running(sender))
+        # They take seconds to start, and are needed once the orders are done.
+        celery = stack.enter_context(celery_running(broker, sender_url=sender_url, sender_token=token))
+        # A partner and a sender that the settings may name must know nothing of the demo's orders and messages.
+        chosen = settings().model_copy(update={"partnerapi_url": partner_url, "sender_url": sender_url})
+        registry = CollectorRegistry()
+        orders = PartnerOrders(chosen, warehouse_url(), registry=registry, broker=broker)
+        mailings = Mailings(chosen, warehouse_url(), registry=registry, kick=_leave_it_to_the_tick)
+        app = application(orders, mailings, registry=registry)
+        try:
+            url = stack.enter_context(running(app, lifespan=True, port=PORT))
+        except OSError:
+            url = stack.enter_context(running(app, lifespan=True))
+        _log.info("the demo's services answer", url=url, broker_name=broker.name)
+        yield Services(url, sender, sender_url, celery)
+
+
+def _leave_it_to_the_tick() -> None:
+    """The service's own kick would go to the queues of the settings, which may be at work for others."""
+
+
+def follow_orders(services: Services, progress: Progress) -> Followed:
+    """Place some orders and cancel some, wait for their events, name their ids, and have Dagster make their days.
+
+    Raises `LoadError` when an order is not placed, or its event does not come.
+    """
+    warehouse = Warehouse()
+    progress.say("placing orders")
+    first_id = int(time.time()) * 10  # other than those of a demo before
+    placed = [
+        _place(services.url, first_id + number, PHONES[customer], lines)
+        for number, (customer, lines, _) in enumerate(_ORDERS)
+    ]
+    for (order_id, theirs), (_, _, is_cancelled) in zip(placed, _ORDERS, strict=True):
+        if is_cancelled:
+            _ask(services.url, "DELETE", {"order_id": order_id, "their_order_id": theirs})
+    cancelled = sum(is_cancelled for _, _, is_cancelled in _ORDERS)
+    order_ids = [order_id for order_id, _ in placed]
+    progress.say("waiting for their events")
+    _wait_until_staged(warehouse, order_ids, len(placed) + cancelled)
+    progress.say("mapping the partner's ids")
+    mapping_file, mapped = _map(warehouse)
+    progress.say("making the days of the orders")
+    days, failures = _load(warehouse, progress)
+    lines = warehouse.rows("orders/demo", "lines", order_ids=order_ids)
+    return Followed(order_ids, cancelled, mapped, mapping_file, days, lines, failures)
+
+
+def _broker(name: str, timeout: float) -> Broker:
+    return Broker(settings().rabbitmq_url.get_secret_value(), timeout, name, fleeting=True)
+
+
+def _forget(broker: Broker) -> None:
+    # A broker that has gone meanwhile takes them away by itself.
+    with suppress(*CONNECTION_EXCEPTIONS, OSError):
+        asyncio.run(broker.remove())
+
+
+def _place(url: str, order_id: int, phone: str, lines: tuple[tuple[int, str, int], ...]) -> tuple[int, str]:
+    yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+    answer = _ask(
+        url,
+        "POST",
+        {
+            "order_id": order_id,
+            "date": yesterday.isoformat(timespec="milliseconds"),
+            "client": {"name": "Demo", "phone": phone, "email": "demo@example.com"},
+            "their_pharmacy_id": _THEIR_PHARMACY,
+            "order_type": 2,
+            "items": [{"their_id": _THEIR_ITEMS[item], "price": price, "count": count} for item, price, count in lines],
+            "comment": None,
+            "extra": {},
+        },
+    )
+    return order_id, str(answer["their_order_id"])
+
+
+def _ask(url: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
+    answer = requests.request(method, f"{url}/v2/orders/", json=body, timeout=settings().partnerapi_deadline + 10)
+    told: dict[str, Any] = answer.json()
+    if told.get("result") != "success":
+        raise LoadError(f"{method} {url}/v2/orders/ answered {answer.text}; {log_path()} says why")
+    return told
+
+
+def _wait_until_staged(warehouse: Warehouse, order_ids: list[int], events: int) -> None:
+    deadline = time.monotonic() + _STAGED_SECONDS
+    while warehouse.rows("orders/demo", "staged", order_ids=order_ids)[0]["events"] < events:
+        if time.monotonic() > deadline:
+            raise LoadError(f"the orders' events were not staged in {_STAGED_SECONDS:.0f} s; {log_path()} says why")
+        time.sleep(0.1)
+
+
+def log_path() -> str:
+    return str(settings().sales_home / "services.log")
+
+
+def _map(warehouse: Warehouse) -> tuple[str, int]:
+    """Write the mapping as a person would, and take it as `sales-assets orders map` does."""
+    known = warehouse.rows("orders/demo", "known", items=len(_THEIR_ITEMS), customers=len(PHONES))[0]
+    rows = [("item", theirs, ours) for theirs, ours in zip(_THEIR_ITEMS, known["item_ids"], strict=True)]
+    rows += [("pharmacy", _THEIR_PHARMACY, known["city_id"])]
+    rows += [("customer", phone, ours) for phone, ours in zip(PHONES, known["customer_ids"], strict=True)]
+    file = settings().sales_home / "partner_mapping.csv"
+    with file.open("w", encoding="utf-8", newline="") as lines:
+        csv.writer(lines).writerows([("kind", "theirs", "ours"), *rows])
+    store(warehouse, mappings_in(file))
+    return str(file), len(rows)
+
+
+def _load(warehouse: Warehouse, progress: Progress) -> tuple[list[str], list[str]]:
+    """The days with news, as the sensor would ask for them; and why the run failed, if it did."""
+    news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
+    days = [row["day"] for row in news]
+    prepare_dagster_home()
+    tags = {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]}
+    with dg.DagsterInstance.get() as instance:
+        run = run_job(defs(), instance, "load_partner_orders", tags, progress)
+    red = [check.check_name for check in run.get_asset_check_evaluations() if not check.passed]
+    return days, [*failures_of(run), *(f"check {name} is red" for name in red)]
