@@ -51,6 +51,14 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
     embedded.stop()
 
 
+@pytest.fixture(scope="session")
+def dagster_storage(server: EmbeddedPostgres) -> str:
+    """A database for Dagster's storage that the commands run by this test process share: making one takes a second."""
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE dagster_of_commands")
+    return server.url("dagster_of_commands")
+
+
 @pytest.fixture
 def new_database(server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
     """Make a database from a template ('template1' for an empty one) and get its URL; dropped after the test."""

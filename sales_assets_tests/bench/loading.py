@@ -10,9 +10,10 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -20,17 +21,32 @@ import psycopg
 import requests
 import sqlalchemy as sa
 
+from sales_assets.contracts.report_files import USER_ORDERS_LOG
+from sales_assets.defs.staging.reading import KeptFetch, read
+from sales_assets.defs.staging.replacing import Choice, stage_days
+from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.embedded import EmbeddedPostgres, binary
+from sales_assets.partitions import DAYS, days_of
 from sales_assets.resources import migrations
+from sales_assets.resources.spool import temporary_folder
+from sales_assets.resources.warehouse import Warehouse
 from sales_assets.services.report_api.generate import Shop, generate
+from sales_assets.settings import settings
 from sales_assets_tests.bench.measuring import Cost, Figure, measured, run
 
 FIRST = dt.date(2024, 1, 1)
+Data = Callable[[], Path]  # makes the files that a figure needs, where they are not made yet
 _COMMAND = [sys.executable, "-m", "sales_assets.cli"]
-_PORT = "18765"
+_PORT, _OTHER_PORT = 18765, 18766
 _TYPED = """CREATE UNLOGGED TABLE typed (id integer, uniq_id text, date_time timestamp, city_id integer, city_name text,
     customer_id integer, first_name text, last_name text, item_id integer, item_name text, quantity numeric(10, 2),
     payment_amount numeric(10, 2))"""
+# The row that days of staging refer to.
+_KEPT = """WITH d AS (INSERT INTO raw.delivery (kind, first_day, last_day, outcome)
+                      VALUES ('report', %s, %s, 'delivered') RETURNING *)
+    INSERT INTO raw.fetch (fetch_id, delivery_id, file, kind, first_day, last_day, url, path, sha256, bytes, line_count,
+                           fetched_at)
+    SELECT 1, delivery_id, 'user_orders_log', kind, first_day, last_day, '', '', '', 0, 0, now() FROM d"""
 
 
 class Bench:
@@ -42,7 +58,7 @@ class Bench:
         self.server = EmbeddedPostgres(self.home / "postgres")
         self.environment = {
             "SALES_HOME": str(self.home),
-            "REPORT_API_URL": f"http://127.0.0.1:{_PORT}",
+            "REPORT_API_URL": _address(_PORT),
             "REPORT_API_KEY": "bench",
             "SALES_FIRST_DAY": "2020-01-01",
         }
@@ -51,25 +67,25 @@ class Bench:
     def url(self) -> str:
         return self.server.url("sales")
 
-    def data(self, shop: Shop, days: int, increments: int = 0) -> Path:
+    def data(self, shop: Shop, days: int, increments: int = 0, first_day: dt.date = FIRST) -> Path:
         """A folder of generated files, made once."""
-        name = f"{shop.lines_per_day * days}-{shop.repeats}-{shop.bad}-{days}-{increments}"
+        name = f"{shop.lines_per_day * days}-{shop.repeats}-{shop.bad}-{days}-{increments}-{first_day}"
         folder = self.folder / "data" / name
         if not folder.exists():
             print(f"generating {name}", file=sys.stderr)
-            generate(folder, shop, first_day=FIRST, days=days, increments=increments, oddities=False)
+            generate(folder, shop, first_day=first_day, days=days, increments=increments, oddities=False)
         return folder
 
     @contextmanager
-    def api(self, data: Path) -> Iterator[None]:
-        command = [*_COMMAND, "report-api", "--data", str(data), "--port", _PORT, "--report-seconds", "0"]
+    def api(self, data: Path, port: int = _PORT) -> Iterator[None]:
+        command = [*_COMMAND, "report-api", "--data", str(data), "--port", str(port), "--report-seconds", "0"]
         process = subprocess.Popen(
             command, env={**os.environ, **self.environment}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         try:
             for _ in range(200):
                 try:
-                    requests.get(self.environment["REPORT_API_URL"], timeout=1)
+                    requests.get(_address(port), timeout=1)
                     break
                 except requests.ConnectionError:
                     time.sleep(0.05)
@@ -92,11 +108,31 @@ class Bench:
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("CHECKPOINT")
 
-    def load(self, first: dt.date, days: int, *, report: bool = True) -> Cost:
+    def count(self, statement: str) -> int:
+        with psycopg.connect(self.url) as connection:
+            row = connection.execute(statement.encode()).fetchone()
+        return int(row[0]) if row else 0
+
+    @contextmanager
+    def as_environment(self) -> Iterator[None]:
+        """This platform's settings in this process, for what is started from it."""
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        settings.cache_clear()
+        try:
+            prepare_dagster_home()
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            settings.cache_clear()
+
+    def load(self, first: dt.date, days: int, *, report: bool = True, port: int = _PORT) -> Cost:
         last = first + dt.timedelta(days=days - 1)
         command = [*_COMMAND, "load", "--from", first.isoformat(), "--to", last.isoformat()]
         with measured(self.server.data) as cost:
-            megabytes = run([*command, *(["--report"] if report else [])], self.environment)
+            chosen = self.environment | {"REPORT_API_URL": _address(port)}
+            megabytes = run([*command, *(["--report"] if report else [])], chosen)
         return replace(cost[0], megabytes=megabytes)
 
     def bare(self, first: dt.date, days: int) -> Cost:
@@ -116,6 +152,27 @@ class Bench:
             run([str(binary("psql")), self.url, "-qc", f"\\copy typed from '{file}' csv header"], {})
         return cost[0]
 
+    def stage(self, data: Path, days: int) -> Cost:
+        """From the raw file to committed rows of staging, without Dagster."""
+        file = data / "main" / f"{USER_ORDERS_LOG.name}.csv"
+        last = FIRST + dt.timedelta(days=days - 1)
+
+        def chunks() -> Iterator[bytes]:
+            with file.open("rb") as opened:
+                yield from iter(lambda: opened.read(1 << 20), b"")
+
+        with self.as_environment(), temporary_folder() as folder:
+            warehouse = Warehouse()
+            with psycopg.connect(self.url) as connection:
+                connection.execute(_KEPT, [FIRST, last])
+            fetch = KeptFetch(1, "report", file.name, FIRST, last, 0, corrected=False, found_at=dt.datetime.now(dt.UTC))
+            with measured(self.server.data) as cost:
+                reading = read(chunks, USER_ORDERS_LOG, fetch, {}, folder)
+                choices = [Choice(day, fetch.fetch_id, revision=1, staged=False) for day in reading.days]
+                with warehouse.transaction("bench") as transaction:
+                    stage_days(transaction, USER_ORDERS_LOG, choices, {fetch.fetch_id: reading}, "bench")
+        return cost[0]
+
     def to_sql(self, data: Path) -> Cost:
         """pandas' own way into a table, without any rule."""
         frame = pd.read_csv(data / "main" / "user_orders_log.csv")
@@ -127,65 +184,75 @@ class Bench:
         return cost[0]
 
 
-def figures(bench: Bench, lines: int) -> Iterator[tuple[Path, Figure]]:
+def figures(bench: Bench, lines: int) -> Iterator[tuple[Data, Figure]]:
     """(what the stand-in serves, the figure), for order logs of so many lines."""
     days = 20
     shop = Shop(seed=1, lines_per_day=lines // days, repeats=0.0)
-    distinct = bench.data(shop, days)
-    repeated = bench.data(replace(shop, repeats=0.8), days)
-    dirty = bench.data(replace(shop, bad=0.001), days)
     size = f"{lines // 1_000_000} M" if lines >= 1_000_000 else f"{lines // 1000} k"
+    load = partial(bench.load, FIRST, days)
+    clean = partial(bench.data, shop, days)
+    for name, aim, kind in (
+        (f"order log, {size} distinct lines, HTTP to mart, checks passed, against `\\copy`", "2.0", shop),
+        (f"the same, {size} lines with 80 % repeats", "1.8", replace(shop, repeats=0.8)),
+    ):
+        data = partial(bench.data, kind, days)
+        yield data, Figure(name, aim, load, partial(_copy, bench, data), bench.fresh)
 
-    def load() -> Cost:
-        return bench.load(FIRST, days)
+    def load_clean() -> Cost:
+        with bench.api(clean(), _OTHER_PORT):
+            return load(port=_OTHER_PORT)
 
     yield (
-        distinct,
-        Figure(
-            f"order log, {size} distinct lines, HTTP to mart, checks passed, against `\\copy`",
-            "2.0",
-            load,
-            lambda: bench.copy(distinct),
-            bench.fresh,
-        ),
-    )
-    yield (
-        repeated,
-        Figure(f"the same, {size} lines with 80 % repeats", "1.8", load, lambda: bench.copy(repeated), bench.fresh),
-    )
-    yield (
-        dirty,
-        Figure(
-            f"{size} lines with 0.1 % bad, against `\\copy` (to be set beside the first figure)",
-            "1.1 of clean",
-            load,
-            lambda: bench.copy(dirty),
-            bench.fresh,
-        ),
+        partial(bench.data, replace(shop, bad=0.001), days),
+        Figure(f"{size} lines with 0.1 % bad, quarantined, against clean ones", "1.1", load, load_clean, bench.fresh),
     )
 
 
-def small_figures(bench: Bench) -> Iterator[tuple[Path, Figure]]:
+def _address(port: int) -> str:
+    return f"http://127.0.0.1:{port}"
+
+
+def _copy(bench: Bench, data: Data) -> Cost:
+    return bench.copy(data())
+
+
+def small_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
     days = 20
-    small = bench.data(Shop(seed=2, lines_per_day=5_000, repeats=0.0), days)
+    data = partial(bench.data, Shop(seed=2, lines_per_day=5_000, repeats=0.0), days)
     yield (
-        small,
+        data,
         Figure(
-            "100 k lines, HTTP to mart, against `DataFrame.to_sql` into staging alone",
+            "100 k lines read, checked, settled and staged, against `DataFrame.to_sql` of them",
             "0.033",
+            lambda: bench.stage(data(), days),
+            lambda: bench.to_sql(data()),
+            bench.fresh,
+        ),
+    )
+    yield (
+        data,
+        Figure(
+            "100 k lines, `sales-assets load` from its start to the mart, against the same `to_sql`",
+            "",
             lambda: bench.load(FIRST, days),
-            lambda: bench.to_sql(small),
+            lambda: bench.to_sql(data()),
             bench.fresh,
         ),
     )
 
 
-def long_range_figures(bench: Bench) -> Iterator[tuple[Path, Figure]]:
+def years(bench: Bench) -> tuple[Data, dt.date]:
+    """Three years of small increments up to yesterday, and the first of their days."""
+    last = days_of([DAYS.get_last_partition_key() or ""])[0]
+    first = last - dt.timedelta(days=1094)
     shop = Shop(seed=3, lines_per_day=50, repeats=0.5)
-    years = bench.data(shop, days=1096, increments=1095)
-    first = FIRST + dt.timedelta(days=1)
+    return partial(bench.data, shop, 1096, 1095, first - dt.timedelta(days=1)), first
+
+
+def long_range_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
+    data, first = years(bench)
     yield (
-        years,
+        data,
         Figure(
             "365 small days in one run, against the same assets without work",
             "1.5",
@@ -195,7 +262,7 @@ def long_range_figures(bench: Bench) -> Iterator[tuple[Path, Figure]]:
         ),
     )
     yield (
-        years,
+        data,
         Figure(
             "1 095 days against 365",
             "3.3",
@@ -206,7 +273,7 @@ def long_range_figures(bench: Bench) -> Iterator[tuple[Path, Figure]]:
     )
 
 
-def growth_figures(large: Bench, small: Bench, lines: int) -> Iterator[tuple[Path, Figure]]:
+def growth_figures(large: Bench, small: Bench, lines: int) -> Iterator[tuple[Data, Figure]]:
     """The same work beside a mart of `lines` rows, and beside one of a tenth; both are loaded once, here."""
     days = 20
     sizes = ((large, lines), (small, lines // 10))
@@ -224,7 +291,7 @@ def growth_figures(large: Bench, small: Bench, lines: int) -> Iterator[tuple[Pat
     text = (again / "main" / "user_orders_log.csv").read_text().replace(FIRST.isoformat(), day.isoformat())
     (increment / "inc" / day.isoformat() / "user_orders_log_inc.csv").write_text(text)
     yield (
-        increment,
+        lambda: increment,
         Figure(
             f"a day's reload beside {lines:,} rows, against {lines // 10:,}",
             "1.2",

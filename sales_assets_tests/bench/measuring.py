@@ -37,35 +37,34 @@ class Figure:
 @dataclass(frozen=True)
 class Ratios:
     figure: Figure
-    wall: list[float]
-    processor: list[float]
-    megabytes: float
+    pairs: list[tuple[Cost, Cost]]
 
     def row(self) -> str:
+        wall = [measured.wall / against.wall for measured, against in self.pairs]
+        processor = [measured.processor / max(against.processor, 0.01) for measured, against in self.pairs]
+        seconds = [statistics.median(cost.wall for cost in costs) for costs in zip(*self.pairs, strict=True)]
+        peak = max(measured.megabytes for measured, _ in self.pairs)
         return (
-            f"| {self.figure.name} | {self.figure.aim} | {_told(self.wall)} | {_told(self.processor)} "
-            f"| {self.megabytes:.0f} |"
+            f"| {self.figure.name} | {self.figure.aim} | {_told(wall)} | {_told(processor)} "
+            f"| {seconds[0]:.3g} against {seconds[1]:.3g} | {peak:.0f} |"
         )
 
 
 HEADER = (
-    "| figure | aim | wall, median (min to max) | processor, median (min to max) | peak MB |\n"
-    "| --- | --- | --- | --- | --- |"
+    "| figure | aim | wall, median (min to max) | processor, median (min to max) | seconds | peak MB |\n"
+    "| --- | --- | --- | --- | --- | --- |"
 )
 
 
 def compare(figure: Figure, rounds: int) -> Ratios:
     """Measure both sides in turn, so that a machine that slows down slows both."""
-    wall, processor, megabytes = [], [], 0.0
+    pairs = []
     for _ in range(rounds):
         figure.prepare()
         against = figure.against()
         figure.prepare()
-        measured = figure.measured()
-        wall.append(measured.wall / against.wall)
-        processor.append(measured.processor / max(against.processor, 0.01))
-        megabytes = max(megabytes, measured.megabytes)
-    return Ratios(figure, wall, processor, megabytes)
+        pairs.append((figure.measured(), against))
+    return Ratios(figure, pairs)
 
 
 def _told(ratios: Sequence[float]) -> str:
@@ -92,7 +91,7 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> float:
     """Run a command that must succeed; returns its peak memory in megabytes, the largest of its processes."""
     output = subprocess.run(
         [_TIME, "-f", "%M", *command] if Path(_TIME).exists() else command,
-        env={**os.environ, **environment},
+        env=environment_of(environment),
         capture_output=True,
         text=True,
         check=False,
@@ -104,6 +103,11 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> float:
 
 
 _TIME = "/usr/bin/time"
+
+
+def environment_of(chosen: Mapping[str, str]) -> dict[str, str]:
+    """What a child process is given."""
+    return {**os.environ, **chosen}
 
 
 def _server_seconds(data: Path) -> float:

@@ -4,6 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from sales_assets_tests.services.partner_orders.conftest import start
+
+__all__ = ["start"]
+
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     if "torture" in config.option.markexpr:

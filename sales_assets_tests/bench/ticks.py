@@ -1,0 +1,33 @@
+"""Ticks of the sensor `new_increments` with nothing new: what each costs, whatever is loaded.
+
+Run as ``python -m sales_assets_tests.bench.ticks COUNT`` by `watching`; prints seconds by the clock and of the
+processor for all of them, without the start of the process.
+"""
+
+import sys
+import time
+
+import dagster as dg
+
+from sales_assets.defs.automation.sensors import new_increments
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.resources.report_api import ReportApi
+from sales_assets.resources.warehouse import Warehouse
+
+
+def tick(instance: dg.DagsterInstance) -> None:
+    resources = {"warehouse": Warehouse(), "report_api": ReportApi()}
+    with dg.build_sensor_context(instance=instance, resources=resources) as context:
+        result = new_increments(context)
+    assert isinstance(result, dg.SensorResult)
+    assert not result.run_requests, "there was something new"
+
+
+if __name__ == "__main__":
+    prepare_dagster_home()
+    with dg.DagsterInstance.get() as dagster_instance:
+        tick(dagster_instance)
+        began, processor = time.monotonic(), time.process_time()
+        for _ in range(int(sys.argv[1])):
+            tick(dagster_instance)
+        print(time.monotonic() - began, time.process_time() - processor)
