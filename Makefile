@@ -27,7 +27,7 @@ help:  ## Say what there is
 
 install: $(INSTALLED)  ## Make or refresh .venv from requirements.lock
 
-demo: $(INSTALLED)  ## Show the whole platform on generated data; DEMO_ARGS=--once ends after the load
+demo: $(INSTALLED)  ## Show the whole platform on generated data; DEMO_ARGS=--once ends once all was shown
 	$(BIN)/sales-assets demo $(DEMO_ARGS)
 
 dev: $(INSTALLED)  ## Run the Dagster UI on the configured warehouse and report API; DEV_ARGS="--port 3001"
@@ -40,11 +40,11 @@ check: test  ## All that CI does: lint, then the tests
 test: lint  ## Lint, then run the tests; TEST_ARGS="-k refund" for some of them
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
-# An interrupted sweep goes on where it was; TORTURE_SECONDS bounds each of its tests.
+# An interrupted sweep or soak goes on where it was; TORTURE_SECONDS bounds each of its tests.
 torture: $(INSTALLED)  ## Break it for real, for up to 25 minutes a test; TORTURE_ARGS="-k kills", TORTURE_SECONDS=600
 	$(BIN)/pytest -m torture -n logical --maxprocesses 2 --dist load -s $(TORTURE_ARGS) sales_assets_tests/torture
 
-bench: $(INSTALLED)  ## Measure the pipeline against PostgreSQL's own COPY; BENCH_ARGS="--only days --rounds 3"
+bench: $(INSTALLED)  ## Measure the pipeline and the services against their floors; BENCH_ARGS="--only days --rounds 3"
 	$(BIN)/python -m sales_assets_tests.bench $(BENCH_ARGS)
 
 bench-large: $(INSTALLED)  ## The figures of 10 million lines
