@@ -23,8 +23,10 @@ import pytest
 from sales_assets.embedded import DATABASES, EmbeddedPostgres, EmbeddedPostgresError, binary, postgres
 from sales_assets.embedded.unprivileged import candidates
 
-# What another process does to share the home given as its argument.
+# What another process does to share the home given as its argument. A job in a shell's background ignores Ctrl-C, and
+# so would all that it starts.
 START = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import sys, pathlib; from sales_assets.embedded import EmbeddedPostgres; "
     "server = EmbeddedPostgres(pathlib.Path(sys.argv[1])); server.ensure_running(); "
     "print(server.url('sales'), flush=True); "

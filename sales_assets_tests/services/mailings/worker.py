@@ -241,7 +241,7 @@ async def dispatcher(
     post: Post, *, clock: Clock | None = None, token: str = TOKEN, url: str | None = None, **pace: Any
 ) -> AsyncIterator[tuple[Dispatcher, Sends]]:
     """A dispatcher, quick unless its pace says otherwise, and what it counts."""
-    chosen = Pace(**{"timeout": 1, "rate": 0, "retry_seconds": 0, "lease_seconds": 5, "in_flight": 20} | pace)
+    chosen = Pace(**{"timeout": 3, "rate": 0, "retry_seconds": 0, "lease_seconds": 5, "in_flight": 20} | pace)
     metrics = Sends(CollectorRegistry())
     sender = Sender(url or post.sender_url, token, timeout=chosen.timeout, connections=chosen.in_flight)
     async with Dispatcher(post.database_url, sender, chosen, metrics, clock=clock) as one:
