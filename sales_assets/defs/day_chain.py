@@ -14,7 +14,7 @@ import datetime as dt
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from pathlib import Path
+from functools import partial
 
 import dagster as dg
 import psycopg
@@ -190,7 +190,7 @@ class _Chain:
                 self.ledger.break_day(day, str(error), self.ledger.selected)
                 deliveries.append(Delivery("increment", day, day, "failed", str(error), report_id))
         with self._transaction("raw increments") as transaction:
-            numbers = [record(transaction, delivery, self.run_id) for delivery in deliveries]
+            numbers = record(transaction, deliveries, self.run_id)
         for delivery, number in zip(deliveries, numbers, strict=True):
             for file in REPORT_FILES.values():
                 self.ledger.describe(
@@ -234,8 +234,15 @@ class _Chain:
         """Read fetches and replace the days that they win; a few days in one transaction, many in several."""
         if not fetches:
             return
+        with self._transaction(f"corrections {file.name}") as transaction:
+            corrections = corrections_of(transaction, fetches)
         with temporary_folder() as folder:
-            readings = {fetch.fetch_id: self._read(file, fetch, folder) for fetch in fetches}
+            readings = {
+                fetch.fetch_id: read(
+                    partial(self.raw_files.chunks, fetch.path), file, fetch, corrections[fetch.fetch_id], folder
+                )
+                for fetch in fetches
+            }
             give_back()
             with self.warehouse.writing() as writer:
                 with self._transaction(file.name, writer) as transaction:
@@ -269,11 +276,6 @@ class _Chain:
             self.log.warning(f"{len(choices)} days do not load together ({error}); trying each alone")
             return False
         return True
-
-    def _read(self, file: ReportFile, fetch: KeptFetch, folder: Path) -> Reading:
-        with self._transaction(f"corrections {fetch.fetch_id}") as transaction:
-            corrections = corrections_of(transaction, fetch)
-        return read(lambda: self.raw_files.chunks(fetch.path), file, fetch, corrections, folder)
 
     def _replace_groups(
         self,

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,13 @@ class KeptFile:
 class RawFiles(dg.ConfigurableResource[Any]):
     """A folder or fsspec URL (RAW_FILES_URL) that only ever grows."""
 
-    def keep(self, folder: str, chunks: Iterable[bytes]) -> KeptFile:
-        """Write a file under `folder` and return where it lies; a failure leaves nothing under its name."""
+    def keep(
+        self, folder: str, chunks: Iterable[bytes], manifest: Callable[[KeptFile], Mapping[str, object]]
+    ) -> KeptFile:
+        """Write a file under `folder`, and ``<path>.json`` beside it with what `manifest` tells of the kept file.
+
+        Returns where it lies; a failure leaves nothing under its name.
+        """
         now = dt.datetime.now(dt.UTC)
         # The random part keeps two fetches of one second apart.
         path = f"{folder}/{now:%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}.csv"
@@ -53,13 +58,15 @@ class RawFiles(dg.ConfigurableResource[Any]):
                 lines += chunk.count(b"\n")
                 yield chunk
 
-        self._write(path, counted())
-        return KeptFile(path, digest.hexdigest(), size, lines, now)
+        def kept() -> KeptFile:
+            return KeptFile(path, digest.hexdigest(), size, lines, now)
 
-    def keep_manifest(self, path: str, manifest: dict[str, Any]) -> None:
-        """Write ``<path>.json`` beside a kept file."""
-        text = json.dumps(manifest, ensure_ascii=False, indent=2, default=str) + "\n"
-        self._write(f"{path}.json", [text.encode()])
+        def described() -> Iterator[bytes]:
+            text = json.dumps(manifest(kept()), ensure_ascii=False, indent=2, default=str) + "\n"
+            yield text.encode()
+
+        self._write({path: counted(), f"{path}.json": described()})
+        return kept()
 
     def chunks(self, path: str) -> Iterator[bytes]:
         """The kept file, a megabyte at a time."""
@@ -72,7 +79,7 @@ class RawFiles(dg.ConfigurableResource[Any]):
         """Where the files lie, after making sure that the place can be written to. Raises `OSError`."""
         filesystem, root = self._location()
         name = f".probe-{secrets.token_hex(4)}"
-        self._write(name, [b""])
+        self._write({name: [b""]})
         filesystem.rm(f"{root}/{name}")
         return without_credentials(settings().raw_files_location)
 
@@ -80,22 +87,24 @@ class RawFiles(dg.ConfigurableResource[Any]):
         filesystem, root = fsspec.core.url_to_fs(settings().raw_files_location)
         return filesystem, str(root).rstrip("/")
 
-    def _write(self, path: str, chunks: Iterable[bytes]) -> None:
+    def _write(self, files: Mapping[str, Iterable[bytes]]) -> None:
+        """Write files of one folder, one after the other."""
         filesystem, root = self._location()
         if isinstance(filesystem, LocalFileSystem):
-            _write_local(Path(root) / path, chunks)
+            _write_local({Path(root) / path: chunks for path, chunks in files.items()})
             return
-        # Closing a broken upload would complete it with what came so far: nothing is written under the name itself.
-        part = f"{root}/{path}.part"
-        try:
-            with filesystem.open(part, "wb") as file:
-                for chunk in chunks:
-                    file.write(chunk)
-            filesystem.mv(part, f"{root}/{path}")
-        except BaseException:
-            if filesystem.exists(part):
-                filesystem.rm(part)
-            raise
+        for path, chunks in files.items():
+            # Closing a broken upload would complete it with what came so far: nothing is written under the name itself.
+            part = f"{root}/{path}.part"
+            try:
+                with filesystem.open(part, "wb") as file:
+                    for chunk in chunks:
+                        file.write(chunk)
+                filesystem.mv(part, f"{root}/{path}")
+            except BaseException:
+                if filesystem.exists(part):
+                    filesystem.rm(part)
+                raise
 
 
 def without_credentials(location: str) -> str:
@@ -104,22 +113,27 @@ def without_credentials(location: str) -> str:
     return f"{scheme}://{rest.rpartition('@')[2]}" if separator else location
 
 
-def _write_local(path: Path, chunks: Iterable[bytes]) -> None:
-    """Write beside the name, force it to disk, then rename: the name stands for a whole file only."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
+def _write_local(files: Mapping[Path, Iterable[bytes]]) -> None:
+    """Write each beside its name, force it to disk, then rename: the name stands for a whole file only.
+
+    The folder is forced to disk once, at the end: a day has eight files, and each wait is a good part of its cost.
+    """
+    folder = next(iter(files)).parent
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, chunks in files.items():
+        part = path.with_name(f"{path.name}.part")
+        try:
+            with part.open("xb") as file:
+                for chunk in chunks:
+                    file.write(chunk)
+                file.flush()
+                os.fsync(file.fileno())
+            part.replace(path)
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+    descriptor = os.open(folder, os.O_RDONLY)
     try:
-        with part.open("xb") as file:
-            for chunk in chunks:
-                file.write(chunk)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -109,7 +109,7 @@ class World:
             case Report(orders, statuses):
                 self.shop.reports.report(orders, statuses=statuses)
                 with self.warehouse.transaction("report") as transaction:
-                    record(transaction, fetch_report(self.api, self.raw_files, note), "run")
+                    record(transaction, [fetch_report(self.api, self.raw_files, note)], "run")
                 days = sorted(order.day for order in orders if isinstance(order, Order))
                 period = dt.date.fromisoformat(days[0]), dt.date.fromisoformat(days[-1])
                 self.deliveries.append(Delivered("report", *period, order_file(orders, statuses=statuses)))

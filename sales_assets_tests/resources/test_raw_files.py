@@ -3,7 +3,7 @@
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import dagster as dg
@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.resources.raw_files import RawFiles, without_credentials
+from sales_assets.resources.raw_files import KeptFile, RawFiles, without_credentials
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 
@@ -36,13 +36,18 @@ def everything_in(location: str) -> list[str]:
     return [str(path).removeprefix(root).lstrip("/") for path in filesystem.find(root)]
 
 
+def keep(folder: str, chunks: Iterable[bytes]) -> KeptFile:
+    return RawFiles().keep(folder, chunks, lambda kept: {"sha256": kept.sha256})
+
+
 def test_a_file_is_kept_as_it_came_with_its_sums(location: str) -> None:
     chunks = [b"a,b\r\n", b"", b"1,2\n\xff", b"x"]
-    kept = RawFiles().keep("folder/2024-10-01", iter(chunks))
+    kept = keep("folder/2024-10-01", iter(chunks))
     assert b"".join(RawFiles().chunks(kept.path)) == b"".join(chunks)
     assert kept.sha256 == hashlib.sha256(b"".join(chunks)).hexdigest()
     assert (kept.bytes, kept.line_count) == (11, 2)
-    assert everything_in(location) == [kept.path]
+    assert sorted(everything_in(location)) == [kept.path, f"{kept.path}.json"]
+    assert json.loads(b"".join(RawFiles().chunks(f"{kept.path}.json"))) == {"sha256": kept.sha256}
 
 
 def test_a_source_that_breaks_off_leaves_nothing(location: str) -> None:
@@ -51,14 +56,15 @@ def test_a_source_that_breaks_off_leaves_nothing(location: str) -> None:
         raise ConnectionResetError("gone")
 
     with pytest.raises(ConnectionResetError):
-        RawFiles().keep("folder", broken())
-    RawFiles().keep("another", [b"so that the place exists"])
+        keep("folder", broken())
+    keep("another", [b"so that the place exists"])
     assert [path for path in everything_in(location) if not path.startswith("another")] == []
 
 
 def test_two_fetches_of_one_second_lie_side_by_side(location: str) -> None:
-    kept = [RawFiles().keep("folder", [text]) for text in (b"1", b"2", b"3")]
-    assert sorted(everything_in(location)) == sorted(file.path for file in kept)
+    kept = [keep("folder", [text]) for text in (b"1", b"2", b"3")]
+    names = [name for name in everything_in(location) if name.endswith(".csv")]
+    assert sorted(names) == sorted(file.path for file in kept)
     assert [b"".join(RawFiles().chunks(file.path)) for file in kept] == [b"1", b"2", b"3"]
 
 

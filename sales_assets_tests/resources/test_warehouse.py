@@ -10,6 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import Jsonb
 
 from sales_assets import settings as settings_module
 from sales_assets.embedded import EmbeddedPostgres
@@ -93,18 +94,8 @@ def test_a_restart_is_waited_for(own_server: EmbeddedPostgres, monkeypatch: pyte
 def test_what_a_transaction_did_is_kept_whole_or_not_at_all(warehouse_url: str, query: Query) -> None:
     def record(day: str) -> None:
         with Warehouse().transaction("test") as transaction:
-            transaction.row(
-                "raw/delivery",
-                "record",
-                kind="increment",
-                first_day=day,
-                last_day=day,
-                outcome="not_found",
-                reason=None,
-                report_id=None,
-                increment_id=None,
-                run_id=None,
-            )
+            delivery = {"kind": "increment", "first_day": day, "last_day": day, "outcome": "not_found"}
+            transaction.rows("raw/delivery", "record", deliveries=Jsonb([delivery]))
             if day.endswith("02"):
                 raise ZeroDivisionError
 

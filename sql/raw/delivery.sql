@@ -1,6 +1,11 @@
 -- name: record
+-- The numbers are drawn, and come back, in the order of the list.
 INSERT INTO raw.delivery (kind, first_day, last_day, outcome, reason, report_id, increment_id, run_id)
-VALUES (%(kind)s, %(first_day)s, %(last_day)s, %(outcome)s, %(reason)s, %(report_id)s, %(increment_id)s, %(run_id)s)
+SELECT d.kind, d.first_day, d.last_day, d.outcome, d.reason, d.report_id, d.increment_id, d.run_id
+FROM ROWS FROM (jsonb_to_recordset(%(deliveries)s) AS (kind text, first_day date, last_day date, outcome text,
+                                                       reason text, report_id text, increment_id text, run_id text))
+     WITH ORDINALITY AS d (kind, first_day, last_day, outcome, reason, report_id, increment_id, run_id, place)
+ORDER BY d.place
 RETURNING delivery_id
 
 -- name: latest_report

@@ -1,10 +1,12 @@
 -- name: keep
--- The number is drawn here, when the file lies whole on disk: "later" means delivered later.
+-- The numbers are drawn here, when the files lie whole on disk: "later" means delivered later.
 INSERT INTO raw.fetch (fetch_id, delivery_id, file, kind, first_day, last_day, url, path, sha256, bytes, line_count,
                        etag, last_modified, fetched_at)
-VALUES (nextval('raw.fetch_number'), %(delivery_id)s, %(file)s, %(kind)s, %(first_day)s, %(last_day)s, %(url)s,
-        %(path)s, %(sha256)s, %(bytes)s, %(line_count)s, %(etag)s, %(last_modified)s, %(fetched_at)s)
-RETURNING fetch_id
+SELECT nextval('raw.fetch_number'), f.*
+FROM jsonb_to_recordset(%(files)s) AS f (delivery_id bigint, file text, kind text, first_day date, last_day date,
+     url text, path text, sha256 text, bytes bigint, line_count bigint, etag text, last_modified text,
+     fetched_at timestamptz)
+RETURNING delivery_id, file, fetch_id
 
 -- name: latest_contents
 -- What storage said of the newest kept file of each day's increment, for the sensor's comparison. A file that was

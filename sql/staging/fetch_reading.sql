@@ -19,9 +19,9 @@ FROM raw.fetch AS f WHERE f.fetch_id = ANY (%(fetch_ids)s) ORDER BY f.fetch_id
 -- name: corrections
 -- Lines that a person settled: with a text they are read instead of the file's, without one they are left out. A
 -- correction that was still bad counts too: it may be good as soon as the line that it contradicts is settled.
-SELECT line_no, CASE WHEN state <> 'discarded' THEN corrected_text END AS text
+SELECT fetch_id, line_no, CASE WHEN state <> 'discarded' THEN corrected_text END AS text
 FROM staging.quarantine
-WHERE fetch_id = %(fetch_id)s AND (state = 'discarded' OR corrected_text IS NOT NULL)
+WHERE fetch_id = ANY (%(fetch_ids)s) AND (state = 'discarded' OR corrected_text IS NOT NULL)
 
 -- name: create_bad_line
 CREATE TEMP TABLE bad_line (
@@ -57,16 +57,18 @@ WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
 -- when the reading began, and committed later, counts as settled since: the reading can not have seen it.
 INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, has_status, extra_columns, lines, kept, repeats,
                                         bad, before_first_day, outside_period, read_at, run_id)
-VALUES (%(fetch_id)s, %(verdict)s, %(reason)s, %(has_status)s, %(extra_columns)s, %(lines)s, %(kept)s, %(repeats)s,
-        %(bad)s, %(before_first_day)s, %(outside_period)s,
-        coalesce((SELECT min(corrected_at) - interval '1 microsecond' FROM staging.quarantine AS q
-                  WHERE q.fetch_id = %(fetch_id)s
-                    AND q.corrected_at > coalesce(%(settled_at)s::timestamptz, '-infinity')
-                    AND q.corrected_at <= %(read_at)s::timestamptz), %(read_at)s),
-        %(run_id)s)
+SELECT n.fetch_id, n.verdict, n.reason, n.has_status, n.extra_columns, n.lines, n.kept, n.repeats, n.bad,
+       n.before_first_day, n.outside_period,
+       coalesce((SELECT min(corrected_at) - interval '1 microsecond' FROM staging.quarantine AS q
+                 WHERE q.fetch_id = n.fetch_id AND q.corrected_at > coalesce(n.settled_at, '-infinity')
+                   AND q.corrected_at <= n.read_at), n.read_at),
+       %(run_id)s
+FROM jsonb_to_recordset(%(readings)s) AS n (fetch_id bigint, verdict text, reason text, has_status boolean,
+     extra_columns text[], lines bigint, kept bigint, repeats bigint, bad bigint, before_first_day bigint,
+     outside_period bigint, read_at timestamptz, settled_at timestamptz)
 ON CONFLICT (fetch_id) DO UPDATE
-SET revision = r.revision + %(corrected)s::boolean::integer, verdict = EXCLUDED.verdict, reason = EXCLUDED.reason,
-    has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,
+SET revision = r.revision + (r.fetch_id = ANY (%(corrected)s))::integer, verdict = EXCLUDED.verdict,
+    reason = EXCLUDED.reason, has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,
     kept = EXCLUDED.kept, repeats = EXCLUDED.repeats, bad = EXCLUDED.bad,
     before_first_day = EXCLUDED.before_first_day, outside_period = EXCLUDED.outside_period,
     read_at = EXCLUDED.read_at, run_id = EXCLUDED.run_id

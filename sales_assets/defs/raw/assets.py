@@ -79,7 +79,7 @@ def report_files(
 
     delivery = fetch_report(report_api, raw_files, say)
     with warehouse.transaction(f"{context.run.run_id[:8]} raw report") as transaction:
-        numbers = record(transaction, delivery, context.run.run_id)
+        (numbers,) = record(transaction, [delivery], context.run.run_id)
     for file in REPORT_FILES.values():
         yield dg.MaterializeResult(
             asset_key=report_key(file), metadata=fetch_metadata(delivery, file, numbers.get(file.name))

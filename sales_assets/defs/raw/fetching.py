@@ -6,11 +6,12 @@ Belongs here: what counts as delivered, not found or failed, and how that is rec
 """
 
 import datetime as dt
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Literal
 
+from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG
@@ -147,8 +148,22 @@ def _keep(
 ) -> FetchedFile:
     def attempt() -> FetchedFile:
         with api.download(url) as download:
-            kept = raw_files.keep(folder, download.chunks)
-        return FetchedFile(file, without_query(url), kept, download.content)
+            content = download.content
+
+            def manifest(kept: KeptFile) -> Mapping[str, object]:
+                return {
+                    "file": file,
+                    "url": without_query(url),
+                    "sha256": kept.sha256,
+                    "bytes": kept.bytes,
+                    "lines": kept.line_count,
+                    "fetched_at": kept.fetched_at.isoformat(),
+                    "etag": content.etag,
+                    "last_modified": content.last_modified,
+                    **ids,
+                }
+
+            return FetchedFile(file, without_query(url), raw_files.keep(folder, download.chunks, manifest), content)
 
     retrying = Retrying(
         retry=retry_if_exception_type(TransientError),
@@ -156,59 +171,46 @@ def _keep(
         wait=wait_exponential_jitter(multiplier=0.3, max=10),
         reraise=True,
     )
-    fetched = retrying(attempt)
-    kept = fetched.kept
-    raw_files.keep_manifest(
-        kept.path,
+    return retrying(attempt)
+
+
+def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str) -> list[Mapping[str, int]]:
+    """Write deliveries and their kept files; return {file: fetch number} of each."""
+    told = [
         {
+            "kind": delivery.kind,
+            "first_day": delivery.first_day.isoformat(),
+            "last_day": delivery.last_day.isoformat(),
+            "outcome": delivery.outcome,
+            "reason": delivery.reason,
+            "report_id": delivery.report_id,
+            "increment_id": delivery.increment_id,
+            "run_id": run_id,
+        }
+        for delivery in deliveries
+    ]
+    recorded = transaction.rows("raw/delivery", "record", deliveries=Jsonb(told))
+    delivery_ids = [row["delivery_id"] for row in recorded]
+    kept = [
+        {
+            "delivery_id": delivery_id,
             "file": file,
+            "kind": delivery.kind,
+            "first_day": delivery.first_day.isoformat(),
+            "last_day": delivery.last_day.isoformat(),
             "url": fetched.url,
-            "sha256": kept.sha256,
-            "bytes": kept.bytes,
-            "lines": kept.line_count,
-            "fetched_at": kept.fetched_at.isoformat(),
+            "path": fetched.kept.path,
+            "sha256": fetched.kept.sha256,
+            "bytes": fetched.kept.bytes,
+            "line_count": fetched.kept.line_count,
             "etag": fetched.content.etag,
             "last_modified": fetched.content.last_modified,
-            **ids,
-        },
-    )
-    return fetched
-
-
-def record(transaction: Transaction, delivery: Delivery, run_id: str) -> dict[str, int]:
-    """Write a delivery and its kept files; return {file: fetch number}."""
-    row = transaction.row(
-        "raw/delivery",
-        "record",
-        kind=delivery.kind,
-        first_day=delivery.first_day,
-        last_day=delivery.last_day,
-        outcome=delivery.outcome,
-        reason=delivery.reason,
-        report_id=delivery.report_id,
-        increment_id=delivery.increment_id,
-        run_id=run_id,
-    )
-    assert row is not None, "INSERT ... RETURNING gives its row"
-    numbers = {}
-    for file, fetched in delivery.files.items():
-        kept = transaction.row(
-            "raw/fetch",
-            "keep",
-            delivery_id=row["delivery_id"],
-            file=file,
-            kind=delivery.kind,
-            first_day=delivery.first_day,
-            last_day=delivery.last_day,
-            url=fetched.url,
-            path=fetched.kept.path,
-            sha256=fetched.kept.sha256,
-            bytes=fetched.kept.bytes,
-            line_count=fetched.kept.line_count,
-            etag=fetched.content.etag,
-            last_modified=fetched.content.last_modified,
-            fetched_at=fetched.kept.fetched_at,
-        )
-        assert kept is not None, "INSERT ... RETURNING gives its row"
-        numbers[file] = kept["fetch_id"]
-    return numbers
+            "fetched_at": fetched.kept.fetched_at.isoformat(),
+        }
+        for delivery_id, delivery in zip(delivery_ids, deliveries, strict=True)
+        for file, fetched in delivery.files.items()
+    ]
+    numbers: dict[int, dict[str, int]] = {delivery_id: {} for delivery_id in delivery_ids}
+    for row in transaction.rows("raw/fetch", "keep", files=Jsonb(kept)):
+        numbers[row["delivery_id"]][row["file"]] = row["fetch_id"]
+    return [numbers[delivery_id] for delivery_id in delivery_ids]

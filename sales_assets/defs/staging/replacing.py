@@ -10,6 +10,7 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import pyarrow as pa
+from psycopg.types.json import Jsonb
 
 from sales_assets.contracts.parse import to_copy
 from sales_assets.contracts.report_files import ReportFile
@@ -47,10 +48,12 @@ def stale_fetches(transaction: Transaction, file: ReportFile, days: Sequence[dt.
     return [KeptFetch(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
 
 
-def corrections_of(transaction: Transaction, fetch: KeptFetch) -> dict[int, str | None]:
-    """{line number: text to be read instead, or None} of the lines of a fetch that a person has settled."""
-    rows = transaction.rows("staging/fetch_reading", "corrections", fetch_id=fetch.fetch_id)
-    return {row["line_no"]: row["text"] for row in rows}
+def corrections_of(transaction: Transaction, fetches: Sequence[KeptFetch]) -> dict[int, dict[int, str | None]]:
+    """{fetch: {line number: text to be read instead, or None}} of the lines that a person has settled."""
+    corrections: dict[int, dict[int, str | None]] = {fetch.fetch_id: {} for fetch in fetches}
+    for row in transaction.rows("staging/fetch_reading", "corrections", fetch_ids=list(corrections)):
+        corrections[row["fetch_id"]][row["line_no"]] = row["text"]
+    return corrections
 
 
 def record_readings(transaction: Transaction, readings: Sequence[Reading], run_id: str) -> None:
@@ -70,34 +73,36 @@ def record_readings(transaction: Transaction, readings: Sequence[Reading], run_i
     ]
     columns = ("fetch_ids", "date_ids", "kept", "repeats", "bad")
     transaction.run("staging/fetch_reading", "record_days", **_columns(columns, days))
-    for reading in readings:
-        _record(transaction, reading, run_id)
+    transaction.run(
+        "staging/fetch_reading",
+        "record",
+        readings=Jsonb([_told(reading) for reading in readings]),
+        corrected=[reading.fetch.fetch_id for reading in readings if reading.fetch.corrected],
+        run_id=run_id,
+    )
 
 
-def _record(transaction: Transaction, reading: Reading, run_id: str) -> None:
+def _told(reading: Reading) -> dict[str, object]:
     reason = reading.unreadable
     if reason is None and reading.kept == 0 and reading.bad > 0:
         reason = f"every line is bad ({reading.bad}, see `sales-assets quarantine list`)"
     first_date_id = date_id(first_day())
-    transaction.run(
-        "staging/fetch_reading",
-        "record",
-        fetch_id=reading.fetch.fetch_id,
-        verdict="failed" if reason else "usable",
-        reason=f"{reading.fetch.path}: {reason}" if reason else None,
-        has_status=reading.has_status,
-        extra_columns=reading.extra_columns,
-        lines=reading.lines,
-        kept=reading.kept,
-        repeats=reading.repeats,
-        bad=reading.bad + reading.discarded,
-        before_first_day=sum(c.kept for day, c in reading.days.items() if NO_DAY < day < first_date_id),
-        outside_period=reading.outside_period,
-        read_at=reading.fetch.found_at,
-        settled_at=reading.fetch.settled_at,
-        corrected=reading.fetch.corrected,
-        run_id=run_id,
-    )
+    settled_at = reading.fetch.settled_at
+    return {
+        "fetch_id": reading.fetch.fetch_id,
+        "verdict": "failed" if reason else "usable",
+        "reason": f"{reading.fetch.path}: {reason}" if reason else None,
+        "has_status": reading.has_status,
+        "extra_columns": reading.extra_columns,
+        "lines": reading.lines,
+        "kept": reading.kept,
+        "repeats": reading.repeats,
+        "bad": reading.bad + reading.discarded,
+        "before_first_day": sum(c.kept for day, c in reading.days.items() if NO_DAY < day < first_date_id),
+        "outside_period": reading.outside_period,
+        "read_at": reading.fetch.found_at.isoformat(),
+        "settled_at": settled_at.isoformat() if settled_at else None,
+    }
 
 
 def _bad_lines(readings: Sequence[Reading]) -> Iterator[bytes]:
