@@ -257,8 +257,14 @@ class _Chain:
                 # What was read is written down; from here on each group of days stands or falls alone.
                 self._replace_groups(writer, file, groups, readings)
                 if file is USER_ORDERS_LOG and choices:
-                    with self._transaction("summarize", writer) as transaction:
-                        transaction.run("facts/f_sales", "summarize_days")
+                    self._summarize(writer)
+                if len(groups) > 1:
+                    with self._transaction("sample", writer) as transaction:
+                        transaction.run_all("facts/f_sales", "sample")
+
+    def _summarize(self, writer: Writer) -> None:
+        with self._transaction("summarize", writer) as transaction:
+            transaction.run("facts/f_sales", "summarize_days")
 
     def _replaced_together(
         self,
@@ -291,6 +297,9 @@ class _Chain:
         def replace(group: Sequence[Choice]) -> None:
             with self._transaction(f"{file.name} {group[0].date_id}", writer) as transaction:
                 self._replace(transaction, file, group, readings)
+            if file is USER_ORDERS_LOG:
+                # Each group would read all blocks that no index tells the days of: those of all groups before it.
+                self._summarize(writer)
 
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write") as pool:
             futures = [pool.submit(replace, group) for group in groups]

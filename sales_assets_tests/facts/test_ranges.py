@@ -1,13 +1,17 @@
 """A range is its days: one run or many, one after the other or at the same time, end in the same tables."""
 
 import threading
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
 import pytest
 
 from sales_assets.defs import day_chain
+from sales_assets.defs.facts.replacing import replace_days
+from sales_assets.defs.staging import replacing
 from sales_assets.partitions import DAYS as PARTITIONS
+from sales_assets.resources.warehouse import Transaction
 from sales_assets_tests.reports import Order, days_between, job, load_days
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop, failure_of
 
@@ -131,3 +135,31 @@ def test_a_day_that_shrinks_shrinks(shop: Shop, change: str) -> None:
     shop.load(FIRST, LAST)
     assert len(shop.sales(DAYS[1])) == (1 if change == "fewer" else 0)
     assert len(shop.sales()) == 9 + len(shop.sales(DAYS[1]))
+
+
+def test_a_group_of_days_reads_no_more_for_the_days_before_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No table whole, and no block of which the index does not know the days: those of the groups before."""
+    monkeypatch.setattr(replacing, "_LINES_A_TRANSACTION", 1)
+    monkeypatch.setattr(day_chain, "_WRITERS", 1)
+    shop.reports.report([Order(f"r{n}", day=day) for n, day in enumerate(DAYS)])
+    done: list[str] = []
+    scans: list[tuple[str, int]] = []
+    run = Transaction.run
+
+    def noted(transaction: Transaction, file: str, name: str, /, **parameters: object) -> int:
+        if name in ("fill_days", "summarize_days"):
+            done.append(name)
+        return run(transaction, file, name, **parameters)
+
+    def watched(transaction: Transaction, date_ids: Sequence[int], occupied: Collection[int]) -> None:
+        replace_days(transaction, date_ids, occupied)
+        rows = transaction.connection.execute(
+            "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE relname IN ('user_orders_log', 'f_sales')"
+        ).fetchall()
+        scans.extend((row["relname"], row["seq_scan"]) for row in rows)
+
+    monkeypatch.setattr(Transaction, "run", noted)
+    monkeypatch.setattr(day_chain, "replace_days", watched)
+    shop.load(FIRST, LAST)
+    assert done[: 2 * len(DAYS)] == ["fill_days", "summarize_days"] * len(DAYS)
+    assert sorted(set(scans)) == [("f_sales", 0), ("user_orders_log", 0)]

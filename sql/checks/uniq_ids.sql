@@ -3,11 +3,17 @@
 -- within a month of the days are compared, so that the cost follows the days and not the history.
 -- name: offending
 WITH suspected AS MATERIALIZED (
-    -- Numbers are grouped in half the time that texts take; what only shares a number is told apart below.
-    SELECT hashtextextended(uniq_id, 0) AS hash
-    FROM staging.user_orders_log
-    WHERE date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
-    GROUP BY 1
+    -- Numbers are grouped in half the time that texts take; what only shares a number is told apart below. They are
+    -- sorted first: nearly all are different, and hashing more of them than memory holds takes twice as long.
+    SELECT hash
+    FROM (
+        SELECT hashtextextended(uniq_id, 0) AS hash
+        FROM staging.user_orders_log
+        WHERE date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
+        ORDER BY hash
+        OFFSET 0  -- keeps the planner from looking inside
+    ) AS sorted
+    GROUP BY hash
     HAVING count(*) > 1
 ), suspects AS MATERIALIZED (
     SELECT date_id, uniq_id, status

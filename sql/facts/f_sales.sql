@@ -1,3 +1,9 @@
+-- name: read_by_days
+-- For the transaction that replaces days. The planner has no statistics of rows that were written a moment ago: it would
+-- read whole tables for each group of days, and sort what it finds. Groups are loaded side by side already.
+SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
+       set_config('max_parallel_workers_per_gather', '0', true)
+
 -- name: clear_days
 -- The report API's days replace what an old writer left there; other sources keep theirs.
 DELETE FROM mart.f_sales
@@ -34,3 +40,17 @@ GROUP BY date_id
 SELECT brin_summarize_new_values(oid) FROM pg_class
 WHERE oid IN ('mart.f_sales_days'::regclass, 'staging.user_orders_log_days'::regclass)
   AND pg_has_role(relowner, 'USAGE')
+
+-- name: sample_few
+-- Some thousand rows are enough to tell many from few, which is all that the checks' plans need.
+SELECT set_config('default_statistics_target', '10', true)
+
+-- name: sample_staging
+-- Where this may not be done (only an owner may), the checks of a first load take three times as long.
+ANALYZE staging.user_orders_log (date_id, status, item_name)
+
+-- name: sample_prices
+ANALYZE staging.price_log (date_id, item_name)
+
+-- name: sample_mart
+ANALYZE mart.f_sales (date_id, status, source)

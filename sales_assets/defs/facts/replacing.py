@@ -34,6 +34,7 @@ def replace_days(transaction: Transaction, date_ids: Sequence[int], occupied: Co
         return
     days = sorted(date_ids)
     span = {"first_date_id": days[0], "last_date_id": days[-1]}
+    transaction.run("facts/f_sales", "read_by_days")
     if any(day in occupied for day in days):
         transaction.run("facts/f_sales", "clear_days", date_ids=days, **span)
     transaction.run("facts/f_sales", "fill_days", date_ids=days, **span)
