@@ -524,6 +524,8 @@ def _print_mailing(mailing: Any) -> None:
 def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
     """Run the Dagster UI and daemon on the configured warehouse and report API, until Ctrl-C.
 
+    Where another `dev` or `demo` runs on the same SALES_HOME, its daemon does the work, and this shows its UI.
+
     Schedules and the sensor are switched on in the UI, under Automation.
     """
     from sales_assets.commands.demo import development, serve_ui

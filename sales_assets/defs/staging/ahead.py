@@ -4,6 +4,7 @@ Parsing and encoding release Python's lock, and so does waiting for the server: 
 Does not belong here: what the items are.
 """
 
+import itertools
 import queue
 import threading
 from collections.abc import Generator, Iterator
@@ -13,7 +14,14 @@ T = TypeVar("T")
 
 
 def ahead(items: Iterator[T], depth: int = 1) -> Generator[T]:
-    """The same items, made in a thread beside the one that works on them; a few wait in between."""
+    """The same items, made in a thread beside the one that works on them; a few wait in between.
+
+    Less than two are made here: most files of a day are one block, and a thread would cost more than it saves.
+    """
+    first = list(itertools.islice(items, 2))
+    if len(first) < 2:
+        yield from first
+        return
     waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
     stopped = threading.Event()
 
@@ -38,6 +46,7 @@ def ahead(items: Iterator[T], depth: int = 1) -> Generator[T]:
     thread = threading.Thread(target=make, name="reading ahead", daemon=True)
     thread.start()
     try:
+        yield from first
         while True:
             item, error = waiting.get()
             if error is not None:

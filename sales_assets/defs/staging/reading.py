@@ -74,7 +74,8 @@ class DayCounts:
 
 @dataclass
 class Reading:
-    """What a fetch holds. Its lines lie in `spool`: a bucket per day and part, one of names per day, one of bad lines.
+    """What a fetch holds. Its lines lie in `spool`: a bucket per day and part, one of bad lines, and for a large order
+    file one of names per day.
 
     days: {date_id: how its lines were divided}.
     """
@@ -103,8 +104,15 @@ class Reading:
         for bucket in sorted(name for name in self.spool.rows if name.startswith(f"kept-{day}-")):
             yield self.spool.get(bucket)
 
+    @property
+    def is_small(self) -> bool:
+        """Whether its names are left in its lines: gathering costs as much for few of them as for many."""
+        return self.fetch.line_count <= _LINES_TOGETHER
+
     def names_of(self, day: int) -> pa.Table | None:
-        """The names of cities, customers and items in the lines of a day; a name may stand more than once."""
+        """The names of cities, customers and items in the lines of a day, where they were gathered; a name may stand
+        more than once.
+        """
         return self.spool.get(f"names-{day}")
 
     def bad_lines(self) -> pa.Table:
@@ -237,7 +245,7 @@ def _settle(reading: Reading, file: ReportFile) -> dict[int, tuple[int | None, s
             reading.spool.drop(bucket)
             if settled.lines.num_rows:
                 reading.spool.add(f"kept-{day_text}-{part}", settled.lines)
-        if settled.lines.num_rows and file is USER_ORDERS_LOG:
+        if settled.lines.num_rows and file is USER_ORDERS_LOG and not reading.is_small:
             reading.spool.add(f"names-{day_text}", names_in(settled.lines))
         for row in settled.conflicts.to_pylist():
             key = ", ".join(f"{name} {str(row[name])[:_SHOWN]}" for name in file.key)

@@ -14,6 +14,7 @@ from psycopg.types.json import Jsonb
 
 from sales_assets.contracts.parse import to_copy
 from sales_assets.contracts.report_files import ReportFile
+from sales_assets.defs.dims.upserting import names_in
 from sales_assets.defs.staging.ahead import ahead
 from sales_assets.defs.staging.frames import FRAMED, typed_frame
 from sales_assets.defs.staging.reading import NO_DAY, KeptFetch, Reading
@@ -24,6 +25,8 @@ from sales_assets.settings import first_day
 # Fewer, and commits would be the load; more, and a broken day would take many others with it.
 _LINES_A_TRANSACTION = 200_000
 _LINES_A_BLOCK = 10_000
+# Lines of small files whose names are gathered at once.
+_LINES_OF_NAMES = 40_000
 
 
 @dataclass(frozen=True)
@@ -155,11 +158,22 @@ def balanced(choices: Sequence[Choice], readings: Mapping[int, Reading]) -> list
 
 
 def names_of(readings: Mapping[int, Reading], choices: Sequence[Choice]) -> Iterator[pa.Table]:
-    """The names of cities, customers and items in the lines of the chosen days."""
+    """The names of cities, customers and items in the order lines of the chosen days."""
+    small: list[pa.Table] = []
     for choice in choices:
-        names = readings[choice.fetch_id].names_of(choice.date_id)
-        if names is not None:
-            yield names
+        reading = readings[choice.fetch_id]
+        if not reading.is_small:
+            names = reading.names_of(choice.date_id)
+            if names is not None:
+                yield names
+            continue
+        # No day is in two readings: whatever the lines are from, those of one moment are still ordered by number.
+        small.extend(reading.lines_of(choice.date_id))
+        if sum(lines.num_rows for lines in small) > _LINES_OF_NAMES:
+            yield names_in(pa.concat_tables(small))
+            small = []
+    if small:
+        yield names_in(pa.concat_tables(small))
 
 
 def _lines(
