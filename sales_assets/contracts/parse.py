@@ -32,7 +32,7 @@ from sales_assets.contracts.rules import (
 __all__ = ["BAD_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line", "to_copy"]
 
 # Larger blocks are no faster, and cost some 25 times their size in memory.
-BLOCK_SIZE: Final = 2 << 20
+BLOCK_SIZE: Final = 1 << 20
 # How far a quoted value may reach. Beyond it the quote is a stray one, and only the line opening it is bad.
 MAX_SPAN_LINES: Final = 100
 MAX_SPAN: Final = 64 << 10

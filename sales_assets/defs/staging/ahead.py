@@ -46,7 +46,8 @@ def ahead(items: Iterator[T], depth: int = 1) -> Generator[T]:
     thread = threading.Thread(target=make, name="reading ahead", daemon=True)
     thread.start()
     try:
-        yield from first
+        while first:  # not from the list: it would keep them for as long as there are others
+            yield first.pop(0)
         while True:
             item, error = waiting.get()
             if error is not None:
