@@ -46,7 +46,7 @@ WHERE oid IN ('mart.f_sales_days'::regclass, 'staging.user_orders_log_days'::reg
 SELECT set_config('default_statistics_target', '10', true)
 
 -- name: sample_staging
--- Where this may not be done (only an owner may), the checks of a first load take three times as long.
+-- Where this may not be done (only an owner may), the checks of a large first load take longer.
 ANALYZE staging.user_orders_log (date_id, status, item_name)
 
 -- name: sample_prices
