@@ -43,8 +43,8 @@ class RawFiles(dg.ConfigurableResource[Any]):
     ) -> KeptFile:
         """Write a file under `folder`, and ``<path>.json`` beside it with what `manifest` tells of the kept file.
 
-        Returns where it lies. A download that breaks off leaves nothing under its name; a manifest that can't be written
-        leaves the file without one, which nobody has recorded.
+        Returns where it lies. A download that breaks off leaves nothing under its name; a manifest that can't be
+        written leaves the file without one, which nobody has recorded.
         """
         now = dt.datetime.now(dt.UTC)
         # The random part keeps two fetches of one second apart.
