@@ -2,11 +2,12 @@
 
 from decimal import Decimal
 
+import dagster as dg
 import psycopg
 import pytest
 
 from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
+from sales_assets_tests.shop import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
 
 DAY = "2024-10-01"
 OTHER = "2024-10-02"
@@ -149,3 +150,19 @@ def test_every_row_leads_back_to_its_line(shop: Shop) -> None:
         (20241001, "report_api", "b", "increment", 4, True),
         (20241001, "partner_orders", None, None, None, None),
     ]
+
+
+def test_each_day_is_described_by_itself(shop: Shop) -> None:
+    shop.reports.increment(DAY, [Order("a", amount="5"), Order("a", amount="5"), Order("b", status="refunded")])
+    shop.reports.increment(OTHER, [Order("c", day=OTHER, amount="7")])
+    shop.load(DAY, OTHER)
+
+    def told(key: dg.AssetKey, name: str) -> dict[str | None, object]:
+        records = shop.instance.fetch_materializations(key, limit=10).records
+        found = {record.partition_key: record.asset_materialization for record in records}
+        return {day: made.metadata[name].value for day, made in found.items() if made is not None}
+
+    assert told(F_SALES, "rows") == {DAY: 2, OTHER: 1}
+    assert told(F_SALES, "refunded rows") == {DAY: 1, OTHER: 0}
+    assert told(ORDERS, "repeats") == {DAY: 1, OTHER: 0}
+    assert told(RAW_ORDERS, "lines") == {DAY: 4, OTHER: 2}
