@@ -4,6 +4,7 @@ Belongs here: which range, whether a report is needed, and what the load came to
 """
 
 import datetime as dt
+import gc
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -63,6 +64,7 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
     if from_day is not None or to_day is not None:
         _require_partitions(from_day or to_day, to_day or from_day)
     job_definitions = defs()
+    gc.freeze()  # what stays for good need not be searched for garbage with every day
     with dg.DagsterInstance.get() as instance:
         if fresh_report or not _has_usable_report(warehouse, from_day):
             progress.say("asking for a report")
