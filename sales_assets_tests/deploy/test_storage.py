@@ -16,6 +16,9 @@ _WRITTEN = """SELECT dagster_event_type, asset_key, partition, count(*) FROM eve
 _ASSETS = """SELECT asset_key, last_run_id = (SELECT run_id FROM runs ORDER BY id DESC LIMIT 1),
            last_materialization_timestamp IS NOT NULL
     FROM asset_keys ORDER BY 1"""
+_CHECKS = """SELECT asset_key, check_name, partition, execution_status, evaluation_event IS NULL,
+           materialization_event_storage_id IS NULL, count(*)
+    FROM asset_check_executions GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""
 # Versions of data are random.
 _TAGS = "SELECT asset_key, key, count(*) FROM asset_event_tags GROUP BY 1, 2 ORDER BY 1, 2"
 
@@ -80,7 +83,7 @@ def log_of(instance: dg.DagsterInstance) -> EventLog:
 
 def stored(instance: dg.DagsterInstance) -> list[list[tuple[object, ...]]]:
     with psycopg.connect(instance.event_log_storage.postgres_url) as connection:  # type: ignore[attr-defined]
-        return [connection.execute(statement.encode()).fetchall() for statement in (_WRITTEN, _ASSETS, _TAGS)]
+        return [connection.execute(statement.encode()).fetchall() for statement in (_WRITTEN, _ASSETS, _TAGS, _CHECKS)]
 
 
 def test_it_holds_what_dagsters_own_holds(open_instance: Open) -> None:
