@@ -208,6 +208,29 @@ def test_days_that_were_not_asked_for_do_not_count(statement: Callable[[str], ob
     assert evaluations([OTHER])["equal_to_staging"].passed
 
 
+def test_a_day_is_compared_with_days_around_it_as_far_as_half_a_million_lines(
+    statement: Callable[[str], object],
+) -> None:
+    """Or a day's reload would take longer with every line of the month around it."""
+    copied = f"AS (SELECT (jsonb_populate_record(t, '%s')).* FROM %s AS t WHERE date_id = {OTHER_ID})"
+    for day, uniq_id in ((20240929, "near"), (20240901, "far")):
+        other = f'{{"date_id": {day}, "uniq_id": "{uniq_id}"}}'
+        for table in ("staging.user_orders_log", "staging.staged_day"):
+            statement(f"WITH c {copied % (other, table)} INSERT INTO {table} SELECT * FROM c")
+
+    def is_found(uniq_id: str) -> bool:
+        statement(f"UPDATE staging.user_orders_log SET uniq_id = '{uniq_id}' WHERE date_id = {DATE_ID}")
+        return not evaluations([DAY])["uniq_id_on_one_date"].passed
+
+    assert not is_found("nowhere")
+    assert is_found("near")
+    assert is_found("far")
+    statement(f"UPDATE staging.staged_day SET rows = 500000 WHERE date_id = {OTHER_ID}")
+    assert is_found("c"), "the nearest day is among them, however many lines it has"
+    assert not is_found("near")
+    assert not is_found("far")
+
+
 def test_days_that_their_transaction_has_asked_about_are_not_asked_about_again(
     statement: Callable[[str], object],
 ) -> None:

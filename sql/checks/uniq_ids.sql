@@ -1,15 +1,29 @@
 -- uniq_ids that stand more than once, of two checks in one pass: a key (date, uniq_id, status) stands once
--- (no_key_twice); the same uniq_id on another date is another event, and worth a look (uniq_id_on_one_date). Dates
--- within a month of the days are compared, so that the cost follows the days and not the history.
+-- (no_key_twice); the same uniq_id on another date is another event, and worth a look (uniq_id_on_one_date). The days
+-- are compared with each other and with those around them, nearest first, up to a month and half a million lines: the
+-- cost follows the days, neither the history nor how busy the month was. The nearest day is always among them.
 -- name: offending
-WITH suspected AS MATERIALIZED (
+WITH around AS (
+    SELECT date_id, sum(rows) OVER (
+               ORDER BY least(abs(to_date(date_id::text, 'YYYYMMDD') - to_date(%(first_date_id)s::text, 'YYYYMMDD')),
+                              abs(to_date(date_id::text, 'YYYYMMDD') - to_date(%(last_date_id)s::text, 'YYYYMMDD'))),
+                        date_id) - rows AS nearer_lines
+    FROM staging.staged_day
+    WHERE file = 'user_orders_log' AND date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
+      AND date_id NOT BETWEEN %(first_date_id)s AND %(last_date_id)s
+), compared AS MATERIALIZED (
+    SELECT least(min(date_id), %(first_date_id)s) AS first_date_id,
+           greatest(max(date_id), %(last_date_id)s) AS last_date_id
+    FROM around
+    WHERE nearer_lines < 500000
+), suspected AS MATERIALIZED (
     -- Numbers are grouped in half the time that texts take; what only shares a number is told apart below. They are
     -- sorted first: nearly all are different, and hashing more of them than memory holds takes twice as long.
     SELECT hash
     FROM (
         SELECT hashtextextended(uniq_id, 0) AS hash
         FROM staging.user_orders_log
-        WHERE date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
+        WHERE date_id BETWEEN (SELECT first_date_id FROM compared) AND (SELECT last_date_id FROM compared)
         ORDER BY hash
         OFFSET 0  -- keeps the planner from looking inside
     ) AS sorted
@@ -18,7 +32,7 @@ WITH suspected AS MATERIALIZED (
 ), suspects AS MATERIALIZED (
     SELECT date_id, uniq_id, status
     FROM staging.user_orders_log
-    WHERE date_id BETWEEN %(near_first_date_id)s AND %(near_last_date_id)s
+    WHERE date_id BETWEEN (SELECT first_date_id FROM compared) AND (SELECT last_date_id FROM compared)
       AND hashtextextended(uniq_id, 0) IN (SELECT hash FROM suspected)
 ), repeated AS (
     SELECT uniq_id, min(date_id) AS first_date_id, max(date_id) AS last_date_id

@@ -16,7 +16,13 @@ def staging_checks() -> list[SqlCheck]:
         SqlCheck("asked_days_done", _ORDERS, "Every day that was asked for was delivered and read, or NOT FOUND."),
         SqlCheck("no_key_twice", _ORDERS, "(date, uniq_id, status) stands once.", query=_UNIQ_IDS),
         SqlCheck("quarantine_empty", _ORDERS, "No bad line waits in quarantine.", _WARN),
-        SqlCheck("uniq_id_on_one_date", _ORDERS, "No uniq_id stands on two dates.", _WARN, query=_UNIQ_IDS),
+        SqlCheck(
+            "uniq_id_on_one_date",
+            _ORDERS,
+            "No uniq_id stands on two dates, of those asked and those around (up to a month, half a million lines).",
+            _WARN,
+            query=_UNIQ_IDS,
+        ),
         SqlCheck("day_not_halved", _ORDERS, "No day lost more than half its rows to a newer fetch.", _WARN),
         SqlCheck(
             "amount_is_quantity_times_price",
