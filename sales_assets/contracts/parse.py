@@ -13,7 +13,6 @@ from typing import Final
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv as pa_csv
 
 from sales_assets.contracts.fast_path import Flags, Positions, take_good_lines
 from sales_assets.contracts.report_files import ReportFile
@@ -29,7 +28,7 @@ from sales_assets.contracts.rules import (
     refuse_utf16,
 )
 
-__all__ = ["BAD_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line", "to_copy"]
+__all__ = ["BAD_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line"]
 
 # Larger blocks are no faster, and cost some 25 times their size in memory.
 BLOCK_SIZE: Final = 1 << 20
@@ -371,13 +370,3 @@ def parse_line(text: str, file: ReportFile, header: Header, line_no: int) -> Bat
     raw = text.strip("\r\n").encode(errors="surrogatepass")
     good, bad, _ = _judge([(line_no, raw)], LineRules(file, header))
     return Batch(good, bad)
-
-
-def to_copy(batch: pa.RecordBatch) -> bytes:
-    """The batch as input of `COPY ... FROM STDIN WITH (FORMAT csv)`: text is quoted, null is an empty field.
-
-    The columns come in the order of the batch.
-    """
-    sink = pa.BufferOutputStream()
-    pa_csv.write_csv(batch, sink, pa_csv.WriteOptions(include_header=False))
-    return bytes(sink.getvalue())

@@ -250,6 +250,7 @@ class _Chain:
                     choices = [c for c in choose(transaction, file, days) if c.fetch_id in readings]
                     if file is USER_ORDERS_LOG and self.fills_mart:
                         upsert_names(transaction, names_of(readings, choices))
+                        give_back()
                         self.occupied = occupied_days(transaction, [choice.date_id for choice in choices])
                     groups = balanced(choices, readings)
                     if len(groups) == 1 and self._replaced_together(transaction, file, groups[0], readings):

@@ -17,6 +17,8 @@ from sales_assets.settings import settings
 
 # Larger and a load would grow with its file; smaller and every day of a small one would cost a file.
 HELD_BYTES = 4 << 20
+# What `batches` gives at most at once.
+_ROWS_A_BATCH = 4_000
 
 
 @contextlib.contextmanager
@@ -53,10 +55,16 @@ class Spool:
             self._write_down()
 
     def get(self, bucket: str) -> pa.Table | None:
-        """All rows of a bucket, in the order they came; None for one without rows."""
+        """All rows of a bucket, in the order they came and in one chunk; None for one without rows."""
+        batches = list(self.batches(bucket))
+        return _in_one(batches) if batches else None
+
+    def batches(self, bucket: str) -> Iterator[pa.RecordBatch]:
+        """The same a few rows at a time, as they were added or written down."""
         file = self._file(bucket)
-        batches = [*(_read(file) if file.exists() else []), *self._held.get(bucket, [])]
-        return pa.Table.from_batches(batches) if batches else None
+        if file.exists():
+            yield from _read(file)
+        yield from self._held.get(bucket, [])
 
     def rename(self, bucket: str, to: str) -> None:
         """Give a bucket another name, under which there is none yet."""
@@ -90,17 +98,19 @@ class Spool:
         for bucket, batches in self._held.items():
             # One stream after the other in one file: thousands of days must not be thousands of open files.
             with self._file(bucket).open("ab") as file, pa.ipc.new_stream(file, batches[0].schema) as stream:
-                for batch in batches:
-                    stream.write_batch(batch)
+                stream.write_table(_in_one(batches), max_chunksize=_ROWS_A_BATCH)
         self._held.clear()
         self._held_bytes = 0
 
 
-def _read(file: Path) -> list[pa.RecordBatch]:
-    batches: list[pa.RecordBatch] = []
+def _in_one(batches: list[pa.RecordBatch]) -> pa.Table:
+    """A large file gives a bucket thousands of slices of a few rows, and every step after costs by the slice."""
+    return pa.Table.from_batches(batches).combine_chunks()
+
+
+def _read(file: Path) -> Iterator[pa.RecordBatch]:
     with pa.OSFile(str(file)) as source:
         size = source.size()
         while source.tell() < size:
             with pa.ipc.open_stream(source) as stream:
-                batches.extend(stream)
-    return batches
+                yield from stream

@@ -11,11 +11,13 @@ from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import dagster as dg
 import psycopg
+from psycopg.abc import Buffer
 from pydantic import PrivateAttr
 
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.resources import migrations
 from sales_assets.resources.connecting import connect
+from sales_assets.resources.copying import HEADER, TRAILER
 from sales_assets.settings import settings
 from sales_assets.sql import statements
 
@@ -91,11 +93,13 @@ class Transaction:
             if name.startswith(prefix):
                 self.run(file, name, **parameters)
 
-    def copy(self, file: str, name: str, /, blocks: Iterable[bytes]) -> None:
-        """Stream encoded blocks into a ``COPY ... FROM STDIN``."""
+    def copy(self, file: str, name: str, /, blocks: Iterable[Buffer]) -> None:
+        """Stream blocks of rows, encoded by `copying.encode`, into a ``COPY ... FROM STDIN (FORMAT binary)``."""
         with self.connection.cursor() as cursor, cursor.copy(statements(file)[name]) as copy:
+            copy.write(HEADER)
             for block in blocks:
                 copy.write(block)
+            copy.write(TRAILER)
 
 
 class Warehouse(dg.ConfigurableResource[Any]):

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 
-import psycopg
 import pyarrow as pa
 import pytest
-from psycopg.rows import dict_row
 
 from sales_assets.contracts.parse import (
     MAX_SPAN,
@@ -16,7 +14,6 @@ from sales_assets.contracts.parse import (
     MAX_TEXT_OF_LONG_LINE,
     ReportReader,
     parse_line,
-    to_copy,
 )
 from sales_assets.contracts.report_files import (
     CUSTOM_RESEARCH,
@@ -28,7 +25,6 @@ from sales_assets.contracts.report_files import (
     canonical_name,
 )
 from sales_assets.contracts.rules import MAX_LINE, UnreadableFile, header_of
-from sales_assets.embedded import EmbeddedPostgres
 
 REAL_DATA = next(
     (
@@ -603,7 +599,7 @@ def test_a_price_log_that_ends_its_lines_in_cr_is_refused() -> None:
         ReportReader([b"Milk,100\rBread,20\r"], PRICE_LOG)
 
 
-# One line, and the way into PostgreSQL
+# One line
 
 
 def test_parse_line_follows_the_same_rules() -> None:
@@ -629,26 +625,6 @@ def test_parse_line_says_why_a_line_is_still_bad(text: str, reason: str) -> None
     batch = parse_line(text, USER_ORDERS_LOG, header_of(list(CELLS), USER_ORDERS_LOG), 17)
     assert batch.lines.num_rows == 0
     assert [(line["line_no"], line["reason"]) for line in batch.bad.to_pylist()] == [(17, reason)]
-
-
-def test_postgresql_takes_what_to_copy_gives(tmp_path: Path) -> None:
-    lines = [order(**cells) for cells, _ in GOOD.values() if len(cells) < 3]
-    batches = list(ReportReader([file_of(*lines)], USER_ORDERS_LOG))
-    very_old = header_of([name for name in CELLS if name not in ("id", "uniq_id", "status")], USER_ORDERS_LOG)
-    batches.append(parse_line("2024-09-08,1,,2,,,3,,1,2", USER_ORDERS_LOG, very_old, 10**6))
-    expected = [line for batch in batches for line in batch.lines.to_pylist()]
-    columns = ", ".join(f"{column.name} {column.kind.sql_type}" for column in USER_ORDERS_LOG.columns)
-    server = EmbeddedPostgres(tmp_path / "postgres")
-    server.ensure_running()
-    try:
-        with psycopg.connect(server.url("sales"), row_factory=dict_row) as connection:
-            connection.execute(f"CREATE TEMP TABLE landing ({columns})")
-            with connection.cursor().copy("COPY landing FROM STDIN WITH (FORMAT csv)") as copy:
-                for batch in batches:
-                    copy.write(to_copy(batch.lines))
-            assert connection.execute("SELECT * FROM landing ORDER BY line_no").fetchall() == expected
-    finally:
-        server.stop()
 
 
 @pytest.mark.skipif(REAL_DATA is None, reason="the real files are not here")

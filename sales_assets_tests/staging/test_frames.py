@@ -12,14 +12,14 @@ from sales_assets.defs.staging.frames import typed_frame
 MONEY = pa.decimal128(10, 2)
 
 
-def price_list(names: list[str | None], prices: pa.Array | None = None) -> pa.Table:
+def price_list(names: list[str | None], prices: pa.Array | None = None, day: int = 20241001) -> pa.Table:
     count = len(names)
     return pa.table(
         {
             "line_no": pa.array(range(1, count + 1), pa.int64()),
             "item_name": pa.array(names, pa.string()),
             "price": pa.array([Decimal("1.10")] * count, MONEY) if prices is None else prices,
-            "date_id": pa.array([20241001] * count, pa.int32()),
+            "date_id": pa.array([day] * count, pa.int32()),
         }
     )
 
@@ -31,10 +31,15 @@ def test_a_right_frame_keeps_its_money_exact() -> None:
     assert pa.Table.from_pandas(frame, schema=table.schema).equals(table)
 
 
+def test_the_lists_of_some_days_are_one_frame() -> None:
+    together = pa.concat_tables([price_list(["Milk", "Bread"]), price_list(["Milk"], day=20241002)])
+    assert typed_frame(PRICE_LOG, together)["date_id"].tolist() == [20241001, 20241001, 20241002]
+
+
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        (price_list(["Milk", "Milk"]), "UniqueColumnConstraint"),
+        (price_list(["Milk", "Milk"]), "OncePerDayConstraint"),
         (price_list(["Milk", None]), "item_name"),
         (price_list(["Milk"], pa.array([1.1])), "price"),
         (price_list(["Milk"]).drop_columns(["price"]), "price"),

@@ -1,7 +1,7 @@
 -- name: upsert
 -- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes.
 INSERT INTO mart.d_customer AS d (customer_id, first_name, last_name, name_as_of)
-SELECT DISTINCT ON (id) id, first, second, CASE WHEN first || second <> '' THEN event_time END
+SELECT DISTINCT ON (id) id, first, second, CASE WHEN first || second <> '' THEN event_time::timestamp END
 FROM named
 WHERE dimension = 'd_customer'
 ORDER BY id, (first || second <> '') DESC, event_time DESC, line_no DESC

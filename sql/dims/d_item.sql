@@ -1,7 +1,7 @@
 -- name: upsert
 -- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes.
 INSERT INTO mart.d_item AS d (item_id, item_name, name_as_of)
-SELECT DISTINCT ON (id) id, first, CASE WHEN first <> '' THEN event_time END
+SELECT DISTINCT ON (id) id, first, CASE WHEN first <> '' THEN event_time::timestamp END
 FROM named
 WHERE dimension = 'd_item'
 ORDER BY id, (first <> '') DESC, event_time DESC, line_no DESC

@@ -6,12 +6,13 @@ CREATE TEMP TABLE named (
     id         integer NOT NULL,
     first      text NOT NULL,
     second     text NOT NULL,
-    event_time timestamp NOT NULL,  -- of the latest line with this name, without the zone: an impossible one (+99)
-    line_no    bigint NOT NULL      -- would break the cast, and with it the day
+    event_time text NOT NULL,  -- of the latest line with this name; in one form, so that it orders as times do. Without
+                               -- the zone: an impossible one (+99) would break a cast, and with it the day
+    line_no    bigint NOT NULL
 ) ON COMMIT DROP
 
 -- name: copy
-COPY named (dimension, id, first, second, event_time, line_no) FROM STDIN (FORMAT csv)
+COPY named (dimension, id, first, second, event_time, line_no) FROM STDIN (FORMAT binary)
 
 -- name: from_staging
 -- A moment as text, as long for each: time, then line. Its maximum is the latest use of a name.
@@ -32,7 +33,7 @@ WITH used AS (
     FROM used GROUP BY item_id, item_name
 )
 INSERT INTO named (dimension, id, first, second, event_time, line_no)
-SELECT dimension, id, first, second, left(moment, 19)::timestamp, substr(moment, 20)::bigint FROM latest
+SELECT dimension, id, first, second, left(moment, 19), substr(moment, 20)::bigint FROM latest
 
 -- name: drop
 DROP TABLE named

@@ -3,4 +3,4 @@ DELETE FROM staging.custom_research WHERE date_id = ANY (%(date_ids)s)
 
 -- name: copy_days
 COPY staging.custom_research (line_no, date_id, date_time, category_id, geo_id, sales_qty, sales_amt, fetch_id)
-FROM STDIN (FORMAT csv)
+FROM STDIN (FORMAT binary)

@@ -33,7 +33,7 @@ CREATE TEMP TABLE bad_line (
 ) ON COMMIT DROP
 
 -- name: copy_bad_line
-COPY bad_line (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT csv)
+COPY bad_line (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT binary)
 
 -- name: drop_bad_line
 DROP TABLE bad_line

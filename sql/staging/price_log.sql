@@ -3,4 +3,4 @@ DELETE FROM staging.price_log WHERE date_id = ANY (%(date_ids)s)
 
 -- name: copy_days
 COPY staging.price_log (line_no, item_name, price, date_id, fetch_id)
-FROM STDIN (FORMAT csv)
+FROM STDIN (FORMAT binary)

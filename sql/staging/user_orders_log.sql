@@ -14,7 +14,7 @@ WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (
 -- name: copy_days
 COPY staging.user_orders_log (line_no, date_id, uniq_id, date_time, city_id, city_name, customer_id, first_name,
                               last_name, item_id, item_name, quantity, payment_amount, status, fetch_id)
-FROM STDIN (FORMAT csv)
+FROM STDIN (FORMAT binary)
 
 -- name: after_copy_keep_ids
 -- A line that was there before keeps its mart id. Without EXISTS a first load would be scanned for nothing.

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sales_assets.contracts.parse import to_copy
+from sales_assets.resources.copying import encode
 from sales_assets.resources.warehouse import Transaction
 
 # Dimension: (its key, the columns of its name) in an order line.
@@ -73,19 +73,22 @@ def _latest(names: Sequence[pa.Table]) -> pa.Table:
 
 _COLUMNS = ["dimension", "id", "first", "second", "event_time", "line_no"]
 _LINE_BITS = 32  # no file has four billion lines
-_NAMES_TOGETHER = 200_000
+_NAMES_TOGETHER = 50_000
 
 
 def upsert_names(transaction: Transaction, names: Iterable[pa.Table]) -> dict[str, int]:
     """Take gathered names into cities, customers and items; returns {table: rows written}."""
     gathered: list[pa.Table] = []
+    more = 0
     for table in names:
         gathered.append(table)
-        if len(gathered) > 1 and sum(part.num_rows for part in gathered) > _NAMES_TOGETHER:
-            gathered = [_latest(gathered)]
+        more += table.num_rows
+        # As many as are known already: each name is then merged a few times, however many there are.
+        if more > max(_NAMES_TOGETHER, gathered[0].num_rows):
+            gathered, more = [_latest(gathered)], 0
     transaction.run("dims/named", "create")
     if gathered:
-        transaction.copy("dims/named", "copy", (to_copy(batch) for batch in _latest(gathered).to_batches()))
+        transaction.copy("dims/named", "copy", (encode(batch) for batch in _latest(gathered).to_batches()))
     return _upsert(transaction)
 
 

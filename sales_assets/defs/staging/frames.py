@@ -31,7 +31,22 @@ def frame_type(file: ReportFile) -> dg.DagsterType:
 def _frame_type(file: ReportFile) -> dg.DagsterType:
     # Here and not above: a code location is loaded far more often than a frame is staged, and pandas takes half of it.
     from dagster_pandas import PandasColumn, create_dagster_pandas_dataframe_type
-    from dagster_pandas.constraints import ColumnDTypeInSetConstraint, NonNullableColumnConstraint
+    from dagster_pandas.constraints import (
+        ColumnDTypeInSetConstraint,
+        DataFrameConstraint,
+        DataFrameConstraintViolationException,
+        NonNullableColumnConstraint,
+    )
+
+    class OncePerDayConstraint(DataFrameConstraint):
+        """A name has one price on a day."""
+
+        def __init__(self) -> None:
+            super().__init__(*["An item_name stands once on a date_id."] * 2)
+
+        def validate(self, dataframe: "pd.DataFrame") -> None:
+            if dataframe.duplicated(["date_id", "item_name"]).any():
+                raise DataFrameConstraintViolationException(self.name, self.error_description)
 
     def money(name: str) -> PandasColumn:
         # Decimals are objects to pandas; a float column would have lost the cents already.
@@ -52,20 +67,21 @@ def _frame_type(file: ReportFile) -> dg.DagsterType:
         ],
         PRICE_LOG: [
             number("date_id"),
-            PandasColumn.string_column("item_name", non_nullable=True, unique=True),
+            PandasColumn.string_column("item_name", non_nullable=True),
             money("price"),
         ],
     }
     made: dg.DagsterType = create_dagster_pandas_dataframe_type(
         name="".join(part.title() for part in file.name.split("_")),
-        description=f"{file.description}: a day's settled lines",
+        description=f"{file.description}: settled lines of some days",
         columns=columns[file],
+        dataframe_constraints=[OncePerDayConstraint()] if file is PRICE_LOG else [],
     )
     return made
 
 
 def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
-    """A day's lines as a frame of the file's type; money stays `Decimal`. Raises `dagster.Failure` for a wrong one."""
+    """Lines of some days as a frame of the file's type, money in `Decimal`. Raises `dagster.Failure` for wrong ones."""
     frame: pd.DataFrame = table.to_pandas()
     # Not `check_dagster_type`: it makes a Dagster instance each time, and these types look at the frame alone.
     check = frame_type(file).type_check(cast("dg.TypeCheckContext", None), frame)

@@ -29,7 +29,9 @@ from sales_assets.partitions import date_id
 from sales_assets.resources.spool import Spool
 
 # Lines that are settled at once: tens of megabytes as tables.
-_LINES_TOGETHER = 40_000
+_LINES_TOGETHER = 30_000
+# Lines that are divided at once: ten million lines go to some three hundred buckets, which costs by the slice.
+_LINES_DIVIDED = 30_000
 _ISO_DAY = re.compile(r'(?:^|[,"])(\d{4}-\d{2}-\d{2})(?=[T ,"]|$)', re.ASCII)
 
 _SHOWN = 40  # characters of a value in a reason
@@ -99,21 +101,21 @@ class Reading:
     def repeats(self) -> int:
         return sum(day.repeats for day in self.days.values())
 
-    def lines_of(self, day: int) -> Iterator[pa.Table]:
-        """The settled lines of a day, a part at a time."""
+    def lines_of(self, day: int) -> Iterator[pa.RecordBatch]:
+        """The settled lines of a day, a few at a time."""
         for bucket in sorted(name for name in self.spool.rows if name.startswith(f"kept-{day}-")):
-            yield self.spool.get(bucket)
+            yield from self.spool.batches(bucket)
 
     @property
     def is_small(self) -> bool:
         """Whether its names are left in its lines: gathering costs as much for few of them as for many."""
         return self.fetch.line_count <= _LINES_TOGETHER
 
-    def names_of(self, day: int) -> pa.Table | None:
+    def names_of(self, day: int) -> Iterator[pa.RecordBatch]:
         """The names of cities, customers and items in the lines of a day, where they were gathered; a name may stand
         more than once.
         """
-        return self.spool.get(f"names-{day}")
+        return self.spool.batches(f"names-{day}")
 
     def bad_lines(self) -> pa.Table:
         """(line_no, date_id or null, reason, text) of the bad lines."""
@@ -155,12 +157,23 @@ def _divide(reading: Reading, file: ReportFile, chunks: Iterator[bytes], correct
     reading.extra_columns = list(reader.header.extra_columns)
     days = (fetch.last_day - fetch.first_day).days + 1
     parts = 1 + fetch.line_count // (_LINES_TOGETHER * (days if file.is_dated else 1))
+    waiting: list[pa.RecordBatch] = []
     for batch in ahead(_settled_by_hand(reader, reading, file, corrections)):
         reading.lines += batch.lines.num_rows + batch.bad.num_rows
         if batch.bad.num_rows:
             _add_bad(reading, batch.bad.column("line_no"), batch.bad.column("reason"), batch.bad.column("text"))
-        if batch.lines.num_rows:
-            _add_lines(reading, file, batch.lines, parts)
+        waiting.append(batch.lines)
+        if sum(lines.num_rows for lines in waiting) >= _LINES_DIVIDED:
+            _add_lines(reading, file, _joined(waiting), parts)
+    if waiting:
+        _add_lines(reading, file, _joined(waiting), parts)
+
+
+def _joined(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Empties the list: two copies of the lines at a time are enough."""
+    lines = pa.concat_batches(waiting)
+    waiting.clear()
+    return lines
 
 
 def _settled_by_hand(
@@ -187,6 +200,8 @@ def _settled_by_hand(
 
 def _add_lines(reading: Reading, file: ReportFile, lines: pa.RecordBatch, parts: int) -> None:
     """Put lines into the buckets of their days; lines of other days than the fetch covers wait for their text."""
+    if not lines.num_rows:
+        return
     if not file.is_dated:
         reading.spool.add(f"lines-{NO_DAY}-0", lines)
         return

@@ -12,19 +12,19 @@ from dataclasses import dataclass
 import pyarrow as pa
 from psycopg.types.json import Jsonb
 
-from sales_assets.contracts.parse import to_copy
 from sales_assets.contracts.report_files import ReportFile
 from sales_assets.defs.dims.upserting import names_in
 from sales_assets.defs.staging.ahead import ahead
 from sales_assets.defs.staging.frames import FRAMED, typed_frame
 from sales_assets.defs.staging.reading import NO_DAY, KeptFetch, Reading
 from sales_assets.partitions import date_id
+from sales_assets.resources.copying import encode
 from sales_assets.resources.warehouse import Transaction
 from sales_assets.settings import first_day
 
 # Fewer, and commits would be the load; more, and a broken day would take many others with it.
 _LINES_A_TRANSACTION = 200_000
-_LINES_A_BLOCK = 10_000
+_LINES_A_BLOCK = 4_000
 # Lines of small files whose names are gathered at once.
 _LINES_OF_NAMES = 40_000
 
@@ -108,10 +108,10 @@ def _told(reading: Reading) -> dict[str, object]:
     }
 
 
-def _bad_lines(readings: Sequence[Reading]) -> Iterator[bytes]:
+def _bad_lines(readings: Sequence[Reading]) -> Iterator[memoryview]:
     for reading in readings:
-        for batch in reading.bad_lines().to_batches():
-            yield to_copy(_numbered(batch, reading.fetch.fetch_id))
+        for batch in reading.bad_lines().to_batches(max_chunksize=_LINES_A_BLOCK):
+            yield encode(_numbered(batch, reading.fetch.fetch_id))
 
 
 def choose(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[Choice]:
@@ -159,48 +159,59 @@ def balanced(choices: Sequence[Choice], readings: Mapping[int, Reading]) -> list
 
 def names_of(readings: Mapping[int, Reading], choices: Sequence[Choice]) -> Iterator[pa.Table]:
     """The names of cities, customers and items in the order lines of the chosen days."""
-    small: list[pa.Table] = []
+    small: list[pa.RecordBatch] = []
     for choice in choices:
         reading = readings[choice.fetch_id]
         if not reading.is_small:
-            names = reading.names_of(choice.date_id)
-            if names is not None:
-                yield names
+            yield from (pa.Table.from_batches([names]) for names in reading.names_of(choice.date_id))
             continue
         # No day is in two readings: whatever the lines are from, those of one moment are still ordered by number.
         small.extend(reading.lines_of(choice.date_id))
         if sum(lines.num_rows for lines in small) > _LINES_OF_NAMES:
-            yield names_in(pa.concat_tables(small))
+            yield names_in(pa.Table.from_batches(small))
             small = []
     if small:
-        yield names_in(pa.concat_tables(small))
+        yield names_in(pa.Table.from_batches(small))
 
 
 def _lines(
     file: ReportFile, choices: Sequence[Choice], readings: Mapping[int, Reading], rows: dict[int, int]
-) -> Iterator[bytes]:
+) -> Iterator[memoryview]:
+    """Lines encoded for COPY, those of small days together; `rows` is told how many each day has."""
+    waiting: list[pa.RecordBatch] = []
+    count = 0
     for choice in choices:
-        for table in _tables(file, choice, readings[choice.fetch_id]):
-            if file in FRAMED:
-                table = pa.Table.from_pandas(typed_frame(file, table), schema=table.schema)
-            rows[choice.date_id] = rows.get(choice.date_id, 0) + table.num_rows
-            for batch in table.to_batches(max_chunksize=_LINES_A_BLOCK):
-                yield to_copy(_numbered(batch, choice.fetch_id))
+        for lines in _lines_of(file, choice, readings[choice.fetch_id]):
+            rows[choice.date_id] = rows.get(choice.date_id, 0) + lines.num_rows
+            waiting.append(_numbered(lines, choice.fetch_id))
+            count += lines.num_rows
+            if count >= _LINES_A_BLOCK:
+                yield _encoded(file, waiting)
+                waiting, count = [], 0
+    if waiting:
+        yield _encoded(file, waiting)
 
 
-def _tables(file: ReportFile, choice: Choice, reading: Reading) -> Iterable[pa.Table]:
+def _encoded(file: ReportFile, waiting: Sequence[pa.RecordBatch]) -> memoryview:
+    lines = pa.concat_batches(waiting)
+    if file in FRAMED:
+        lines = pa.RecordBatch.from_pandas(typed_frame(file, lines), schema=lines.schema)
+    return encode(lines)
+
+
+def _lines_of(file: ReportFile, choice: Choice, reading: Reading) -> Iterable[pa.RecordBatch]:
     if file.is_dated:
         return reading.lines_of(choice.date_id)
     # The list stands for every day that takes it.
-    return [_dated(table, choice.date_id) for table in reading.lines_of(NO_DAY)]
+    return (_dated(lines, choice.date_id) for lines in reading.lines_of(NO_DAY))
 
 
-def _dated(table: pa.Table, day: int) -> pa.Table:
-    return table.append_column("date_id", pa.repeat(pa.scalar(day, pa.int32()), table.num_rows))
+def _dated(lines: pa.RecordBatch, day: int) -> pa.RecordBatch:
+    return lines.append_column("date_id", pa.repeat(pa.scalar(day, pa.int32()), lines.num_rows))
 
 
-def _numbered(batch: pa.RecordBatch, fetch_id: int) -> pa.RecordBatch:
-    return batch.append_column("fetch_id", pa.repeat(pa.scalar(fetch_id, pa.int64()), batch.num_rows))
+def _numbered(lines: pa.RecordBatch, fetch_id: int) -> pa.RecordBatch:
+    return lines.append_column("fetch_id", pa.repeat(pa.scalar(fetch_id, pa.int64()), lines.num_rows))
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, list[int]]:
