@@ -139,10 +139,7 @@ def test_nothing_is_exported_as_csv() -> None:
         for path in PACKAGE.rglob("*.py")
         if writes.search(ast.unparse(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    assert writers == {
-        "contracts/parse.py",  # to PostgreSQL, by COPY
-        "commands/demo_services.py",  # the demo's own numbers
-    }
+    assert writers == {"commands/demo_services.py"}  # the demo's own numbers
     statements = [path.read_text(encoding="utf-8") for path in sql_folder().rglob("*.sql")]
     assert not [text for text in statements if re.search(r"\bTO\s+(STDOUT|PROGRAM)\b", text, re.IGNORECASE)]
 

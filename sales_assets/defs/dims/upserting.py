@@ -74,6 +74,7 @@ def _latest(names: Sequence[pa.Table]) -> pa.Table:
 _COLUMNS = ["dimension", "id", "first", "second", "event_time", "line_no"]
 _LINE_BITS = 32  # no file has four billion lines
 _NAMES_TOGETHER = 50_000
+_NAMES_A_BLOCK = 10_000
 
 
 def upsert_names(transaction: Transaction, names: Iterable[pa.Table]) -> dict[str, int]:
@@ -88,7 +89,8 @@ def upsert_names(transaction: Transaction, names: Iterable[pa.Table]) -> dict[st
             gathered, more = [_latest(gathered)], 0
     transaction.run("dims/named", "create")
     if gathered:
-        transaction.copy("dims/named", "copy", (encode(batch) for batch in _latest(gathered).to_batches()))
+        batches = _latest(gathered).to_batches(max_chunksize=_NAMES_A_BLOCK)
+        transaction.copy("dims/named", "copy", (encode(batch) for batch in batches))
     return _upsert(transaction)
 
 
