@@ -31,7 +31,7 @@ def temporary_folder() -> Iterator[Path]:
 
 
 class Spool:
-    """Batches by bucket. Not for several threads at once, but for `get`."""
+    """Batches by bucket. Not for several threads at once, but for `get` and `batches`."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
