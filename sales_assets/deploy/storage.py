@@ -62,7 +62,9 @@ class Schedules(_ForPages, PostgresScheduleStorage):
 
 
 class EventLog(_ForPages, PostgresEventLogStorage):
-    """dagster-postgres's event log with a pool, and one statement for the planned materializations of a run."""
+    """dagster-postgres's event log with a pool, one statement for the planned materializations of a run, and one text
+    for all days of a planned check.
+    """
 
     def __init__(self, postgres_url: str, *, should_autocreate_tables: bool = True) -> None:
         super().__init__(postgres_url, should_autocreate_tables)
