@@ -67,7 +67,7 @@ err = _console(stderr=True)
 
 def main() -> None:
     """Run the command; an expected failure is one message on stderr and exit code 1 (2 for wrong settings)."""
-    from sales_assets.embedded import EmbeddedPostgresError
+    from sales_assets.postgres.embedded import EmbeddedPostgresError
 
     try:
         app()
@@ -95,9 +95,9 @@ def _is_expected(error: Exception) -> bool:
     from sales_assets.commands.orders import MappingError
     from sales_assets.commands.quarantine import QuarantineError
     from sales_assets.deploy.ui import UiError
-    from sales_assets.resources.migrations import MigrationError
+    from sales_assets.postgres.migrations import MigrationError
+    from sales_assets.postgres.warehouse import WarehouseError
     from sales_assets.resources.report_api import ReportApiError
-    from sales_assets.resources.warehouse import WarehouseError
 
     kinds = (LoadError, MappingError, QuarantineError, UiError, MigrationError, ReportApiError, WarehouseError, OSError)
     return isinstance(error, (*kinds, psycopg.OperationalError))
@@ -174,7 +174,7 @@ class _Bar:
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
         from rich.progress import Progress as Bars
 
-        from sales_assets.defs.progress import Progress
+        from sales_assets.pipeline.progress import Progress
 
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
         bars = Bars(*columns, TimeElapsedColumn(), console=err, transient=True)
@@ -212,7 +212,7 @@ def migrate(
     new columns back; refunds stay, negative.
     """
     from sales_assets.database import warehouse_url
-    from sales_assets.resources import migrations
+    from sales_assets.postgres import migrations
 
     if revisions:
         for revision, what in migrations.revisions():
@@ -236,7 +236,7 @@ def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, met
     not chosen, repeats and bad lines. `mart.f_sales_lines` has file and line number of every single row.
     """
     from sales_assets.commands.why import explain
-    from sales_assets.resources.warehouse import Warehouse
+    from sales_assets.postgres.warehouse import Warehouse
 
     told = explain(Warehouse(), day)
     mart = Table("source", "status", "rows", "quantity", "amount", title=f"mart.f_sales on {day}")
@@ -306,7 +306,7 @@ def quarantine_list(
 ) -> None:
     """List bad lines with file, line number and reason."""
     from sales_assets.commands.quarantine import list_lines
-    from sales_assets.resources.warehouse import Warehouse
+    from sales_assets.postgres.warehouse import Warehouse
 
     rows = list_lines(Warehouse(), day=day, all_states=all_states, limit=limit)
     if as_json:
@@ -333,7 +333,7 @@ def quarantine_show(
 ) -> None:
     """Show all that is known of some lines: fetch, file, line number, text, reason, what became of them."""
     from sales_assets.commands.quarantine import show_lines
-    from sales_assets.resources.warehouse import Warehouse
+    from sales_assets.postgres.warehouse import Warehouse
 
     for row in show_lines(Warehouse(), ids):
         for name, value in row.items():
@@ -358,7 +358,7 @@ def quarantine_replay(
     read the lines once more as they are, after an upgrade that forgives more.
     """
     from sales_assets.commands.quarantine import corrections_in, replay
-    from sales_assets.resources.warehouse import Warehouse
+    from sales_assets.postgres.warehouse import Warehouse
 
     numbers = ids or []
     if (file is None) == (not numbers):
@@ -713,7 +713,7 @@ def orders_map(
     (phone, our customer_id): `kind,theirs,ours` and then lines such as `item,58,3`. The supplier is PARTNERAPI_KODPOST.
     """
     from sales_assets.commands.orders import mappings_in, store
-    from sales_assets.resources.warehouse import Warehouse
+    from sales_assets.postgres.warehouse import Warehouse
 
     mappings = mappings_in(file)
     again = store(Warehouse(), mappings)
@@ -724,7 +724,7 @@ def orders_map(
 def orders_waiting() -> None:
     """List the lines of orders that wait for a mapping, with the reason."""
     from sales_assets.commands.orders import waiting
-    from sales_assets.resources.warehouse import Warehouse
+    from sales_assets.postgres.warehouse import Warehouse
 
     rows = waiting(Warehouse())
     table = Table("day", "event", "line", "status", "reason")

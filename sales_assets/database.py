@@ -5,7 +5,7 @@ Does not belong here: connections, transactions or statements (``resources.wareh
 for itself).
 """
 
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.settings import settings
 
 WAREHOUSE_DATABASE = "sales"

@@ -14,8 +14,8 @@ import pytest
 from psycopg import sql
 
 from sales_assets import settings as settings_module
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets.services.report_api.server import running
 from sales_assets.settings import OUR_PREFIXES

@@ -2,7 +2,7 @@
 
 Belongs here: a second opinion on a day (which lines count, which fetch is chosen, the sign), slow and whole files at
 a time. It shares no code with the package. Does not belong here: the finer points of a cell or a quote;
-`sales_assets_tests.contracts.model` has those.
+`sales_assets_tests.pipeline.reference_parser` has those.
 """
 
 import csv

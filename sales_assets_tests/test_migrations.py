@@ -15,8 +15,8 @@ import psycopg
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.resources import migrations
-from sales_assets.resources.migrations import MigrationError
+from sales_assets.postgres import migrations
+from sales_assets.postgres.migrations import MigrationError
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 
@@ -156,7 +156,7 @@ def test_a_failing_migration_leaves_nothing(url: str, sql: Sql) -> None:
 
 
 def test_two_processes_migrate_at_once(url: str, sql: Sql) -> None:
-    script = "import sys; from sales_assets.resources.migrations import migrate; print(*migrate(sys.argv[1]))"
+    script = "import sys; from sales_assets.postgres.migrations import migrate; print(*migrate(sys.argv[1]))"
     command = [sys.executable, "-c", script, url]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
     told = [process.communicate(timeout=60) for process in both]

@@ -13,12 +13,12 @@ from typing import Any
 
 from sales_assets.commands.load import LoadResult, load
 from sales_assets.database import embedded, warehouse_url
-from sales_assets.defs.progress import Progress
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.deploy.ui import Ui, start_sensor, ui_running
-from sales_assets.partitions import date_id
-from sales_assets.resources import migrations
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres import migrations
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import SettingsError, settings
 
 _MARK = "DEMO"

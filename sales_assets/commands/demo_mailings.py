@@ -17,10 +17,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 from sales_assets.commands.demo_services import PHONES, Followed, Services, log_path
 from sales_assets.commands.load import LoadError, failures_of, run_job
 from sales_assets.definitions import defs
-from sales_assets.defs.progress import Progress
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.partitions import ORDER_DAYS, days_of, key_of, monday_of
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.partitions import ORDER_DAYS, days_of, key_of
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.calendar import monday_of
 from sales_assets.settings import settings
 
 TAG = "refunded"

@@ -31,9 +31,9 @@ from sales_assets.commands.load import LoadError, failures_of, run_job
 from sales_assets.commands.orders import mappings_in, store
 from sales_assets.database import warehouse_url
 from sales_assets.definitions import defs
-from sales_assets.defs.progress import Progress
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.application import application
 from sales_assets.services.logging import configure_logging
 from sales_assets.services.mailings.service import Mailings

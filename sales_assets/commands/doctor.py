@@ -14,16 +14,16 @@ import requests
 from psycopg.rows import dict_row
 
 from sales_assets.database import embedded, warehouse_url
-from sales_assets.embedded import EmbeddedPostgresError
 from sales_assets.partitions import DAYS, days_of
-from sales_assets.resources import migrations
-from sales_assets.resources.connecting import connect
+from sales_assets.postgres import migrations
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.embedded import EmbeddedPostgresError
+from sales_assets.postgres.queries import statements
+from sales_assets.postgres.warehouse import WarehouseError, dagster_storage_url
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import without_query
-from sales_assets.resources.warehouse import WarehouseError, dagster_storage_url
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import settings
-from sales_assets.sql import statements
 
 # The relay looks five times a second; an event that is older has been kept waiting.
 _OLDEST_SECONDS = 60

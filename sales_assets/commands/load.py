@@ -15,12 +15,13 @@ from dagster._core.storage.tags import (
 )
 
 from sales_assets.definitions import defs
-from sales_assets.defs.progress import Progress
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.partitions import DAYS, date_id, days_of, key_of
-from sales_assets.resources.memory import share_one_pool
+from sales_assets.partitions import DAYS, days_of, key_of
+from sales_assets.pipeline.memory import share_one_pool
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi, UnknownReport
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import first_day
 
 # Events of levels below would drown what the terminal is told.

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _HEADER = ["kind", "theirs", "ours"]

@@ -1,7 +1,7 @@
 """`sales-assets quarantine`: seeing bad lines, settling them, and taking them back to where they came from.
 
 Belongs here: marking lines as corrected or discarded and running the days that they concern again, through Dagster.
-Does not belong here: how a corrected line is read (`sales_assets.defs.staging.reading`).
+Does not belong here: how a corrected line is read (`sales_assets.pipeline.parse_file`).
 """
 
 import datetime as dt
@@ -19,15 +19,16 @@ from dagster._core.storage.tags import (
 )
 
 from sales_assets.commands.load import QUIET, failures_of
-from sales_assets.contracts.parse import ReportReader, UnreadableFile, parse_line
-from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets.definitions import defs
 from sales_assets.defs.facts.assets import F_SALES
 from sales_assets.defs.staging.assets import staging_key
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.partitions import DAYS, date_id, days_of, key_of
+from sales_assets.partitions import DAYS, days_of, key_of
+from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets.settings import first_day
 
 Row = dict[str, Any]

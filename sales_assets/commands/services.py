@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from prometheus_client import CollectorRegistry, start_http_server
 
 from sales_assets.database import warehouse_url
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
 from sales_assets.services.application import Service, application
 from sales_assets.services.logging import configure_logging
 from sales_assets.services.mailings.celery_app import kick

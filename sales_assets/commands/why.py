@@ -7,9 +7,9 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import Any
 
-from sales_assets.contracts.report_files import USER_ORDERS_LOG
-from sales_assets.partitions import date_id
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _SHOWN_BAD_LINES = 20
 

@@ -13,7 +13,8 @@ from typing import Any, Protocol
 
 import dagster as dg
 
-from sales_assets.partitions import FIRST_MONDAY, date_id
+from sales_assets.partitions import FIRST_MONDAY
+from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import settings
 
 _SHOWN_DAYS = 31

@@ -1,11 +1,11 @@
 """Column schemas as the UI shows them, from the one description of the files.
 
-Does not belong here: the descriptions themselves (`sales_assets.contracts.report_files`).
+Does not belong here: the descriptions themselves (`sales_assets.schemas.report_files`).
 """
 
 import dagster as dg
 
-from sales_assets.contracts.report_files import Column, ReportFile
+from sales_assets.schemas.report_files import Column, ReportFile
 
 _NOT_NULL = dg.TableColumnConstraints(nullable=False)
 

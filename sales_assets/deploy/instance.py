@@ -4,9 +4,9 @@ import importlib.resources
 import os
 from pathlib import Path
 
-from sales_assets.resources.connecting import connect
-from sales_assets.resources.memory import ARENAS
-from sales_assets.resources.warehouse import dagster_storage_url
+from sales_assets.pipeline.memory import ARENAS
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.warehouse import dagster_storage_url
 from sales_assets.settings import settings
 
 

@@ -2,7 +2,7 @@
 
 Belongs here: writing a file whole or not at all, and reading it back. A file lies under
 ``<file>[_inc]/<day or period>/<time of the fetch>-<random>.csv``; no part of the path comes from the network.
-Does not belong here: downloading (`report_api`), or what the lines mean (`sales_assets.contracts`).
+Does not belong here: downloading (`report_api`), or what the lines mean (`sales_assets.schemas`).
 """
 
 import datetime as dt
@@ -13,9 +13,7 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import dagster as dg
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
@@ -35,7 +33,7 @@ class KeptFile:
     fetched_at: dt.datetime
 
 
-class RawFiles(dg.ConfigurableResource[Any]):
+class RawFiles:
     """A folder or fsspec URL (RAW_FILES_URL) that only ever grows."""
 
     def keep(

@@ -14,15 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
-import dagster as dg
 import requests
-from pydantic import BaseModel, PrivateAttr, ValidationError
+from pydantic import BaseModel, ValidationError
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_exponential_jitter
 
-from sales_assets.contracts.report_api import (
+from sales_assets.schemas.report_api import (
     Increment,
     IncrementAnswer,
     Report,
@@ -91,10 +90,11 @@ def without_query(url: str) -> str:
     return urlunsplit((parts.scheme, host, parts.path, "", ""))
 
 
-class ReportApi(dg.ConfigurableResource[Any]):
+class ReportApi:
     """The report API of the settings. Safe to use from several threads; each keeps a session of its own."""
 
-    _local: threading.local = PrivateAttr(default_factory=threading.local)
+    def __init__(self) -> None:
+        self._local = threading.local()
 
     # --- asking -------------------------------------------------------------------------------------------
 

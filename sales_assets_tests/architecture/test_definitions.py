@@ -9,9 +9,9 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sales_assets.contracts.report_files import REPORT_FILES, ReportFile
 from sales_assets.definitions import defs
-from sales_assets.sql import sql_folder
+from sales_assets.postgres.queries import sql_folder
+from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 from sales_assets_tests.architecture import inventory
 
 Query = Callable[..., list[tuple[object, ...]]]

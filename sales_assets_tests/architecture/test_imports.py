@@ -1,4 +1,4 @@
-"""Arrows point one way: contracts <- resources <- defs, and contracts <- services; and what a module may not do."""
+"""One-way imports: schemas <- postgres <- resources <- pipeline <- defs, and schemas, postgres <- services."""
 
 import ast
 import re
@@ -9,30 +9,29 @@ import pytest
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, undocumented
 
 EVERYTHING = {
-    "commands", "contracts", "database", "definitions", "defs", "deploy", "embedded", "partitions", "resources",
-    "services", "settings", "sql",
+    "commands", "database", "definitions", "defs", "deploy", "partitions", "pipeline", "postgres", "resources",
+    "schemas", "services", "settings",
 }  # fmt: skip
 
 # What each part may import of the others. Assets and services meet in tables, never here.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "settings": set(),
-    "sql": set(),
-    "embedded": set(),
-    "contracts": set(),
+    "schemas": set(),
     "partitions": {"settings"},
-    "database": {"embedded", "settings"},
-    "resources": {"contracts", "database", "embedded", "settings", "sql"},
-    # sql: housekeeping's statements are for Dagster's own storage, which is no door of ours
-    "defs": {"contracts", "partitions", "resources", "settings", "sql"},
+    "database": {"postgres", "settings"},
+    "postgres": {"database", "schemas", "settings"},
+    "resources": {"postgres", "schemas", "settings"},
+    "pipeline": {"postgres", "resources", "schemas"},
+    "defs": {"partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
     "definitions": {"defs"},
-    "services": {"contracts", "database", "settings", "sql"},
-    "deploy": {"database", "resources", "settings"},
+    "services": {"database", "postgres", "schemas", "settings"},
+    "deploy": {"database", "pipeline", "postgres", "settings"},
     "commands": EVERYTHING,
     "cli": EVERYTHING,
 }
 
-# A contract says what data looks like; whatever opens, asks or runs something has no place there.
+# Data contracts are pure: nothing that opens, requests or starts something.
 DOORS = {
     "aiohttp", "aio_pika", "asyncio", "dagster", "fastapi", "fsspec", "http", "os", "pathlib", "psycopg", "requests",
     "shutil", "socket", "sqlalchemy", "starlette", "subprocess", "tempfile", "threading", "time", "urllib", "uvicorn",
@@ -40,12 +39,14 @@ DOORS = {
 
 # Every other part leaves the environment alone; these hand it on to processes that they start.
 ENVIRONMENT = {
-    "settings.py", "deploy/instance.py", "embedded/postgres.py", "commands/demo.py", "commands/demo_celery.py",
+    "settings.py", "deploy/instance.py", "postgres/embedded/postgres.py", "commands/demo.py", "commands/demo_celery.py",
 }  # fmt: skip
 
 # Every other statement is a file of sql/. These speak of the server, its locks and databases; the doctor asks questions
 # that nobody else has.
-STATEMENTS = {"embedded/postgres.py", "resources/warehouse.py", "resources/migrations.py", "commands/doctor.py"}
+STATEMENTS = {
+    "postgres/embedded/postgres.py", "postgres/warehouse.py", "postgres/migrations.py", "commands/doctor.py",
+}  # fmt: skip
 STATEMENT = re.compile(
     r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|COPY|TRUNCATE|WITH \w+ AS|LOCK TABLE)\s"
 )
@@ -58,11 +59,11 @@ def test_imports_point_one_way() -> None:
 
 def test_only_what_is_made_of_dagster_imports_it() -> None:
     importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
-    assert importing == {"commands", "definitions", "defs", "deploy", "partitions", "resources"}
+    assert importing == {"commands", "definitions", "defs", "deploy", "partitions"}
 
 
-def test_contracts_open_nothing() -> None:
-    doors = {module.name: module.libraries_imported() & DOORS for module in modules() if module.part == "contracts"}
+def test_schemas_are_pure() -> None:
+    doors = {module.name: module.libraries_imported() & DOORS for module in modules() if module.part == "schemas"}
     assert {name: libraries for name, libraries in doors.items() if libraries} == {}
 
 

@@ -55,7 +55,7 @@ import sys
 sys.path.insert(0, {str(tmp_path)!r})  # before the checkout, which must not answer in its place
 import sales_assets
 from sales_assets.definitions import defs
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
 print(sales_assets.__file__, len(migrations.revisions()), len(defs().resolve_asset_graph().get_all_asset_keys()))
 """
     done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets.contracts.parse import ReportReader
-from sales_assets.contracts.report_files import PRICE_LOG, USER_ORDERS_LOG, ReportFile, canonical_name
-from sales_assets.contracts.rules import MAX_LINE, UnreadableFile
+from sales_assets.pipeline.csv_reader import ReportReader
+from sales_assets.pipeline.line_rules import MAX_LINE, UnreadableFile
+from sales_assets.schemas.report_files import PRICE_LOG, USER_ORDERS_LOG, ReportFile, canonical_name
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS
-from sales_assets_tests.contracts.test_parse import HEADER, order
+from sales_assets_tests.pipeline.test_csv_reader import HEADER, order
 
 README = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
 

@@ -8,8 +8,8 @@ import pytest
 
 from sales_assets.defs.automation.sensors import new_increments
 from sales_assets.partitions import DAYS
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import Content, ReportApi, ReportApiError, TransientError
-from sales_assets.resources.warehouse import Warehouse
 from sales_assets.services.report_api.faults import Faults
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import RAW, Shop

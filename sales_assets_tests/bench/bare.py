@@ -10,22 +10,22 @@ import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets.commands.load import QUIET
-from sales_assets.defs.day_chain import day_chain
+from sales_assets.defs.load_daily_sales import load_daily_sales
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.partitions import DAYS, WHOLE_RANGE
 
 
 @dg.multi_asset(
     name="bare_chain",
-    specs=list(day_chain.specs),
-    check_specs=list(day_chain.check_specs),
+    specs=list(load_daily_sales.specs),
+    check_specs=list(load_daily_sales.check_specs),
     partitions_def=DAYS,
     backfill_policy=WHOLE_RANGE,
 )
 def bare_chain() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    for spec in day_chain.specs:
+    for spec in load_daily_sales.specs:
         yield dg.MaterializeResult(asset_key=spec.key)
-    for check in day_chain.check_specs:
+    for check in load_daily_sales.check_specs:
         yield dg.AssetCheckResult(asset_key=check.asset_key, check_name=check.name, passed=True)
 
 

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,15 +22,15 @@ import psycopg
 import requests
 import sqlalchemy as sa
 
-from sales_assets.contracts.report_files import USER_ORDERS_LOG
-from sales_assets.defs.staging.reading import KeptFetch, read
-from sales_assets.defs.staging.replacing import Choice, stage_days
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.embedded import EmbeddedPostgres, binary
 from sales_assets.partitions import DAYS, days_of
-from sales_assets.resources import migrations
-from sales_assets.resources.spool import temporary_folder
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.pipeline.file_selection import RawFile, SelectedFile
+from sales_assets.pipeline.parse_file import parse_file
+from sales_assets.pipeline.stage import stage_days
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres, binary
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.services.report_api.generate import Shop, generate
 from sales_assets.settings import settings
 from sales_assets_tests.bench.measuring import Cost, Figure, measured, run
@@ -161,16 +162,18 @@ class Bench:
             with file.open("rb") as opened:
                 yield from iter(lambda: opened.read(1 << 20), b"")
 
-        with self.as_environment(), temporary_folder() as folder:
+        with self.as_environment(), tempfile.TemporaryDirectory() as folder:
             warehouse = Warehouse()
             with psycopg.connect(self.url) as connection:
                 connection.execute(_KEPT, [FIRST, last])
-            fetch = KeptFetch(1, "report", file.name, FIRST, last, 0, corrected=False, found_at=dt.datetime.now(dt.UTC))
+            raw_file = RawFile(
+                1, "report", file.name, FIRST, last, 0, corrected=False, found_at=dt.datetime.now(dt.UTC)
+            )
             with measured(self.server.data) as cost:
-                reading = read(chunks, USER_ORDERS_LOG, fetch, {}, folder)
-                choices = [Choice(day, fetch.fetch_id, revision=1, staged=False) for day in reading.days]
+                parsed = parse_file(chunks, USER_ORDERS_LOG, raw_file, {}, Path(folder))
+                selected = [SelectedFile(day, 1, revision=1, staged=False) for day in parsed.days]
                 with warehouse.transaction("bench") as transaction:
-                    stage_days(transaction, USER_ORDERS_LOG, choices, {fetch.fetch_id: reading}, "bench")
+                    stage_days(transaction, USER_ORDERS_LOG, selected, {1: parsed}, "bench")
         return cost[0]
 
     def to_sql(self, data: Path) -> Cost:

@@ -23,10 +23,10 @@ from pathlib import Path
 import aiohttp
 import psycopg
 
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.postgres.queries import statements
 from sales_assets.services.sender_api.app import SenderApi
-from sales_assets.sql import statements
 from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, TOKEN, Post
 from sales_assets_tests.services.partner_orders.running import broker_reachable, until
 

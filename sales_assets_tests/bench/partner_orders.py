@@ -24,9 +24,9 @@ from pathlib import Path
 import aiohttp
 import psycopg
 
-from sales_assets.contracts.partner_orders import OrderEvent
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER

@@ -17,7 +17,7 @@ from typing import Any
 
 import requests
 
-from sales_assets.defs.day_chain import day_chain
+from sales_assets.defs.load_daily_sales import load_daily_sales
 from sales_assets.deploy.ui import ui_running
 from sales_assets_tests.bench.loading import Bench, Data, years
 from sales_assets_tests.bench.measuring import Cost, Figure, environment_of, measured, run
@@ -85,7 +85,7 @@ def _backfill(bench: Bench, first: dt.date) -> Cost:
     days = [(first + dt.timedelta(days=n)).isoformat() for n in range(365)]
     with bench.as_environment(), ui_running(_free_port(), bench.home / "dagster") as ui:
         with measured(bench.server.data) as cost:
-            assets = [{"path": list(key.path)} for key in sorted(day_chain.keys)]
+            assets = [{"path": list(key.path)} for key in sorted(load_daily_sales.keys)]
             params = {"partitionNames": days, "assetSelection": assets, "title": "bench"}
             answer = _ask(ui.url, _LAUNCH, params=params)["launchPartitionBackfill"]
             if answer["__typename"] != "LaunchBackfillSuccess":

@@ -13,12 +13,12 @@ import psycopg
 import pytest
 
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.day_chain import all_checks, day_chain
-from sales_assets.defs.progress import Progress
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.defs.load_daily_sales import all_checks, load_daily_sales
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.resources.warehouse import Warehouse
 from sales_assets.services.report_api.app import ReportApi as StandIn
 from sales_assets.services.report_api.server import running
 from sales_assets.settings import settings
@@ -271,7 +271,7 @@ def test_checks_can_be_run_alone(loaded: Shop) -> None:
         "progress": Progress(),
     }
     run = dg.materialize(
-        [day_chain],
+        [load_daily_sales],
         selection=dg.AssetSelection.checks(*all_checks()),
         instance=loaded.instance,
         resources=resources,

@@ -23,8 +23,8 @@ from sales_assets.commands.demo import demo_loaded
 from sales_assets.commands.demo_celery import celery_running
 from sales_assets.commands.demo_mailings import create_mailing, when_finished
 from sales_assets.commands.load import LoadError
-from sales_assets.defs.progress import Progress
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.mailings.celery_app import dispatch_queue, plan_queue
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.sender_api.app import SenderApi

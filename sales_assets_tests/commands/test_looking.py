@@ -133,7 +133,7 @@ def test_doctor_goes_on_where_there_is_no_warehouse(
     url: str | None,
     told: str,
 ) -> None:
-    monkeypatch.setattr("sales_assets.resources.connecting._RESTART_SECONDS", 0.2)
+    monkeypatch.setattr("sales_assets.postgres.connection._RESTART_SECONDS", 0.2)
     monkeypatch.setenv("WAREHOUSE_URL", url or new_database("template1"))
     monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
     done = here("doctor")

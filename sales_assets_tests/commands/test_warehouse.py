@@ -6,7 +6,7 @@ from collections.abc import Callable
 import psycopg
 import pytest
 
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
 from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.commands.running import Command
 

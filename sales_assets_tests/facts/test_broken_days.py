@@ -6,7 +6,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sales_assets.defs import day_chain
+from sales_assets.pipeline import load
 from sales_assets.settings import settings
 from sales_assets_tests.reports import Order, days_between
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
@@ -70,7 +70,7 @@ def test_broken_in_staging(shop: Shop) -> None:
 
 def test_broken_inside_a_transaction_of_many_days(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever the database refuses about one day, in increments and in a report: the days beside it are loaded."""
-    monkeypatch.setattr(day_chain, "DAYS_TOGETHER", 4)
+    monkeypatch.setattr(load, "DAYS_TOGETHER", 4)
     fill(shop)
     report = days_between("2024-09-26", "2024-09-30")
     shop.reports.report([Order(day, day=day) for day in report])

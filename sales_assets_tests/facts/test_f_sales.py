@@ -164,5 +164,5 @@ def test_each_day_is_described_by_itself(shop: Shop) -> None:
 
     assert told(F_SALES, "rows") == {DAY: 2, OTHER: 1}
     assert told(F_SALES, "refunded rows") == {DAY: 1, OTHER: 0}
-    assert told(ORDERS, "repeats") == {DAY: 1, OTHER: 0}
+    assert told(ORDERS, "duplicates") == {DAY: 1, OTHER: 0}
     assert told(RAW_ORDERS, "lines") == {DAY: 4, OTHER: 2}

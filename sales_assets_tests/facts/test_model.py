@@ -5,30 +5,32 @@ import logging
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
+import hypothesis
 import pytest
-from hypothesis import HealthCheck, Phase, given, note, settings
+from hypothesis import HealthCheck, Phase, given, note
 from hypothesis import strategies as st
 
-from sales_assets.contracts.report_files import USER_ORDERS_LOG
-from sales_assets.defs.day_chain import _Chain
-from sales_assets.defs.ledger import Ledger
-from sales_assets.defs.progress import Progress
-from sales_assets.defs.raw.fetching import fetch_report, record
-from sales_assets.defs.staging import reading, replacing
-from sales_assets.defs.staging.assets import staging_key
-from sales_assets.resources import spool
+from sales_assets.pipeline import parse_file, spill, stage
+from sales_assets.pipeline.extract import fetch_report, record
+from sales_assets.pipeline.load import Pipeline, load_days
+from sales_assets.pipeline.load_report import F_SALES, raw_table, staging_table
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
+from sales_assets.settings import first_day, settings
 from sales_assets_tests.oracle import Delivered, mart, read
 from sales_assets_tests.reports import Order, order_file
-from sales_assets_tests.shop import F_SALES, RAW, Shop
+from sales_assets_tests.shop import Shop
 
 DAYS = [dt.date(2024, 9, 10) + dt.timedelta(days=n) for n in range(3)]
-KEYS = {"raw": RAW, "staging": [staging_key(USER_ORDERS_LOG)], "mart": [F_SALES]}
+TABLES = {
+    "raw": [raw_table(file) for file in REPORT_FILES.values()],
+    "staging": [staging_table(USER_ORDERS_LOG)],
+    "mart": [F_SALES],
+}
 STAGES = [["raw", "staging", "mart"], ["raw", "staging", "mart"], ["raw"], ["staging"], ["staging", "mart"]]
 
 
@@ -92,6 +94,9 @@ class World:
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
         self.warehouse, self.raw_files, self.api = Warehouse(), RawFiles(), ReportApi()
+        scratch = settings().sales_home / "tmp"
+        log = logging.getLogger(__name__)
+        self.pipeline = Pipeline(self.warehouse, self.raw_files, self.api, scratch, first_day(), log)
         self.increments: dict[dt.date, str] = {}
         self.deliveries: list[Delivered] = []
 
@@ -123,11 +128,8 @@ class World:
                 self.load(DAYS[first : last + 1], stages)
 
     def load(self, days: Sequence[dt.date], stages: Sequence[str]) -> None:
-        """The day chain without Dagster around it, which would be three quarters of the time."""
-        keys = [key for stage in stages for key in KEYS[stage]]
-        run = cast("Any", SimpleNamespace(log=logging.getLogger(__name__), run=SimpleNamespace(run_id="run")))
-        ledger = Ledger(keys, days)
-        _Chain(run, self.warehouse, self.raw_files, self.api, Progress(), ledger).run(days)
+        """The engine without Dagster around it, which would be three quarters of the time."""
+        load_days(self.pipeline, days, [table for stage in stages for table in TABLES[stage]], "run")
         if "raw" in stages:
             self.deliveries += [
                 Delivered("increment", day, day, self.increments[day]) for day in days if day in self.increments
@@ -149,19 +151,19 @@ class World:
         counts = self.shop.query(
             "SELECT lines, kept, repeats, bad, verdict FROM staging.fetch_reading ORDER BY fetch_id"
         )
-        readings = [read(delivered) for delivered in self.deliveries]
+        expected = [read(delivered) for delivered in self.deliveries]
         assert counts == [
             (
-                len(reading.kept) + reading.repeats + len(reading.bad),
-                len(reading.kept),
-                reading.repeats,
-                len(reading.bad),
-                "usable" if reading.usable else "failed",
+                len(file.kept) + file.repeats + len(file.bad),
+                len(file.kept),
+                file.repeats,
+                len(file.bad),
+                "usable" if file.usable else "failed",
             )
-            for reading in readings
+            for file in expected
         ]
         quarantined = self.shop.query("SELECT line_no FROM staging.quarantine ORDER BY fetch_id, line_no")
-        assert quarantined == [(line_no,) for reading in readings for line_no in sorted(reading.bad)]
+        assert quarantined == [(line_no,) for file in expected for line_no in sorted(file.bad)]
 
 
 @pytest.fixture
@@ -169,7 +171,7 @@ def world(shop: Shop) -> World:
     return World(shop)
 
 
-@settings(
+@hypothesis.settings(
     max_examples=20,
     deadline=None,
     derandomize=True,
@@ -187,9 +189,9 @@ def test_the_mart_is_what_the_oracle_says(world: World, steps: list[Report | Inc
     world.reset()
     with pytest.MonkeyPatch.context() as patched:
         if large:
-            patched.setattr(reading, "_LINES_TOGETHER", 1)
-            patched.setattr(replacing, "_LINES_A_TRANSACTION", 1)
-            patched.setattr(spool, "HELD_BYTES", 1)
+            patched.setattr(parse_file, "_ROWS_PER_PARTITION", 1)
+            patched.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
+            patched.setattr(spill, "HELD_BYTES", 1)
         go(world, steps)
 
 

@@ -7,11 +7,10 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sales_assets.defs import day_chain
-from sales_assets.defs.facts.replacing import replace_days
-from sales_assets.defs.staging import replacing
 from sales_assets.partitions import DAYS as PARTITIONS
-from sales_assets.resources.warehouse import Transaction
+from sales_assets.pipeline import load, stage
+from sales_assets.pipeline.publish import publish_days
+from sales_assets.postgres.warehouse import Transaction
 from sales_assets_tests.reports import Order, days_between, job, load_days
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop, failure_of
 
@@ -91,7 +90,7 @@ def test_a_range_is_its_days_for_every_partitioned_asset(shop: Shop) -> None:
 
 def test_a_range_longer_than_a_transaction(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """Several groups of days share a run; a year's shape in small."""
-    monkeypatch.setattr(day_chain, "DAYS_TOGETHER", 3)
+    monkeypatch.setattr(load, "DAYS_TOGETHER", 3)
     days = days_between("2024-09-01", "2024-09-11")
     for day in days[::3]:
         shop.reports.increment(day, [Order(day, day=day)])
@@ -139,8 +138,8 @@ def test_a_day_that_shrinks_shrinks(shop: Shop, change: str) -> None:
 
 def test_a_group_of_days_reads_no_more_for_the_days_before_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """No table whole, and no block of which the index does not know the days: those of the groups before."""
-    monkeypatch.setattr(replacing, "_LINES_A_TRANSACTION", 1)
-    monkeypatch.setattr(day_chain, "_WRITERS", 1)
+    monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
+    monkeypatch.setattr(load, "_WRITERS", 1)
     shop.reports.report([Order(f"r{n}", day=day) for n, day in enumerate(DAYS)])
     done: list[str] = []
     scans: list[tuple[str, int]] = []
@@ -152,14 +151,14 @@ def test_a_group_of_days_reads_no_more_for_the_days_before_it(shop: Shop, monkey
         return run(transaction, file, name, **parameters)
 
     def watched(transaction: Transaction, date_ids: Sequence[int], occupied: Collection[int]) -> None:
-        replace_days(transaction, date_ids, occupied)
+        publish_days(transaction, date_ids, occupied)
         rows = transaction.connection.execute(
             "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE relname IN ('user_orders_log', 'f_sales')"
         ).fetchall()
         scans.extend((row["relname"], row["seq_scan"]) for row in rows)
 
     monkeypatch.setattr(Transaction, "run", noted)
-    monkeypatch.setattr(day_chain, "replace_days", watched)
+    monkeypatch.setattr(load, "publish_days", watched)
     shop.load(FIRST, LAST)
     assert done[: 2 * len(DAYS)] == ["fill_days", "summarize_days"] * len(DAYS)
     assert sorted(set(scans)) == [("f_sales", 0), ("user_orders_log", 0)]

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets_tests.faults.victims import Victim, contents, load_undisturbed
 from sales_assets_tests.reports import Order, ReportFolderBuilder

@@ -18,7 +18,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.defs.raw import fetching
+from sales_assets.pipeline import extract
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, fetch_report, order_file
 from sales_assets_tests.resources.servers import Server, answer, serving
@@ -154,7 +154,7 @@ class Hostile:
 @pytest.fixture
 def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """What never goes well is given up sooner."""
-    monkeypatch.setattr(fetching, "_DOWNLOAD_ATTEMPTS", 2)
+    monkeypatch.setattr(extract, "_DOWNLOAD_ATTEMPTS", 2)
     for name, value in (
         ("REPORT_API_PATIENCE", "1.5"),
         ("REPORT_API_TIMEOUT", "2"),

@@ -6,7 +6,7 @@ is that file's header, and goes from download to mart.
 
 import datetime as dt
 
-from sales_assets_tests.contracts.test_parse import BAD, GOOD, HEADER, HEADER_FAULTS, order
+from sales_assets_tests.pipeline.test_csv_reader import BAD, GOOD, HEADER, HEADER_FAULTS, order
 from sales_assets_tests.shop import Shop
 
 _FIRST = dt.date(2023, 1, 1)

@@ -16,8 +16,8 @@ import psycopg
 import pytest
 import requests
 
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources.warehouse import _WRITER_LOCK
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.postgres.warehouse import _WRITER_LOCK
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.faults.test_servers import kill, wait_for_waiter
 from sales_assets_tests.resources.servers import answer, serving

@@ -24,8 +24,8 @@ from unittest import mock
 import psycopg
 from psycopg import sql
 
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.sql import statements
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.postgres.queries import statements
 from sales_assets_tests.reports import Order, ReportFolderBuilder, days_between
 
 FIRST, LAST = "2024-10-01", "2024-10-30"
@@ -63,7 +63,7 @@ def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: 
 
     from sales_assets import settings
     from sales_assets.commands import load
-    from sales_assets.defs.progress import Progress
+    from sales_assets.pipeline.progress import Progress
 
     os.environ.clear()
     os.environ.update(environment)

@@ -11,11 +11,11 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from sales_assets import settings as settings_module
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.facts.replacing import NotReconciledError
 from sales_assets.defs.mailings.automation import new_deliveries
 from sales_assets.defs.mailings.checks import delivery_checks
 from sales_assets.defs.mailings.keys import F_MAILING_DELIVERIES, F_MAILING_STATISTICS
-from sales_assets.resources.warehouse import Transaction, Warehouse
+from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, metadata_of
 from sales_assets_tests.reports import job
 

@@ -17,11 +17,11 @@ import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.facts.replacing import NotReconciledError
 from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, retention_checks
 from sales_assets.defs.marts.automation import changed_weeks
 from sales_assets.partitions import WEEKS
-from sales_assets.resources.warehouse import Transaction, Warehouse
+from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import F_SALES, Shop
 

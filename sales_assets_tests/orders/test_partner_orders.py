@@ -17,7 +17,7 @@ from sales_assets.definitions import defs
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.orders.automation import new_order_events
 from sales_assets.defs.orders.checks import order_checks
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets_tests.services.partner_orders.conftest import Start
 from sales_assets_tests.services.partner_orders.running import ALL_PARTS, order, until
 

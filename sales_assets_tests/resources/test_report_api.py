@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.defs.raw import fetching
+from sales_assets.pipeline import extract
 from sales_assets.resources.report_api import (
     Content,
     FileMissing,
@@ -102,7 +102,7 @@ def test_faults_that_stay_are_transient_failures_after_the_patience(
 @pytest.fixture
 def _two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Downloads that never succeed are given up sooner."""
-    monkeypatch.setattr(fetching, "_DOWNLOAD_ATTEMPTS", 2)
+    monkeypatch.setattr(extract, "_DOWNLOAD_ATTEMPTS", 2)
 
 
 @pytest.mark.usefixtures("_two_attempts")

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.commands.conftest import command
 from sales_assets_tests.commands.running import Command, beyond_this_machine, listening
 from sales_assets_tests.commands.test_demo import free_port

@@ -9,7 +9,7 @@ import psycopg
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.sql import sql_folder
+from sales_assets.postgres.queries import sql_folder
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import Shop
 

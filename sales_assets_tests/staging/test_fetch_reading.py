@@ -2,7 +2,7 @@
 
 import pytest
 
-from sales_assets.resources import spool
+from sales_assets.pipeline import spill
 from sales_assets.services.report_api.faults import Faults
 from sales_assets_tests.reports import ORDER_COLUMNS, Order, order_file
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW_ORDERS, Shop
@@ -52,7 +52,7 @@ def test_what_is_not_delivered_changes_no_row(shop: Shop) -> None:
     answers = shop.query("SELECT outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY delivery_id")
     assert [outcome for outcome, _ in answers] == ["delivered", "delivered", "delivered", "not_found"]
     assert answers[0][1] is None
-    assert answers[1][1] == "no order file delivered: not listed in the answer"
+    assert answers[1][1] == "no order file delivered: not listed in the response"
     assert answers[2][1].startswith("no order file delivered: ")
     assert "404" in answers[2][1]
     assert answers[3][1]
@@ -114,7 +114,7 @@ def test_some_bad_lines_leave_the_good_ones(shop: Shop) -> None:
 
 def test_many_bad_lines_are_all_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """More lines than are held in memory: the rest waits on disk, and none is lost, good or bad."""
-    monkeypatch.setattr(spool, "HELD_BYTES", 1_000)
+    monkeypatch.setattr(spill, "HELD_BYTES", 1_000)
     number, one_bad_in = 50_000, 1_000  # about 4 MB: the reader hands over 2 MB at a time
     shop.reports.increment(DAY, [Order(f"u{n}", quantity="1" if n % one_bad_in else "x") for n in range(number)])
     shop.load(DAY)

@@ -6,8 +6,8 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from sales_assets.contracts.report_files import CUSTOM_RESEARCH, PRICE_LOG
 from sales_assets.defs.staging.frames import typed_frame
+from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG
 
 MONEY = pa.decimal128(10, 2)
 

@@ -12,9 +12,9 @@ import pytest
 
 from sales_assets.commands import quarantine
 from sales_assets.commands.quarantine import Replayed
-from sales_assets.defs.staging.replacing import record_readings
-from sales_assets.resources.warehouse import Warehouse
-from sales_assets.sql import statements
+from sales_assets.pipeline.stage import record_parse_results
+from sales_assets.postgres.queries import statements
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import Shop
 
@@ -177,14 +177,14 @@ def test_a_line_settled_while_its_file_is_being_read_is_not_lost(
     number, text = number_of(shop, 3), bad.but(amount="10").line(2, statuses=False)
 
     def settled_meanwhile(*arguments: Any) -> None:
-        if arguments[1][0].fetch.kind == "report":
+        if arguments[1][0].raw_file.kind == "report":
             statement = statements("staging/quarantine")["correct"]
             with Warehouse().transaction("a person") as transaction:
                 transaction.connection.execute(statement, {"id": number, "text": text})
-        record_readings(*arguments)
+        record_parse_results(*arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr("sales_assets.defs.day_chain.record_readings", settled_meanwhile)
+        patched.setattr("sales_assets.pipeline.load.record_parse_results", settled_meanwhile)
         shop.load(days[1])
     shop.load(days[0])
     assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]
@@ -205,11 +205,11 @@ def test_a_line_that_was_settled_just_before_its_file_was_read_is_not_lost(
         transaction.run("staging/quarantine", "correct", id=number, text=text)
 
         def committed_meanwhile(*arguments: Any) -> None:
-            if arguments[1][0].fetch.kind == "report":
+            if arguments[1][0].raw_file.kind == "report":
                 person.close()
-            record_readings(*arguments)
+            record_parse_results(*arguments)
 
-        patched.setattr("sales_assets.defs.day_chain.record_readings", committed_meanwhile)
+        patched.setattr("sales_assets.pipeline.load.record_parse_results", committed_meanwhile)
         shop.load(days[1])
     shop.load(days[0])
     assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]

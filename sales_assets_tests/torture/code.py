@@ -7,7 +7,7 @@ import hashlib
 from pathlib import Path
 
 import sales_assets
-from sales_assets.sql import sql_folder
+from sales_assets.postgres.queries import sql_folder
 
 
 def code_under_test() -> str:

@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources.migrations import migrate
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.postgres.migrations import migrate
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets_tests.faults.conftest import world
 from sales_assets_tests.faults.test_servers import kill

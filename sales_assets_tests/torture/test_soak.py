@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.automation.test_housekeeping import instance, storage
 from sales_assets_tests.faults.soaking import Soak
 from sales_assets_tests.shop import Shop

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import psycopg
 
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 

@@ -13,8 +13,8 @@ import datetime as dt
 import dagster as dg
 from dagster_postgres import PostgresEventLogStorage
 
-from sales_assets.resources.connecting import connect
-from sales_assets.sql import statements
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.queries import statements
 
 # A month of logs is what one looks into; what a day consists of is told by `sales-assets why` for good.
 _AGE = dt.timedelta(days=30)

@@ -2,13 +2,13 @@
 
 import dagster as dg
 
-from sales_assets.defs.day_chain import day_chain
 from sales_assets.defs.dims.assets import dimensions
+from sales_assets.defs.load_daily_sales import load_daily_sales
 from sales_assets.defs.raw.assets import report_files
 
 load_days = dg.define_asset_job(
     "load_days",
-    selection=dg.AssetSelection.assets(day_chain),
+    selection=dg.AssetSelection.assets(load_daily_sales),
     description="Fetch the increments of a day or a range of days and take them to the mart. One run for a range.",
     executor_def=dg.in_process_executor,
 )
@@ -22,7 +22,7 @@ load_report = dg.define_asset_job(
 
 load_report_and_days = dg.define_asset_job(
     "load_report_and_days",
-    selection=dg.AssetSelection.assets(report_files, day_chain),
+    selection=dg.AssetSelection.assets(report_files, load_daily_sales),
     description="A fresh report first, then a range of days: the report's lines and the increments.",
     executor_def=dg.in_process_executor,
 )

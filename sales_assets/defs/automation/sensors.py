@@ -12,11 +12,11 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.contracts.report_api import Increment
 from sales_assets.defs.automation.jobs import load_days
 from sales_assets.partitions import DAYS, days_of, key_of
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import Content, FileMissing, ReportApi
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.schemas.report_api import Increment
 
 _WINDOW_DAYS = 7  # increments exist for D-7 .. D-1
 _RUNS_PER_TICK = 3
@@ -27,7 +27,7 @@ _LONGEST_PAUSE = dt.timedelta(hours=1)
 
 @dg.sensor(job=load_days, minimum_interval_seconds=60)
 def new_increments(
-    context: dg.SensorEvaluationContext, warehouse: Warehouse, report_api: ReportApi
+    context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse], report_api: dg.ResourceParam[ReportApi]
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the increments of the last seven days and load those that are new or have changed.
 

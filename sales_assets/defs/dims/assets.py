@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sales_assets.contracts.report_files import USER_ORDERS_LOG
-from sales_assets.defs.dims.upserting import NAMED_DIMENSIONS, add_calendar_days, upsert_names_from_staging
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.defs.staging.assets import staging_key
-from sales_assets.partitions import date_id
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_names_from_staging
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _DESCRIPTIONS = {
     "d_calendar": "A row per calendar day, from the first day to the last that any load was asked for, without gaps.",
@@ -76,7 +76,9 @@ def dimension_key(table: str) -> dg.AssetKey:
         for table, description in _DESCRIPTIONS.items()
     ],
 )
-def dimensions(context: dg.AssetExecutionContext, warehouse: Warehouse) -> Iterator[dg.MaterializeResult[None]]:
+def dimensions(
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
+) -> Iterator[dg.MaterializeResult[None]]:
     """Bring all dimensions up to what staging holds."""
     with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
         staged = [row["day"] for row in transaction.rows("dims/d_calendar", "staged_days")]

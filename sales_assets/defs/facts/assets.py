@@ -1,13 +1,13 @@
-"""``mart.f_sales`` as an asset. It is filled by the day chain (`sales_assets.defs.day_chain`)."""
+"""``mart.f_sales`` as an asset. It is filled by the day chain (`sales_assets.defs.load_daily_sales`)."""
 
 import datetime as dt
 
 import dagster as dg
 
-from sales_assets.contracts.report_files import USER_ORDERS_LOG
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.defs.staging.assets import staging_key
 from sales_assets.partitions import DAYS
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 F_SALES = dg.AssetKey(["mart", "f_sales"])
 

@@ -2,10 +2,9 @@
 
 from sales_assets.defs.checking import SqlCheck
 from sales_assets.defs.facts.assets import F_SALES
+from sales_assets.pipeline.publish import RECONCILIATION
 
 _ROWS = "f_sales_rows"
-# What each transaction that replaces days asks before its commit (`replacing`).
-RECONCILIATION = "equal_to_staging"
 
 
 def f_sales_checks() -> list[SqlCheck]:

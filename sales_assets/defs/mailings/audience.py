@@ -15,7 +15,7 @@ from sales_assets.defs.mailings.columns import LINK_COLUMNS, TAG_COLUMNS
 from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, CLIENT_TAG
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
 from sales_assets.defs.raw.assets import OWNERS
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Warehouse
 
 # On the materialization of the tags: the fingerprint of the links that they stand on.
 LINKS_TAG = "sales_assets/links"
@@ -53,7 +53,7 @@ LINKS_TAG = "sales_assets/links"
     check_specs=[check.spec() for check in audience_checks()],
 )
 def audience(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Link clients to customers, and give them the tags that their sales make."""
     # Read before the sales are: what is told of a day from here on may not be in them.

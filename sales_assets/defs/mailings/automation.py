@@ -13,7 +13,7 @@ from sales_assets.defs.mailings.deliveries import mailing_deliveries
 from sales_assets.defs.mailings.keys import CLIENT_TAG
 from sales_assets.defs.marts.automation import newest_sales
 from sales_assets.partitions import ORDER_DAYS
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
@@ -35,7 +35,9 @@ load_mailing_deliveries = dg.define_asset_job(
 
 
 @dg.sensor(job=fill_audience, minimum_interval_seconds=60)
-def changed_audience(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+def changed_audience(
+    context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.SensorResult | dg.SkipReason:
     """Fill the audience when a day of sales was loaded, or a client, a phone or a link is another.
 
     There is no cursor: the tags carry the number of the last event before their sales were read, and a fingerprint of
@@ -57,7 +59,9 @@ def changed_audience(context: dg.SensorEvaluationContext, warehouse: Warehouse) 
 
 
 @dg.sensor(job=load_mailing_deliveries, minimum_interval_seconds=60)
-def new_deliveries(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+def new_deliveries(
+    context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.SensorResult | dg.SkipReason:
     """Ask for days whose messages are not what the mart says of them, and once for those where messages hang.
 
     There is no cursor: messages and mart are compared, by counts of the days that can have changed. Days outside the

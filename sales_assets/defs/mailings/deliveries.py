@@ -11,13 +11,14 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.facts.replacing import NotReconciledError
 from sales_assets.defs.mailings.checks import delivery_checks
 from sales_assets.defs.mailings.columns import DELIVERY_COLUMNS, STATISTICS_COLUMNS
 from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, F_MAILING_DELIVERIES, F_MAILING_STATISTICS
 from sales_assets.defs.raw.assets import OWNERS
-from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, date_id, day_of, days_of, key_of
-from sales_assets.resources.warehouse import Transaction, Warehouse
+from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, key_of
+from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets.schemas.calendar import date_id, day_of
 from sales_assets.settings import settings
 
 _SPECS = (
@@ -65,7 +66,7 @@ _SPECS = (
     backfill_policy=WHOLE_RANGE,
 )
 def mailing_deliveries(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Replace the days' deliveries and statistics by what the service's messages are now."""
     days = days_of(context.partition_keys)

@@ -12,11 +12,12 @@ import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.facts.assets import F_SALES
-from sales_assets.defs.facts.replacing import NotReconciledError
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
 from sales_assets.defs.raw.assets import OWNERS
-from sales_assets.partitions import WEEKS, WHOLE_RANGE, date_id, days_of, key_of, week_id
-from sales_assets.resources.warehouse import Transaction, Warehouse
+from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, key_of
+from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets.schemas.calendar import date_id, week_id
 
 F_CUSTOMER_RETENTION = dg.AssetKey(["mart", "f_customer_retention"])
 
@@ -99,7 +100,7 @@ def days_of_weeks() -> dg.TimeWindowPartitionMapping:
     backfill_policy=WHOLE_RANGE,
 )
 def customer_retention(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Replace weeks, and reconcile them with the sales before the commit."""
     # Read before the sales are: what is told of a day from here on may not be in them.

@@ -11,7 +11,8 @@ from sales_assets.defs.automation.asking import is_under_way, number_of, request
 from sales_assets.defs.facts.assets import F_SALES
 from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, customer_retention
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
-from sales_assets.partitions import WEEKS, days_of, key_of, monday_of
+from sales_assets.partitions import WEEKS, days_of, key_of
+from sales_assets.schemas.calendar import monday_of
 
 _RUNS_PER_TICK = 3
 

@@ -20,8 +20,9 @@ from sales_assets.defs.orders.columns import EVENT_COLUMNS, LINE_COLUMNS
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS, PARTNER_ORDER_EVENT, PARTNER_ORDER_LINE
 from sales_assets.defs.orders.loading import load_days
 from sales_assets.defs.raw.assets import OWNERS
-from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, date_id, days_of, key_of
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, key_of
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
 
 _KINDS = {"postgres", "table"}
 _SPECS = (
@@ -78,7 +79,7 @@ _SPECS = (
     backfill_policy=WHOLE_RANGE,
 )
 def partner_orders(
-    context: dg.AssetExecutionContext, warehouse: Warehouse
+    context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Make the days' lines of the events that are staged, and replace their slice of the mart."""
     days = days_of(context.partition_keys)

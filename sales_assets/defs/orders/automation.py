@@ -9,7 +9,7 @@ import dagster as dg
 
 from sales_assets.defs.orders.assets import partner_orders
 from sales_assets.partitions import ORDER_DAYS
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
@@ -25,7 +25,9 @@ load_partner_orders = dg.define_asset_job(
 
 
 @dg.sensor(job=load_partner_orders, minimum_interval_seconds=30)
-def new_order_events(context: dg.SensorEvaluationContext, warehouse: Warehouse) -> dg.SensorResult | dg.SkipReason:
+def new_order_events(
+    context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.SensorResult | dg.SkipReason:
     """Ask for the days that events are about which no run has taken yet.
 
     There is no cursor: an event carries whether it was taken, so one that was committed late, or whose run failed, is

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sales_assets.defs.dims.upserting import add_calendar_days
-from sales_assets.defs.facts.replacing import NotReconciledError
-from sales_assets.partitions import date_id
-from sales_assets.resources.warehouse import Transaction
+from sales_assets.pipeline.names import add_calendar_days
+from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.postgres.warehouse import Transaction
+from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import settings
 
 Rows = list[dict[str, Any]]

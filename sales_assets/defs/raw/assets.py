@@ -1,22 +1,21 @@
 """The files of the report API as assets: four of a report, four of each day's increment.
 
 Belongs here: what these assets are, and the op that fetches a report. The increments are fetched by the day chain
-(`sales_assets.defs.day_chain`), which takes a day from here to the mart in one go.
+(`sales_assets.defs.load_daily_sales`), which takes a day from here to the mart in one go.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import dagster as dg
 
-from sales_assets.contracts.report_files import REPORT_FILES, ReportFile
 from sales_assets.defs.column_schemas import delivered_columns
-from sales_assets.defs.progress import Progress
-from sales_assets.defs.raw.fetching import Delivery, fetch_report, record
 from sales_assets.partitions import DAYS
+from sales_assets.pipeline.extract import fetch_report, record
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.resources.warehouse import Warehouse
+from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 
 OWNERS = ["team:sales"]
 
@@ -66,10 +65,10 @@ def increment_specs() -> list[dg.AssetSpec]:
 )
 def report_files(
     context: dg.AssetExecutionContext,
-    warehouse: Warehouse,
-    raw_files: RawFiles,
-    report_api: ReportApi,
-    progress: Progress,
+    warehouse: dg.ResourceParam[Warehouse],
+    raw_files: dg.ResourceParam[RawFiles],
+    report_api: dg.ResourceParam[ReportApi],
+    progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Have a report made, keep its four files, record the fetch."""
 
@@ -82,23 +81,5 @@ def report_files(
         (numbers,) = record(transaction, [delivery], context.run.run_id)
     for file in REPORT_FILES.values():
         yield dg.MaterializeResult(
-            asset_key=report_key(file), metadata=fetch_metadata(delivery, file, numbers.get(file.name))
+            asset_key=report_key(file), metadata=delivery.facts(file.name, numbers.get(file.name))
         )
-
-
-def fetch_metadata(delivery: Delivery, file: ReportFile, number: int | None) -> Mapping[str, Any]:
-    """What was delivered for one file, in the words of the UI."""
-    metadata: dict[str, Any] = {"answer": delivery.describe(file.name)}
-    if delivery.kind == "report":
-        metadata["period"] = f"{delivery.first_day} to {delivery.last_day}"
-    fetched = delivery.files.get(file.name)
-    if fetched is not None:
-        metadata |= {
-            "fetch number": number,
-            "bytes": fetched.kept.bytes,
-            "lines": fetched.kept.line_count,
-            "sha256": fetched.kept.sha256,
-            "path": fetched.kept.path,
-            "url": fetched.url,
-        }
-    return metadata

@@ -1,11 +1,11 @@
-"""The staging tables as assets. They are filled by the day chain (`sales_assets.defs.day_chain`)."""
+"""The staging tables as assets. They are filled by the day chain (`sales_assets.defs.load_daily_sales`)."""
 
 import dagster as dg
 
-from sales_assets.contracts.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
 from sales_assets.defs.column_schemas import SALE_ID, staged_columns
 from sales_assets.defs.raw.assets import OWNERS, increment_key, report_key
 from sales_assets.partitions import DAYS
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
 
 _RULES = {
     "user_orders_log": "A line once per (date, uniq_id, status): verbatim repeats are dropped, copies that "

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
-from sales_assets.contracts.report_files import USER_ORDERS_LOG
 from sales_assets.defs.checking import SqlCheck
 from sales_assets.defs.staging.assets import staging_key
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _ORDERS = staging_key(USER_ORDERS_LOG)
 _WARN = dg.AssetCheckSeverity.WARN

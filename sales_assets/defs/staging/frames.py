@@ -1,7 +1,7 @@
 """The two small files as pandas frames, with dagster-pandas types that look at every frame before it is staged.
 
 Belongs here: what a settled frame must look like. Does not belong here: the rules of a line
-(`sales_assets.contracts`), or the two large files, whose lines stream by as arrow batches and are never frames.
+(`sales_assets.schemas`), or the two large files, whose lines stream by as arrow batches and are never frames.
 """
 
 import functools
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, cast
 import dagster as dg
 import pyarrow as pa
 
-from sales_assets.contracts.report_files import CUSTOM_RESEARCH, PRICE_LOG, ReportFile
+from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG, ReportFile
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,3 +88,9 @@ def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
     if not check.success:
         raise dg.Failure(f"{file.name}: {check.description}")
     return frame
+
+
+def validate(file: ReportFile, rows: pa.RecordBatch) -> None:
+    """Validate rows of the two small files as frames. Raises `dagster.Failure`."""
+    if file in FRAMED:
+        typed_frame(file, pa.Table.from_batches([rows]))

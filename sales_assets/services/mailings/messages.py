@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 
-from sales_assets.sql import statements
+from sales_assets.postgres.queries import statements
 
 _CONNECT_SECONDS = 5
 _STATEMENT_MS = 15_000

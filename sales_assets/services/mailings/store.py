@@ -16,9 +16,9 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
+from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.answers import NotFound, Unavailable
 from sales_assets.services.mailings.rules import check_change, check_mailing
-from sales_assets.sql import statements
 
 _log = structlog.get_logger()
 

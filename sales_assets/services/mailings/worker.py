@@ -18,13 +18,13 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from sales_assets.database import warehouse_url
+from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.dispatch import Dispatcher, Pace
 from sales_assets.services.mailings.messages import Lane
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
 from sales_assets.services.mailings.sender import Sender
 from sales_assets.settings import Settings, settings
-from sales_assets.sql import statements
 
 _log = structlog.get_logger()
 T = TypeVar("T")

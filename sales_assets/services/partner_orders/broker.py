@@ -19,7 +19,7 @@ from typing import Any
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange
 
-from sales_assets.contracts.partner_orders import Kind
+from sales_assets.schemas.partner_orders import Kind
 
 TRIES = 3
 _RETRY_MS = 1000

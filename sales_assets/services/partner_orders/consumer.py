@@ -18,10 +18,10 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
-from sales_assets.contracts.partner_orders import OrderEvent
+from sales_assets.postgres.queries import statements
+from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import TRIES, Broker
 from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.sql import statements
 
 _log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sales_assets.contracts.partner_orders import INT32, INT64, utc
+from sales_assets.schemas.partner_orders import INT32, INT64, utc
 
 
 def _no_boolean(value: object) -> object:

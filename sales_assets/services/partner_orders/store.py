@@ -16,10 +16,10 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-from sales_assets.contracts.partner_orders import Kind, message_id
+from sales_assets.postgres.queries import statements
+from sales_assets.schemas.partner_orders import Kind, message_id
 from sales_assets.services.partner_orders.batches import Batches, Row, StatementRefused
 from sales_assets.services.partner_orders.orders import CANCELLED, DONE, Order, Refused, ServiceError
-from sales_assets.sql import statements
 
 _log = structlog.get_logger()
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.services.mailings.running import Api, api_running
 from sales_assets_tests.services.mailings.worker import Post, post_office
 

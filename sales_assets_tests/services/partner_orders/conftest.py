@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from sales_assets.embedded import EmbeddedPostgres
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.server import running

@@ -12,7 +12,7 @@ import aio_pika
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractExchange
 
-from sales_assets.contracts.partner_orders import OrderEvent
+from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import TRIES, Broker
 from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 import requests
 
-from sales_assets.embedded import EmbeddedPostgres
-from sales_assets.resources import migrations
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.partner_api.app import Answer
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
 from sales_assets_tests.services.partner_orders.process import http_running

@@ -1,6 +1,6 @@
 """The mart as the seed describes it; an existing one is examined and left as it is."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0001"
 down_revision = None

@@ -1,6 +1,6 @@
 """Kept fetches, typed lines, quarantine."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0002"
 down_revision = "0001"

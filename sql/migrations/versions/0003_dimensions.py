@@ -1,6 +1,6 @@
 """Calendar, cities, customers, items."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0003"
 down_revision = "0002"

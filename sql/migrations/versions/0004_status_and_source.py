@@ -1,6 +1,6 @@
 """f_sales learns status and source; old readers and writers go on."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0004"
 down_revision = "0003"

@@ -1,6 +1,6 @@
 """Partner orders: the service's own tables, its events in staging, and their lines behind the mart."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0005"
 down_revision = "0004"

@@ -1,6 +1,6 @@
 """Mailings: clients, mailings, a message per recipient, and the tags that the marts give."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0006"
 down_revision = "0005"

@@ -1,6 +1,6 @@
 """Marts: customers per week and item, and what became of the messages of mailings."""
 
-from sales_assets.resources.migrations import statements_of
+from sales_assets.postgres.migrations import statements_of
 
 revision = "0007"
 down_revision = "0006"

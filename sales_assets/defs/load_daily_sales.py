@@ -1,0 +1,68 @@
+"""The op that takes days from the report API to the mart: raw increment files, staging, ``mart.f_sales``.
+
+One op for three stages, because a failing day must neither block the other days of a range nor be shown as
+materialized. Dagster skips everything downstream of a failed op, so separate ops could only fail all days or hide the
+failing one. The work is done by the loading engine (`sales_assets.pipeline`).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+
+from sales_assets.defs.checking import SqlCheck, evaluate
+from sales_assets.defs.facts.assets import f_sales_spec
+from sales_assets.defs.facts.checks import f_sales_checks
+from sales_assets.defs.load_events import report_load, table_of
+from sales_assets.defs.raw.assets import increment_specs
+from sales_assets.defs.staging.assets import staging_specs
+from sales_assets.defs.staging.checks import staging_checks
+from sales_assets.defs.staging.frames import validate
+from sales_assets.partitions import DAYS, WHOLE_RANGE, days_of
+from sales_assets.pipeline.load import Pipeline, load_days
+from sales_assets.pipeline.load_report import LoadReport
+from sales_assets.pipeline.memory import share_one_pool
+from sales_assets.pipeline.progress import Progress
+from sales_assets.pipeline.publish import RECONCILIATION
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import ReportApi
+from sales_assets.settings import first_day, settings
+
+
+def all_checks() -> dict[dg.AssetCheckKey, SqlCheck]:
+    """The checks of the staging tables and of ``mart.f_sales``."""
+    return {check.key: check for check in (*staging_checks(), *f_sales_checks())}
+
+
+def _specs() -> list[dg.AssetSpec]:
+    """The assets of a day, upstream first."""
+    return [*increment_specs(), *staging_specs(), f_sales_spec()]
+
+
+@dg.multi_asset(
+    name="load_daily_sales",
+    specs=_specs(),
+    check_specs=[check.spec() for check in all_checks().values()],
+    partitions_def=DAYS,
+    backfill_policy=WHOLE_RANGE,
+    can_subset=True,
+)
+def load_daily_sales(
+    context: dg.AssetExecutionContext,
+    warehouse: dg.ResourceParam[Warehouse],
+    raw_files: dg.ResourceParam[RawFiles],
+    report_api: dg.ResourceParam[ReportApi],
+    progress: dg.ResourceParam[Progress],
+) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
+    """Fetch the increments of the days, stage the selected files, replace the days of the mart, run the checks."""
+    share_one_pool()
+    selected = [spec.key for spec in _specs() if spec.key in context.selected_asset_keys]
+    days = days_of(context.partition_keys) if selected else []
+    report = LoadReport([], [])
+    if selected:
+        scratch = settings().sales_home / "tmp"
+        pipeline = Pipeline(warehouse, raw_files, report_api, scratch, first_day(), context.log, progress, validate)
+        report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
+    checks = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
+    results = evaluate(warehouse, checks, days, {RECONCILIATION: report.reconciled})
+    yield from report_load(context, report, results)

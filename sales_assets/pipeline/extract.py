@@ -1,0 +1,257 @@
+"""Extract: request reports and increments, download their files, record them in ``raw.delivery`` and ``raw.fetch``.
+
+HTTP is in `sales_assets.resources.report_api`; nothing is read from the files here.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Literal
+
+from psycopg.types.json import Jsonb
+from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
+
+from sales_assets.postgres.warehouse import Transaction
+from sales_assets.resources.raw_files import KeptFile, RawFiles
+from sales_assets.resources.report_api import (
+    Content,
+    FileMissing,
+    LinkExpired,
+    ReportApi,
+    ReportApiError,
+    TransientError,
+    without_query,
+)
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
+
+# A download is restarted from its beginning; the API's own calls are retried inside `ReportApi`.
+_DOWNLOAD_ATTEMPTS = 4
+# The API answers in tens of milliseconds and a day takes five calls: a few at once hide that.
+_FETCHERS = 6
+
+# {file: where it can be downloaded from}
+Links = Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class FetchedFile:
+    """One delivered file as it was stored."""
+
+    file: str
+    url: str
+    kept: KeptFile
+    content: Content
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One response of the report API and its outcome; `reason` says why something is missing."""
+
+    kind: Literal["report", "increment"]
+    first_day: dt.date
+    last_day: dt.date
+    outcome: Literal["delivered", "not_found", "failed"]
+    reason: str | None = None
+    report_id: str | None = None
+    increment_id: str | None = None
+    files: Mapping[str, FetchedFile] = field(default_factory=dict)
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+    def facts(self, file: str, fetch_id: int | None) -> dict[str, Any]:
+        """Describe what was delivered for one of the four files."""
+        facts: dict[str, Any] = {"response": self._outcome_of(file)}
+        if self.kind == "report":
+            facts["period"] = f"{self.first_day} to {self.last_day}"
+        fetched = self.files.get(file)
+        if fetched is not None:
+            facts |= {
+                "fetch number": fetch_id,
+                "bytes": fetched.kept.bytes,
+                "lines": fetched.kept.line_count,
+                "sha256": fetched.kept.sha256,
+                "path": fetched.kept.path,
+                "url": fetched.url,
+            }
+        return facts
+
+    def _outcome_of(self, file: str) -> str:
+        if file in self.files:
+            return "delivered"
+        if self.outcome == "not_found":
+            return f"NOT FOUND: {self.reason}"
+        return self.missing.get(file, self.reason or "not listed in the response")
+
+
+def fetch_report(api: ReportApi, raw_files: RawFiles, progress: Callable[[str], None]) -> Delivery:
+    """Request a report, wait for it and store its files. Raises `ReportApiError`."""
+    report = api.make_report(progress)
+    period = f"{report.first_day}_{report.last_day}"
+    ids = {"report_id": report.report_id, "first_day": report.first_day, "last_day": report.last_day}
+    files, missing = {}, {}
+    links = report.links
+    for file in REPORT_FILES:
+        if file not in links:
+            missing[file] = "not listed in the response"
+            continue
+        progress(f"downloading {file}")
+        keep = partial(_keep, api, raw_files, file, f"{file}/{period}", ids)
+        try:
+            files[file], links = _keep_fresh(keep, file, links, lambda: api.report_again(report).links)
+        except FileMissing as error:
+            missing[file] = str(error)
+    return Delivery(
+        kind="report",
+        first_day=report.first_day,
+        last_day=report.last_day,
+        outcome="delivered",
+        reason=_without_orders(missing),
+        report_id=report.report_id,
+        files=files,
+        missing=missing,
+    )
+
+
+def fetch_increments(
+    api: ReportApi, raw_files: RawFiles, report_id: str, groups: Iterable[Sequence[dt.date]]
+) -> Iterator[list[Delivery]]:
+    """Fetch the increments of groups of days; a day that fails gives a Delivery with the outcome "failed".
+
+    One group is downloaded while the caller loads the one before it. Not more: a long range would pile up in memory
+    and reach the API as a burst.
+    """
+
+    def fetch(day: dt.date) -> Delivery:
+        try:
+            return fetch_increment(api, raw_files, report_id, day)
+        except (ReportApiError, OSError) as error:  # OSError: the raw files can't be written
+            return Delivery("increment", day, day, "failed", str(error), report_id)
+
+    with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as pool:
+        submitted = ([pool.submit(fetch, day) for day in group] for group in groups)
+        prefetched = next(submitted, None)
+        while prefetched is not None:
+            group, prefetched = prefetched, next(submitted, None)
+            yield [delivery.result() for delivery in group]
+
+
+def fetch_increment(api: ReportApi, raw_files: RawFiles, report_id: str, day: dt.date) -> Delivery:
+    """Request the increment of a day and store its files. Raises `ReportApiError`."""
+    increment = api.increment(report_id, day)
+    if not increment.found:
+        return Delivery("increment", day, day, "not_found", increment.reason, report_id)
+    ids = {"report_id": report_id, "increment_id": increment.increment_id, "day": day}
+    files, missing = {}, {}
+    links = increment.links
+    for file in REPORT_FILES:
+        if file not in links:
+            missing[file] = "not listed in the response"
+            continue
+        keep = partial(_keep, api, raw_files, file, f"{file}_inc/{day}", ids)
+        try:
+            files[file], links = _keep_fresh(keep, file, links, lambda: api.increment(report_id, day).links)
+        except FileMissing as error:
+            missing[file] = str(error)
+    return Delivery(
+        kind="increment",
+        first_day=day,
+        last_day=day,
+        outcome="delivered",
+        reason=_without_orders(missing),
+        report_id=report_id,
+        increment_id=increment.increment_id,
+        files=files,
+        missing=missing,
+    )
+
+
+def _without_orders(missing: Mapping[str, str]) -> str | None:
+    why = missing.get(USER_ORDERS_LOG.name)
+    return f"no order file delivered: {why}" if why else None
+
+
+def _keep_fresh(
+    keep: Callable[[str], FetchedFile], file: str, links: Links, ask_again: Callable[[], Links]
+) -> tuple[FetchedFile, Links]:
+    """Store a file; if its link expired meanwhile, request fresh links once, for the remaining files too."""
+    try:
+        return keep(links[file]), links
+    except LinkExpired:
+        links = ask_again()
+        if file not in links:
+            raise FileMissing(f"{file} is no longer listed") from None
+        return keep(links[file]), links
+
+
+def _keep(
+    api: ReportApi, raw_files: RawFiles, file: str, folder: str, ids: Mapping[str, object], url: str
+) -> FetchedFile:
+    def attempt() -> FetchedFile:
+        with api.download(url) as download:
+            content = download.content
+
+            def manifest(kept: KeptFile) -> Mapping[str, object]:
+                return {
+                    "file": file,
+                    "url": without_query(url),
+                    "sha256": kept.sha256,
+                    "bytes": kept.bytes,
+                    "lines": kept.line_count,
+                    "fetched_at": kept.fetched_at.isoformat(),
+                    "etag": content.etag,
+                    "last_modified": content.last_modified,
+                    **ids,
+                }
+
+            return FetchedFile(file, without_query(url), raw_files.keep(folder, download.chunks, manifest), content)
+
+    retrying = Retrying(
+        retry=retry_if_exception_type(TransientError),
+        stop=stop_after_attempt(_DOWNLOAD_ATTEMPTS),
+        wait=wait_exponential_jitter(multiplier=0.3, max=10),
+        reraise=True,
+    )
+    return retrying(attempt)
+
+
+def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str) -> list[Mapping[str, int]]:
+    """Record deliveries and their stored files; returns {file: fetch_id} of each."""
+    responses = [
+        {
+            "kind": delivery.kind,
+            "first_day": delivery.first_day.isoformat(),
+            "last_day": delivery.last_day.isoformat(),
+            "outcome": delivery.outcome,
+            "reason": delivery.reason,
+            "report_id": delivery.report_id,
+            "increment_id": delivery.increment_id,
+            "run_id": run_id,
+        }
+        for delivery in deliveries
+    ]
+    recorded = transaction.rows("raw/delivery", "record", deliveries=Jsonb(responses))
+    delivery_ids = [row["delivery_id"] for row in recorded]
+    kept = [
+        {
+            "delivery_id": delivery_id,
+            "file": file,
+            "kind": delivery.kind,
+            "first_day": delivery.first_day.isoformat(),
+            "last_day": delivery.last_day.isoformat(),
+            "url": fetched.url,
+            "path": fetched.kept.path,
+            "sha256": fetched.kept.sha256,
+            "bytes": fetched.kept.bytes,
+            "line_count": fetched.kept.line_count,
+            "etag": fetched.content.etag,
+            "last_modified": fetched.content.last_modified,
+            "fetched_at": fetched.kept.fetched_at.isoformat(),
+        }
+        for delivery_id, delivery in zip(delivery_ids, deliveries, strict=True)
+        for file, fetched in delivery.files.items()
+    ]
+    numbers: dict[int, dict[str, int]] = {delivery_id: {} for delivery_id in delivery_ids}
+    for row in transaction.rows("raw/fetch", "keep", files=Jsonb(kept)):
+        numbers[row["delivery_id"]][row["file"]] = row["fetch_id"]
+    return [numbers[delivery_id] for delivery_id in delivery_ids]

@@ -1,0 +1,70 @@
+"""Select raw files: which are not parsed yet, and which one wins each day.
+
+The rule of choice itself is one SQL statement (``sql/staging/staged_day.sql``, `choose`).
+"""
+
+import datetime as dt
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sales_assets.postgres.warehouse import Transaction
+from sales_assets.schemas.report_files import ReportFile
+
+
+@dataclass(frozen=True)
+class RawFile:
+    """A raw file to be parsed, as recorded in ``raw.fetch``.
+
+    corrected: a rejected row of it was resolved since it was parsed.
+    found_at: when it was looked up.
+    settled_at: when the latest of its rows was resolved, of those visible at `found_at`.
+    """
+
+    fetch_id: int
+    kind: str
+    path: str
+    first_day: dt.date
+    last_day: dt.date
+    line_count: int
+    corrected: bool
+    found_at: dt.datetime
+    settled_at: dt.datetime | None = None
+
+
+@dataclass(frozen=True)
+class SelectedFile:
+    """The file that a day is to be loaded from; `staged` says whether staging holds the day from another one."""
+
+    date_id: int
+    fetch_id: int
+    revision: int
+    staged: bool
+
+
+def unparsed_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
+    """Find raw files that cover some of the days and were not parsed since they were fetched or corrected.
+
+    Increments come first: when a report is parsed, the days that they win need not be taken from it.
+    """
+    rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
+    return [RawFile(**row) for row in rows]
+
+
+def files_to_parse_again(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
+    """Find files that were parsed before and now win days that staging holds from another file, or not at all."""
+    fetch_ids = sorted({selected.fetch_id for selected in select_files(transaction, file, days)})
+    return [RawFile(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
+
+
+def select_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[SelectedFile]:
+    """Select the file that each day is to be loaded from; days that staging already holds from it are left out."""
+    rows = transaction.rows("staging/staged_day", "choose", file=file.name, days=list(days))
+    return [SelectedFile(**row) for row in rows]
+
+
+def corrections_of(transaction: Transaction, raw_files: Sequence[RawFile]) -> dict[int, dict[int, str | None]]:
+    """Read the resolved rows of files as {fetch_id: {line number: replacement text, or None if discarded}}."""
+    corrections: dict[int, dict[int, str | None]] = {raw_file.fetch_id: {} for raw_file in raw_files}
+    for row in transaction.rows("staging/fetch_reading", "corrections", fetch_ids=list(corrections)):
+        corrections[row["fetch_id"]][row["line_no"]] = row["text"]
+    return corrections

@@ -1,0 +1,336 @@
+"""Load days: the one place that knows the order from the report API to the mart.
+
+::
+
+    extract -> for each file: select, parse -> one transaction per batch of days -> load report
+
+A failing day never blocks the others: days are loaded together, and one by one where that fails.
+"""
+
+import datetime as dt
+import itertools
+import tempfile
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from logging import Logger
+from pathlib import Path
+from typing import TypeVar
+
+from sales_assets.pipeline.extract import fetch_increments, record
+from sales_assets.pipeline.file_selection import (
+    RawFile,
+    SelectedFile,
+    corrections_of,
+    files_to_parse_again,
+    select_files,
+    unparsed_files,
+)
+from sales_assets.pipeline.isolation import together_or_one_by_one
+from sales_assets.pipeline.load_report import F_SALES, LoadReport, raw_table, staging_table
+from sales_assets.pipeline.memory import give_back
+from sales_assets.pipeline.names import add_calendar_days, upsert_names, upsert_names_from_staging
+from sales_assets.pipeline.parse_file import ParsedFile, parse_file
+from sales_assets.pipeline.progress import Progress
+from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days
+from sales_assets.pipeline.stage import Validate, batches_of, names_of, record_parse_results, stage_days
+from sales_assets.postgres.warehouse import Transaction, Warehouse, Writer
+from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.report_api import ReportApi
+from sales_assets.schemas.calendar import date_id, day_of
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
+
+# Days that share a transaction.
+DAYS_TOGETHER = 30
+# Transactions of a large file at a time. Encoding rows is bound by the processor: two keep two cores busy.
+_WRITERS = 2
+
+T = TypeVar("T")
+
+
+class NoReportError(Exception):
+    """No report was fetched yet, so that increments can't be requested."""
+
+
+@dataclass(frozen=True)
+class Pipeline:
+    """What a load works with.
+
+    scratch: folder for temporary files.
+    first_day: days before it are never loaded.
+    validate: called with each block of rows before it is staged; raises to stop.
+    """
+
+    warehouse: Warehouse
+    raw_files: RawFiles
+    report_api: ReportApi
+    scratch: Path
+    first_day: dt.date
+    log: Logger
+    progress: Progress = field(default_factory=Progress)
+    validate: Validate | None = None
+
+
+def load_days(pipeline: Pipeline, days: Sequence[dt.date], tables: Collection[str], run_id: str) -> LoadReport:
+    """Load days into tables (names as in `load_report`): fetch increments, stage the selected files, publish.
+
+    Days and their failures are in the report; raised are only failures that concern every day, such as a lost
+    server (`psycopg.OperationalError`) or a missing report (`NoReportError`).
+    """
+    load = _Load(pipeline, LoadReport(tables, days), run_id)
+    load.run()
+    return load.report
+
+
+class _Load:
+    def __init__(self, pipeline: Pipeline, report: LoadReport, run_id: str) -> None:
+        self.pipeline = pipeline
+        self.warehouse = pipeline.warehouse
+        self.log = pipeline.log
+        self.report = report
+        self.run_id = run_id
+        self.files = [file for file in REPORT_FILES.values() if staging_table(file) in report.tables]
+        self.publishes = F_SALES in report.tables
+        self.occupied: set[int] = set()
+        self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
+
+    def run(self) -> None:
+        days, progress = self.report.days, self.pipeline.progress
+        progress.say("increments")
+        progress.days_ahead(len(days))
+        if self.publishes:
+            with self.warehouse.writing() as writer, self._transaction("calendar", writer) as transaction:
+                add_calendar_days(transaction, days[0], days[-1])
+        extracts = any(raw_table(file) in self.report.tables for file in REPORT_FILES.values())
+        for group in self._extracted(days) if extracts else batched(days, DAYS_TOGETHER):
+            for file in self.files:
+                together_or_one_by_one(
+                    self._good_days(file, group), partial(self._load_increments, file), partial(self._fail_day, file)
+                )
+            progress.days_done(len(group))
+        for file in self.files:
+            progress.say(f"{file.name}: reports, and files selected for other days than before")
+            self._load_other_files(file)
+            self._note_unusable_files(file)
+        if self.publishes:
+            self._publish_remaining()
+            replaced = self.replaced[USER_ORDERS_LOG]
+            self.report.reconciled = {day for day in self.report.good_days(F_SALES) if date_id(day) in replaced}
+        self._describe()
+
+    def _transaction(self, purpose: str, writer: Writer | None = None) -> AbstractContextManager[Transaction]:
+        return (writer or self.warehouse).transaction(f"{self.run_id[:8]} {purpose}")
+
+    def _good_days(self, file: ReportFile, days: Sequence[dt.date] | None = None) -> list[dt.date]:
+        return self.report.good_days(staging_table(file), days)
+
+    def _fail_days(self, file: ReportFile, days: Sequence[dt.date], reason: str) -> None:
+        tables = {staging_table(file)} | ({F_SALES} if file is USER_ORDERS_LOG else set())
+        for day in days:
+            self.report.fail(day, reason, tables)
+
+    def _fail_day(self, file: ReportFile, day: dt.date, error: Exception) -> None:
+        self.log.error(f"{day}: {error}")
+        self._fail_days(file, [day], f"{file.name}: {error}")
+
+    # --- raw ----------------------------------------------------------------------------------------------
+
+    def _extracted(self, days: Sequence[dt.date]) -> Iterator[Sequence[dt.date]]:
+        """Fetch and record the increments, and yield the days a group at a time."""
+        reports = self.warehouse.rows("raw/delivery", "latest_report")
+        if not reports:
+            raise NoReportError(
+                "no report was fetched yet, and increments are requested by its id: "
+                "materialize raw/user_orders_log first, or run `sales-assets load --report`"
+            )
+        groups = batched(days, DAYS_TOGETHER)
+        api, raw_files = self.pipeline.report_api, self.pipeline.raw_files
+        for deliveries in fetch_increments(api, raw_files, reports[0]["report_id"], groups):
+            for delivery in deliveries:
+                if delivery.outcome == "failed":
+                    self.log.error(f"{delivery.first_day}: {delivery.reason}")
+                    self.report.fail(delivery.first_day, str(delivery.reason), self.report.tables)
+            with self._transaction("raw increments") as transaction:
+                fetch_ids = record(transaction, deliveries, self.run_id)
+            for delivery, ids in zip(deliveries, fetch_ids, strict=True):
+                for file in REPORT_FILES.values():
+                    facts = delivery.facts(file.name, ids.get(file.name))
+                    self.report.add(raw_table(file), delivery.first_day, facts)
+            yield [delivery.first_day for delivery in deliveries]
+
+    # --- staging and mart ---------------------------------------------------------------------------------
+
+    def _load_increments(self, file: ReportFile, days: Sequence[dt.date]) -> None:
+        with self._transaction(f"unparsed {file.name}") as transaction:
+            unparsed = unparsed_files(transaction, file, days)
+        self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.kind == "increment"])
+
+    def _load_other_files(self, file: ReportFile) -> None:
+        """Load reports that were not parsed yet, and days won by a file that was parsed before."""
+        for find in (unparsed_files, files_to_parse_again):
+            days = self._good_days(file)
+            if not days:
+                return
+            with self._transaction(f"other {file.name}") as transaction:
+                raw_files = find(transaction, file, days)
+            for raw_file in raw_files:
+                together_or_one_by_one(
+                    [raw_file], partial(self._load_files, file, days), partial(self._fail_file, file, days)
+                )
+
+    def _fail_file(self, file: ReportFile, days: Sequence[dt.date], raw_file: RawFile, error: Exception) -> None:
+        """Fail the days that the file covers and no other file has served."""
+        self.log.error(f"{raw_file.path}: {error}")
+        covered = [day for day in days if raw_file.first_day <= day <= raw_file.last_day]
+        left = [day for day in covered if date_id(day) not in self.replaced[file]]
+        self._fail_days(file, left, f"{raw_file.path}: {error}")
+
+    def _load_files(self, file: ReportFile, days: Sequence[dt.date], raw_files: Sequence[RawFile]) -> None:
+        """Parse raw files and replace the days that they win."""
+        if not raw_files:
+            return
+        with self._transaction(f"corrections {file.name}") as transaction:
+            corrections = corrections_of(transaction, raw_files)
+        with _temporary_folder(self.pipeline.scratch) as folder:
+            parsed_files = {
+                raw_file.fetch_id: parse_file(
+                    partial(self.pipeline.raw_files.chunks, raw_file.path),
+                    file,
+                    raw_file,
+                    corrections[raw_file.fetch_id],
+                    folder,
+                )
+                for raw_file in raw_files
+            }
+            give_back()
+            with self.warehouse.writing() as writer:
+                self._write(file, days, parsed_files, writer)
+
+    def _write(
+        self, file: ReportFile, days: Sequence[dt.date], parsed_files: Mapping[int, ParsedFile], writer: Writer
+    ) -> None:
+        """Record parse results, then replace days: in the same transaction if they are few, else in several."""
+        with self._transaction(file.name, writer) as transaction:
+            record_parse_results(transaction, list(parsed_files.values()), self.pipeline.first_day, self.run_id)
+            selected = [day for day in select_files(transaction, file, days) if day.fetch_id in parsed_files]
+            if file is USER_ORDERS_LOG and self.publishes:
+                upsert_names(transaction, names_of(selected, parsed_files))
+                give_back()
+                self.occupied = occupied_days(transaction, [day.date_id for day in selected])
+            batches = batches_of(selected, parsed_files)
+            if len(batches) == 1:
+                self._replace(file, batches[0], parsed_files, transaction.savepoint)
+        if len(batches) > 1:
+            self._replace_in_parallel(file, batches, parsed_files, writer)
+        if file is USER_ORDERS_LOG and batches:
+            self._summarize(writer)
+        if len(batches) > 1:
+            with self._transaction("sample", writer) as transaction:
+                transaction.run_all("facts/f_sales", "sample")
+
+    def _replace_in_parallel(
+        self,
+        file: ReportFile,
+        batches: Sequence[Sequence[SelectedFile]],
+        parsed_files: Mapping[int, ParsedFile],
+        writer: Writer,
+    ) -> None:
+        def replace(batch: Sequence[SelectedFile]) -> None:
+            begin = partial(self._transaction, f"{file.name} {batch[0].date_id}", writer)
+            self._replace(file, batch, parsed_files, begin)
+            if file is USER_ORDERS_LOG:
+                # Otherwise each batch would read the blocks that the index does not cover yet: those of all before it.
+                self._summarize(writer)
+
+        with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write") as pool:
+            for written in [pool.submit(replace, batch) for batch in batches]:
+                written.result()
+
+    def _replace(
+        self,
+        file: ReportFile,
+        batch: Sequence[SelectedFile],
+        parsed_files: Mapping[int, ParsedFile],
+        begin: Callable[[], AbstractContextManager[Transaction]],
+    ) -> None:
+        """Replace days in staging and the mart, in one transaction or savepoint that `begin` opens."""
+
+        def replace(days: Sequence[SelectedFile]) -> None:
+            date_ids = [day.date_id for day in days]
+            with begin() as transaction:
+                stage_days(transaction, file, days, parsed_files, self.run_id, self.pipeline.validate)
+                if file is USER_ORDERS_LOG and self.publishes:
+                    publish_days(transaction, date_ids, self.occupied)
+            self.replaced[file].update(date_ids)
+
+        together_or_one_by_one(batch, replace, lambda day, error: self._fail_day(file, day_of(day.date_id), error))
+
+    def _summarize(self, writer: Writer) -> None:
+        with self._transaction("summarize", writer) as transaction:
+            transaction.run("facts/f_sales", "summarize_days")
+
+    def _note_unusable_files(self, file: ReportFile) -> None:
+        """Fail days whose newest file can't be read or has no valid row; they keep their former contents."""
+        days = self._good_days(file)
+        if not days:
+            return
+        for row in self.warehouse.rows("staging/staged_day", "faults", file=file.name, days=days):
+            self.log.error(f"{row['day']}: {row['reason']}")
+            self._fail_days(file, [row["day"]], row["reason"])
+
+    def _publish_remaining(self) -> None:
+        """Publish days that were not just replaced: all if only the mart is loaded, else those that differ."""
+        days = self.report.good_days(F_SALES)
+        left = {date_id(day): day for day in days if date_id(day) not in self.replaced[USER_ORDERS_LOG]}
+        if left and USER_ORDERS_LOG in self.files:
+            different = self.warehouse.rows(
+                f"checks/{RECONCILIATION}",
+                "offending",
+                first_date_id=date_id(days[0]),
+                last_date_id=date_id(days[-1]),
+            )
+            left = {row["date_id"]: left[row["date_id"]] for row in different if row["date_id"] in left}
+        for group in batched(list(left.values()), DAYS_TOGETHER):
+            together_or_one_by_one(group, self._publish, partial(self._fail_day, USER_ORDERS_LOG))
+
+    def _publish(self, days: Sequence[dt.date]) -> None:
+        date_ids = [date_id(day) for day in days]
+        with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
+            upsert_names_from_staging(transaction, date_ids)
+            publish_days(transaction, date_ids, occupied_days(transaction, date_ids))
+
+    # --- report -------------------------------------------------------------------------------------------
+
+    def _describe(self) -> None:
+        """Add the numbers of each day to the report."""
+        days = {date_id(day): day for day in self.report.days}
+        for file in self.files:
+            rows = self.warehouse.rows("staging/staged_day", "summary", file=file.name, date_ids=list(days))
+            for row in rows:
+                facts = {
+                    "rows": row["rows"],
+                    "duplicates": int(row["repeats"]),
+                    "rejected rows": int(row["bad"]),
+                    "fetch number": row["fetch_id"],
+                    "selected file": f"{row['kind']} {row['path']}",
+                }
+                self.report.add(staging_table(file), days[row["date_id"]], facts)
+        if self.publishes:
+            for row in self.warehouse.rows("facts/f_sales", "summary", date_ids=list(days)):
+                self.report.add(F_SALES, days[row["date_id"]], {k: v for k, v in row.items() if k != "date_id"})
+
+
+def batched(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """Split items into lists of `size`; the last may be shorter."""
+    remaining = iter(items)
+    while group := list(itertools.islice(remaining, size)):
+        yield group
+
+
+@contextmanager
+def _temporary_folder(scratch: Path) -> Iterator[Path]:
+    scratch.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)

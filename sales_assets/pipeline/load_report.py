@@ -1,0 +1,54 @@
+"""The outcome of a load: per table and day what was loaded, or why not."""
+
+import datetime as dt
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+from sales_assets.schemas.report_files import ReportFile
+
+F_SALES = "mart.f_sales"
+
+
+def raw_table(file: ReportFile) -> str:
+    """The name under which the increments of a file are reported."""
+    return f"raw.{file.name}_inc"
+
+
+def staging_table(file: ReportFile) -> str:
+    """The staging table of a file."""
+    return f"staging.{file.name}"
+
+
+class LoadReport:
+    """Facts and failures by table and day. A day is good for a table until it fails for it.
+
+    tables: schema-qualified names, in the order of the data flow.
+    facts: {(table, day): numbers and texts that explain the day}.
+    failures: {day: reasons}.
+    reconciled: days of the mart that were compared with staging inside the transaction that replaced them.
+    """
+
+    def __init__(self, tables: Iterable[str], days: Sequence[dt.date]) -> None:
+        self.tables = tuple(tables)
+        self.days = list(days)
+        self.facts: dict[tuple[str, dt.date], dict[str, Any]] = {}
+        self.failures: dict[dt.date, list[str]] = {}
+        self.reconciled: set[dt.date] = set()
+        self._failed: dict[str, set[dt.date]] = {table: set() for table in self.tables}
+
+    def add(self, table: str, day: dt.date, facts: Mapping[str, Any]) -> None:
+        """Add facts about the day of a table."""
+        self.facts.setdefault((table, day), {}).update(facts)
+
+    def fail(self, day: dt.date, reason: str, tables: Collection[str]) -> None:
+        """Record that the day was not loaded into these tables, and why."""
+        for table in set(self.tables) & set(tables):
+            self._failed[table].add(day)
+        reasons = self.failures.setdefault(day, [])
+        if reason not in reasons:
+            reasons.append(reason)
+
+    def good_days(self, table: str, days: Sequence[dt.date] | None = None) -> list[dt.date]:
+        """The days (all by default) that did not fail for a table."""
+        failed = self._failed.get(table, set())
+        return [day for day in (self.days if days is None else days) if day not in failed]

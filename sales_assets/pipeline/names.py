@@ -1,0 +1,106 @@
+"""Dimension names: collect the latest name of each city, customer and item, and upsert them.
+
+Which name wins is a rule of ``sql/dims``: the latest by event time, then by line number.
+"""
+
+import datetime as dt
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sales_assets.postgres.binary_copy import encode
+from sales_assets.postgres.warehouse import Transaction
+
+# {dimension: (key column, name columns)} of an order row.
+NAMED_DIMENSIONS = {
+    "d_city": ("city_id", ("city_name",)),
+    "d_customer": ("customer_id", ("first_name", "last_name")),
+    "d_item": ("item_id", ("item_name",)),
+}
+
+
+def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt.date) -> int:
+    """Add calendar days so that none is missing between these and all requested ones; returns how many were added."""
+    return transaction.run("dims/d_calendar", "add_days", first_day=first_day, last_day=last_day)
+
+
+def names_in(lines: pa.Table) -> pa.Table:
+    """Collect the names in order rows with their latest use: dimension, id, first, second, event_time, line_no."""
+    events = _event_times(lines.column("date_time").combine_chunks())
+    # One number per row that grows with time, then with the line number: the latest use of a name is a maximum.
+    ranks = pc.rank(events.dictionary, tiebreaker="dense").to_numpy().astype(np.int64)
+    line_nos = lines.column("line_no").to_numpy()
+    moments = (ranks[events.indices.to_numpy()] << _LINE_BITS) + line_nos
+    lines = lines.append_column("moment", pa.array(moments))
+    in_order = events.dictionary.take(pc.sort_indices(events.dictionary)).unique()
+    found = []
+    for table, (key, names) in NAMED_DIMENSIONS.items():
+        latest = lines.group_by([key, *names], use_threads=False).aggregate([("moment", "max")])
+        moment = latest.column("moment_max").to_numpy()
+        columns = [
+            pa.repeat(pa.scalar(table), latest.num_rows),
+            latest.column(key),
+            latest.column(names[0]),
+            latest.column(names[1]) if len(names) > 1 else pa.repeat(pa.scalar(""), latest.num_rows),
+            in_order.take(pa.array((moment >> _LINE_BITS) - 1)),
+            pa.array(moment & ((1 << _LINE_BITS) - 1)),
+        ]
+        found.append(pa.table(columns, names=_COLUMNS))
+    return pa.concat_tables(found)
+
+
+def _event_times(date_times: pa.Array) -> pa.DictionaryArray:
+    """Format event times as YYYY-MM-DDTHH:MM:SS, which sorts like time. Fractions and zones are cut (``sql/dims``)."""
+    encoded = date_times.dictionary_encode()
+    texts = encoded.dictionary
+    minutes = pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, 16), " ", "T")
+    minutes = pc.if_else(pc.equal(pc.utf8_length(texts), 10), pc.binary_join_element_wise(texts, "00:00", "T"), minutes)
+    seconds = pc.utf8_slice_codeunits(texts, 16, 19)
+    seconds = pc.if_else(pc.starts_with(seconds, ":"), seconds, ":00")
+    return pa.DictionaryArray.from_arrays(encoded.indices, pc.binary_join_element_wise(minutes, seconds, ""))
+
+
+def _latest(names: Sequence[pa.Table]) -> pa.Table:
+    """Merge names that were collected in several parts: each once, with its latest use."""
+    together = pa.concat_tables(names).sort_by([("event_time", "ascending"), ("line_no", "ascending")])
+    grouped = together.group_by(_COLUMNS[:4], use_threads=False)
+    latest = grouped.aggregate([("event_time", "last"), ("line_no", "last")])
+    return latest.rename_columns(_COLUMNS)
+
+
+_COLUMNS = ["dimension", "id", "first", "second", "event_time", "line_no"]
+_LINE_BITS = 32  # no file has four billion lines
+_NAMES_TOGETHER = 50_000
+_NAMES_A_BLOCK = 10_000
+
+
+def upsert_names(transaction: Transaction, names: Iterable[pa.Table]) -> dict[str, int]:
+    """Upsert collected names into the dimensions; returns {table: rows written}."""
+    collected: list[pa.Table] = []
+    more = 0
+    for table in names:
+        collected.append(table)
+        more += table.num_rows
+        # Merging when the new ones outnumber the merged ones keeps the work linear in the names.
+        if more > max(_NAMES_TOGETHER, collected[0].num_rows):
+            collected, more = [_latest(collected)], 0
+    transaction.run("dims/named", "create")
+    if collected:
+        batches = _latest(collected).to_batches(max_chunksize=_NAMES_A_BLOCK)
+        transaction.copy("dims/named", "copy", (encode(batch) for batch in batches))
+    return _upsert(transaction)
+
+
+def upsert_names_from_staging(transaction: Transaction, date_ids: Sequence[int]) -> dict[str, int]:
+    """Upsert the names in the staged rows of some days; returns {table: rows written}."""
+    transaction.run("dims/named", "create")
+    transaction.run("dims/named", "from_staging", date_ids=list(date_ids))
+    return _upsert(transaction)
+
+
+def _upsert(transaction: Transaction) -> dict[str, int]:
+    written = {table: transaction.run(f"dims/{table}", "upsert") for table in NAMED_DIMENSIONS}
+    transaction.run("dims/named", "drop")
+    return written

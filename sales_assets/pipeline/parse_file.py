@@ -1,0 +1,333 @@
+"""Parse one raw file: rows by day, rejected rows and counts, in bounded memory. No database is involved.
+
+Every line ends up in exactly one of kept, duplicates and rejected. The rules of a line are in `line_rules`, those
+between lines in `deduplicate`; which file wins a day is decided by `file_selection`.
+"""
+
+import datetime as dt
+import itertools
+import re
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sales_assets.pipeline.csv_reader import Batch, ReportReader, parse_line
+from sales_assets.pipeline.deduplicate import deduplicate
+from sales_assets.pipeline.file_selection import RawFile
+from sales_assets.pipeline.line_rules import UnreadableFile
+from sales_assets.pipeline.names import names_in
+from sales_assets.pipeline.prefetch import prefetch
+from sales_assets.pipeline.spill import SpillBuffer
+from sales_assets.schemas.calendar import date_id
+from sales_assets.schemas.report_files import USER_ORDERS_LOG, ReportFile
+
+# Rows that are deduplicated at once: tens of megabytes. A larger day is partitioned by the hash of its key.
+_ROWS_PER_PARTITION = 30_000
+# Rows that are distributed to their days at once: ten million rows go to some three hundred partitions, and each
+# slice costs.
+_ROWS_PER_DISTRIBUTION = 30_000
+_MAX_SHOWN = 40  # characters of a value in a reason
+
+_REJECTED = "rejected"
+_OUTSIDE = "outside"
+# The day of the rows of an undated file.
+NO_DAY = 0
+
+_REJECTED_SCHEMA = pa.schema(
+    [("line_no", pa.int64()), ("date_id", pa.int32()), ("reason", pa.string()), ("text", pa.string())]
+)
+_ISO_DAY = re.compile(r'(?:^|[,"])(\d{4}-\d{2}-\d{2})(?=[T ,"]|$)', re.ASCII)
+
+
+@dataclass
+class DayCounts:
+    """Rows of one day of a file."""
+
+    kept: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+
+
+@dataclass
+class ParsedFile:
+    """The rows of one raw file, deduplicated and grouped by day.
+
+    days: {date_id: counts}. An undated file (the price list) has the single day `NO_DAY`.
+    unreadable: why the file as a whole can't be read; such a file has no rows.
+    discarded: lines that a person discarded in quarantine.
+    """
+
+    raw_file: RawFile
+    file: ReportFile
+    _buffer: SpillBuffer
+    has_status: bool = False
+    extra_columns: list[str] = field(default_factory=list)
+    unreadable: str | None = None
+    lines: int = 0
+    discarded: int = 0
+    outside_period: int = 0
+    rejected_count: int = 0
+    days: dict[int, DayCounts] = field(default_factory=dict)
+
+    @property
+    def kept(self) -> int:
+        return sum(day.kept for day in self.days.values())
+
+    @property
+    def duplicates(self) -> int:
+        return sum(day.duplicates for day in self.days.values())
+
+    @property
+    def is_small(self) -> bool:
+        """Whether `names` is computed from the rows on demand instead of while deduplicating."""
+        return self.raw_file.line_count <= _ROWS_PER_PARTITION
+
+    def rows(self, day: int) -> Iterator[pa.RecordBatch]:
+        """The kept rows of a day with the schema of the file, plus date_id for an undated file."""
+        key = day if self.file.is_dated else NO_DAY
+        for partition in sorted(name for name in self._buffer.rows if name.startswith(f"kept-{key}-")):
+            for batch in self._buffer.batches(partition):
+                yield batch if self.file.is_dated else _with_day(batch, day)
+
+    def names(self, day: int) -> Iterator[pa.RecordBatch]:
+        """The names of cities, customers and items in the rows of a day (see `names`); one may occur repeatedly."""
+        return self._buffer.batches(f"names-{day}")
+
+    @property
+    def rejected(self) -> pa.Table:
+        """Rejected rows: line_no, date_id (null if unknown), reason, text."""
+        return self._buffer.table(_REJECTED) or _REJECTED_SCHEMA.empty_table()
+
+
+def parse_file(
+    read: Callable[[], Iterator[bytes]],
+    file: ReportFile,
+    raw_file: RawFile,
+    corrections: Mapping[int, str | None],
+    folder: Path,
+) -> ParsedFile:
+    """Parse a raw file, spilling to `folder`.
+
+    read: opens the file and yields its bytes; called again when the text of conflicting lines is needed.
+    corrections: {line number: replacement text, or None for a discarded line}.
+    A file that can't be read gives a ParsedFile with `unreadable` set and no rows.
+    """
+    parsed = ParsedFile(raw_file, file, SpillBuffer(folder / str(raw_file.fetch_id)))
+    try:
+        _distribute(parsed, read(), corrections)
+    except UnreadableFile as error:
+        # A wrong encoding may show only at the end of the file; the rows read before that are void.
+        parsed._buffer.close()
+        empty = SpillBuffer(folder / f"{raw_file.fetch_id}-unreadable")
+        return ParsedFile(raw_file, file, empty, unreadable=str(error))
+    reasons = _deduplicate(parsed)
+    if reasons:
+        _reject_lines(parsed, read(), reasons)
+    return parsed
+
+
+def _with_day(batch: pa.RecordBatch, day: int) -> pa.RecordBatch:
+    return batch.append_column("date_id", pa.repeat(pa.scalar(day, pa.int32()), batch.num_rows))
+
+
+# --- distributing rows to days ----------------------------------------------------------------------------
+
+
+def _distribute(parsed: ParsedFile, chunks: Iterator[bytes], corrections: Mapping[int, str | None]) -> None:
+    file, raw_file = parsed.file, parsed.raw_file
+    reader = ReportReader(chunks, file)
+    parsed.has_status = reader.header.has_status
+    parsed.extra_columns = list(reader.header.extra_columns)
+    days = (raw_file.last_day - raw_file.first_day).days + 1
+    partitions = 1 + raw_file.line_count // (_ROWS_PER_PARTITION * (days if file.is_dated else 1))
+    waiting: list[pa.RecordBatch] = []
+    for batch in prefetch(_corrected(reader, parsed, corrections)):
+        parsed.lines += batch.lines.num_rows + batch.bad.num_rows
+        if batch.bad.num_rows:
+            texts = batch.bad.column("text")
+            days_of = [_day_in(text) for text in texts.to_pylist()]
+            _add_rejected(parsed, batch.bad.column("line_no"), days_of, batch.bad.column("reason"), texts)
+        waiting.append(batch.lines)
+        if sum(rows.num_rows for rows in waiting) >= _ROWS_PER_DISTRIBUTION:
+            _add_rows(parsed, _drain(waiting), partitions)
+    if waiting:
+        _add_rows(parsed, _drain(waiting), partitions)
+
+
+def _drain(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
+    """Concatenate and clear the list, so that at most two copies of the rows exist at a time."""
+    rows = pa.concat_batches(waiting)
+    waiting.clear()
+    return rows
+
+
+def _corrected(reader: ReportReader, parsed: ParsedFile, corrections: Mapping[int, str | None]) -> Iterator[Batch]:
+    """The reader's batches with corrected lines replaced and discarded lines removed."""
+    if not corrections:
+        yield from reader
+        return
+    numbers = pa.array(sorted(corrections), pa.int64())
+    for batch in reader:
+        remaining = []
+        for part in (batch.lines, batch.bad):
+            resolved = pc.is_in(part.column("line_no"), value_set=numbers)
+            remaining.append(part.filter(pc.invert(resolved)))
+        yield Batch(*remaining)
+    for line_no, text in corrections.items():
+        if text is None:
+            parsed.lines += 1
+            parsed.discarded += 1
+        else:
+            yield parse_line(text, parsed.file, reader.header, line_no)
+
+
+def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch, partitions: int) -> None:
+    """Put rows into the partitions of their days; rows outside the file's period are rejected at the end."""
+    buffer = parsed._buffer
+    if not rows.num_rows:
+        return
+    if not parsed.file.is_dated:
+        buffer.add(f"rows-{NO_DAY}-0", rows)
+        return
+    days = rows.column("date_id").to_numpy()
+    first, last = date_id(parsed.raw_file.first_day), date_id(parsed.raw_file.last_day)
+    outside = (days < first) | (days > last)
+    if outside.any():
+        buffer.add(_OUTSIDE, rows.select(["line_no", "date_id"]).filter(pa.array(outside)))
+        rows = rows.filter(pa.array(~outside))
+        days = days[~outside]
+    if not len(days):
+        return
+    if partitions == 1 and (days[0] == days).all():
+        buffer.add(f"rows-{days[0]}-0", rows)
+        return
+    keys = days.astype(np.int64) * partitions + (_partition(parsed.file, rows, partitions) if partitions > 1 else 0)
+    order = np.argsort(keys, kind="stable")
+    keys = keys[order]
+    rows = rows.take(pa.array(order))
+    starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
+    for start, end in itertools.pairwise(starts):
+        day, partition = divmod(int(keys[start]), partitions)
+        buffer.add(f"rows-{day}-{partition}", rows.slice(start, end - start))
+
+
+def _partition(file: ReportFile, rows: pa.RecordBatch, partitions: int) -> npt.NDArray[np.int64]:
+    """The partition of each row within its day; rows that share a key share a partition."""
+    key = rows.column(file.key[1])
+    if key.null_count:  # very old order files: the whole row is its identity, the customer's number included
+        key = rows.column("customer_id")
+    if pa.types.is_integer(key.type):
+        numbers: npt.NDArray[np.int64] = key.to_numpy().astype(np.int64)
+        return np.remainder(numbers, partitions)
+    ends = pc.utf8_slice_codeunits(key, -3).dictionary_encode()
+    hashes = np.array([zlib.crc32(end.encode()) for end in ends.dictionary.to_pylist()], dtype=np.int64)
+    chosen: npt.NDArray[np.int64] = np.remainder(hashes, partitions)[ends.indices.to_numpy()]
+    return chosen
+
+
+# --- deduplication ----------------------------------------------------------------------------------------
+
+
+def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
+    """Deduplicate every partition.
+
+    Returns {line number: (day, reason)} of lines that are rejected because of another line or their day.
+    """
+    file, buffer = parsed.file, parsed._buffer
+    reasons: dict[int, tuple[int | None, str]] = {}
+    for partition in [name for name in buffer.rows if name.startswith("rows-")]:
+        _, day, number = partition.split("-")
+        rows = buffer.table(partition)
+        result = deduplicate(rows, file)
+        counts = parsed.days.setdefault(int(day), DayCounts())
+        counts.kept += result.rows.num_rows
+        counts.duplicates += result.duplicates
+        if result.rows is rows:
+            buffer.rename(partition, f"kept-{day}-{number}")
+        else:
+            buffer.drop(partition)
+            if result.rows.num_rows:
+                buffer.add(f"kept-{day}-{number}", result.rows)
+        if result.rows.num_rows and file is USER_ORDERS_LOG and not parsed.is_small:
+            buffer.add(f"names-{day}", names_in(result.rows))
+        for row in result.conflicts.to_pylist():
+            key = ", ".join(f"{name} {str(row[name])[:_MAX_SHOWN]}" for name in file.key)
+            reasons[row["line_no"]] = (int(day) or None, f"{row['versions']} different lines share {key}")
+    outside = buffer.table(_OUTSIDE)
+    if outside is not None:
+        period = f"{parsed.raw_file.first_day} to {parsed.raw_file.last_day}"
+        parsed.outside_period = outside.num_rows
+        for line_no, outside_day in zip(*(column.to_pylist() for column in outside.columns), strict=True):
+            reasons[line_no] = (outside_day, f"the day is outside the period {period} of the fetch")
+    return reasons
+
+
+# --- rejected rows ----------------------------------------------------------------------------------------
+
+
+def _reject_lines(parsed: ParsedFile, chunks: Iterator[bytes], reasons: Mapping[int, tuple[int | None, str]]) -> None:
+    """Reject lines that are valid on their own; their text is read from the file once more."""
+    texts = _texts(chunks, reasons.keys())
+    found = sorted(reasons)
+    _add_rejected(
+        parsed,
+        pa.array(found, pa.int64()),
+        [reasons[line_no][0] for line_no in found],
+        pa.array([reasons[line_no][1] for line_no in found], pa.string()),
+        pa.array([texts.get(line_no, "") for line_no in found], pa.string()),
+    )
+
+
+def _add_rejected(
+    parsed: ParsedFile, line_nos: pa.Array, days: list[int | None], reasons: pa.Array, texts: pa.Array
+) -> None:
+    for day in days:
+        if day is not None:
+            parsed.days.setdefault(day, DayCounts()).rejected += 1
+    parsed.rejected_count += len(days)
+    columns = [line_nos, pa.array(days, pa.int32()), reasons, texts]
+    parsed._buffer.add(_REJECTED, pa.RecordBatch.from_arrays(columns, schema=_REJECTED_SCHEMA))
+
+
+def _day_in(text: str) -> int | None:
+    """The day that an invalid line seems to be about, for display only: its first field that looks like a date."""
+    found = _ISO_DAY.search(text)
+    try:
+        return date_id(dt.date.fromisoformat(found[1])) if found else None
+    except ValueError:
+        return None
+
+
+def _texts(chunks: Iterator[bytes], line_nos: Collection[int]) -> dict[int, str]:
+    """The raw text of some lines of a file. A record that spans several lines is returned whole."""
+    wanted = set(line_nos)
+    last = max(wanted)
+    texts: dict[int, str] = {}
+    open_at: int | None = None
+    for line_no, line in enumerate(_lines(chunks), start=1):
+        if open_at is not None:
+            texts[open_at] += "\n" + line
+            if texts[open_at].count('"') % 2 == 0:
+                open_at = None
+        elif line_no in wanted:
+            texts[line_no] = line
+            open_at = line_no if line.count('"') % 2 else None
+        if line_no >= last and open_at is None:
+            break
+    return texts
+
+
+def _lines(chunks: Iterator[bytes]) -> Iterator[str]:
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            yield line.removesuffix(b"\r").decode(errors="backslashreplace")
+    if rest:
+        yield rest.removesuffix(b"\r").decode(errors="backslashreplace")

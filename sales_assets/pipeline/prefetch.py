@@ -1,0 +1,60 @@
+"""Prefetch an iterator in a background thread.
+
+Parsing and encoding release the GIL, and so does waiting for the server: a load is shorter by the overlap.
+"""
+
+import itertools
+import queue
+import threading
+from collections.abc import Generator, Iterator
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def prefetch(items: Iterator[T], depth: int = 1) -> Generator[T]:
+    """Yield the same items, produced in a background thread that is at most `depth` items ahead.
+
+    An exception of the iterator is raised where its item would have been yielded. A single item is produced in the
+    calling thread: most files of a day are one block, and a thread would cost more than it saves.
+    """
+    first = list(itertools.islice(items, 2))
+    if len(first) < 2:
+        yield from first
+        return
+    waiting: queue.Queue[tuple[T | None, BaseException | None]] = queue.Queue(depth)
+    stopped = threading.Event()
+
+    def put(entry: tuple[T | None, BaseException | None]) -> None:
+        while not stopped.is_set():
+            try:
+                waiting.put(entry, timeout=0.2)
+            except queue.Full:
+                continue
+            return
+
+    def produce() -> None:
+        try:
+            for item in items:
+                put((item, None))
+                if stopped.is_set():
+                    return
+            put((None, None))
+        except BaseException as error:  # noqa: BLE001  raised again in the consuming thread
+            put((None, error))
+
+    thread = threading.Thread(target=produce, name="prefetch", daemon=True)
+    thread.start()
+    try:
+        while first:  # popped, since a list would keep the first items alive for as long as the iteration lasts
+            yield first.pop(0)
+        while True:
+            item, error = waiting.get()
+            if error is not None:
+                raise error
+            if item is None:
+                return
+            yield item
+    finally:
+        stopped.set()
+        thread.join()

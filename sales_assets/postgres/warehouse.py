@@ -1,0 +1,166 @@
+"""The door to the warehouse: transactions, named statements, COPY.
+
+Belongs here: the right schema, running statements of ``sql/`` with bound
+parameters, and streaming rows in. Does not belong here: the statements, or the order in which a day is loaded.
+"""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import psycopg
+from psycopg.abc import Buffer
+
+from sales_assets.database import embedded, warehouse_url
+from sales_assets.postgres import migrations
+from sales_assets.postgres.binary_copy import HEADER, TRAILER
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.queries import statements
+from sales_assets.settings import settings
+
+DAGSTER_DATABASE = "dagster"
+
+# One loader at a time writes staging, dimensions and mart. Locks per day would let two ranges deadlock over the
+# customers that they share; files are read before the lock is taken.
+_WRITER_LOCK = 7_205_002
+
+
+class WarehouseError(Exception):
+    """The warehouse cannot be used as it is. The message says what to do."""
+
+
+def dagster_storage_url() -> str:
+    """A libpq URL of Dagster's own storage, in a database of its own (created where it is missing)."""
+    if settings().dagster_storage_url is not None:
+        return settings().dagster_storage_url.get_secret_value()  # type: ignore[union-attr]
+    if settings().warehouse_url is None:
+        server = embedded()
+        server.ensure_running()
+        return server.url(DAGSTER_DATABASE)
+    return _beside_the_warehouse(settings().warehouse_url.get_secret_value())  # type: ignore[union-attr]
+
+
+def _beside_the_warehouse(url: str) -> str:
+    with connect(url, "sales_assets storage") as connection:
+        name = f"{connection.info.dbname}_dagster"
+        connection.autocommit = True  # CREATE DATABASE takes no transaction
+        exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
+        if exists is None:
+            try:
+                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+            except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
+                pass  # another process was faster
+            except psycopg.errors.InsufficientPrivilege as error:
+                raise WarehouseError(
+                    f"the role of WAREHOUSE_URL may not create the database {name} for Dagster's storage; "
+                    "create it, or set DAGSTER_STORAGE_URL"
+                ) from error
+    # Put together by hand: urlunsplit makes postgresql:/name of a URL without a host, which libpq does not take. A
+    # dbname among the parameters would win over the path.
+    parts = urlsplit(url)
+    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != "dbname"], quote_via=quote)
+    return f"postgresql://{parts.netloc}/{quote(name, safe='')}" + (f"?{query}" if query else "")
+
+
+class Transaction:
+    """An open transaction: everything in it is committed together, or nothing is."""
+
+    def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
+        self.connection = connection
+
+    def run(self, file: str, name: str, /, **parameters: object) -> int:
+        """Run statement `name` of ``sql/<file>.sql`` and return the number of rows it touched."""
+        return self.connection.execute(statements(file)[name], parameters).rowcount
+
+    def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
+        return self.connection.execute(statements(file)[name], parameters).fetchall()
+
+    def row(self, file: str, name: str, /, **parameters: object) -> dict[str, Any] | None:
+        return self.connection.execute(statements(file)[name], parameters).fetchone()
+
+    @contextlib.contextmanager
+    def savepoint(self) -> Iterator["Transaction"]:
+        """A part that can fail alone: an error in the block undoes the block and is raised."""
+        with self.connection.transaction():
+            yield self
+
+    def run_all(self, file: str, prefix: str, /, **parameters: object) -> None:
+        """Run the statements of a file whose names begin alike, in file order; there may be none."""
+        for name in statements(file):
+            if name.startswith(prefix):
+                self.run(file, name, **parameters)
+
+    def copy(self, file: str, name: str, /, blocks: Iterable[Buffer]) -> None:
+        """Stream blocks of rows, encoded by `copying.encode`, into a ``COPY ... FROM STDIN (FORMAT binary)``."""
+        with self.connection.cursor() as cursor, cursor.copy(statements(file)[name]) as copy:
+            copy.write(HEADER)
+            for block in blocks:
+                copy.write(block)
+            copy.write(TRAILER)
+
+
+class Warehouse:
+    """The PostgreSQL database of the settings, with the schemas raw, staging and mart."""
+
+    def __init__(self) -> None:
+        self._ready_url: str | None = None
+
+    def url(self) -> str:
+        """A libpq URL; the first call makes sure that the schema is the one this code was written for."""
+        if self._ready_url is None:
+            url = warehouse_url()
+            self._require_schema(url)
+            self._ready_url = url
+        return self._ready_url
+
+    def _require_schema(self, url: str) -> None:
+        latest = migrations.latest_revision()
+        found = migrations.current_revision(url)
+        if found == latest:
+            return
+        if settings().warehouse_url is None and found is None:
+            migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
+            return
+        raise WarehouseError(
+            f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"
+        )
+
+    @contextlib.contextmanager
+    def transaction(self, purpose: str, read_only: bool = False) -> Iterator[Transaction]:
+        """Connect, and commit at the end. `purpose` (run and asset) names the session in the server's log."""
+        with connect(self.url(), purpose) as connection:
+            connection.read_only = read_only
+            yield Transaction(connection)
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator["Writer"]:
+        """Be the only one that writes staging, dimensions and mart, over several transactions if need be."""
+        with connect(self.url(), "sales_assets writer") as session:
+            session.autocommit = True
+            session.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
+            yield Writer(self, session)
+
+    def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
+        """The rows of one reading statement, in a transaction of its own."""
+        with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
+            return transaction.rows(file, name, **parameters)
+
+
+class Writer:
+    """The only one that writes: its lock belongs to a session of its own, and goes with it when the process is killed.
+
+    May be used by several threads.
+    """
+
+    def __init__(self, warehouse: Warehouse, session: psycopg.Connection[dict[str, Any]]) -> None:
+        self._warehouse = warehouse
+        self._session = session
+
+    @contextlib.contextmanager
+    def transaction(self, purpose: str) -> Iterator[Transaction]:
+        """As `Warehouse.transaction`; raises `psycopg.OperationalError` where the lock was lost before the commit."""
+        with self._warehouse.transaction(purpose) as transaction:
+            yield transaction
+            # A server that was restarted in between has taken new connections, and let others have the lock.
+            self._session.execute("SELECT")

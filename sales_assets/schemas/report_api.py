@@ -1,0 +1,118 @@
+"""The report API's answers: which keys they have and what makes one acceptable.
+
+Belongs here: the wire shapes and the checks that need nothing but the answer and the question.
+Does not belong here: HTTP (`sales_assets.resources.report_api`), or the files behind the links
+(`report_files`).
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from sales_assets.schemas.report_files import canonical_name
+
+_LONGEST_TEXT = 2000
+
+
+def _calendar_day(value: object) -> object:
+    """The day of ``2023-09-07 00:00:00`` (or with a T): the first ten characters, whatever the rest says."""
+    return dt.date.fromisoformat(value[:10]) if isinstance(value, str) else value
+
+
+def _plain(value: str) -> str:
+    """Ids and links as they are: one with a NUL or a line end is nobody's, and no database keeps it."""
+    if not value.isprintable():
+        raise ValueError("holds characters that can not be printed")
+    return value
+
+
+def _readable(value: object) -> object:
+    """Free text as it can be kept and shown: what can not be printed is replaced, the rest cut to a page."""
+    if not isinstance(value, str):
+        return value
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:_LONGEST_TEXT])
+
+
+Day = Annotated[dt.date, BeforeValidator(_calendar_day)]
+Plain = Annotated[str, AfterValidator(_plain)]
+Text = Annotated[str, BeforeValidator(_readable)]
+
+
+class _Answer(BaseModel):
+    # The service was seen to add keys (debug_info); a new one is no reason to fail a day.
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class TaskAnswer(_Answer):
+    """``POST /generate_report``."""
+
+    task_id: Plain = Field(min_length=1)
+
+
+class ReportData(_Answer):
+    report_id: Plain | None = None
+    start_day: Day | None = None
+    end_date: Day | None = None
+    s3_path: Mapping[str, Plain] = Field(default_factory=dict)
+
+
+class ReportAnswer(_Answer):
+    """``GET /get_report``: RUNNING with empty data, then SUCCESS."""
+
+    task_id: str
+    status: str
+    data: ReportData | None = None
+
+
+class IncrementData(_Answer):
+    increment_id: Plain | None = None
+    s3_path: Mapping[str, Plain] = Field(default_factory=dict)
+
+
+class IncrementAnswer(_Answer):
+    """``GET /get_increment``: SUCCESS, or NOT FOUND with HTTP 200 and at times a reason."""
+
+    report_id: Plain
+    date: Day
+    status: Literal["SUCCESS", "NOT FOUND"]
+    data: IncrementData
+    debug_info: Text | None = None
+
+
+class Report(_Answer):
+    """A finished report: its period (both ends inclusive) and the link of each delivered file."""
+
+    task_id: str
+    report_id: str
+    first_day: dt.date
+    last_day: dt.date
+    links: Mapping[str, str]
+
+
+class Increment(_Answer):
+    """The increment of a day, or the reason why there is none."""
+
+    report_id: str
+    day: dt.date
+    increment_id: str | None
+    links: Mapping[str, str]
+    reason: str | None = None
+
+    @property
+    def found(self) -> bool:
+        return self.increment_id is not None
+
+
+def links_by_file(s3_path: Mapping[str, str], *, increment: bool) -> dict[str, str]:
+    """{canonical file name: URL} of the files of this kind; keys that name none of them are left out.
+
+    Both spellings of the names are accepted (``user_order_log`` and ``user_orders_log``).
+    """
+    links = {}
+    for key, url in s3_path.items():
+        known = canonical_name(key)
+        if known is not None and known[1] is increment:
+            links[known[0]] = url
+    return links

@@ -1,1 +1,0 @@
-"""Tests of sales_assets.embedded, each against real servers."""

@@ -1,0 +1,90 @@
+"""Deduplication against a plain reference model: each row is kept, a duplicate or part of a conflict."""
+
+from collections import defaultdict
+from decimal import Decimal
+
+import pyarrow as pa
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sales_assets.pipeline.deduplicate import deduplicate
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
+
+Line = tuple[str | None, str, str, int]  # uniq_id, status, item_name, quantity
+
+_LINES = st.lists(
+    st.tuples(
+        st.sampled_from(["a", "b", "c"]),
+        st.sampled_from(["shipped", "refunded"]),
+        st.sampled_from(["", "Milk"]),
+        st.sampled_from([1, 2]),
+    ),
+    max_size=12,
+)
+_SAME: Line = ("a", "shipped", "Milk", 1)
+
+
+@settings(deadline=None)  # the first grouping loads a library
+@given(_LINES, st.booleans())
+@example([_SAME, _SAME], False)
+@example([_SAME, ("a", "refunded", "Milk", 1), _SAME], False)
+@example([_SAME, ("a", "shipped", "Milk", 2), ("b", "shipped", "", 1)], True)
+@example([(None, "shipped", "", 1), (None, "shipped", "", 1), _SAME], False)
+def test_as_the_model(lines: list[Line], backwards: bool) -> None:
+    table = _table(lines)
+    order = pa.array(range(len(lines))[::-1], pa.int64())
+    result = deduplicate(table.take(order) if backwards else table, USER_ORDERS_LOG)
+    kept, conflicts = _model(lines)
+    assert result.rows.schema == USER_ORDERS_LOG.schema
+    assert result.rows.column("line_no").to_pylist() == kept
+    assert sorted(result.conflicts.column("line_no").to_pylist()) == conflicts
+    assert result.duplicates == len(lines) - len(kept) - len(conflicts)
+
+
+def test_a_table_without_duplicates_is_returned_as_it_is() -> None:
+    table = _table([_SAME, ("b", "shipped", "Milk", 1)])
+    assert deduplicate(table, USER_ORDERS_LOG).rows is table
+
+
+def _model(lines: list[Line]) -> tuple[list[int], list[int]]:
+    """The rules as plain Python: (line numbers kept, line numbers in conflicts)."""
+    versions: dict[tuple[object, ...], set[Line]] = defaultdict(set)
+    for line in lines:
+        versions[_key(line)].add(line)
+    seen: set[Line] = set()
+    kept, conflicts = [], []
+    for line_no, line in enumerate(lines, start=2):
+        if len(versions[_key(line)]) > 1:
+            conflicts.append(line_no)
+        elif line not in seen:
+            seen.add(line)
+            kept.append(line_no)
+    return kept, conflicts
+
+
+def _key(line: Line) -> tuple[object, ...]:
+    uniq_id, status, *_ = line
+    return (uniq_id, status) if uniq_id is not None else line
+
+
+def _table(lines: list[Line]) -> pa.Table:
+    rows = [
+        {
+            "line_no": line_no,
+            "date_id": 20241002,
+            "uniq_id": uniq_id,
+            "date_time": "2024-10-02T00:00:00",
+            "city_id": 1,
+            "city_name": "Rostov",
+            "customer_id": 2,
+            "first_name": "A",
+            "last_name": "B",
+            "item_id": 3,
+            "item_name": item_name,
+            "quantity": Decimal(quantity),
+            "payment_amount": Decimal(10),
+            "status": status,
+        }
+        for line_no, (uniq_id, status, item_name, quantity) in enumerate(lines, start=2)
+    ]
+    return pa.Table.from_pylist(rows, schema=USER_ORDERS_LOG.schema)

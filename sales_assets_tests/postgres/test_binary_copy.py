@@ -1,0 +1,92 @@
+"""Binary rows for COPY: PostgreSQL holds what the batches held, to the last cent and null."""
+
+import random
+from collections.abc import Iterator
+from decimal import Decimal
+
+import psycopg
+import pyarrow as pa
+import pytest
+
+from sales_assets.postgres.binary_copy import HEADER, TRAILER, encode
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.schemas.report_files import REPORT_FILES
+
+SQL_TYPES = {
+    pa.int32(): "integer",
+    pa.int64(): "bigint",
+    pa.string(): "text",
+    pa.decimal128(10, 2): "numeric(10, 2)",
+    pa.decimal128(18, 4): "numeric(18, 4)",
+    pa.decimal128(9, 0): "numeric(9)",
+}
+EDGES: dict[pa.DataType, list[object]] = {
+    pa.int32(): [0, 1, -1, 2**31 - 1, -(2**31)],
+    pa.int64(): [0, -1, 2**63 - 1, -(2**63)],
+    pa.string(): ["", "a", "Молоко 3 %", 'say "a, b"', "tab\tnew\nline \\. \\N", "\ufeff", "x" * 5000],
+    pa.decimal128(10, 2): [Decimal(v) for v in ("0.00", "0.01", "0.10", "1.00", "9999.99", "10000.00", "99999999.99")],
+    pa.decimal128(18, 4): [Decimal(v) for v in ("-0.0001", "99999999999999.9999", "-10000.0000", "-12345678.9000")],
+    pa.decimal128(9, 0): [Decimal(v) for v in ("0", "-1", "10000", "999999999")],
+}
+
+
+@pytest.fixture
+def connection(server: EmbeddedPostgres) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(server.url("postgres")) as opened:
+        yield opened
+
+
+def through_postgresql(connection: psycopg.Connection, batches: list[pa.RecordBatch]) -> list[tuple[object, ...]]:
+    schema = batches[0].schema
+    columns = ", ".join(f'"{field.name}" {SQL_TYPES[field.type]}' for field in schema)
+    connection.execute(f"CREATE TEMP TABLE landing ({columns}) ON COMMIT DROP".encode())
+    with connection.cursor().copy("COPY landing FROM STDIN (FORMAT binary)") as copy:
+        copy.write(HEADER)
+        for batch in batches:
+            copy.write(encode(batch))
+        copy.write(TRAILER)
+    rows = connection.execute("SELECT * FROM landing ORDER BY 1").fetchall()
+    connection.rollback()
+    return rows
+
+
+def rows_of(batches: list[pa.RecordBatch]) -> list[tuple[object, ...]]:
+    return [tuple(row.values()) for batch in batches for row in batch.to_pylist()]
+
+
+def drawn(random_: random.Random, schema: pa.Schema, first: int, count: int) -> pa.RecordBatch:
+    """Rows numbered in their first column, with edge values, and nulls in some columns."""
+    columns = [pa.array(range(first, first + count), pa.int64())]
+    for field in schema.names[1:]:
+        kind = schema.field(field).type
+        choices = [*EDGES[kind], *([None] if random_.random() < 0.5 else [])]
+        columns.append(pa.array(random_.choices(choices, k=count), kind))
+    return pa.RecordBatch.from_arrays(columns, schema=schema)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_postgresql_holds_what_the_batches_held(connection: psycopg.Connection, seed: int) -> None:
+    random_ = random.Random(seed)
+    kinds = random_.choices(list(SQL_TYPES), k=random_.randint(0, 12))
+    schema = pa.schema([("n", pa.int64()), *((f"c{at}", kind) for at, kind in enumerate(kinds))])
+    batches = [drawn(random_, schema, first, count) for first, count in ((0, 50), (50, 0), (100, 7), (200, 1))]
+    assert through_postgresql(connection, batches) == rows_of(batches)
+
+
+def test_a_part_of_a_batch_is_that_part(connection: psycopg.Connection) -> None:
+    schema = pa.schema([("n", pa.int64()), *((f"c{at}", kind) for at, kind in enumerate(EDGES))])
+    part = drawn(random.Random(1), schema, 0, 100).slice(33, 21)
+    assert through_postgresql(connection, [part]) == rows_of([part])
+
+
+def test_every_column_of_the_reports_has_a_form() -> None:
+    for file in REPORT_FILES.values():
+        lines = pa.RecordBatch.from_pylist([{}], schema=pa.schema([(f.name, f.type) for f in file.schema]))
+        assert len(encode(lines)) == 2 + 4 * len(file.columns), "a row of nulls is their count and lengths"
+
+
+def test_a_type_without_a_form_is_refused() -> None:
+    money = Decimal("1.50")
+    for value, kind in ((1.5, pa.float64()), (money, pa.decimal128(19, 2)), (money, pa.decimal128(10, 5))):
+        with pytest.raises(TypeError, match="no binary form"):
+            encode(pa.RecordBatch.from_arrays([pa.array([value], kind)], names=["x"]))

@@ -1,0 +1,215 @@
+"""The door to the warehouse: the right schema, wrong addresses, restarts, and Dagster's database beside it."""
+
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+from psycopg.types.json import Jsonb
+
+from sales_assets import settings as settings_module
+from sales_assets.postgres import connection, migrations
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.postgres.warehouse import Warehouse, WarehouseError, dagster_storage_url
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+
+@pytest.fixture
+def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
+    """A server that the test may stop and start."""
+    server = EmbeddedPostgres(tmp_path / "own")
+    server.ensure_running()
+    yield server
+    server.stop()
+
+
+def use(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", url)
+    settings_module.settings.cache_clear()
+
+
+def test_a_warehouse_that_was_not_migrated_is_refused_with_the_command(
+    new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = new_database("template1")
+    use(monkeypatch, url)
+    with pytest.raises(WarehouseError, match=r"at revision none.*run `sales-assets migrate`"):
+        Warehouse().rows("raw/delivery", "latest_report")
+    migrations.migrate(url, "0002")
+    with pytest.raises(WarehouseError, match=r"at revision 0002.*run `sales-assets migrate`"):
+        Warehouse().rows("raw/delivery", "latest_report")
+    migrations.migrate(url)
+    assert Warehouse().rows("raw/delivery", "latest_report") == []
+
+
+def test_an_embedded_warehouse_is_made_and_migrated_when_first_asked() -> None:
+    settings = settings_module.settings()
+    assert settings.warehouse_url is None
+    try:
+        assert Warehouse().rows("raw/delivery", "latest_report") == []
+    finally:
+        EmbeddedPostgres(settings.sales_home / "postgres").stop()
+
+
+@pytest.mark.parametrize("asked", ["database", "role", "host"])
+def test_a_wrong_address_fails_at_once(server: EmbeddedPostgres, asked: str) -> None:
+    wrong = {
+        "database": server.url("no_such_database"),
+        "role": server.url("sales").replace("user=sales", "user=nobody"),
+        "host": "postgresql://no-such-host.invalid/sales",
+    }[asked]
+    started = time.monotonic()
+    with pytest.raises(psycopg.OperationalError, match=r"does not exist|failed to resolve"):
+        connect(wrong, "test")
+    assert time.monotonic() - started < 2
+
+
+def test_a_server_that_is_away_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(connection, "_RESTART_SECONDS", 0.5)
+    started = time.monotonic()
+    with pytest.raises(psycopg.OperationalError):
+        connect(f"postgresql:///sales?host={tmp_path}", "test")
+    assert 0.5 <= time.monotonic() - started < 3
+
+
+def test_a_restart_is_waited_for(own_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations.migrate(own_server.url("sales"))
+    use(monkeypatch, own_server.url("sales"))
+    warehouse = Warehouse()
+    assert warehouse.rows("raw/delivery", "latest_report") == []
+    own_server.stop()
+    starting = threading.Timer(0.5, own_server.ensure_running)
+    starting.start()
+    assert warehouse.rows("raw/delivery", "latest_report") == []
+    starting.join()
+
+
+def test_what_a_transaction_did_is_kept_whole_or_not_at_all(warehouse_url: str, query: Query) -> None:
+    def record(day: str) -> None:
+        with Warehouse().transaction("test") as transaction:
+            delivery = {"kind": "increment", "first_day": day, "last_day": day, "outcome": "not_found"}
+            transaction.rows("raw/delivery", "record", deliveries=Jsonb([delivery]))
+            if day.endswith("02"):
+                raise ZeroDivisionError
+
+    record("2024-10-01")
+    with pytest.raises(ZeroDivisionError):
+        record("2024-10-02")
+    assert query("SELECT first_day::text FROM raw.delivery") == [("2024-10-01",)]
+
+
+def test_a_reading_transaction_can_not_write(warehouse_url: str) -> None:
+    with (
+        pytest.raises(psycopg.errors.ReadOnlySqlTransaction),
+        Warehouse().transaction("test", read_only=True) as transaction,
+    ):
+        transaction.connection.execute("DELETE FROM mart.f_sales")
+
+
+def test_writers_wait_for_each_other(warehouse_url: str) -> None:
+    order: list[str] = []
+
+    def second() -> None:
+        with Warehouse().writing():
+            order.append("second")
+
+    with Warehouse().writing():
+        thread = threading.Thread(target=second)
+        thread.start()
+        waiting = (
+            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+        )
+        deadline = time.monotonic() + 10
+        with psycopg.connect(warehouse_url, autocommit=True) as looking:
+            while looking.execute(waiting).fetchone() != (1,):
+                assert time.monotonic() < deadline, "the second writer does not wait"
+        order.append("first")
+    thread.join()
+    assert order == ["first", "second"]
+
+
+def test_a_writer_that_lost_its_lock_commits_nothing(warehouse_url: str, query: Query) -> None:
+    """As after a restart of the server between two transactions: new connections work, others may be writing."""
+    work = """CREATE TABLE written (n int); SELECT pg_terminate_backend(pid) FROM pg_locks
+        WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
+    with Warehouse().writing() as writer, pytest.raises(psycopg.OperationalError), writer.transaction("t") as writing:
+        writing.connection.execute(work.encode())
+    assert query("SELECT to_regclass('written')") == [(None,)]
+
+
+# --- Dagster's own storage --------------------------------------------------------------------------------
+
+
+def test_dagster_keeps_its_events_beside_the_warehouse(warehouse_url: str, server: EmbeddedPostgres) -> None:
+    name = f"{conninfo_to_dict(warehouse_url)['dbname']}_dagster"
+    try:
+        url = dagster_storage_url()
+        assert url == dagster_storage_url()
+        with psycopg.connect(url) as connection:
+            assert connection.info.dbname == name
+    finally:
+        with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name}".encode())
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "postgresql://sales@/{name}?{query}",
+        "postgresql:///?dbname={name}&{query}",
+        "postgresql+psycopg:///{name}?{query}",
+    ],
+)
+def test_every_form_of_the_warehouse_url_leads_beside_it(
+    warehouse_url: str, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    address, _, query = warehouse_url.partition("?")
+    name = address.rpartition("/")[2]
+    use(monkeypatch, form.format(name=name, query=query))
+    try:
+        with psycopg.connect(dagster_storage_url()) as connection:
+            assert connection.info.dbname == f"{name}_dagster"
+    finally:
+        with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+            connection.execute(f"DROP DATABASE IF EXISTS {name}_dagster".encode())
+
+
+def test_two_processes_make_dagsters_database_at_once(warehouse_url: str, server: EmbeddedPostgres) -> None:
+    script = "from sales_assets.postgres.warehouse import dagster_storage_url; print(dagster_storage_url())"
+    both = [
+        subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    told = [process.communicate(timeout=60) for process in both]
+    assert told[0][0] == told[1][0] != "", told
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        connection.execute(f"DROP DATABASE {conninfo_to_dict(told[0][0].strip())['dbname']}".encode())
+
+
+def test_a_role_that_may_not_create_it_is_told_what_to_do(
+    warehouse_url: str, server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = conninfo_to_dict(warehouse_url)["dbname"]
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        connection.execute(f"CREATE ROLE {name}_humble LOGIN".encode())
+        try:
+            use(monkeypatch, warehouse_url.replace("user=sales", f"user={name}_humble"))
+            with pytest.raises(
+                WarehouseError, match=f"may not create the database {name}_dagster.*DAGSTER_STORAGE_URL"
+            ):
+                dagster_storage_url()
+        finally:
+            connection.execute(f"DROP ROLE {name}_humble".encode())
+
+
+def test_a_storage_of_its_own_is_taken_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DAGSTER_STORAGE_URL", "postgresql+psycopg2://someone@else/where")
+    settings_module.settings.cache_clear()
+    assert dagster_storage_url() == "postgresql://someone@else/where"
