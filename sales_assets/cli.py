@@ -233,7 +233,8 @@ def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, met
     """Say why the numbers of a day are as they are.
 
     Shows the rows of the mart, the fetch they were taken from, the other kept fetches with the reason why they were
-    not chosen, repeats and bad lines. `mart.f_sales_lines` has file and line number of every single row.
+    not chosen and how often each was delivered, repeats and bad lines. `mart.f_sales_lines` has file and line number
+    of every single row.
     """
     from sales_assets.commands.why import explain
     from sales_assets.postgres.warehouse import Warehouse
@@ -244,7 +245,16 @@ def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, met
         mart.add_row(row["source"], row["status"], str(row["rows"]), str(row["quantity"]), str(row["amount"]))
     out.print(mart if told.mart else f"mart.f_sales has no row on {day}")
     fetches = Table(
-        "fetch", "kind", "statuses", "kept", "repeats", "bad", "why", "file", title="kept fetches, best first"
+        "fetch",
+        "kind",
+        "statuses",
+        "kept",
+        "repeats",
+        "bad",
+        "why",
+        "delivered",
+        "file",
+        title="kept fetches, best first",
     )
     for row in told.candidates:
         fetches.add_row(
@@ -255,6 +265,7 @@ def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, met
             str(row["repeats"]),
             str(row["bad"]),
             row["told"],
+            "once" if row["times"] == 1 else f"{row['times']} times, last {row['last_at']:%Y-%m-%d %H:%M:%S}",
             row["path"],
         )
     out.print(fetches if told.candidates else "no kept fetch covers the day")
@@ -263,15 +274,26 @@ def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, met
             f"staged from fetch {told.staged['fetch_id']}: {told.staged['rows']} rows at "
             f"{told.staged['staged_at']:%Y-%m-%d %H:%M:%S} by run {told.staged['run_id']}"
         )
-    answers = Table("asked at", "answer", "reason", title="what the report API answered for the increment")
+    answers = Table(
+        "asked at", "answer", "order file", "reason", title="what the report API answered for the increment"
+    )
     for row in told.deliveries:
-        answers.add_row(f"{row['asked_at']:%Y-%m-%d %H:%M:%S}", row["outcome"], row["reason"] or "")
+        contents = "" if row["fetch_id"] is None else f"fetch {row['fetch_id']}"
+        if row["number"] != row["fetch_id"]:
+            contents = f"same contents as {contents}"
+        answers.add_row(f"{row['asked_at']:%Y-%m-%d %H:%M:%S}", row["outcome"], contents, row["reason"] or "")
     out.print(answers if told.deliveries else "the increment of the day was never asked for")
     bad = Table("id", "fetch", "line", "state", "reason", title="lines in quarantine")
     for row in told.bad_lines:
-        bad.add_row(str(row["quarantine_id"]), str(row["fetch_id"]), str(row["line_no"]), row["state"], row["reason"])
+        state = _state_of(row)
+        bad.add_row(str(row["quarantine_id"]), str(row["fetch_id"]), str(row["line_no"]), state, row["reason"])
     if told.bad_lines:
         out.print(bad)
+
+
+def _state_of(row: dict[str, Any]) -> str:
+    """The state of a rejected row, with the row that it has its resolution from."""
+    return f"{row['state']}, inherited from {row['inherited_from']}" if row["inherited_from"] else str(row["state"])
 
 
 @app.command()
@@ -317,7 +339,7 @@ def quarantine_list(
     for row in rows:
         table.add_row(
             str(row["quarantine_id"]),
-            row["state"],
+            _state_of(row),
             str(row["date_id"] or "?"),
             row["path"],
             str(row["line_no"]),
@@ -355,7 +377,8 @@ def quarantine_replay(
 
     A corrected line takes the place of the bad one: `replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'`. Of two
     lines that contradict each other one can be left out: `replay 18 --discard`; the other is then good. Numbers alone
-    read the lines once more as they are, after an upgrade that forgives more.
+    read the lines once more as they are, after an upgrade that forgives more. Resolutions last: the same contents
+    delivered again keep them, and the very same row of other contents inherits them.
     """
     from sales_assets.commands.quarantine import corrections_in, replay
     from sales_assets.postgres.warehouse import Warehouse
@@ -381,6 +404,8 @@ def quarantine_replay(
     for row in done.lines:
         text = f"{row['quarantine_id']}: {row['state']}" + (f" ({row['reason']})" if row in still_open else "")
         out.print(text)
+    if done.also:
+        out.print(f"the same rows of other contents follow: {', '.join(map(str, done.also))}")
     for failure in done.failures:
         err.print(f"error: {failure}", style="bold red")
     if still_open or done.failures:

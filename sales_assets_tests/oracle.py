@@ -1,4 +1,4 @@
-"""What the mart must hold for a list of kept deliveries, in plain Python and from the rules alone.
+"""What the mart must hold for a list of deliveries, in plain Python and from the rules alone.
 
 Belongs here: a second opinion on a day (which lines count, which fetch is chosen, the sign), slow and whole files at
 a time. It shares no code with the package. Does not belong here: the finer points of a cell or a quote;
@@ -24,7 +24,7 @@ Key = tuple[dt.date, str, str]
 
 @dataclass(frozen=True)
 class Delivered:
-    """One delivered order file; its place in the list of deliveries is its number."""
+    """One delivered order file; its place in the list is its number. Equal ones have the same contents."""
 
     kind: str  # report or increment
     first_day: dt.date
@@ -74,14 +74,19 @@ def read(delivered: Delivered) -> Reading:
     return Reading("status" in header, kept, repeats, bad)
 
 
+def kept(deliveries: Sequence[Delivered]) -> dict[Delivered, int]:
+    """The contents that are kept, in the order of their first delivery, each with the number of its latest."""
+    return {delivered: number for number, delivered in enumerate(deliveries)}
+
+
 def mart(deliveries: Sequence[Delivered], days: Iterable[dt.date]) -> list[Row]:
-    """The report API's rows of the days, once each of these deliveries was kept and each day was loaded."""
-    readings = [(delivered, read(delivered)) for delivered in deliveries]
+    """The report API's rows of the days, once all of this was delivered and each day was loaded."""
+    readings = [(delivered, number, read(delivered)) for delivered, number in kept(deliveries).items()]
     rows: list[Row] = []
     for day in days:
         candidates = [
             (reading.has_status, delivered.kind == "increment", number, reading)
-            for number, (delivered, reading) in enumerate(readings)
+            for delivered, number, reading in readings
             if delivered.first_day <= day <= delivered.last_day and reading.usable
         ]
         if candidates:

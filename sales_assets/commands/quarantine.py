@@ -40,10 +40,14 @@ class QuarantineError(Exception):
 
 @dataclass(frozen=True)
 class Replayed:
-    """The lines after the replay, and what went wrong while their days were loaded."""
+    """The rows after the replay, and what went wrong while their days were loaded.
+
+    also: the very same rows of other contents, which have taken over the resolution.
+    """
 
     lines: list[Row]
     failures: list[str]
+    also: list[int]
 
 
 def list_lines(warehouse: Warehouse, *, day: dt.date | None, all_states: bool, limit: int) -> list[Row]:
@@ -94,23 +98,23 @@ def replay(
 ) -> Replayed:
     """Settle lines and load the days they concern again, from the fetches that are kept.
 
-    A corrected line takes the place of the bad one in its fetch, with its line number; a discarded one is left out
-    for good. Then the choice between fetches is made again. Doing it twice changes nothing.
+    A corrected row takes the place of the rejected one in its fetch, with its line number; a discarded one is left out
+    for good. The very same row of other contents takes over the resolution, because these may be delivered again. Then
+    the choice between fetches is made again. Doing it twice changes nothing.
     """
     ids = [*corrections, *discarded, *as_they_are]
-    lines = show_lines(warehouse, ids)
-    # Where the new text can be read, it says which day it belongs to; the old day changes as well.
-    days = {
-        line["quarantine_id"]: _days(line, corrections.get(line["quarantine_id"], line["line_text"])) for line in lines
-    }
+    show_lines(warehouse, ids)
     with warehouse.writing() as writer, writer.transaction("sales_assets quarantine replay") as transaction:
         for number, text in corrections.items():
             transaction.run("staging/quarantine", "correct", id=number, text=text)
         for number in discarded:
             transaction.run("staging/quarantine", "discard", id=number)
         transaction.run("staging/quarantine", "touch", ids=list(as_they_are))
-    failures = _load_again(_by_file(lines, days))
-    return Replayed(warehouse.rows("staging/quarantine", "states", ids=ids), failures)
+        resolved = [*corrections, *discarded]
+        inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=[], ids=resolved)
+    also = sorted({row["quarantine_id"] for row in inherited} - set(ids))
+    failures = _load_again(_days_by_file(show_lines(warehouse, [*ids, *also])))
+    return Replayed(warehouse.rows("staging/quarantine", "states", ids=ids), failures, also)
 
 
 def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
@@ -119,8 +123,12 @@ def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
         raise QuarantineError(f"there is no line {', '.join(map(str, unknown))} in quarantine")
 
 
-def _days(line: Row, text: str) -> set[dt.date]:
-    """The days of the fetch that a settled line can change; all of an undated file's, or of a fetch of no use."""
+def _days(line: Row) -> set[dt.date]:
+    """The days of the fetch that a resolved row can change; all of an undated file's, or of a fetch of no use.
+
+    Where the new text can be parsed, it says which day it belongs to; the old day changes as well.
+    """
+    text = line["corrected_text"] or line["line_text"]
     span = {line["first_day"] + dt.timedelta(days=n) for n in range((line["last_day"] - line["first_day"]).days + 1)}
     if line["verdict"] == "failed":
         return span  # with its first good line the fetch becomes one to choose, for all of its days
@@ -138,10 +146,10 @@ def _days(line: Row, text: str) -> set[dt.date]:
     return {day for day in span if date_id(day) in numbers} or span
 
 
-def _by_file(lines: Sequence[Row], days: Mapping[int, set[dt.date]]) -> dict[str, set[dt.date]]:
+def _days_by_file(lines: Sequence[Row]) -> dict[str, set[dt.date]]:
     by_file: dict[str, set[dt.date]] = {}
     for line in lines:
-        by_file.setdefault(line["file"], set()).update(days[line["quarantine_id"]])
+        by_file.setdefault(line["file"], set()).update(_days(line))
     return by_file
 
 

@@ -18,7 +18,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of a day. `candidates` are the kept fetches that cover it, best first, each with its reason."""
+    """What is known of a day. `candidates` are the kept fetches that cover it, best first, each with its reason.
+
+    `deliveries` have the number and fetch of their order file; a number above the fetch's is a repeated delivery.
+    """
 
     day: dt.date
     mart: list[Row]
@@ -33,11 +36,19 @@ def explain(warehouse: Warehouse, day: dt.date) -> Explanation:
     with warehouse.transaction("sales_assets why", read_only=True) as transaction:
         staged = transaction.row("staging/why", "staged", date_id=number)
         counts = {row["fetch_id"]: row for row in transaction.rows("staging/why", "counts", date_id=number)}
-        candidates = transaction.rows("staging/staged_day", "candidates", file=USER_ORDERS_LOG.name, days=[day])
+        candidates = transaction.rows(
+            "staging/staged_day", "candidates", file=USER_ORDERS_LOG.name, days=[day], every=True
+        )
+        fetch_ids = [candidate["fetch_id"] for candidate in candidates]
+        delivered = {
+            row["fetch_id"]: row for row in transaction.rows("staging/why", "times_delivered", fetch_ids=fetch_ids)
+        }
         best = candidates[0] if candidates and candidates[0]["verdict"] == "usable" else None
         for candidate in candidates:
             count = counts.get(candidate["fetch_id"], {})
             candidate |= {key: count.get(key, 0) for key in ("kept", "repeats", "bad")}
+            times = delivered.get(candidate["fetch_id"], {})
+            candidate |= {"times": times.get("times", 1), "last_at": times.get("last_at", candidate["fetched_at"])}
             candidate["told"] = _told(candidate, best)
         return Explanation(
             day=day,
@@ -62,4 +73,4 @@ def _told(candidate: Row, best: Row | None) -> str:
         return f"has no statuses, {best['fetch_id']} has"
     if candidate["kind"] != best["kind"]:
         return f"a report, {best['fetch_id']} is an increment"
-    return f"earlier than {best['fetch_id']}"
+    return f"delivered before {best['fetch_id']}"

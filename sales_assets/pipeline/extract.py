@@ -5,7 +5,7 @@ HTTP is in `sales_assets.resources.report_api`; nothing is read from the files h
 
 import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -13,7 +13,7 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
-from sales_assets.postgres.warehouse import Transaction
+from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets.resources.raw_files import KeptFile, RawFiles
 from sales_assets.resources.report_api import (
     Content,
@@ -33,11 +33,13 @@ _FETCHERS = 6
 
 # {file: where it can be downloaded from}
 Links = Mapping[str, str]
+# {file: {sha256: path}} of the contents that are kept for a day (or a period) and kind
+KnownContents = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """One delivered file as it was stored."""
+    """One delivered file as it is kept."""
 
     file: str
     url: str
@@ -59,15 +61,17 @@ class Delivery:
     files: Mapping[str, FetchedFile] = field(default_factory=dict)
     missing: Mapping[str, str] = field(default_factory=dict)
 
-    def facts(self, file: str, fetch_id: int | None) -> dict[str, Any]:
+    def facts(self, file: str, recorded: "RecordedFile | None") -> dict[str, Any]:
         """Describe what was delivered for one of the four files."""
         facts: dict[str, Any] = {"response": self._outcome_of(file)}
         if self.kind == "report":
             facts["period"] = f"{self.first_day} to {self.last_day}"
         fetched = self.files.get(file)
-        if fetched is not None:
+        if fetched is not None and recorded is not None:
             facts |= {
-                "fetch number": fetch_id,
+                "fetch number": recorded.fetch_id,
+                "delivery number": recorded.number,
+                "contents": f"the same as fetch {recorded.fetch_id}" if recorded.is_repeated else "new",
                 "bytes": fetched.kept.bytes,
                 "lines": fetched.kept.line_count,
                 "sha256": fetched.kept.sha256,
@@ -84,9 +88,36 @@ class Delivery:
         return self.missing.get(file, self.reason or "not listed in the response")
 
 
-def fetch_report(api: ReportApi, raw_files: RawFiles, progress: Callable[[str], None]) -> Delivery:
+@dataclass(frozen=True)
+class RecordedFile:
+    """A delivered file on record: the number of the delivery, and the fetch that holds its contents."""
+
+    number: int
+    fetch_id: int
+
+    @property
+    def is_repeated(self) -> bool:
+        return self.number != self.fetch_id
+
+
+def known_contents(
+    warehouse: Warehouse, kind: Literal["report", "increment"], first_day: dt.date, last_day: dt.date
+) -> dict[tuple[dt.date, dt.date], KnownContents]:
+    """{period: contents} stored for the files of one kind whose period begins in this range."""
+    known: dict[tuple[dt.date, dt.date], dict[str, dict[str, str]]] = {}
+    for row in warehouse.rows("raw/fetch", "contents", kind=kind, first_day=first_day, last_day=last_day):
+        files = known.setdefault((row["first_day"], row["last_day"]), {})
+        files.setdefault(row["file"], {})[row["sha256"]] = row["path"]
+    return {**known}
+
+
+def fetch_report(
+    api: ReportApi, raw_files: RawFiles, warehouse: Warehouse, progress: Callable[[str], None]
+) -> Delivery:
     """Request a report, wait for it and store its files. Raises `ReportApiError`."""
     report = api.make_report(progress)
+    first, last = report.first_day, report.last_day
+    known = known_contents(warehouse, "report", first, first).get((first, last), {})
     period = f"{report.first_day}_{report.last_day}"
     ids = {"report_id": report.report_id, "first_day": report.first_day, "last_day": report.last_day}
     files, missing = {}, {}
@@ -96,7 +127,7 @@ def fetch_report(api: ReportApi, raw_files: RawFiles, progress: Callable[[str], 
             missing[file] = "not listed in the response"
             continue
         progress(f"downloading {file}")
-        keep = partial(_keep, api, raw_files, file, f"{file}/{period}", ids)
+        keep = partial(_keep, api, raw_files, file, f"{file}/{period}", ids, known.get(file, {}))
         try:
             files[file], links = _keep_fresh(keep, file, links, lambda: api.report_again(report).links)
         except FileMissing as error:
@@ -114,7 +145,7 @@ def fetch_report(api: ReportApi, raw_files: RawFiles, progress: Callable[[str], 
 
 
 def fetch_increments(
-    api: ReportApi, raw_files: RawFiles, report_id: str, groups: Iterable[Sequence[dt.date]]
+    api: ReportApi, raw_files: RawFiles, warehouse: Warehouse, report_id: str, groups: Iterable[Sequence[dt.date]]
 ) -> Iterator[list[Delivery]]:
     """Fetch the increments of groups of days; a day that fails gives a Delivery with the outcome "failed".
 
@@ -122,21 +153,27 @@ def fetch_increments(
     and reach the API as a burst.
     """
 
-    def fetch(day: dt.date) -> Delivery:
+    def fetch(day: dt.date, known: KnownContents) -> Delivery:
         try:
-            return fetch_increment(api, raw_files, report_id, day)
+            return fetch_increment(api, raw_files, report_id, day, known)
         except (ReportApiError, OSError) as error:  # OSError: the raw files can't be written
             return Delivery("increment", day, day, "failed", str(error), report_id)
 
+    def submit(group: Sequence[dt.date]) -> list[Future[Delivery]]:
+        known = known_contents(warehouse, "increment", group[0], group[-1])
+        return [pool.submit(fetch, day, known.get((day, day), {})) for day in group]
+
     with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as pool:
-        submitted = ([pool.submit(fetch, day) for day in group] for group in groups)
+        submitted = map(submit, groups)
         prefetched = next(submitted, None)
         while prefetched is not None:
             group, prefetched = prefetched, next(submitted, None)
             yield [delivery.result() for delivery in group]
 
 
-def fetch_increment(api: ReportApi, raw_files: RawFiles, report_id: str, day: dt.date) -> Delivery:
+def fetch_increment(
+    api: ReportApi, raw_files: RawFiles, report_id: str, day: dt.date, known: KnownContents
+) -> Delivery:
     """Request the increment of a day and store its files. Raises `ReportApiError`."""
     increment = api.increment(report_id, day)
     if not increment.found:
@@ -148,7 +185,7 @@ def fetch_increment(api: ReportApi, raw_files: RawFiles, report_id: str, day: dt
         if file not in links:
             missing[file] = "not listed in the response"
             continue
-        keep = partial(_keep, api, raw_files, file, f"{file}_inc/{day}", ids)
+        keep = partial(_keep, api, raw_files, file, f"{file}_inc/{day}", ids, known.get(file, {}))
         try:
             files[file], links = _keep_fresh(keep, file, links, lambda: api.increment(report_id, day).links)
         except FileMissing as error:
@@ -185,7 +222,13 @@ def _keep_fresh(
 
 
 def _keep(
-    api: ReportApi, raw_files: RawFiles, file: str, folder: str, ids: Mapping[str, object], url: str
+    api: ReportApi,
+    raw_files: RawFiles,
+    file: str,
+    folder: str,
+    ids: Mapping[str, object],
+    stored: Mapping[str, str],
+    url: str,
 ) -> FetchedFile:
     def attempt() -> FetchedFile:
         with api.download(url) as download:
@@ -204,7 +247,8 @@ def _keep(
                     **ids,
                 }
 
-            return FetchedFile(file, without_query(url), raw_files.keep(folder, download.chunks, manifest), content)
+            kept = raw_files.keep(folder, download.chunks, manifest, stored)
+            return FetchedFile(file, without_query(url), kept, content)
 
     retrying = Retrying(
         retry=retry_if_exception_type(TransientError),
@@ -215,8 +259,8 @@ def _keep(
     return retrying(attempt)
 
 
-def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str) -> list[Mapping[str, int]]:
-    """Record deliveries and their stored files; returns {file: fetch_id} of each."""
+def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str) -> list[Mapping[str, RecordedFile]]:
+    """Record deliveries and their files; contents that are on record already are delivered again."""
     responses = [
         {
             "kind": delivery.kind,
@@ -230,28 +274,32 @@ def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str
         }
         for delivery in deliveries
     ]
+    transaction.run("raw/fetch", "lock")
     recorded = transaction.rows("raw/delivery", "record", deliveries=Jsonb(responses))
     delivery_ids = [row["delivery_id"] for row in recorded]
-    kept = [
-        {
-            "delivery_id": delivery_id,
-            "file": file,
-            "kind": delivery.kind,
-            "first_day": delivery.first_day.isoformat(),
-            "last_day": delivery.last_day.isoformat(),
-            "url": fetched.url,
-            "path": fetched.kept.path,
-            "sha256": fetched.kept.sha256,
-            "bytes": fetched.kept.bytes,
-            "line_count": fetched.kept.line_count,
-            "etag": fetched.content.etag,
-            "last_modified": fetched.content.last_modified,
-            "fetched_at": fetched.kept.fetched_at.isoformat(),
-        }
-        for delivery_id, delivery in zip(delivery_ids, deliveries, strict=True)
-        for file, fetched in delivery.files.items()
-    ]
-    numbers: dict[int, dict[str, int]] = {delivery_id: {} for delivery_id in delivery_ids}
-    for row in transaction.rows("raw/fetch", "keep", files=Jsonb(kept)):
-        numbers[row["delivery_id"]][row["file"]] = row["fetch_id"]
+    files = Jsonb(
+        [
+            {
+                "delivery_id": delivery_id,
+                "file": file,
+                "kind": delivery.kind,
+                "first_day": delivery.first_day.isoformat(),
+                "last_day": delivery.last_day.isoformat(),
+                "url": fetched.url,
+                "path": fetched.kept.path,
+                "sha256": fetched.kept.sha256,
+                "bytes": fetched.kept.bytes,
+                "line_count": fetched.kept.line_count,
+                "etag": fetched.content.etag,
+                "last_modified": fetched.content.last_modified,
+                "fetched_at": fetched.kept.fetched_at.isoformat(),
+            }
+            for delivery_id, delivery in zip(delivery_ids, deliveries, strict=True)
+            for file, fetched in delivery.files.items()
+        ]
+    )
+    transaction.run("raw/fetch", "keep", files=files)
+    numbers: dict[int, dict[str, RecordedFile]] = {delivery_id: {} for delivery_id in delivery_ids}
+    for row in transaction.rows("raw/fetch", "deliver", files=files):
+        numbers[row["delivery_id"]][row["file"]] = RecordedFile(row["number"], row["fetch_id"])
     return [numbers[delivery_id] for delivery_id in delivery_ids]

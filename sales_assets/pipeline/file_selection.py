@@ -1,6 +1,6 @@
 """Select raw files: which are not parsed yet, and which one wins each day.
 
-The rule of choice itself is one SQL statement (``sql/staging/staged_day.sql``, `choose`).
+The rule of choice itself is one SQL statement (``sql/staging/staged_day.sql``, `candidates`).
 """
 
 import datetime as dt
@@ -58,8 +58,8 @@ def files_to_parse_again(transaction: Transaction, file: ReportFile, days: Seque
 
 def select_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[SelectedFile]:
     """Select the file that each day is to be loaded from; days that staging already holds from it are left out."""
-    rows = transaction.rows("staging/staged_day", "choose", file=file.name, days=list(days))
-    return [SelectedFile(**row) for row in rows]
+    rows = transaction.rows("staging/staged_day", "candidates", file=file.name, days=list(days), every=False)
+    return [SelectedFile(row["date_id"], row["fetch_id"], row["revision"], bool(row["is_staged"])) for row in rows]
 
 
 def corrections_of(transaction: Transaction, raw_files: Sequence[RawFile]) -> dict[int, dict[int, str | None]]:

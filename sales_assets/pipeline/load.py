@@ -147,16 +147,16 @@ class _Load:
             )
         groups = batched(days, DAYS_TOGETHER)
         api, raw_files = self.pipeline.report_api, self.pipeline.raw_files
-        for deliveries in fetch_increments(api, raw_files, reports[0]["report_id"], groups):
+        for deliveries in fetch_increments(api, raw_files, self.warehouse, reports[0]["report_id"], groups):
             for delivery in deliveries:
                 if delivery.outcome == "failed":
                     self.log.error(f"{delivery.first_day}: {delivery.reason}")
                     self.report.fail(delivery.first_day, str(delivery.reason), self.report.tables)
             with self._transaction("raw increments") as transaction:
-                fetch_ids = record(transaction, deliveries, self.run_id)
-            for delivery, ids in zip(deliveries, fetch_ids, strict=True):
+                recorded = record(transaction, deliveries, self.run_id)
+            for delivery, recorded_files in zip(deliveries, recorded, strict=True):
                 for file in REPORT_FILES.values():
-                    facts = delivery.facts(file.name, ids.get(file.name))
+                    facts = delivery.facts(file.name, recorded_files.get(file.name))
                     self.report.add(raw_table(file), delivery.first_day, facts)
             yield [delivery.first_day for delivery in deliveries]
 
@@ -206,15 +206,26 @@ class _Load:
             }
             give_back()
             with self.warehouse.writing() as writer:
-                self._write(file, days, parsed_files, writer)
+                inherited = self._write(file, days, parsed_files, writer)
+        if inherited:
+            # Parsed once more, now with the resolutions that rejected rows inherited from other contents.
+            with self._transaction(f"resolutions {file.name}") as transaction:
+                unparsed = unparsed_files(transaction, file, days)
+            self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.fetch_id in inherited])
 
     def _write(
         self, file: ReportFile, days: Sequence[dt.date], parsed_files: Mapping[int, ParsedFile], writer: Writer
-    ) -> None:
-        """Record parse results, then replace days: in the same transaction if they are few, else in several."""
+    ) -> set[int]:
+        """Record parse results, then replace days: in the same transaction if they are few, else in several.
+
+        Returns the files that have to be parsed once more (see `record_parse_results`).
+        """
         with self._transaction(file.name, writer) as transaction:
-            record_parse_results(transaction, list(parsed_files.values()), self.pipeline.first_day, self.run_id)
-            selected = [day for day in select_files(transaction, file, days) if day.fetch_id in parsed_files]
+            inherited = record_parse_results(
+                transaction, list(parsed_files.values()), self.pipeline.first_day, self.run_id
+            )
+            complete = parsed_files.keys() - inherited
+            selected = [day for day in select_files(transaction, file, days) if day.fetch_id in complete]
             if file is USER_ORDERS_LOG and self.publishes:
                 upsert_names(transaction, names_of(selected, parsed_files))
                 give_back()
@@ -229,6 +240,7 @@ class _Load:
         if len(batches) > 1:
             with self._transaction("sample", writer) as transaction:
                 transaction.run_all("facts/f_sales", "sample")
+        return inherited
 
     def _replace_in_parallel(
         self,

@@ -30,8 +30,12 @@ Validate = Callable[[ReportFile, pa.RecordBatch], object]
 
 def record_parse_results(
     transaction: Transaction, parsed_files: Sequence[ParsedFile], first_day: dt.date, run_id: str
-) -> None:
-    """Record counts, verdicts and rejected rows. A file that can't be read, or has no valid row, is never selected."""
+) -> set[int]:
+    """Record counts, verdicts and rejected rows. A file that can't be read, or has no valid row, is never selected.
+
+    Returns the fetch ids of files with rejected rows that inherited a resolution from other contents: these files have
+    to be parsed once more.
+    """
     transaction.run("staging/fetch_reading", "create_bad_line")
     transaction.copy("staging/fetch_reading", "copy_bad_line", _rejected(parsed_files))
     fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
@@ -54,6 +58,8 @@ def record_parse_results(
         corrected=[parsed.raw_file.fetch_id for parsed in parsed_files if parsed.raw_file.corrected],
         run_id=run_id,
     )
+    inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=fetch_ids, ids=[])
+    return {row["fetch_id"] for row in inherited} & set(fetch_ids)
 
 
 def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:

@@ -12,6 +12,7 @@ import json
 import socket
 import threading
 import time
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
@@ -321,11 +322,18 @@ class ReportApi:
 
     @staticmethod
     def _body(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
-        """The body as it was sent, at most `limit` bytes, complete by its announced length."""
-        encoding = response.headers.get("Content-Encoding", "identity")
-        if encoding != "identity":
-            # We ask for identity; decoding what comes anyway would open the door to decompression bombs.
+        """The decoded body: at most `limit` bytes, of at most as many sent, complete by their announced length."""
+        # Identity is asked for, but objects that were stored as gzip are sent so all the same.
+        encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
+        if encoding in ("gzip", "x-gzip"):
+            return _unzipped(ReportApi._sent(response, call, limit), call, limit)
+        if encoding not in ("identity", ""):
             raise PermanentError(f"{call}: sent with Content-Encoding {encoding[:20]!r}")
+        return ReportApi._sent(response, call, limit)
+
+    @staticmethod
+    def _sent(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
+        """The bytes as they were sent, at most `limit`, complete by their announced length."""
         announced = response.headers.get("Content-Length")
         length = int(announced) if announced and announced.isdigit() else None
         if length is not None and length > limit:
@@ -349,6 +357,42 @@ class ReportApi:
             ) from None
         if length is not None and received != length:
             raise TransientError(f"{call}: {received} bytes came, {length} were announced")
+
+
+def _unzipped(chunks: Iterator[bytes], call: str, limit: int) -> Iterator[bytes]:
+    """The contents of a gzip stream, a megabyte at a time: a small body may be a decompression bomb."""
+    received = 0
+    try:
+        for plain in _inflated(chunks):
+            received += len(plain)
+            if received > limit:
+                raise PermanentError(f"{call}: more than {limit} bytes, sent with Content-Encoding 'gzip'")
+            yield plain
+    except zlib.error:
+        raise PermanentError(f"{call}: the body is not what its Content-Encoding 'gzip' says") from None
+    except EOFError:
+        raise TransientError(f"{call}: the body broke off, sent with Content-Encoding 'gzip'") from None
+
+
+def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
+    """Inflate gzip members, one after the other. Raises `zlib.error`, and `EOFError` for a member that is cut off."""
+    decoder = None
+    for chunk in chunks:
+        rest = chunk
+        while rest:
+            if decoder is None or decoder.eof:
+                decoder = zlib.decompressobj(wbits=31)
+            plain = decoder.decompress(rest, _CHUNK)
+            rest = decoder.unused_data if decoder.eof else decoder.unconsumed_tail
+            if plain:
+                yield plain
+    while decoder is not None and not decoder.eof:
+        # All input may be consumed with output left over, because the output of a call is bounded.
+        plain = decoder.decompress(b"", _CHUNK)
+        if not plain and not decoder.eof:
+            raise EOFError
+        if plain:
+            yield plain
 
 
 def _refuse_link_local(url: str, call: str) -> None:

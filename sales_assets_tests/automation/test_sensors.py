@@ -2,6 +2,8 @@
 
 import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -11,10 +13,13 @@ from sales_assets.partitions import DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import Content, ReportApi, ReportApiError, TransientError
 from sales_assets.services.report_api.faults import Faults
+from sales_assets.settings import settings
+from sales_assets_tests.cache import cached
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import RAW, Shop
 
 Tick = Callable[..., dg.SensorResult | dg.SkipReason]
+HEADER = "date_id,category_id,geo_id,sales_qty,sales_amt\n"
 
 
 def day(age: int) -> str:
@@ -205,6 +210,111 @@ def test_a_tick_that_takes_long_goes_on_where_it_was(shop: Shop, tick: Tick, mon
         assert isinstance(result, dg.SensorResult)
         cursors.append(result.cursor)
     assert cursors == [day(age) for age in (7, 6, 5, 4, 3, 2, 1, 7)]
+
+
+def test_a_repeated_delivery_that_was_not_staged_is_asked_for(shop: Shop, tick: Tick) -> None:
+    """As after a load that died between recording and staging: storage has what was delivered last, the mart not."""
+    for name in ("a", "b"):
+        increment(shop, 1, name)
+        shop.load(day(1))
+    increment(shop, 1, "a")
+    shop.load(day(1), selection=RAW)
+    assert shop.sales() == [("b", 200)]
+    (request,) = requests(tick())
+    assert run(shop, request).success
+    assert shop.sales() == [("a", 200)]
+    assert requests(tick()) == []
+
+
+def test_contents_of_before_are_news(shop: Shop, tick: Tick) -> None:
+    """A, B, A: their mark is known, but not as that of the contents delivered last."""
+    for name in ("a", "b"):
+        increment(shop, 1, name)
+        shop.load(day(1))
+    increment(shop, 1, "a")
+    (request,) = requests(tick())
+    assert run(shop, request).success
+    assert shop.sales() == [("a", 200)]
+    assert requests(tick()) == []
+
+
+def test_a_missing_file_hides_no_news_of_the_others(shop: Shop, tick: Tick) -> None:
+    """Whichever file of the day is missing."""
+    prices = "Milk,100\n"
+    shop.reports.increment(day(1), [Order("a", day=day(1))], price_log=prices, custom_research=HEADER)
+    shop.load(day(1))
+    changes: dict[str, dict[str, str]] = {
+        "user_orders_log": {"price_log": "Milk,101\n"},
+        "price_log": {"custom_research": f"{HEADER}{day(1)},1,2,3,4.5\n"},
+        "custom_research": {"price_log": "Milk,102\n"},
+    }
+    for lost, changed in changes.items():
+        shop.fault(Faults(lost_file=f"{lost}_inc"))
+        assert requests(tick()) == [], lost
+        files: dict[str, Any] = {"price_log": prices, "custom_research": HEADER, **changed}
+        shop.reports.increment(day(1), [Order("a", day=day(1))], **files)
+        (request,) = requests(tick())
+        assert run(shop, request).success, lost
+        assert requests(tick()) == [], lost
+        shop.reports.increment(day(1), [Order("a", day=day(1))], price_log=prices, custom_research=HEADER)
+        shop.fault(None)
+        shop.load(day(1))
+
+
+@pytest.mark.parametrize("storage", [{"flapping": True}, {"zipped": True}, {"flapping": True, "zipped": True}])
+def test_marks_and_encodings_of_the_storage_are_no_news(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, bool]
+) -> None:
+    """The same contents under two ETags in turn, or zipped though nobody asked for it: no run, no copy."""
+    for age in (1, 2):
+        increment(shop, age, f"u{age}")
+    with cached(settings().report_api_url, **storage) as url:
+        monkeypatch.setenv("REPORT_API_URL", url)
+        settings.cache_clear()
+        shop.fetch_report()
+        first = requests(tick())
+        assert [request.partition_key for request in first] == [day(2), day(1)]
+        assert {request.run_key for request in first} == {request.run_key for request in requests(tick())}
+        for request in first:
+            assert run(shop, request).success
+        for _ in range(3):
+            assert requests(tick()) == []
+        files = sorted(tmp_path.glob("home/raw/**/*"))
+        for _ in range(2):
+            shop.load(day(2), day(1))
+        assert sorted(tmp_path.glob("home/raw/**/*")) == files
+        increment(shop, 1, "changed")
+        (request,) = requests(tick())
+        assert run(shop, request).success
+        assert requests(tick()) == []
+    assert shop.sales() == [("u2", 200), ("changed", 200)]
+    assert shop.query("SELECT count(*) FROM raw.fetch WHERE kind = 'increment'") == [(3,)]
+    size = len((shop.reports.folder / "inc" / day(1) / "user_orders_log_inc.csv").read_bytes())
+    assert shop.query("SELECT bytes FROM raw.fetch ORDER BY fetch_id DESC LIMIT 1") == [(size,)]
+
+
+def test_a_known_mark_spares_the_download(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both marks of a storage that gives two, once both were delivered with the contents."""
+    increment(shop, 1, "a")
+    with cached(settings().report_api_url, flapping=True) as url:
+        monkeypatch.setenv("REPORT_API_URL", url)
+        settings.cache_clear()
+        # The report has no file of its own: these are the turns of the increment's.
+        for _ in range(2):
+            shop.load(day(1))
+        assert len(shop.query("SELECT DISTINCT etag FROM raw.file_delivery")) == 2
+        monkeypatch.setattr(ReportApi, "download", lambda *_: pytest.fail("a file was downloaded"))
+        for _ in range(2):
+            assert requests(tick()) == []
+
+
+def test_a_file_that_can_not_be_downloaded_holds_up_no_other_day(shop: Shop, tick: Tick) -> None:
+    """The load fails with the reason; the sensor goes on."""
+    for age in (1, 2):
+        increment(shop, age, f"u{age}")
+    shop.fetch_report()
+    shop.fault(Faults(cut=1))
+    assert [request.partition_key for request in requests(tick())] == [day(2), day(1)]
 
 
 def test_the_schedule_asks_for_the_window_of_the_api() -> None:

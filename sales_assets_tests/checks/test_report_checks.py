@@ -24,7 +24,7 @@ from sales_assets.services.report_api.server import running
 from sales_assets.settings import settings
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.shop import RAW, Shop
 
 DAY, OTHER = "2024-10-01", "2024-10-02"
 DATE_ID, OTHER_ID = 20241001, 20241002
@@ -187,6 +187,33 @@ def test_all_checks_pass_on_right_days(loaded: Shop) -> None:
     results = evaluations([DAY, OTHER])
     assert set(results) == {name for name, _, _ in BREAKS}, "a check without a break below is a check that can't fail"
     assert [name for name, result in results.items() if not result.passed] == []
+
+
+def test_an_order_file_that_was_fetched_and_never_parsed_is_not_done(loaded: Shop) -> None:
+    """New contents after those that were loaded, and contents of a day that was never loaded."""
+    loaded.reports.increment(DAY, [Order("new")])
+    loaded.reports.increment("2024-10-03", [Order("e", day="2024-10-03")])
+    for day in (DAY, "2024-10-03"):
+        loaded.load(day, selection=RAW)
+    result = evaluations([DAY, "2024-10-03"])["asked_days_done"]
+    assert not result.passed
+    table = result.metadata["first failing days"]
+    assert isinstance(table, dg.TableMetadataValue)
+    assert [record.data for record in table.records] == [
+        {"day": day, "offending": 1, "example": "its order file was not read yet"} for day in (str(DATE_ID), "20241003")
+    ]
+    loaded.load(DAY, "2024-10-03")
+    assert evaluations([DAY, "2024-10-03"])["asked_days_done"].passed
+
+
+def test_the_verdict_of_repeated_contents_is_that_of_their_first_delivery(loaded: Shop) -> None:
+    """Usable contents are done without parsing them again; contents of no use are not done however often they come."""
+    loaded.load(DAY, selection=RAW)
+    assert evaluations([DAY])["asked_days_done"].passed
+    loaded.reports.increment(DAY, None, user_orders_log="what is this\n")
+    loaded.fail_to_load(DAY)
+    loaded.load(DAY, selection=RAW)
+    assert not evaluations([DAY])["asked_days_done"].passed
 
 
 @pytest.mark.parametrize(("check", "severity", "statements"), BREAKS, ids=[name for name, _, _ in BREAKS])

@@ -21,7 +21,7 @@ from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets.settings import first_day, settings
-from sales_assets_tests.oracle import Delivered, mart, read
+from sales_assets_tests.oracle import Delivered, kept, mart, read
 from sales_assets_tests.reports import Order, order_file
 from sales_assets_tests.shop import Shop
 
@@ -114,7 +114,7 @@ class World:
             case Report(orders, statuses):
                 self.shop.reports.report(orders, statuses=statuses)
                 with self.warehouse.transaction("report") as transaction:
-                    record(transaction, [fetch_report(self.api, self.raw_files, note)], "run")
+                    record(transaction, [fetch_report(self.api, self.raw_files, self.warehouse, note)], "run")
                 days = sorted(order.day for order in orders if isinstance(order, Order))
                 period = dt.date.fromisoformat(days[0]), dt.date.fromisoformat(days[-1])
                 self.deliveries.append(Delivered("report", *period, order_file(orders, statuses=statuses)))
@@ -147,11 +147,11 @@ class World:
         return sorted(rows)
 
     def compare_readings(self) -> None:
-        """Each line of each fetch is in exactly one of kept, repeats and bad, and quarantine holds the bad ones."""
+        """Contents are kept once, each line in exactly one of kept, repeats and bad; quarantine holds the bad ones."""
         counts = self.shop.query(
             "SELECT lines, kept, repeats, bad, verdict FROM staging.fetch_reading ORDER BY fetch_id"
         )
-        expected = [read(delivered) for delivered in self.deliveries]
+        expected = [read(delivered) for delivered in kept(self.deliveries)]
         assert counts == [
             (
                 len(file.kept) + file.repeats + len(file.bad),

@@ -17,29 +17,38 @@ def kept_files(tmp_path: Path) -> dict[str, bytes]:
     return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
 
-def test_every_delivery_is_kept_under_a_number_of_its_own(shop: Shop, tmp_path: Path) -> None:
-    """Equal contents too; files and rows of earlier fetches are as they were after each later one."""
+def test_every_delivery_has_a_number_and_new_contents_are_kept(shop: Shop, tmp_path: Path) -> None:
+    """Files and rows of earlier fetches are unchanged after each later delivery, of the same contents or of others."""
     shop.reports.report([Order("r", day="2024-09-30")], price_log="Milk,100\n")
     shop.reports.increment(DAY, [Order("a")])
     shop.load(DAY)
     first_files, first_rows = kept_files(tmp_path), shop.query("SELECT * FROM raw.fetch ORDER BY fetch_id")
     shop.load(DAY)
+    assert kept_files(tmp_path) == first_files
     shop.reports.increment(DAY, [])
     shop.load(DAY)
     files, rows = kept_files(tmp_path), shop.query("SELECT * FROM raw.fetch ORDER BY fetch_id")
     assert {name: files[name] for name in first_files} == first_files
     assert rows[: len(first_rows)] == first_rows
-    found = shop.query("SELECT file, kind, first_day::text, last_day::text FROM raw.fetch ORDER BY fetch_id")
-    increment = ("user_orders_log", "increment", DAY, DAY)
-    assert found == [
+    found = shop.query(
+        "SELECT file, kind, first_day::text, last_day::text, fetch_id FROM raw.fetch"
+        " ORDER BY kind DESC, file DESC, fetch_id"
+    )
+    report, prices, whole, empty = (fetch for *_, fetch in found)
+    assert [row[:-1] for row in found] == [
         ("user_orders_log", "report", "2024-09-30", "2024-09-30"),
         ("price_log", "report", "2024-09-30", "2024-09-30"),
-        increment,
-        increment,
-        increment,
+        ("user_orders_log", "increment", DAY, DAY),
+        ("user_orders_log", "increment", DAY, DAY),
     ]
-    contents = [files[path] for (path,) in shop.query("SELECT path FROM raw.fetch WHERE kind = 'increment' ORDER BY 1")]
-    assert sorted(map(len, contents))[1:] == [len(contents[0])] * 2
+    deliveries = shop.query("SELECT number, fetch_id FROM raw.file_delivery ORDER BY number")
+    assert {fetch for _, fetch in deliveries[:2]} == {report, prices}
+    assert [fetch for _, fetch in deliveries[2:]] == [whole, whole, empty]
+    assert [number == fetch for number, fetch in deliveries] == [True, True, True, False, True]
+    lines = [
+        files[path].count(b"\n") for path, *_ in shop.query("SELECT path FROM raw.fetch ORDER BY fetch_id OFFSET 2")
+    ]
+    assert lines == [2, 1]
 
 
 def test_a_fetch_can_be_traced_to_the_answer_it_came_with(shop: Shop, tmp_path: Path) -> None:

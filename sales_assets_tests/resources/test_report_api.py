@@ -1,6 +1,7 @@
 """The door to the report API, against the stand-in with its faults and against servers that say anything."""
 
 import datetime as dt
+import gzip
 import json
 import socket
 import time
@@ -417,9 +418,28 @@ def test_a_body_without_a_length_is_read_to_its_end(set_up: Set) -> None:
         assert read(ReportApi(), server.url) == b"a,b\n1,2\n"
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
+def test_a_body_that_is_sent_as_gzip_is_unzipped(set_up: Set, encoding: str) -> None:
+    """Nobody asks for it, but objects that were stored so are sent so. Files may be joined, and larger than a chunk."""
+    lines = "".join(f"{n},{n * n}\n" for n in range(300_000)).encode()
+    body = gzip.compress(lines) + gzip.compress(b"end\n")
+    for said in (answer(body, Content_Encoding=encoding), answer(gzip.compress(b""), Content_Encoding=encoding)):
+        with serving(lambda _path, said=said: said) as server:  # type: ignore[misc]
+            set_up(report_api_url=server.url)
+            assert read(ReportApi(), server.url) == (lines + b"end\n" if len(said[1]) == len(body) else b"")
+
+
 @pytest.mark.parametrize(
     ("said", "kind", "told"),
     [
+        (
+            answer(gzip.compress(bytes(10**8)), Content_Encoding="gzip"),
+            PermanentError,
+            "announced|more than 1000 bytes",
+        ),
+        (answer(gzip.compress(bytes(2000)), Content_Encoding="gzip"), PermanentError, "more than 1000 bytes"),
+        (answer(gzip.compress(b"lines")[:-4], Content_Encoding="gzip"), TransientError, "broke off"),
+        (answer("x", Content_Encoding="br"), PermanentError, "Content-Encoding 'br'"),
         (answer("lines", length=6), TransientError, "5 bytes came|broke off after 5"),
         (chunked(b"a,b\n", end=b""), TransientError, "broke off"),
         (answer("x", status="403 Forbidden"), LinkExpired, "403"),

@@ -4,39 +4,18 @@ Does not belong here: the command line around it (`sales_assets_tests.commands`)
 """
 
 import contextlib
-from collections.abc import Callable
 from typing import Any
 
-import dagster as dg
 import pytest
 
-from sales_assets.commands import quarantine
-from sales_assets.commands.quarantine import Replayed
 from sales_assets.pipeline.stage import record_parse_results
 from sales_assets.postgres.queries import statements
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import Shop
+from sales_assets_tests.staging.conftest import Settle
 
 DAY = "2024-10-01"
-Settle = Callable[..., Replayed]
-
-
-@pytest.fixture
-def settle(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Settle:
-    """Replay lines by their numbers, with the test's Dagster instance."""
-    monkeypatch.setattr(quarantine, "prepare_dagster_home", lambda: None)
-    monkeypatch.setattr(dg.DagsterInstance, "get", lambda: contextlib.nullcontext(shop.instance))
-
-    def run(corrections: dict[int, str] | None = None, *, discard: int = 0, again: int = 0) -> Replayed:
-        return quarantine.replay(
-            Warehouse(),
-            corrections=corrections or {},
-            discarded=[discard] if discard else [],
-            as_they_are=[again] if again else [],
-        )
-
-    return run
 
 
 def states(shop: Shop) -> list[tuple[object, ...]]:
@@ -69,12 +48,6 @@ def test_a_corrected_line_takes_its_place(shop: Shop, settle: Settle) -> None:
         (bad.line(2, statuses=True), text)
     ]
     assert shop.query("SELECT lines, kept, repeats, bad FROM staging.fetch_reading") == [(2, 2, 0, 0)]
-
-    # Another delivery with the same bad line is another fetch with a line of its own to settle.
-    shop.reports.increment(DAY, [Order("a"), bad])
-    shop.load(DAY)
-    assert shop.sales() == [("a", 200)]
-    assert len(shop.quarantined()) == 1
 
 
 def test_a_correction_that_is_still_bad_says_why(shop: Shop, settle: Settle) -> None:
@@ -176,12 +149,12 @@ def test_a_line_settled_while_its_file_is_being_read_is_not_lost(
     shop.load(days[0])
     number, text = number_of(shop, 3), bad.but(amount="10").line(2, statuses=False)
 
-    def settled_meanwhile(*arguments: Any) -> None:
+    def settled_meanwhile(*arguments: Any) -> set[int]:
         if arguments[1][0].raw_file.kind == "report":
             statement = statements("staging/quarantine")["correct"]
             with Warehouse().transaction("a person") as transaction:
                 transaction.connection.execute(statement, {"id": number, "text": text})
-        record_parse_results(*arguments)
+        return record_parse_results(*arguments)
 
     with monkeypatch.context() as patched:
         patched.setattr("sales_assets.pipeline.load.record_parse_results", settled_meanwhile)
@@ -204,10 +177,10 @@ def test_a_line_that_was_settled_just_before_its_file_was_read_is_not_lost(
         transaction = person.enter_context(Warehouse().transaction("a person"))
         transaction.run("staging/quarantine", "correct", id=number, text=text)
 
-        def committed_meanwhile(*arguments: Any) -> None:
+        def committed_meanwhile(*arguments: Any) -> set[int]:
             if arguments[1][0].raw_file.kind == "report":
                 person.close()
-            record_parse_results(*arguments)
+            return record_parse_results(*arguments)
 
         patched.setattr("sales_assets.pipeline.load.record_parse_results", committed_meanwhile)
         shop.load(days[1])

@@ -1,6 +1,8 @@
 -- name: unread
--- Kept fetches of a file that cover the window and were never read, or not since a line of theirs was corrected.
--- Increments first: when a report is read, the days that they win need not be taken from it.
+-- Kept fetches of a file that cover the window and were never parsed, or not since a row of theirs was resolved. One
+-- that could not be used is parsed again when it is delivered again: an upgrade may have taught the parser, and a damaged
+-- file may have been restored. Increments first: when a report is parsed, the days that they win need not be taken from
+-- it.
 SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, r.fetch_id IS NOT NULL AS corrected,
        now() AS found_at,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
@@ -8,7 +10,10 @@ FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
   AND (r.fetch_id IS NULL OR EXISTS (
-      SELECT FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id AND q.corrected_at > r.read_at))
+      SELECT FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id AND q.corrected_at > r.read_at)
+      OR (r.verdict = 'failed' AND EXISTS (
+      SELECT FROM raw.file_delivery AS e JOIN raw.delivery AS d USING (delivery_id)
+      WHERE e.fetch_id = f.fetch_id AND d.asked_at > r.read_at)))
 ORDER BY f.kind = 'report', f.fetch_id
 
 -- name: kept

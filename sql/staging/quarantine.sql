@@ -1,5 +1,6 @@
 -- name: list
-SELECT q.quarantine_id, q.state, f.file, f.kind, q.date_id, q.fetch_id, f.path, q.line_no, q.reason, q.line_text
+SELECT q.quarantine_id, q.state, f.file, f.kind, q.date_id, q.fetch_id, f.path, q.line_no, q.reason, q.line_text,
+       q.inherited_from
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
 WHERE (%(all_states)s OR q.state = 'open')
@@ -20,11 +21,54 @@ ORDER BY q.quarantine_id
 
 -- name: correct
 UPDATE staging.quarantine
-SET state = 'corrected', corrected_text = %(text)s, corrected_at = clock_timestamp()
+SET state = 'corrected', corrected_text = %(text)s, corrected_at = clock_timestamp(), inherited_from = NULL
 WHERE quarantine_id = %(id)s
 
 -- name: discard
-UPDATE staging.quarantine SET state = 'discarded', corrected_at = clock_timestamp() WHERE quarantine_id = %(id)s
+UPDATE staging.quarantine
+SET state = 'discarded', corrected_at = clock_timestamp(), inherited_from = NULL
+WHERE quarantine_id = %(id)s
+
+-- name: inherit
+-- The very same rejected row in several contents has one resolution, the latest. The same row: of the same file, text
+-- and day, and the same occurrence of this text in its contents. A row of an unknown day, or of one that its contents
+-- were not delivered for, is the same only where they were delivered for the same day or period: "Milk,dear" in the
+-- price lists of two days are two rows.
+-- fetch_ids, ids: whose rows, with the same ones of other contents, are looked at.
+WITH identified AS (
+    SELECT q.quarantine_id, q.fetch_id, q.state = 'discarded' AS is_discarded,
+           CASE WHEN q.state <> 'discarded' THEN q.corrected_text END AS text,
+           q.state = 'discarded' OR q.corrected_text IS NOT NULL AS is_resolved,
+           q.corrected_at, q.inherited_from, f.file, q.line_text,
+           CASE WHEN q.date_id BETWEEN to_char(f.first_day, 'YYYYMMDD')::integer
+                                   AND to_char(f.last_day, 'YYYYMMDD')::integer THEN q.date_id::text
+                ELSE concat_ws(' ', f.kind, f.first_day, f.last_day, q.date_id) END AS day,
+           row_number() OVER (PARTITION BY q.fetch_id, q.line_text ORDER BY q.line_no) AS occurrence
+    FROM (
+        SELECT DISTINCT line_text FROM staging.quarantine AS t
+        WHERE (fetch_id = ANY (%(fetch_ids)s) OR quarantine_id = ANY (%(ids)s))
+          AND EXISTS (SELECT FROM staging.quarantine AS s
+                      WHERE hashtextextended(s.line_text, 0) = hashtextextended(t.line_text, 0)
+                        AND s.line_text = t.line_text AND (s.state = 'discarded' OR s.corrected_text IS NOT NULL))
+    ) AS looked_at
+    JOIN staging.quarantine AS q ON hashtextextended(q.line_text, 0) = hashtextextended(looked_at.line_text, 0)
+                                AND q.line_text = looked_at.line_text
+    JOIN raw.fetch AS f ON f.fetch_id = q.fetch_id
+), resolved AS (
+    SELECT DISTINCT ON (file, line_text, day, occurrence)
+           file, line_text, day, occurrence, is_discarded, text, coalesce(inherited_from, quarantine_id) AS origin
+    FROM identified
+    WHERE is_resolved
+    ORDER BY file, line_text, day, occurrence, corrected_at DESC, quarantine_id DESC
+)
+UPDATE staging.quarantine AS q
+SET state = CASE WHEN r.is_discarded THEN 'discarded' ELSE 'corrected' END,
+    corrected_text = coalesce(r.text, q.corrected_text), corrected_at = clock_timestamp(), inherited_from = r.origin
+FROM identified AS i
+JOIN resolved AS r USING (file, line_text, day, occurrence)
+WHERE q.quarantine_id = i.quarantine_id AND i.quarantine_id <> r.origin
+  AND (i.is_discarded, i.text) IS DISTINCT FROM (r.is_discarded, r.text)
+RETURNING q.quarantine_id, q.fetch_id
 
 -- name: touch
 -- Read the line again as it is: after an upgrade a rule may forgive more.

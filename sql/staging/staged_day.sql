@@ -1,30 +1,28 @@
 -- name: candidates
--- Every kept fetch that covers a day, best first; the order is the rule of choice (day-rules, "Choice"): a header
--- with status before one without, then an increment before a report, then the later fetch number.
-SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, f.fetch_id, f.kind, f.path, f.first_day, f.last_day,
-       f.fetched_at, r.verdict, r.reason, coalesce(r.has_status, false) AS has_status, r.revision,
-       row_number() OVER (PARTITION BY d.day ORDER BY (r.verdict = 'usable') IS TRUE DESC, r.has_status DESC,
-                                                      f.kind = 'increment' DESC, f.fetch_id DESC) AS place
-FROM unnest(%(days)s::date[]) AS d (day)
-JOIN raw.fetch AS f ON f.file = %(file)s AND d.day BETWEEN f.first_day AND f.last_day
-LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
-ORDER BY date_id, place
-
--- name: choose
--- The first of the candidates for each day, where it is not what staging holds already.
-SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, c.fetch_id, c.revision, s.file IS NOT NULL AS staged
-FROM unnest(%(days)s::date[]) AS d (day)
-CROSS JOIN LATERAL (
-    SELECT f.fetch_id, r.revision
-    FROM raw.fetch AS f
-    JOIN staging.fetch_reading AS r USING (fetch_id)
-    WHERE f.file = %(file)s AND d.day BETWEEN f.first_day AND f.last_day AND r.verdict = 'usable'
-    ORDER BY r.has_status DESC, f.kind = 'increment' DESC, f.fetch_id DESC
-    LIMIT 1
+-- Kept fetches that cover a day, best first. The order is the rule of choice (day-rules, "Choice"), and this is its only
+-- place: a header with status before one without, then an increment before a report, then the latest delivery.
+-- every: all fetches; else the first of each day, where it is usable and not what staging holds already.
+SELECT *
+FROM (
+    SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, f.fetch_id, f.kind, f.path, f.first_day, f.last_day,
+           f.fetched_at, n.number, r.verdict, r.reason, coalesce(r.has_status, false) AS has_status, r.revision,
+           row_number() OVER (PARTITION BY d.day ORDER BY (r.verdict = 'usable') IS TRUE DESC, r.has_status DESC,
+                                                          f.kind = 'increment' DESC, n.number DESC) AS place
+    FROM unnest(%(days)s::date[]) AS d (day)
+    JOIN raw.fetch AS f ON f.file = %(file)s AND d.day BETWEEN f.first_day AND f.last_day
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(number), f.fetch_id) AS number FROM raw.file_delivery AS e WHERE e.fetch_id = f.fetch_id
+    ) AS n
+    LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 ) AS c
-LEFT JOIN staging.staged_day AS s ON s.file = %(file)s AND s.date_id = to_char(d.day, 'YYYYMMDD')::integer
-WHERE (s.fetch_id, s.revision) IS DISTINCT FROM (c.fetch_id, c.revision)
-ORDER BY date_id
+LEFT JOIN LATERAL (
+    SELECT s.fetch_id AS staged_fetch_id, s.revision AS staged_revision, true AS is_staged
+    FROM staging.staged_day AS s
+    WHERE s.file = %(file)s AND s.date_id = c.date_id
+) AS s ON true
+WHERE %(every)s
+   OR (place = 1 AND verdict = 'usable' AND (fetch_id, revision) IS DISTINCT FROM (staged_fetch_id, staged_revision))
+ORDER BY date_id, place
 
 -- name: record
 INSERT INTO staging.staged_day AS s (file, date_id, fetch_id, revision, rows, run_id)
@@ -45,13 +43,15 @@ LEFT JOIN LATERAL (
     ORDER BY delivery_id DESC LIMIT 1
 ) AS newest ON true
 LEFT JOIN LATERAL (
-    SELECT r.reason FROM raw.fetch AS f JOIN staging.fetch_reading AS r USING (fetch_id)
-    WHERE f.delivery_id = newest.delivery_id AND f.file = %(file)s AND r.verdict = 'failed'
+    SELECT r.reason
+    FROM raw.file_delivery AS e JOIN raw.fetch AS f USING (fetch_id) JOIN staging.fetch_reading AS r USING (fetch_id)
+    WHERE e.delivery_id = newest.delivery_id AND f.file = %(file)s AND r.verdict = 'failed'
 ) AS i ON true
 LEFT JOIN LATERAL (
-    SELECT r.verdict, r.reason FROM raw.fetch AS f JOIN staging.fetch_reading AS r USING (fetch_id)
+    SELECT r.verdict, r.reason
+    FROM raw.file_delivery AS e JOIN raw.fetch AS f USING (fetch_id) JOIN staging.fetch_reading AS r USING (fetch_id)
     WHERE f.file = %(file)s AND f.kind = 'report' AND d.day BETWEEN f.first_day AND f.last_day
-    ORDER BY f.fetch_id DESC LIMIT 1
+    ORDER BY e.number DESC LIMIT 1
 ) AS p ON p.verdict = 'failed' AND NOT EXISTS (
     SELECT FROM raw.fetch AS f JOIN staging.fetch_reading AS r USING (fetch_id)
     WHERE f.file = %(file)s AND f.kind = 'increment' AND f.first_day = d.day AND r.verdict = 'usable')

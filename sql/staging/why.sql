@@ -1,10 +1,19 @@
 -- name: deliveries
--- What the report API answered when the day was asked for, latest first.
-SELECT delivery_id, asked_at, outcome, reason, increment_id
-FROM raw.delivery
-WHERE kind = 'increment' AND first_day = %(day)s
-ORDER BY delivery_id DESC
+-- What the report API answered when the day was asked for, latest first; of its order file, whether the contents were new.
+SELECT d.delivery_id, d.asked_at, d.outcome, d.reason, d.increment_id, e.number, e.fetch_id
+FROM raw.delivery AS d
+LEFT JOIN (raw.file_delivery AS e JOIN raw.fetch AS f ON f.fetch_id = e.fetch_id AND f.file = 'user_orders_log')
+       ON e.delivery_id = d.delivery_id
+WHERE d.kind = 'increment' AND d.first_day = %(day)s
+ORDER BY d.delivery_id DESC
 LIMIT 10
+
+-- name: times_delivered
+-- How often each of these contents was delivered, and when for the last time.
+SELECT fetch_id, count(*) AS times, max(delivered_at) AS last_at
+FROM raw.file_delivery
+WHERE fetch_id = ANY (%(fetch_ids)s)
+GROUP BY fetch_id
 
 -- name: staged
 SELECT s.fetch_id, s.revision, s.rows, s.staged_at, s.run_id
@@ -22,7 +31,7 @@ GROUP BY source, status
 ORDER BY source, status DESC
 
 -- name: bad_lines
-SELECT q.quarantine_id, q.fetch_id, q.line_no, q.state, q.reason
+SELECT q.quarantine_id, q.fetch_id, q.line_no, q.state, q.reason, q.inherited_from
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
 WHERE f.file = 'user_orders_log'

@@ -14,9 +14,12 @@ import dagster as dg
 
 from sales_assets.defs.automation.jobs import load_days
 from sales_assets.partitions import DAYS, days_of, key_of
+from sales_assets.pipeline.file_selection import select_files
 from sales_assets.postgres.warehouse import Warehouse
-from sales_assets.resources.report_api import Content, FileMissing, ReportApi
+from sales_assets.resources.report_api import FileMissing, LinkExpired, ReportApi, ReportApiError
+from sales_assets.schemas.calendar import day_of
 from sales_assets.schemas.report_api import Increment
+from sales_assets.schemas.report_files import REPORT_FILES
 
 _WINDOW_DAYS = 7  # increments exist for D-7 .. D-1
 _RUNS_PER_TICK = 3
@@ -31,8 +34,9 @@ def new_increments(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the increments of the last seven days and load those that are new or have changed.
 
-    An increment's id derives from date and report, so changed contents keep their id: each file is compared by what
-    storage says of it (ETag, else Last-Modified), else by its hash. An unreachable API is a failed tick, not
+    An increment's id derives from date and report, so changed contents keep their id. Each file is compared by the
+    marks that storage has given for its contents (ETag, else Last-Modified), and by its hash where the mark is a new
+    one: backends of one storage may mark the same contents differently. An unreachable API is a failed tick, not
     "nothing new". A failed load is asked for again, with growing pauses.
     """
     report = warehouse.rows("raw/delivery", "latest_report")
@@ -40,7 +44,8 @@ def new_increments(
         return dg.SkipReason("No report was fetched yet; increments are asked for by its id. Run `load_report` once.")
     days = days_of(DAYS.get_partition_keys()[-_WINDOW_DAYS:])
     kept = _kept_contents(warehouse, days)
-    started = time.monotonic()
+    unstaged = _unstaged_days(warehouse, days)
+    deadline = time.monotonic() + _TICK_SECONDS
     requests: list[dg.RunRequest] = []
     # A tick that ran out of time goes on behind the last day it has looked at.
     after = [day for day in days if key_of(day) > (context.cursor or "")]
@@ -48,11 +53,11 @@ def new_increments(
     for day in after or days:
         increment = report_api.increment(report[0]["report_id"], day)
         if increment.found:
-            contents = _contents(report_api, increment, kept)
+            contents = _contents(report_api, increment, kept, day in unstaged, deadline)
             if contents is not None:
                 request = _request(context.instance, day, contents)
                 requests += [request] if request else []
-        if len(requests) == _RUNS_PER_TICK or time.monotonic() - started > _TICK_SECONDS:
+        if len(requests) == _RUNS_PER_TICK or time.monotonic() > deadline:
             cursor = key_of(day)
             break
     if not requests:
@@ -65,31 +70,60 @@ def _kept_contents(warehouse: Warehouse, days: list[dt.date]) -> dict[tuple[dt.d
     return {(row["day"], row["file"]): row for row in rows}
 
 
-def _contents(api: ReportApi, increment: Increment, kept: Mapping[tuple[dt.date, str], dict[str, Any]]) -> str | None:
-    """A digest of what the increment's files hold now, or None when all of them are what was kept last."""
-    marks, changed = [], False
+def _unstaged_days(warehouse: Warehouse, days: list[dt.date]) -> set[dt.date]:
+    """Days of which some file was delivered, and another fetch is staged than the one to choose.
+
+    As after a load that died behind the recording of a repeated delivery: there is nothing to parse, but to stage.
+    """
+    with warehouse.transaction("sales_assets new_increments", read_only=True) as transaction:
+        choices = [choice for file in REPORT_FILES.values() for choice in select_files(transaction, file, days)]
+    return {day_of(choice.date_id) for choice in choices}
+
+
+def _contents(
+    api: ReportApi,
+    increment: Increment,
+    kept: Mapping[tuple[dt.date, str], dict[str, Any]],
+    is_unstaged: bool,
+    deadline: float,
+) -> str | None:
+    """A digest of what the increment's files hold now, or None when there is nothing to load."""
+    contents, changed = [], is_unstaged
     for file, url in sorted(increment.links.items()):
         last = kept.get((increment.day, file))
         try:
-            mark, same = _compare(api, url, last)
+            found = _identify(api, url, last, deadline)
         except FileMissing:
             continue  # listed, but not there: the next tick asks again
-        marks.append(f"{file}={mark}")
-        changed = changed or not same
-    return hashlib.sha256("\n".join(marks).encode()).hexdigest()[:16] if changed else None
+        contents.append(f"{file}={found}")
+        changed = changed or last is None or found != last["sha256"]
+    return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16] if changed else None
 
 
-def _compare(api: ReportApi, url: str, last: Mapping[str, Any] | None) -> tuple[str, bool]:
-    content: Content = api.content(url)
-    if content.etag:
-        return content.etag, last is not None and last["etag"] == content.etag
-    if content.last_modified:
-        return content.last_modified, last is not None and last["last_modified"] == content.last_modified
+def _identify(api: ReportApi, url: str, last: Mapping[str, Any] | None, deadline: float) -> str:
+    """The hash of a file's contents: of the contents kept last where storage gives a mark of theirs, else computed.
+
+    A file that can't be downloaded, or not before the tick must end, is known by its mark, and so taken for new: the
+    load compares it, or fails with the reason.
+    """
+    content = api.content(url)
+    mark, known = (content.etag, "etags") if content.etag else (content.last_modified, "last_modified")
+    if last is not None and mark and mark in last[known]:
+        return str(last["sha256"])
     digest = hashlib.sha256()
-    with api.download(url) as download:
-        for chunk in download.chunks:
-            digest.update(chunk)
-    return digest.hexdigest(), last is not None and last["sha256"] == digest.hexdigest()
+    try:
+        with api.download(url) as download:
+            for chunk in download.chunks:
+                digest.update(chunk)
+                if mark and time.monotonic() > deadline:
+                    return mark
+    except (FileMissing, LinkExpired):
+        raise
+    except ReportApiError:
+        if not mark:
+            raise
+        return mark
+    return digest.hexdigest()
 
 
 def _request(instance: dg.DagsterInstance, day: dt.date, contents: str) -> dg.RunRequest | None:

@@ -34,7 +34,8 @@ def increment_specs() -> list[dg.AssetSpec]:
         dg.AssetSpec(
             increment_key(file),
             description=f"{file.description}: the file of one day's increment, as the report API delivered it.\n\n"
-            "Every fetch is kept under its own name with a manifest and a number; nothing is edited or deleted. "
+            "New contents are kept with a manifest and a number; contents that are kept already are delivered again, "
+            "and count as the latest. Nothing is edited or deleted. "
             "NOT FOUND, or a file that is not listed, is recorded with its reason and changes no row downstream.",
             group_name="raw",
             kinds={"csv"},
@@ -76,7 +77,7 @@ def report_files(
         context.log.info(text)
         progress.say(text)
 
-    delivery = fetch_report(report_api, raw_files, say)
+    delivery = fetch_report(report_api, raw_files, warehouse, say)
     with warehouse.transaction(f"{context.run.run_id[:8]} raw report") as transaction:
         (numbers,) = record(transaction, [delivery], context.run.run_id)
     for file in REPORT_FILES.values():
