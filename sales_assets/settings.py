@@ -13,7 +13,7 @@ import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from zoneinfo import ZoneInfo
 
 import annotated_types
@@ -21,6 +21,8 @@ import pydantic
 from dotenv import dotenv_values
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from sales_assets.scrubbing import scrubbed
 
 ENV_FILE = ".env"
 
@@ -128,7 +130,8 @@ class Settings(FirstDay):
     )
     raw_files_url: str = Field(
         default="",
-        description="Folder or fsspec URL where every fetched file is kept. Empty: SALES_HOME/raw.",
+        description="Folder or fsspec URL, without credentials, where every fetched file is kept. "
+        "Empty: SALES_HOME/raw.",
     )
     raw_files_max_bytes: Annotated[int, annotated_types.Gt(0)] = Field(
         default=4 * 1024**3, description="Largest file that is accepted, in bytes."
@@ -247,6 +250,17 @@ class Settings(FirstDay):
             raise ValueError("must be an http:// or https:// URL")
         return value.rstrip("/")
 
+    @field_validator("raw_files_url")
+    @classmethod
+    def _without_credentials(cls, value: str) -> str:
+        """Reject credentials: the location is shown by `doctor` and in every message about a raw file."""
+        if any(_may_hold_credentials(url) for url in value.split("::")):  # fsspec chains URLs: simplecache::s3://...
+            raise ValueError(
+                "must be a folder or a URL without user name, password, key, query or fragment; storage libraries take "
+                "credentials from their own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+            )
+        return value
+
     @field_validator("partnerapi_url", "sender_url")
     @classmethod
     def _http_or_empty(cls, value: str) -> str:
@@ -294,16 +308,41 @@ class Settings(FirstDay):
         return self.sales_home / "dagster"
 
 
+# Azure's URLs name the container before the account: abfs://container@account.dfs.core.windows.net/folder.
+_CONTAINER_SCHEMES = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")
+
+
+def _may_hold_credentials(url: str) -> bool:
+    """Whether a storage URL has more than scheme, host, port and path. A path without a scheme may hold anything."""
+    scheme, separator, rest = url.strip().partition("://")
+    if not separator:
+        return False
+    rest = unquote(rest)
+    authority = rest.partition("/")[0]
+    user, at, host = authority.rpartition("@")
+    named, colon, port = host.rpartition(":")
+    return (
+        "?" in rest
+        or "#" in rest
+        # A secret may hold a slash, which ends the authority before the @.
+        or bool(colon and "@" in rest.partition(":")[2])
+        or bool(at and (":" in user or scheme.lower() not in _CONTAINER_SCHEMES))
+        # Not a port: key:secret without a bucket. A bucket can be an ARN.
+        or bool(colon and not port.isdigit() and not named.startswith("arn:"))
+    )
+
+
 def _is_secret(field: str) -> bool:
+    """Whether a rejected value is never shown. RAW_FILES_URL is rejected because of the credentials in it."""
     annotation = Settings.model_fields[field].annotation
-    return "SecretStr" in str(annotation)
+    return "SecretStr" in str(annotation) or field == "raw_files_url"
 
 
 def _explain(error: pydantic.ValidationError) -> str:
     lines = []
     for fault in error.errors():
         field = str(fault["loc"][0])
-        shown = "" if _is_secret(field) else f" (found {str(fault['input'])[:80]!r})"
+        shown = "" if _is_secret(field) else f" (found {scrubbed(str(fault['input']))[:80]!r})"
         lines.append(f"{field.upper()}: {fault['msg'].removeprefix('Value error, ')}{shown}")
     return "\n".join(lines)
 

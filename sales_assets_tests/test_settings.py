@@ -191,3 +191,64 @@ def test_a_malformed_setting_of_the_orders_is_told(
     assert fault().startswith(f"{name}: ")
     assert told in fault()
     assert "secret" not in fault()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "s3://key:secret@bucket",
+        "s3://key:sec/ret@bucket/raw",
+        "s3://key:1/2secret@bucket/raw",
+        "s3://secret@bucket/raw",
+        "s3://key:secret",
+        "s3://key%3Asecret%40bucket/raw",
+        "S3://key:secret@bucket",
+        " s3://key:secret@bucket",
+        "simplecache::s3://key:secret@bucket/raw",
+        "s3://bucket/raw?secret=secret",
+        "s3://bucket/raw#secret=secret",
+        "https://host/raw?sig=secret",
+        "sftp://user:secret@host:22/raw",
+        "ftp://secret@host/raw",
+        "gs://secret@bucket",
+        "abfs://container:secret@account.dfs.core.windows.net/raw",
+        "abfs://container@account.dfs.core.windows.net/raw?sig=secret",
+        "memory://x:secret@y",
+    ],
+)
+def test_credentials_in_the_location_of_raw_files_are_rejected_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("RAW_FILES_URL", url)
+    assert fault().startswith("RAW_FILES_URL: must be a folder or a URL without user name, password, key, query")
+    assert "\n" not in fault()
+    assert "found" not in fault()
+    # The word of the explanation is the name of a variable.
+    assert "secret" not in fault().replace("AWS_SECRET_ACCESS_KEY", "")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "raw files",
+        "/data/raw@home?yes#1:2",
+        "file:///data/raw@home",
+        "s3://bucket/raw@home",
+        "s3://arn:aws:s3:eu-west-1:123456789012:accesspoint/raw",
+        "gs://bucket/raw",
+        "abfs://container@account.dfs.core.windows.net/raw",
+        "sftp://host:22/raw",
+        "simplecache::s3://bucket/raw",
+    ],
+)
+def test_locations_of_raw_files_without_credentials_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+    monkeypatch.setenv("RAW_FILES_URL", url)
+    assert settings().raw_files_url == url
+
+
+def test_a_rejected_url_is_shown_without_its_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENDER_URL", "ftp://user:secret@sender/x?token=secret")
+    assert fault() == "SENDER_URL: must be an http:// or https:// URL (found 'ftp://***')"
+    monkeypatch.setenv("SENDER_URL", "ftp://user:secret@sender/x")
+    assert fault() == "SENDER_URL: must be an http:// or https:// URL (found 'ftp://sender/x')"

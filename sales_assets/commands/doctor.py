@@ -62,7 +62,6 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
     except (
         psycopg.Error,
         OSError,
-        ImportError,  # fsspec has no driver for RAW_FILES_URL
         ValueError,
         WarehouseError,
         EmbeddedPostgresError,

@@ -26,7 +26,7 @@ from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.partitions import DAYS, days_of, key_of
 from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
 from sales_assets.postgres.warehouse import Warehouse
-from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.raw_files import RawFiles, RawFilesError
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets.settings import first_day
@@ -136,8 +136,8 @@ def _days(line: Row) -> set[dt.date]:
     try:
         reader = ReportReader(RawFiles().chunks(line["path"]), file)
         parsed = parse_line(text, file, reader.header, line["line_no"]).lines
-    except UnreadableFile:
-        return span
+    except (UnreadableFile, RawFilesError):
+        return span  # the load names the days that the file fails
     numbers = {line["date_id"]}
     if "date_id" in parsed.schema.names:
         numbers |= set(parsed.column("date_id").to_pylist())

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from sales_assets.postgres.warehouse import Transaction, Warehouse
-from sales_assets.resources.raw_files import KeptFile, RawFiles
+from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
 from sales_assets.resources.report_api import (
     Content,
     FileMissing,
@@ -156,7 +156,7 @@ def fetch_increments(
     def fetch(day: dt.date, known: KnownContents) -> Delivery:
         try:
             return fetch_increment(api, raw_files, report_id, day, known)
-        except (ReportApiError, OSError) as error:  # OSError: the raw files can't be written
+        except (ReportApiError, RawFilesError) as error:
             return Delivery("increment", day, day, "failed", str(error), report_id)
 
     def submit(group: Sequence[dt.date]) -> list[Future[Delivery]]:

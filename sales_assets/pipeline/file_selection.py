@@ -23,6 +23,7 @@ class RawFile:
     fetch_id: int
     kind: str
     path: str
+    sha256: str
     first_day: dt.date
     last_day: dt.date
     line_count: int

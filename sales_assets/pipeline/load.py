@@ -37,7 +37,7 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days
 from sales_assets.pipeline.stage import Validate, batches_of, names_of, record_parse_results, stage_days
 from sales_assets.postgres.warehouse import Transaction, Warehouse, Writer
-from sales_assets.resources.raw_files import RawFiles
+from sales_assets.resources.raw_files import RawFiles, RawFilesError
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.calendar import date_id, day_of
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
@@ -94,6 +94,8 @@ class _Load:
         self.files = [file for file in REPORT_FILES.values() if staging_table(file) in report.tables]
         self.publishes = F_SALES in report.tables
         self.occupied: set[int] = set()
+        # {file: {fetch_id: reason}} of raw files that can't be read, or were changed. A run tries each once.
+        self.out_of_reach: dict[ReportFile, dict[int, str]] = {file: {} for file in REPORT_FILES.values()}
         self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
 
     def run(self) -> None:
@@ -189,21 +191,15 @@ class _Load:
 
     def _load_files(self, file: ReportFile, days: Sequence[dt.date], raw_files: Sequence[RawFile]) -> None:
         """Parse raw files and replace the days that they win."""
+        raw_files = [raw_file for raw_file in raw_files if raw_file.fetch_id not in self.out_of_reach[file]]
         if not raw_files:
             return
         with self._transaction(f"corrections {file.name}") as transaction:
             corrections = corrections_of(transaction, raw_files)
         with _temporary_folder(self.pipeline.scratch) as folder:
-            parsed_files = {
-                raw_file.fetch_id: parse_file(
-                    partial(self.pipeline.raw_files.chunks, raw_file.path),
-                    file,
-                    raw_file,
-                    corrections[raw_file.fetch_id],
-                    folder,
-                )
-                for raw_file in raw_files
-            }
+            parsed_files = self._parse(file, raw_files, corrections, folder)
+            if not parsed_files:
+                return
             give_back()
             with self.warehouse.writing() as writer:
                 inherited = self._write(file, days, parsed_files, writer)
@@ -212,6 +208,26 @@ class _Load:
             with self._transaction(f"resolutions {file.name}") as transaction:
                 unparsed = unparsed_files(transaction, file, days)
             self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.fetch_id in inherited])
+
+    def _parse(
+        self,
+        file: ReportFile,
+        raw_files: Sequence[RawFile],
+        corrections: Mapping[int, Mapping[int, str | None]],
+        folder: Path,
+    ) -> dict[int, ParsedFile]:
+        """Parse raw files. One that can't be read from storage, or isn't what was fetched, blocks no other."""
+        parsed_files: dict[int, ParsedFile] = {}
+        for raw_file in raw_files:
+            read = partial(self.pipeline.raw_files.verified_chunks, raw_file.path, raw_file.sha256)
+            try:
+                parsed_files[raw_file.fetch_id] = parse_file(
+                    read, file, raw_file, corrections[raw_file.fetch_id], folder
+                )
+            except RawFilesError as error:
+                self.log.error(str(error))
+                self.out_of_reach[file][raw_file.fetch_id] = str(error)
+        return parsed_files
 
     def _write(
         self, file: ReportFile, days: Sequence[dt.date], parsed_files: Mapping[int, ParsedFile], writer: Writer
@@ -284,13 +300,18 @@ class _Load:
             transaction.run("facts/f_sales", "summarize_days")
 
     def _note_unusable_files(self, file: ReportFile) -> None:
-        """Fail days whose newest file can't be read or has no valid row; they keep their former contents."""
+        """Fail days whose newest file can't be read or parsed, or has no valid row; they keep their former contents."""
         days = self._good_days(file)
         if not days:
             return
         for row in self.warehouse.rows("staging/staged_day", "faults", file=file.name, days=days):
             self.log.error(f"{row['day']}: {row['reason']}")
             self._fail_days(file, [row["day"]], row["reason"])
+        reasons = self.out_of_reach[file]
+        if reasons:
+            parameters = {"fetch_ids": list(reasons), "days": days}
+            for row in self.warehouse.rows("staging/fetch_reading", "out_of_reach", **parameters):
+                self._fail_days(file, [row["day"]], reasons[row["fetch_id"]])
 
     def _publish_remaining(self) -> None:
         """Publish days that were not just replaced: all if only the mart is loaded, else those that differ."""

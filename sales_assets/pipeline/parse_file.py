@@ -24,6 +24,7 @@ from sales_assets.pipeline.line_rules import UnreadableFile
 from sales_assets.pipeline.names import names_in
 from sales_assets.pipeline.prefetch import prefetch
 from sales_assets.pipeline.spill import SpillBuffer
+from sales_assets.resources.raw_files import RawFilesError
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import USER_ORDERS_LOG, ReportFile
 
@@ -116,20 +117,33 @@ def parse_file(
 
     read: opens the file and yields its bytes; called again when the text of conflicting lines is needed.
     corrections: {line number: replacement text, or None for a discarded line}.
-    A file that can't be read gives a ParsedFile with `unreadable` set and no rows.
+    A file that can't be parsed gives a ParsedFile with `unreadable` set and no rows. Raises `RawFilesError` for one
+    that can't be read from storage, or isn't the one that was fetched; nothing of it is left in `folder`.
     """
     parsed = ParsedFile(raw_file, file, SpillBuffer(folder / str(raw_file.fetch_id)))
     try:
-        _distribute(parsed, read(), corrections)
-    except UnreadableFile as error:
-        # A wrong encoding may show only at the end of the file; the rows read before that are void.
+        chunks = read()
+        try:
+            _distribute(parsed, chunks, corrections)
+        except UnreadableFile as error:
+            # A wrong encoding may show only at the end of the file; the rows read before that are void.
+            parsed._buffer.close()
+            _exhaust(chunks)
+            empty = SpillBuffer(folder / f"{raw_file.fetch_id}-unreadable")
+            return ParsedFile(raw_file, file, empty, unreadable=str(error))
+        reasons = _deduplicate(parsed)
+        if reasons:
+            _reject_lines(parsed, read(), reasons)
+    except RawFilesError:
         parsed._buffer.close()
-        empty = SpillBuffer(folder / f"{raw_file.fetch_id}-unreadable")
-        return ParsedFile(raw_file, file, empty, unreadable=str(error))
-    reasons = _deduplicate(parsed)
-    if reasons:
-        _reject_lines(parsed, read(), reasons)
+        raise
     return parsed
+
+
+def _exhaust(chunks: Iterator[bytes]) -> None:
+    """Read to the end, where the checksum is compared: only then is a fault in the contents the delivery's own."""
+    for _ in chunks:
+        pass
 
 
 def _with_day(batch: pa.RecordBatch, day: int) -> pa.RecordBatch:
@@ -274,6 +288,7 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
 def _reject_lines(parsed: ParsedFile, chunks: Iterator[bytes], reasons: Mapping[int, tuple[int | None, str]]) -> None:
     """Reject lines that are valid on their own; their text is read from the file once more."""
     texts = _texts(chunks, reasons.keys())
+    _exhaust(chunks)
     found = sorted(reasons)
     _add_rejected(
         parsed,

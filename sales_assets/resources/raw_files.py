@@ -1,9 +1,9 @@
 """The raw files: every fetched file, kept forever and unedited, each with a manifest.
 
-Belongs here: writing a file whole or not at all, and reading it back. A file is stored as
-``<file>[_inc]/<day or period>/<sha256 of its contents>.csv``: loaders that write the same contents at once write one
-file. No part of the path comes from the network. Files of before 0008 are called ``<time of the fetch>-<random>.csv``.
-Does not belong here: downloading (`report_api`), or what the lines mean (`sales_assets.pipeline`).
+Writing a file completely or not at all, reading it back and comparing its checksum, and turning the errors of all
+storage libraries into one. A file is stored as ``<file>[_inc]/<day or period>/<sha256 of its contents>.csv``: loaders
+that write the same contents at once write one file. No part of the path comes from the network. Files from before
+migration 0008 are called ``<time of the fetch>-<random>.csv``.
 """
 
 import contextlib
@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import secrets
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -21,14 +21,24 @@ from typing import Protocol
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from sales_assets.scrubbing import scrubbed
 from sales_assets.settings import settings
 
 _CHUNK = 1024 * 1024
+_LONGEST_REASON = 300
+
+
+class RawFilesError(OSError):
+    """A raw file can't be read or written. The message is one sentence with file and reason, without credentials."""
+
+
+class ChecksumMismatch(RawFilesError):
+    """A raw file isn't the one that was fetched: changed, truncated or replaced."""
 
 
 @dataclass(frozen=True)
 class KeptFile:
-    """A file that is stored whole. `path` is relative to the raw files' location."""
+    """A completely written file. `path` is relative to the raw files' location."""
 
     path: str
     sha256: str
@@ -38,7 +48,7 @@ class KeptFile:
 
 
 class RawFiles:
-    """A folder or fsspec URL (RAW_FILES_URL) that only ever grows."""
+    """A folder or fsspec URL (RAW_FILES_URL) to which files are only ever added."""
 
     def keep(
         self,
@@ -50,20 +60,27 @@ class RawFiles:
         """Store contents under `folder`, with ``<path>.json`` beside them made by `manifest`, unless they are stored.
 
         stored: {sha256: path} of the contents that are recorded already. Such a file is written again only where it is
-        missing or damaged. A download that breaks off, or a manifest that can't be written, leaves nothing behind.
+        missing or damaged. A download that breaks off, or a manifest that can't be written, leaves nothing behind; an
+        error of `chunks` is raised unchanged. Raises `RawFilesError`.
         """
         now = dt.datetime.now(dt.UTC)
         digest, size, lines = hashlib.sha256(), 0, 0
 
         def counted() -> Iterator[bytes]:
             nonlocal size, lines
-            for chunk in chunks:
-                digest.update(chunk)
-                size += len(chunk)
-                lines += chunk.count(b"\n")
-                yield chunk
+            try:
+                for chunk in chunks:
+                    digest.update(chunk)
+                    size += len(chunk)
+                    lines += chunk.count(b"\n")
+                    yield chunk
+            except Exception as error:  # noqa: BLE001  raised again by `_storage_errors`, however the download broke
+                raise _SourceError(error) from None
 
-        with self._part(folder, counted()) as part:
+        with (
+            _storage_errors(f"{folder}: can't be written to {settings().raw_files_location}"),
+            self._part(folder, counted()) as part,
+        ):
             sha256 = digest.hexdigest()
             path = stored.get(sha256)
             kept = KeptFile(path or f"{folder}/{sha256}.csv", sha256, size, lines, now)
@@ -76,12 +93,42 @@ class RawFiles:
             self._force_folder(folder)
             return kept
 
-    def chunks(self, path: str) -> Iterator[bytes]:
-        """The kept file, a megabyte at a time."""
-        filesystem, root = self._location()
-        with filesystem.open(f"{root}/{path}", "rb") as file:
-            while chunk := file.read(_CHUNK):
-                yield chunk
+    def chunks(self, path: str) -> Generator[bytes]:
+        """Read a raw file a megabyte at a time, for a caller that looks at its beginning. Raises `RawFilesError`."""
+        with _storage_errors(f"{path}: can't be read from {settings().raw_files_location}"):
+            filesystem, root = self._location()
+            with filesystem.open(f"{root}/{path}", "rb") as file:
+                while chunk := file.read(_CHUNK):
+                    yield chunk
+
+    def verified_chunks(self, path: str, sha256: str) -> Generator[bytes]:
+        """Read a raw file and, at its end, raise `ChecksumMismatch` unless it has the checksum recorded at its fetch.
+
+        What was read is valid only once the generator is exhausted. Raises `RawFilesError`.
+        """
+        digest = hashlib.sha256()
+        for chunk in self.chunks(path):
+            digest.update(chunk)
+            yield chunk
+        if digest.hexdigest() != sha256:
+            raise ChecksumMismatch(
+                f"{path}: the raw file was changed or truncated since it was fetched "
+                f"(its SHA-256 is {digest.hexdigest()}, recorded was {sha256})"
+            )
+
+    def probe(self) -> str:
+        """Make sure that the location can be written to, and return it. Raises `RawFilesError`."""
+        location = settings().raw_files_location
+        with _storage_errors(f"{location} can't be written to"), self._part("", [b""]):
+            return location
+
+    def _is_intact(self, path: str, sha256: str) -> bool:
+        try:
+            for _ in self.verified_chunks(path, sha256):
+                pass
+        except RawFilesError:
+            return False
+        return True
 
     def _force_folder(self, folder: str) -> None:
         """Make new names durable: once for a file and its manifest, because each wait is a good part of their cost."""
@@ -89,27 +136,13 @@ class RawFiles:
         if isinstance(filesystem, LocalFileSystem):
             _force_to_disk(Path(root) / folder)
 
-    def probe(self) -> str:
-        """Check that the location can be written to, and return it without credentials. Raises `OSError`."""
-        with self._part("", [b""]):
-            return without_credentials(settings().raw_files_location)
-
-    def _is_intact(self, path: str, sha256: str) -> bool:
-        digest = hashlib.sha256()
-        try:
-            for chunk in self.chunks(path):
-                digest.update(chunk)
-        except FileNotFoundError:
-            return False
-        return digest.hexdigest() == sha256
-
     def _location(self) -> tuple[fsspec.AbstractFileSystem, str]:
         filesystem, root = fsspec.core.url_to_fs(settings().raw_files_location)
         return filesystem, str(root).rstrip("/")
 
     @contextlib.contextmanager
     def _part(self, folder: str, chunks: Iterable[bytes]) -> Iterator["_Part"]:
-        """Write chunks under a temporary name in `folder`; what the block does not store is removed."""
+        """Write chunks under a temporary name in `folder`; unless the block stores them, they are removed."""
         filesystem, root = self._location()
         name = f".{secrets.token_hex(8)}.part"
         local = isinstance(filesystem, LocalFileSystem)
@@ -127,7 +160,7 @@ class _Part(Protocol):
     def write(self, chunks: Iterable[bytes]) -> None: ...
 
     def store(self, path: str) -> None:
-        """Give the file its name, in one step: the name stands for whole contents only."""
+        """Give the file its name in one step: a name only belongs to complete contents."""
 
     def remove(self) -> None: ...
 
@@ -156,25 +189,58 @@ class _RemotePart:
         self._filesystem = filesystem
         self._root = root
         self._path = f"{root}/{folder}/{name}" if folder else f"{root}/{name}"
+        self._is_written = False
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        # Closing a broken upload completes it with what came so far: never under the file's own name.
+        # Closing a broken upload completes it with the bytes so far: never under the file's own name.
         with self._filesystem.open(self._path, "wb") as file:
+            self._is_written = True
             for chunk in chunks:
                 file.write(chunk)
 
     def store(self, path: str) -> None:
         self._filesystem.mv(self._path, f"{self._root}/{path}")
+        self._is_written = False
 
     def remove(self) -> None:
-        if self._filesystem.exists(self._path):
-            self._filesystem.rm(self._path)
+        if self._is_written:
+            # A storage that is down refuses this too; the first error is the one to report.
+            with contextlib.suppress(Exception):
+                self._filesystem.rm(self._path)
 
 
-def without_credentials(location: str) -> str:
-    """The location as it may be shown: a user name and password before the host are left out."""
-    scheme, separator, rest = location.partition("://")
-    return f"{scheme}://{rest.rpartition('@')[2]}" if separator else location
+class _SourceError(Exception):
+    """Carries an error of the caller's chunks through the storage library's code."""
+
+    def __init__(self, error: Exception) -> None:
+        self.error = error
+
+
+@contextlib.contextmanager
+def _storage_errors(what: str) -> Iterator[None]:
+    """Raise `RawFilesError` for every error of a storage library.
+
+    botocore, aiohttp, gcsfs and adlfs have their own base classes, fsspec raises ImportError and ValueError for a
+    location without a driver. The original error is not chained: its text and its cause's may hold keys and signed
+    links, and Dagster stores whole chains.
+    """
+    try:
+        yield
+        return
+    except _SourceError as source:
+        error = source.error
+    except RawFilesError as failure:
+        error = failure
+    except Exception as failure:  # noqa: BLE001  every storage library has its own kinds
+        error = RawFilesError(f"{what}: {_reason(failure)}")
+    raise error  # outside the handlers: nothing is chained, and the caller's own error keeps its cause
+
+
+def _reason(error: Exception) -> str:
+    """A library's message on one line, without credentials."""
+    said = error.strerror if isinstance(error, OSError) else None
+    text = " ".join((said or f"{type(error).__name__}: {error}").split())
+    return scrubbed(text)[:_LONGEST_REASON]
 
 
 def _force_to_disk(path: Path) -> None:

@@ -166,9 +166,8 @@ class Bench:
             warehouse = Warehouse()
             with psycopg.connect(self.url) as connection:
                 connection.execute(_KEPT, [FIRST, last])
-            raw_file = RawFile(
-                1, "report", file.name, FIRST, last, 0, corrected=False, found_at=dt.datetime.now(dt.UTC)
-            )
+            now = dt.datetime.now(dt.UTC)
+            raw_file = RawFile(1, "report", file.name, "", FIRST, last, 0, corrected=False, found_at=now)
             with measured(self.server.data) as cost:
                 parsed = parse_file(chunks, USER_ORDERS_LOG, raw_file, {}, Path(folder))
                 selected = [SelectedFile(day, 1, revision=1, staged=False) for day in parsed.days]

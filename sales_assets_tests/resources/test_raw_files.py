@@ -11,7 +11,7 @@ import fsspec
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.resources.raw_files import KeptFile, RawFiles, without_credentials
+from sales_assets.resources.raw_files import KeptFile, RawFiles
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 
@@ -108,18 +108,8 @@ def test_a_place_that_can_not_be_written_to_fails_the_day_and_says_so(
     assert not run.success
     (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
-    assert f"{DAY}: [Errno" in str(failure.user_failure_data.description)
-    assert str(place) in str(failure.user_failure_data.description)
+    said = str(failure.user_failure_data.description)
+    reason = "Not a directory" if os.geteuid() == 0 else "Permission denied"
+    assert f"\n{DAY}: user_orders_log_inc/{DAY}/" in said
+    assert f".csv: can't be written to {place}: {reason}" in said
     assert query("SELECT outcome FROM raw.delivery WHERE kind = 'increment'") == [("failed",)]
-
-
-@pytest.mark.parametrize(
-    ("location", "shown"),
-    [
-        ("s3://key:secret@bucket/raw", "s3://bucket/raw"),
-        ("ftp://u:p@ss@host/x", "ftp://host/x"),
-        ("/plain/folder@home", "/plain/folder@home"),
-    ],
-)
-def test_credentials_are_not_shown(location: str, shown: str) -> None:
-    assert without_credentials(location) == shown

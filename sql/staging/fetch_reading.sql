@@ -3,8 +3,8 @@
 -- that could not be used is parsed again when it is delivered again: an upgrade may have taught the parser, and a damaged
 -- file may have been restored. Increments first: when a report is parsed, the days that they win need not be taken from
 -- it.
-SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, r.fetch_id IS NOT NULL AS corrected,
-       now() AS found_at,
+SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count,
+       r.fetch_id IS NOT NULL AS corrected, now() AS found_at,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
 FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
@@ -17,9 +17,31 @@ WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(firs
 ORDER BY f.kind = 'report', f.fetch_id
 
 -- name: kept
-SELECT f.fetch_id, f.kind, f.path, f.first_day, f.last_day, f.line_count, false AS corrected, now() AS found_at,
+SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count, false AS corrected,
+       now() AS found_at,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
 FROM raw.fetch AS f WHERE f.fetch_id = ANY (%(fetch_ids)s) ORDER BY f.fetch_id
+
+-- name: out_of_reach
+-- Days whose best kept file can't be read from storage: no usable fetch of a higher rank (see `candidates`) serves them.
+-- A file that was never parsed is taken to have the same columns as the other.
+WITH latest AS (
+    SELECT fetch_id, max(number) AS number FROM raw.file_delivery GROUP BY fetch_id
+)
+SELECT f.fetch_id, d.day
+FROM unnest(%(days)s::date[]) AS d (day)
+JOIN raw.fetch AS f ON f.fetch_id = ANY (%(fetch_ids)s) AND d.day BETWEEN f.first_day AND f.last_day
+JOIN latest AS fl ON fl.fetch_id = f.fetch_id
+LEFT JOIN staging.fetch_reading AS o ON o.fetch_id = f.fetch_id AND o.verdict = 'usable'
+WHERE NOT EXISTS (
+    SELECT FROM raw.fetch AS b
+    JOIN latest AS bl USING (fetch_id)
+    JOIN staging.fetch_reading AS r USING (fetch_id)
+    WHERE b.file = f.file AND d.day BETWEEN b.first_day AND b.last_day AND r.verdict = 'usable'
+      AND b.fetch_id <> ALL (%(fetch_ids)s)
+      AND (r.has_status, b.kind = 'increment', bl.number)
+          > (coalesce(o.has_status, r.has_status), f.kind = 'increment', fl.number))
+ORDER BY d.day, f.fetch_id
 
 -- name: corrections
 -- Lines that a person settled: with a text they are read instead of the file's, without one they are left out. A

@@ -1,0 +1,61 @@
+"""Remove credentials from texts of other people's libraries before they are shown, logged or stored.
+
+Belongs here: what a credential looks like in a message. Does not belong here: settings that hold credentials where none
+are accepted, which are rejected at startup (`sales_assets.settings`).
+"""
+
+import json
+import os
+import re
+
+HIDDEN = "***"
+
+_URL = re.compile(r"""\b([a-z][a-z0-9+.-]*)://([^\s"'<>]*)""", re.IGNORECASE)
+_NAMES = (
+    r"[\w.-]*(?:secret|passw|pwd|token|signature|credential|authorization|"
+    r"api[_-]?key|access[_-]?key|account[_-]?key|private[_-]?key|shared[_-]?access|\bsig\b)[\w.-]*"
+)
+# name=value, "name": "value", <Name>value</Name>. The value of a header such as Authorization has spaces in it.
+_QUOTED = re.compile(rf"""(["'])({_NAMES})\1(\s*[:=]\s*)(["']).*?\4""", re.IGNORECASE)
+_HEADER = re.compile(r"""(authorization\s*[:=]\s*)[^"'\n]*""", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"""({_NAMES}\s*[:=]\s*)[^\s"'&;,<>]+""", re.IGNORECASE)
+_TAGGED = re.compile(rf"(<({_NAMES})>).*?(</\2>)", re.IGNORECASE | re.DOTALL)
+_AWS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")
+
+_SECRET_VARIABLE = re.compile(r"secret|passw|token|key|credential|connection_string|sas", re.IGNORECASE)
+# Shorter values are found in ordinary words.
+_SHORTEST_SECRET = 6
+
+
+def scrubbed(text: str) -> str:
+    """The text without user names and passwords in URLs, signed queries, keys, and secrets of the environment."""
+    for secret in sorted(_secrets_of_the_environment(), key=len, reverse=True):
+        text = text.replace(secret, HIDDEN)
+    text = _URL.sub(_bare_url, text)
+    text = _TAGGED.sub(rf"\1{HIDDEN}\3", text)
+    text = _QUOTED.sub(rf"\1\2\1\3\4{HIDDEN}\4", text)
+    text = _HEADER.sub(rf"\1{HIDDEN}", text)
+    text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
+    return _AWS_KEY_ID.sub(HIDDEN, text)
+
+
+def _bare_url(match: re.Match[str]) -> str:
+    scheme, rest = match.groups()
+    # A password may hold a slash or a question mark, and a query an @: where both are there, nothing is sure.
+    if "@" in rest and "?" in rest:
+        return f"{scheme}://{HIDDEN}"
+    return f"{scheme}://" + rest.rpartition("@")[2].partition("?")[0].partition("#")[0]
+
+
+def _secrets_of_the_environment() -> set[str]:
+    """Values that storage libraries take as credentials, such as AWS_SECRET_ACCESS_KEY or those in FSSPEC_S3."""
+    found = {value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)}
+    for name, value in os.environ.items():
+        if name.startswith("FSSPEC_"):
+            try:
+                options = json.loads(value)
+            except ValueError:
+                continue
+            if isinstance(options, dict):
+                found |= {str(option) for key, option in options.items() if _SECRET_VARIABLE.search(key)}
+    return {value for value in found if len(value) >= _SHORTEST_SECRET}

@@ -1,0 +1,197 @@
+"""An S3 server on loopback, and a front before it that fails on request.
+
+Belongs here: starting and stopping them, and pointing s3fs at them. Does not belong here: assertions.
+"""
+
+import http.client
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import botocore.session
+import pytest
+import s3fs
+from botocore.exceptions import BotoCoreError, ClientError
+
+from sales_assets import settings as settings_module
+
+ACCESS_KEY, SECRET_KEY = "AKIACANARYCANARYKEY0", "canary/of+the+object+storage"
+BUCKET = "shop"
+_IDENTITIES = (
+    '{"identities": [{"name": "test", "credentials": [{"accessKey": "%s", "secretKey": "%s"}],'
+    ' "actions": ["Admin", "Read", "Write", "List"]}]}'
+)
+_PORTS = [f"{part}.port{kind}" for part in ("master", "volume", "filer", "s3") for kind in ("", ".grpc")]
+_SECONDS = 60
+
+
+def free_ports(number: int) -> list[int]:
+    """Ports of 127.0.0.1 that nobody listens on at the moment."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        return [opened.getsockname()[1] for opened in sockets]
+
+
+@contextmanager
+def s3_server(folder: Path) -> Iterator[str]:
+    """SeaweedFS with an empty bucket; gives the URL of its S3 endpoint."""
+    weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"
+    for name in ("data", "log"):
+        (folder / name).mkdir(parents=True)
+    (folder / "s3.json").write_text(_IDENTITIES % (ACCESS_KEY, SECRET_KEY))
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+    options = {"dir": folder / "data", "ip": "127.0.0.1", "ip.bind": "127.0.0.1", "master.telemetry": "false"}
+    options |= {
+        "filer": "true",
+        "s3": "true",
+        "s3.config": folder / "s3.json",
+        "s3.iam": "false",
+        "s3.autoCreateBucket": "false",
+    }
+    options |= {"s3.port.iceberg": 0, "s3.port.lance": 0, "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports}
+    line = [weed, f"-logdir={folder / 'log'}", "server", *(f"-{name}={value}" for name, value in options.items())]
+    with (folder / "output").open("wb") as output:
+        process = subprocess.Popen(line, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+    try:
+        url = f"http://127.0.0.1:{ports['s3.port']}"
+        _make_bucket(url, process)
+        yield url
+    finally:
+        process.kill()  # its own way to stop takes 25 seconds
+        process.wait()
+
+
+def _make_bucket(url: str, process: subprocess.Popen[bytes]) -> None:
+    client = botocore.session.get_session().create_client(
+        "s3",
+        endpoint_url=url,
+        region_name="us-east-1",
+        aws_access_key_id=ACCESS_KEY,
+        aws_secret_access_key=SECRET_KEY,
+    )
+    deadline = time.monotonic() + _SECONDS
+    while True:
+        try:
+            client.create_bucket(Bucket=BUCKET)
+            client.put_object(Bucket=BUCKET, Key="first", Body=b"")
+            return
+        except (BotoCoreError, ClientError):
+            assert process.poll() is None, "the S3 server ended"
+            assert time.monotonic() < deadline, "the S3 server does not answer"
+            time.sleep(0.1)
+
+
+def use_object_storage(monkeypatch: pytest.MonkeyPatch, endpoint: str, location: str) -> None:
+    """Keep the raw files at s3:// from now on; credentials and endpoint are in the environment, as for a user."""
+    for name, value in {
+        "RAW_FILES_URL": location,
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": SECRET_KEY,
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_MAX_ATTEMPTS": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    settings_module.settings.cache_clear()
+    s3fs.S3FileSystem.clear_instance_cache()
+
+
+@dataclass
+class Front:
+    """An HTTP server that hands requests on to the S3 server, except for those of `failing` parts of a key.
+
+    failing: {part of a key: how}; how is a status such as 503, 'reset' for a closed connection, 'cut' for half a body.
+    """
+
+    url: str = ""
+    failing: dict[str, int | str] = field(default_factory=dict)
+
+
+@contextmanager
+def front_of(storage: str) -> Iterator[Front]:
+    """The front, answering."""
+    front = Front()
+    address = urlsplit(storage)
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def handle_request(self) -> None:
+            body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            how = next((how for part, how in front.failing.items() if part in unquote(self.path)), None)
+            if how == "reset":
+                self.connection.shutdown(socket.SHUT_RDWR)
+                self.close_connection = True
+            elif isinstance(how, int):
+                self.answer(how, [("Content-Type", "application/xml")], self.revealing())
+            else:
+                self.hand_on(body, cut=how == "cut")
+
+        def revealing(self) -> bytes:
+            """An error as some servers write it: with the headers it got, a signed link and the account."""
+            link = (
+                f"https://{ACCESS_KEY}:{SECRET_KEY}@storage.example/x?X-Amz-Signature=canary-signature&sig=canary-sig"
+            )
+            return (
+                f"<Error><Code>AccessDenied</Code><Message>refused {link} Authorization: "
+                f"{self.headers.get('Authorization')} aws_secret_access_key={SECRET_KEY}</Message>"
+                f"<AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId></Error>"
+            ).encode()
+
+        def hand_on(self, body: bytes, *, cut: bool) -> None:
+            connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
+            # The signature covers the Host header that the client sent.
+            connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
+            for name, value in self.headers.items():
+                if name.lower() not in ("connection", "expect"):
+                    connection.putheader(name, value)
+            connection.endheaders(body or None)
+            response = connection.getresponse()
+            content = response.read()
+            headers = [
+                (name, value)
+                for name, value in response.getheaders()
+                if name.lower() not in ("connection", "transfer-encoding", "date", "server")
+            ]
+            self.answer(response.status, headers, content, cut=cut)
+            connection.close()
+
+        def answer(self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False) -> None:
+            self.send_response(status)
+            for name, value in headers:
+                self.send_header(name, value)
+            if self.command != "HEAD" and "content-length" not in {name.lower() for name, _ in headers}:
+                self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(content[: len(content) // 2] if cut else content)
+            if cut:
+                self.close_connection = True
+
+        do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_request  # noqa: N815  the names of http.server
+
+        def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+            """Nothing is printed."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    front.url = f"http://127.0.0.1:{server.server_address[1]}"
+    try:
+        yield front
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

@@ -1,0 +1,42 @@
+"""Credentials in messages of libraries: every usual form is removed, and what a person needs stays."""
+
+import pytest
+
+from sales_assets.scrubbing import scrubbed
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("no https://key:canary@host:9000/a/b here", "no https://host:9000/a/b here"),
+        ("s3://key:can/ary@bucket/x", "s3://bucket/x"),
+        ("GET https://host/x.csv?X-Amz-Signature=canary&sig=canary", "GET https://host/x.csv"),
+        ("'https://host/x#access_token=canary'", "'https://host/x'"),
+        ("ftp://u:can?ary@host/x", "ftp://***"),
+        ("https://host/x?mail=a@b.example&sig=canary", "https://***"),
+        ("url=/x?sig=canary&se=2030", "url=/x?sig=***&se=2030"),
+        ("{'aws_secret_access_key': 'can ary', 'region': 'eu'}", "{'aws_secret_access_key': '***', 'region': 'eu'}"),
+        ('{"accountKey": "canary", "host": "h"}', '{"accountKey": "***", "host": "h"}'),
+        ("AccountName=a;AccountKey=canary==;EndpointSuffix=e", "AccountName=a;AccountKey=***;EndpointSuffix=e"),
+        ("Authorization: AWS4-HMAC-SHA256 Credential=canary, Signature=canary", "Authorization: ***"),
+        ("authorization: Bearer canary\nHost: h", "authorization: ***\nHost: h"),
+        ("<AWSAccessKeyId>canary</AWSAccessKeyId><Key>raw</Key>", "<AWSAccessKeyId>***</AWSAccessKeyId><Key>raw</Key>"),
+        ("user AKIAIOSFODNN7CANARY0 may not", "user *** may not"),
+        ("token=canary password: canary, passwd=canary", "token=*** password: ***, passwd=***"),
+        ("No such key: bucket/raw/a.csv", "No such key: bucket/raw/a.csv"),
+        ("[Errno 28] No space left on device: '/raw/a@b.csv'", "[Errno 28] No space left on device: '/raw/a@b.csv'"),
+    ],
+)  # fmt: skip
+def test_credentials_are_removed_and_the_rest_stays(text: str, shown: str) -> None:
+    assert scrubbed(text) == shown
+
+
+def test_secrets_of_the_environment_are_removed_in_any_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "canary/one")
+    monkeypatch.setenv("AZURE_STORAGE_CONNECTION_STRING", "canary-two")
+    monkeypatch.setenv("FSSPEC_S3_KEY", "canary-three")
+    monkeypatch.setenv("FSSPEC_GCS", '{"token": "canary-four", "project": "shop-project"}')
+    monkeypatch.setenv("FSSPEC_FTP", "not JSON")
+    monkeypatch.setenv("SHORT_TOKEN", "a")
+    text = "a canary/one b canary-two c canary-three d canary-four e shop-project"
+    assert scrubbed(text) == "a *** b *** c *** d *** e shop-project"
