@@ -1,6 +1,6 @@
-"""The sales platform: a shop's sales reports in, a sales mart that people trust out.
+"""A sales platform on Dagster: from a shop's sales reports to a sales mart that people trust.
 
-The tree is the data's journey. ``contracts`` says what data looks like, ``resources`` are the doors to the
-outside, ``defs`` holds the assets stage by stage, ``services`` are long-running programs that Dagster never
-imports, and ``sql/`` beside this package holds every statement.
+``schemas`` describe the data, ``postgres`` and ``resources`` connect to the outside, ``pipeline`` loads days,
+``defs`` declares the assets to Dagster, ``services`` are long-running programs that Dagster never imports, and ``sql/``
+beside this package holds every statement.
 """

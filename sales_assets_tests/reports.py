@@ -1,6 +1,6 @@
 """Report files made line by line, and loading them, for tests that say exactly what a file holds.
 
-Belongs here: the folder layout of the stand-in and short ways to run the day chain. Does not belong here:
+Belongs here: the folder layout of the stand-in and short ways to run `load_daily_sales`. Does not belong here:
 assertions, or bulk data (`sales_assets.services.report_api.generate`).
 """
 
@@ -125,7 +125,7 @@ def load_days(
     last: str | None = None,
     selection: Iterable[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run the day chain over a range of days, as one run, as the UI and the command do."""
+    """Run `load_daily_sales` over a range of days, as one run, as the UI and the command do."""
     return job("load_days").execute_in_process(
         instance=instance,
         raise_on_error=False,

@@ -1,4 +1,4 @@
-"""The day chain's assets and checks without any work: what Dagster itself costs for a range of days.
+"""The assets and checks of `load_daily_sales` without any work: what Dagster itself costs for a range of days.
 
 Run as ``python -m sales_assets_tests.bench.bare FIRST LAST`` by `loading`.
 """

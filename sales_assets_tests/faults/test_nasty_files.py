@@ -1,7 +1,7 @@
 """The whole corpus of nasty files through one load, a day for each: what is good arrives, what is bad is told.
 
-The cases are those of the reader (`contracts/test_parse`); here each lies between two good lines of a day's file, or
-is that file's header, and goes from download to mart.
+The cases are those of the reader (`pipeline/test_csv_reader`); here each is placed between two good lines of a day's
+file, or is that file's header, and goes from download to mart.
 """
 
 import datetime as dt

@@ -1,7 +1,7 @@
 """What comes from outside stays data: no name, line or argument is ever read as SQL, a template, markup or a formula.
 
 Belongs here: hostile text on its way through everything that takes text. Does not belong here: which text is a bad
-line (`contracts/test_parse`).
+line (`pipeline/test_csv_reader`).
 """
 
 import ast

@@ -1,6 +1,6 @@
 """Which lines of an order file count (day-rules, "Line"), seen in staging, quarantine and mart.
 
-Does not belong here: what a single cell may hold; `sales_assets_tests.contracts` goes through that.
+Does not belong here: what a single cell may hold; `sales_assets_tests.pipeline` goes through that.
 """
 
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""``mart.f_sales`` as an asset. It is filled by the day chain (`sales_assets.defs.load_daily_sales`)."""
+"""``mart.f_sales`` as an asset. It is filled by the op `load_daily_sales`."""
 
 import datetime as dt
 

@@ -1,7 +1,7 @@
 """The orders' events of a day, their lines, and their slice of ``mart.f_sales``.
 
-The slice is an asset of its own beside ``mart.f_sales``: that one is filled by the day chain, whose last partition is
-yesterday and whose runs need the report API; orders come by the minute, and their day is made anew with each of them.
+The slice is a separate asset beside ``mart.f_sales``, which is filled by `load_daily_sales`: its last partition is
+yesterday and its runs need the report API, while orders arrive by the minute and rebuild their day each time.
 Both write one table, each only the rows of its source, under one writers' lock.
 
 Belongs here: what Dagster is told. Does not belong here: the statements and their order (``loading``).

@@ -1,7 +1,6 @@
 """The files of the report API as assets: four of a report, four of each day's increment.
 
-Belongs here: what these assets are, and the op that fetches a report. The increments are fetched by the day chain
-(`sales_assets.defs.load_daily_sales`), which takes a day from here to the mart in one go.
+The increments are fetched by the op `load_daily_sales`, which takes days from here to the mart in one go.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The staging tables as assets. They are filled by the day chain (`sales_assets.defs.load_daily_sales`)."""
+"""The staging tables as assets. They are filled by the op `load_daily_sales`."""
 
 import dagster as dg
 
