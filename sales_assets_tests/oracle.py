@@ -9,9 +9,10 @@ import csv
 import datetime as dt
 import io
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from types import MappingProxyType
 
 NUMBERS = ("city_id", "customer_id", "item_id")
 AMOUNTS = ("quantity", "payment_amount")
@@ -32,38 +33,89 @@ class Delivered:
     text: str
 
 
+# What makes a rejected row of two contents the very same: its text, its day, and which of equal ones it is.
+RowKey = tuple[str, tuple[object, ...], int]
+# The text that a person gave for a rejected row, or None for a discarded one.
+Resolutions = Mapping[RowKey, str | None]
+
+
 @dataclass(frozen=True)
 class Reading:
-    """A file once it was read: each line in exactly one of kept, repeats and bad."""
+    """A file once it was read: each line in exactly one of kept, repeats, bad and discarded.
+
+    rejected: the lines that were bad before or after resolutions.
+    """
 
     has_status: bool
     kept: dict[Key, Row]
     repeats: int
     bad: set[int]
+    discarded: int = 0
+    rejected: frozenset[int] = frozenset()
 
     @property
     def usable(self) -> bool:
         return bool(self.kept) or not self.bad
 
 
-def read(delivered: Delivered) -> Reading:
-    """Read a file with a good header."""
+def read(delivered: Delivered, resolutions: Resolutions = MappingProxyType({})) -> Reading:
+    """Read a file with a good header; rejected rows take the resolutions of the very same rows."""
+    resolved: dict[int, str | None] = {}
+    rejected: set[int] = set()
+    while True:
+        reading = _read(delivered, resolved)
+        rejected |= reading.bad
+        keys = row_keys(delivered, rejected)
+        found = {line_no: resolutions[key] for line_no, key in keys.items() if key in resolutions}
+        if found.keys() <= resolved.keys():
+            return replace(reading, rejected=frozenset(rejected))
+        resolved |= found
+
+
+def row_keys(delivered: Delivered, rejected: Iterable[int]) -> dict[int, RowKey]:
+    """{line number: what tells the row from others} of the rejected rows of a file."""
+    lines = delivered.text.split("\n")
+    keys: dict[int, RowKey] = {}
+    for line_no in sorted(rejected):
+        text = lines[line_no - 1]
+        cells = [*text.split(","), "", ""]
+        try:
+            day: dt.date | None = dt.date.fromisoformat(cells[2][:10])
+        except ValueError:
+            day = None
+        where: tuple[object, ...] = (day,)
+        if day is None or not delivered.first_day <= day <= delivered.last_day:
+            where = (delivered.kind, delivered.first_day, delivered.last_day, day)
+        occurrence = sum(key[:2] == (text, where) for key in keys.values())
+        keys[line_no] = (text, where, occurrence)
+    return keys
+
+
+def _read(delivered: Delivered, resolved: Mapping[int, str | None]) -> Reading:
     rows = csv.reader(io.StringIO(delivered.text, newline=""))
     header = next(rows)
     copies: dict[Key, list[tuple[int, tuple[object, ...], Row]]] = defaultdict(list)
     bad: set[int] = set()
-    for cells in rows:
+    discarded = 0
+    for delivered_cells in rows:
+        cells, line_no = delivered_cells, rows.line_num
         if not cells:
             continue
+        if line_no in resolved:
+            text = resolved[line_no]
+            if text is None:
+                discarded += 1
+                continue
+            cells = text.split(",")
         try:
             if len(cells) != len(header):
                 raise ValueError("ragged")
             key, contents, row = _line(dict(zip(header, cells, strict=True)))
             if not delivered.first_day <= key[0] <= delivered.last_day:
                 raise ValueError("outside")
-            copies[key].append((rows.line_num, contents, row))
+            copies[key].append((line_no, contents, row))
         except (ValueError, InvalidOperation):
-            bad.add(rows.line_num)
+            bad.add(line_no)
     kept, repeats = {}, 0
     for key, lines in copies.items():
         if len({contents for _, contents, _ in lines}) == 1:
@@ -71,7 +123,7 @@ def read(delivered: Delivered) -> Reading:
             repeats += len(lines) - 1
         else:
             bad |= {line_no for line_no, _, _ in lines}
-    return Reading("status" in header, kept, repeats, bad)
+    return Reading("status" in header, kept, repeats, bad, discarded)
 
 
 def kept(deliveries: Sequence[Delivered]) -> dict[Delivered, int]:
@@ -79,9 +131,11 @@ def kept(deliveries: Sequence[Delivered]) -> dict[Delivered, int]:
     return {delivered: number for number, delivered in enumerate(deliveries)}
 
 
-def mart(deliveries: Sequence[Delivered], days: Iterable[dt.date]) -> list[Row]:
+def mart(
+    deliveries: Sequence[Delivered], days: Iterable[dt.date], resolutions: Resolutions = MappingProxyType({})
+) -> list[Row]:
     """The report API's rows of the days, once all of this was delivered and each day was loaded."""
-    readings = [(delivered, number, read(delivered)) for delivered, number in kept(deliveries).items()]
+    readings = [(delivered, number, read(delivered, resolutions)) for delivered, number in kept(deliveries).items()]
     rows: list[Row] = []
     for day in days:
         candidates = [

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
+from pathlib import Path
 from typing import Any, LiteralString
 
 import dagster as dg
@@ -226,6 +227,91 @@ def test_taken_back_refunds_stay_negative_and_foreign_keys_return(
         (-50, "refunded"),
         (200, "shipped"),
     ]
+
+
+# What the code before 0008 made of a second delivery of the same bytes: another fetch, with its rows open again.
+SECOND_DELIVERY: LiteralString = """
+WITH answer AS (
+    INSERT INTO raw.delivery (kind, first_day, last_day, outcome, report_id)
+    SELECT kind, first_day, last_day, outcome, report_id FROM raw.delivery WHERE kind = 'increment'
+    RETURNING delivery_id
+), again AS (
+    INSERT INTO raw.fetch
+    SELECT (jsonb_populate_record(f, jsonb_build_object('fetch_id', nextval('raw.fetch_number'),
+                                                        'delivery_id', delivery_id, 'path', path || '.again.csv'))).*
+    FROM raw.fetch AS f, answer
+    RETURNING fetch_id
+), parsed AS (
+    INSERT INTO staging.fetch_reading
+    SELECT (jsonb_populate_record(r, jsonb_build_object('fetch_id', again.fetch_id, 'kept', 1, 'bad', 1))).*
+    FROM staging.fetch_reading AS r, again
+), rejected AS (
+    INSERT INTO staging.quarantine (fetch_id, line_no, date_id, reason, line_text)
+    SELECT again.fetch_id, line_no, date_id, reason, line_text FROM staging.quarantine, again
+), staged AS (
+    UPDATE staging.staged_day SET fetch_id = again.fetch_id, revision = 1, rows = 1 FROM again
+), lines AS (
+    DELETE FROM staging.user_orders_log WHERE uniq_id = 'b'
+), sales AS (
+    DELETE FROM mart.f_sales WHERE amount < 0
+)
+UPDATE staging.user_orders_log SET fetch_id = again.fetch_id FROM again WHERE uniq_id = 'a'
+"""
+
+
+def test_contents_that_were_kept_twice_are_delivered_again_and_get_their_resolution_back(
+    url: str,
+    sql: Sql,
+    reports: ReportFolderBuilder,
+    report_api: ReportApi,
+    instance: dg.DagsterInstance,
+    tmp_path: Path,
+) -> None:
+    """A correction that a second delivery of the same bytes had undone counts again with the next load of the day."""
+    migrations.migrate(url)
+    reports.increment(DAY, [Order("a"), Order("b", status="refnded"), "of no use"])
+    assert fetch_report(instance).success
+    assert load_days(instance, DAY).success
+    sql(
+        "UPDATE staging.quarantine SET state = 'corrected', corrected_at = now(),"
+        " corrected_text = replace(line_text, 'refnded', 'refunded') WHERE line_no = 3"
+    )
+    assert load_days(instance, DAY).success
+    assert sql("SELECT sum(amount) FROM mart.f_sales") == [(0,)]
+    migrations.migrate(url, "0007")
+    ((path,),) = sql("SELECT path FROM raw.fetch")
+    kept = tmp_path / "home" / "raw" / path
+    kept.with_name(f"{kept.name}.again.csv").write_bytes(kept.read_bytes())
+    sql(SECOND_DELIVERY)
+    assert sql("SELECT sum(amount) FROM mart.f_sales") == [(200,)]
+    fetches = sql("SELECT * FROM raw.fetch ORDER BY fetch_id")
+
+    migrations.migrate(url)
+    assert sql("SELECT * FROM raw.fetch ORDER BY fetch_id") == fetches
+    first, second = (fetch[0] for fetch in fetches)
+    rows = sql("SELECT fetch_id, line_no, state, inherited_from FROM staging.quarantine ORDER BY quarantine_id")
+    ((origin,),) = sql("SELECT quarantine_id FROM staging.quarantine WHERE (fetch_id, line_no) = (%s, 3)", first)
+    assert rows == [
+        (first, 3, "corrected", None),
+        (first, 4, "open", None),
+        (second, 3, "corrected", origin),
+        (second, 4, "open", None),
+    ]
+    for _ in range(2):
+        assert load_days(instance, DAY).success
+        assert sql("SELECT uniq_id, fetch_id FROM mart.f_sales_lines ORDER BY 1") == [("a", second), ("b", second)]
+        assert sql("SELECT sum(amount) FROM mart.f_sales") == [(0,)]
+    assert sql("SELECT * FROM raw.fetch ORDER BY fetch_id") == fetches
+    assert sql("SELECT fetch_id FROM raw.file_delivery ORDER BY number") == [(first,), (second,), (second,), (second,)]
+
+    # The way back, and up again: nothing that was kept is lost, and loads go on.
+    migrations.migrate(url, "0007")
+    assert sql("SELECT * FROM raw.fetch ORDER BY fetch_id") == fetches
+    assert sql("SELECT sum(amount) FROM mart.f_sales") == [(0,)]
+    migrations.migrate(url)
+    reports.increment(DAY, [Order("a", amount="7")])
+    assert load_days(instance, DAY).success
+    assert sql("SELECT sum(amount) FROM mart.f_sales") == [(7,)]
 
 
 @pytest.mark.parametrize(

@@ -226,6 +226,16 @@ def test_a_repeated_delivery_that_was_not_staged_is_asked_for(shop: Shop, tick: 
     assert requests(tick()) == []
 
 
+def test_an_unfinished_day_is_asked_for_though_its_increment_has_expired(shop: Shop, tick: Tick) -> None:
+    increment(shop, 1, "a")
+    shop.load(day(1), selection=RAW)
+    shop.reports.without_increment(day(1))
+    (request,) = requests(tick())
+    assert run(shop, request).success
+    assert shop.sales() == [("a", 200)]
+    assert requests(tick()) == []
+
+
 def test_contents_of_before_are_news(shop: Shop, tick: Tick) -> None:
     """A, B, A: their mark is known, but not as that of the contents delivered last."""
     for name in ("a", "b"):

@@ -68,6 +68,24 @@ def test_why_tells_what_was_chosen_and_what_the_others_lost_by(loading_here: Run
     assert [row[2:4] for row in table(done.stdout, "id", "fetch")] == [["4", "open"]]
 
 
+def test_why_shows_repeated_deliveries(loading_here: Run, shop: Shop) -> None:
+    """A, B, A, A: the first contents count, delivered three times."""
+    for name in "abaa":
+        shop.reports.increment(DAY, [Order(name)])
+        shop.load(DAY)
+    first, second = (fetch for (fetch,) in shop.query("SELECT fetch_id FROM raw.fetch ORDER BY 1"))
+    done = loading_here("why", DAY)
+    assert done.returncode == 0, done.stderr
+    fetches = table(done.stdout, "fetch", "kind")
+    assert [row[0] for row in fetches] == [str(first), str(second)]
+    assert [row[6] for row in fetches] == ["chosen", f"delivered before {first}"]
+    assert [row[7].partition(",")[0] for row in fetches] == ["3 times", "once"]
+    answers = [row[2] for row in table(done.stdout, "asked at", "answer")]
+    again = f"same contents as fetch {first}"
+    assert answers == [again, again, f"fetch {second}", f"fetch {first}"]
+    assert f"staged from fetch {first}: 1 rows" in done.stdout
+
+
 def test_why_of_a_day_that_nobody_asked_for(loading_here: Run) -> None:
     done = loading_here("why", DAY)
     assert done.returncode == 0

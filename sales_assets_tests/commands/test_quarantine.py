@@ -84,6 +84,28 @@ def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Run, query:
     assert query("SELECT city_name FROM staging.user_orders_log WHERE line_no = 4") == [(NASTY,)]
 
 
+def test_an_inherited_resolution_is_visible(three_bad_lines: Run, reports: ReportFolderBuilder, query: Query) -> None:
+    """In the list and in `why`, with the row that it comes from; and a replay names the rows that follow."""
+    command = three_bad_lines
+    refund = listed(command)[0]
+    number, text = refund["quarantine_id"], str(refund["line_text"])
+    assert command("quarantine", "replay", str(number), "--line", text.replace("refnuded", "refunded")).returncode == 0
+    reports.increment(DAY, [GOOD, text, Order("e" * 32)])
+    done = command("load", "--from", DAY, "--to", DAY)
+    assert done.returncode == 0, done.stderr
+    assert query("SELECT sum(amount)::text FROM mart.f_sales") == [("390.00",)]
+    (heir,) = [row for row in listed(command, "--all", "--day", DAY) if row["inherited_from"] is not None]
+    assert (heir["state"], heir["inherited_from"]) == ("corrected", number)
+    for told in (command("quarantine", "list", "--all").stdout, command("why", DAY).stdout):
+        assert f"corrected, inherited from {number}" in " ".join(told.split())
+    done = command("quarantine", "replay", str(number), "--discard")
+    assert done.stdout.splitlines() == [
+        f"{number}: discarded",
+        f"the same rows of other contents follow: {heir['quarantine_id']}",
+    ]
+    assert query("SELECT sum(amount)::text FROM mart.f_sales") == [("400.00",)]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [

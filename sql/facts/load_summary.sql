@@ -25,8 +25,11 @@ JOIN raw.fetch AS f USING (fetch_id)
 WHERE q.state = 'open' AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
 
 -- name: outside
--- Lines that no day takes: of days outside their fetch's period, or before SALES_FIRST_DAY.
+-- Lines that no day takes: of days outside their fetch's period, or before SALES_FIRST_DAY. Of the contents that the run
+-- parsed, or that were delivered to it again.
 SELECT coalesce(sum(r.outside_period), 0)::bigint AS outside_period,
        coalesce(sum(r.before_first_day), 0)::bigint AS before_first_day
 FROM staging.fetch_reading AS r
 WHERE r.run_id = %(run_id)s
+   OR r.fetch_id IN (SELECT e.fetch_id FROM raw.file_delivery AS e JOIN raw.delivery AS d USING (delivery_id)
+                     WHERE d.run_id = %(run_id)s)

@@ -47,14 +47,13 @@ ORDER BY n.delivery_id, n.fetch_id
 RETURNING number, delivery_id, fetch_id, (SELECT file FROM raw.fetch AS f WHERE f.fetch_id = file_delivery.fetch_id)
 
 -- name: latest_contents
--- The contents that count for each day's increment, for the sensor's comparison, with the marks that storage has given
--- for them. Contents that were fetched and never parsed, because the load died in between, are not among them.
+-- The contents that each day's increment was delivered with last, for the sensor's comparison, and the marks that storage
+-- has given for them.
 SELECT l.day, l.file, l.sha256, e.etags, e.last_modified
 FROM (
-    SELECT DISTINCT ON (f.first_day, f.file) f.first_day AS day, f.file, f.sha256, r.fetch_id
+    SELECT DISTINCT ON (f.first_day, f.file) f.first_day AS day, f.file, f.sha256
     FROM raw.fetch AS f
     JOIN raw.file_delivery AS d USING (fetch_id)
-    LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
     WHERE f.kind = 'increment' AND f.first_day BETWEEN %(first_day)s AND %(last_day)s
     ORDER BY f.first_day, f.file, d.number DESC
 ) AS l
@@ -66,4 +65,3 @@ CROSS JOIN LATERAL (
     JOIN raw.file_delivery AS d USING (fetch_id)
     WHERE f.kind = 'increment' AND (f.first_day, f.file, f.sha256) = (l.day, l.file, l.sha256)
 ) AS e
-WHERE l.fetch_id IS NOT NULL

@@ -66,11 +66,11 @@ COPY bad_line (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT
 DROP TABLE bad_line
 
 -- name: quarantine
+-- The day stays that of the delivered text, which tells the row from others; a correction may be about another day.
 INSERT INTO staging.quarantine AS q (fetch_id, line_no, date_id, reason, line_text)
 SELECT fetch_id, line_no, date_id, reason, line_text FROM bad_line
 ON CONFLICT (fetch_id, line_no) DO UPDATE
 SET reason = EXCLUDED.reason,
-    date_id = coalesce(EXCLUDED.date_id, q.date_id),
     state = CASE q.state WHEN 'discarded' THEN 'discarded' ELSE 'open' END
 
 -- name: resolve_quarantine

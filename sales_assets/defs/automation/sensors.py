@@ -14,7 +14,7 @@ import dagster as dg
 
 from sales_assets.defs.automation.jobs import load_days
 from sales_assets.partitions import DAYS, days_of, key_of
-from sales_assets.pipeline.file_selection import select_files
+from sales_assets.pipeline.file_selection import select_files, unparsed_files
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import FileMissing, LinkExpired, ReportApi, ReportApiError
 from sales_assets.schemas.calendar import day_of
@@ -44,7 +44,7 @@ def new_increments(
         return dg.SkipReason("No report was fetched yet; increments are asked for by its id. Run `load_report` once.")
     days = days_of(DAYS.get_partition_keys()[-_WINDOW_DAYS:])
     kept = _kept_contents(warehouse, days)
-    unstaged = _unstaged_days(warehouse, days)
+    unfinished = _unfinished_days(warehouse, days)
     deadline = time.monotonic() + _TICK_SECONDS
     requests: list[dg.RunRequest] = []
     # A tick that ran out of time goes on behind the last day it has looked at.
@@ -52,8 +52,8 @@ def new_increments(
     cursor = ""
     for day in after or days:
         increment = report_api.increment(report[0]["report_id"], day)
-        if increment.found:
-            contents = _contents(report_api, increment, kept, day in unstaged, deadline)
+        if increment.found or day in unfinished:
+            contents = _contents(report_api, increment, kept, day in unfinished, deadline)
             if contents is not None:
                 request = _request(context.instance, day, contents)
                 requests += [request] if request else []
@@ -70,25 +70,26 @@ def _kept_contents(warehouse: Warehouse, days: list[dt.date]) -> dict[tuple[dt.d
     return {(row["day"], row["file"]): row for row in rows}
 
 
-def _unstaged_days(warehouse: Warehouse, days: list[dt.date]) -> set[dt.date]:
-    """Days of which some file was delivered, and another fetch is staged than the one to choose.
-
-    As after a load that died behind the recording of a repeated delivery: there is nothing to parse, but to stage.
-    """
+def _unfinished_days(warehouse: Warehouse, days: list[dt.date]) -> set[dt.date]:
+    """Days of which contents were delivered and not parsed, or parsed and not staged: a load has died in between."""
+    found: set[dt.date] = set()
     with warehouse.transaction("sales_assets new_increments", read_only=True) as transaction:
-        choices = [choice for file in REPORT_FILES.values() for choice in select_files(transaction, file, days)]
-    return {day_of(choice.date_id) for choice in choices}
+        for file in REPORT_FILES.values():
+            unparsed = unparsed_files(transaction, file, days)
+            found |= {raw_file.first_day for raw_file in unparsed if raw_file.kind == "increment"}
+            found |= {day_of(selected.date_id) for selected in select_files(transaction, file, days)}
+    return found
 
 
 def _contents(
     api: ReportApi,
     increment: Increment,
     kept: Mapping[tuple[dt.date, str], dict[str, Any]],
-    is_unstaged: bool,
+    is_unfinished: bool,
     deadline: float,
 ) -> str | None:
     """A digest of what the increment's files hold now, or None when there is nothing to load."""
-    contents, changed = [], is_unstaged
+    contents, changed = [], is_unfinished
     for file, url in sorted(increment.links.items()):
         last = kept.get((increment.day, file))
         try:

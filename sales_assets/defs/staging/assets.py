@@ -29,7 +29,7 @@ def staging_specs() -> list[dg.AssetSpec]:
             staging_key(file),
             deps=[report_key(file), increment_key(file)],
             description=f"{file.description}, typed.\n\n{_RULES[file.name]}\n\nEach day comes wholly from one kept "
-            "fetch: one with statuses before one without, then an increment before a report, then the later fetch. "
+            "fetch: one with statuses before one without, then an increment before a report, then the latest delivery. "
             "Bad lines go to `staging.quarantine` with file, line number, text and reason.",
             group_name="staging",
             kinds={"postgres", "table"},
