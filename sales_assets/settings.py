@@ -100,7 +100,8 @@ class Settings(FirstDay):
     )
     warehouse_url: SecretStr | None = Field(
         default=None,
-        description="postgresql://user:password@host/database of the warehouse. Empty: the embedded PostgreSQL.",
+        description="Connection string of the warehouse, as libpq reads it: postgresql://user:password@host/database. "
+        "Empty: the embedded PostgreSQL.",
     )
     dagster_storage_url: SecretStr | None = Field(
         default=None,
@@ -286,11 +287,10 @@ class Settings(FirstDay):
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        scheme, separator, rest = value.get_secret_value().partition("://")
-        if not separator or scheme.split("+")[0] not in ("postgresql", "postgres"):
-            raise ValueError("must be a postgresql:// URL")
-        # A driver suffix is SQLAlchemy's business; psql and libpq know the plain scheme only.
-        return SecretStr(f"postgresql://{rest}")
+        # Imported here: loading the definitions, and most commands' help, do without libpq.
+        from sales_assets.postgres.address import normalize
+
+        return SecretStr(normalize(value.get_secret_value()))
 
     @field_validator("report_api_file_hosts", mode="before")
     @classmethod

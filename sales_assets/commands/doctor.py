@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 
 import psycopg
 import requests
-from psycopg.rows import dict_row
 
 from sales_assets.database import embedded, warehouse_url
+from sales_assets.deploy.storage import open_as_dagster
 from sales_assets.partitions import DAYS, days_of
 from sales_assets.postgres import migrations
 from sales_assets.postgres.connection import connect
@@ -72,6 +72,7 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def _revision(where: str) -> str:
+    connect(warehouse_url(), "sales_assets doctor").close()  # raises where nothing could be written
     found = migrations.current_revision(warehouse_url())
     latest = migrations.latest_revision()
     if found != latest:
@@ -80,8 +81,11 @@ def _revision(where: str) -> str:
 
 
 def _dagster_storage() -> str:
-    with connect(dagster_storage_url(), "sales_assets doctor") as connection:
-        return f"database {connection.info.dbname}"
+    url = dagster_storage_url()
+    with connect(url, "sales_assets doctor") as connection:
+        database = connection.info.dbname
+    open_as_dagster(url)
+    return f"database {database}"
 
 
 def _report_api() -> str:
@@ -95,25 +99,29 @@ def _report_api() -> str:
 
 
 def _state() -> Iterator[Finding]:
-    with psycopg.connect(warehouse_url()) as connection:
+    with connect(warehouse_url(), "sales_assets doctor", writing=False) as connection:
         report = connection.execute(
             "SELECT first_day, last_day, asked_at FROM raw.delivery WHERE kind = 'report' AND outcome = 'delivered' "
             "ORDER BY delivery_id DESC LIMIT 1"
         ).fetchone()
         latest = connection.execute(
-            "SELECT max(first_day) FROM raw.delivery WHERE kind = 'increment' AND outcome <> 'failed'"
+            "SELECT max(first_day) AS day FROM raw.delivery WHERE kind = 'increment' AND outcome <> 'failed'"
         ).fetchone()
-        waiting = connection.execute("SELECT count(*) FROM staging.quarantine WHERE state = 'open'").fetchone()
+        waiting = connection.execute("SELECT count(*) AS lines FROM staging.quarantine WHERE state = 'open'").fetchone()
         undone = connection.execute(
             statements("checks/asked_days_done")["offending"], {"first_date_id": 1000_01_01, "last_date_id": 9999_12_31}
         ).rowcount
     if report is None:
         yield Finding("report", "none yet: run `sales-assets load --report`", good=False)
     else:
-        yield Finding("report", f"{report[0]} to {report[1]}, fetched {report[2]:%Y-%m-%d %H:%M}", good=True)
-    yield _behind(latest[0] if latest else None)
+        yield Finding(
+            "report",
+            f"{report['first_day']} to {report['last_day']}, fetched {report['asked_at']:%Y-%m-%d %H:%M}",
+            good=True,
+        )
+    yield _behind(latest["day"] if latest else None)
     yield Finding("days", f"{undone} asked days failed and wait", good=not undone)
-    lines = waiting[0] if waiting else 0
+    lines = waiting["lines"] if waiting else 0
     yield Finding(
         "quarantine",
         f"{lines} lines wait (`sales-assets quarantine list`)" if lines else "empty",
@@ -132,7 +140,7 @@ def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
     yield broker if broker.good or url else Finding("broker", f"{broker.text}; orders and mailings need it")
     if not warehouse_is_there:
         return
-    with psycopg.connect(warehouse_url(), row_factory=dict_row) as connection:
+    with connect(warehouse_url(), "sales_assets doctor", writing=False) as connection:
         outbox, unsettled, unmapped = (
             connection.execute(statements(file)[name]).fetchall()
             for file, name in (

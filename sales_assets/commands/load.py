@@ -62,6 +62,7 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
     share_one_pool()
     prepare_dagster_home()
     warehouse = Warehouse()
+    warehouse.require_writable()
     if from_day is not None or to_day is not None:
         _require_partitions(from_day or to_day, to_day or from_day)
     job_definitions = defs()

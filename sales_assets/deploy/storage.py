@@ -11,6 +11,7 @@ Belongs here: how Dagster's events are written. Does not belong here: what is in
 from collections.abc import Sequence
 from typing import Any, cast
 
+import psycopg
 import sqlalchemy as sa
 from dagster import DagsterEventType, EventLogEntry
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
@@ -23,16 +24,51 @@ from dagster_postgres import (
     PostgresRunStorage,
     PostgresScheduleStorage,
 )
-from dagster_postgres.utils import pg_url_from_config, set_pg_statement_timeout
+from dagster_postgres.utils import (
+    DagsterPostgresException,
+    create_pg_engine,
+    pg_url_from_config,
+    set_pg_statement_timeout,
+)
 from sqlalchemy import event
+from sqlalchemy.dialects import registry
+from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
+
+from sales_assets.postgres.address import parse
+from sales_assets.postgres.connection import connect_psycopg2
 
 _MOST_CONNECTIONS = 20
 _RECYCLE_SECONDS = 600
 
 
+class LibpqDialect(PGDialect_psycopg2):
+    """psycopg2 for SQLAlchemy URLs that hold a libpq connection string, which SQLAlchemy's own parser may not read.
+
+    A dialect, since dagster-postgres makes its engines itself, from the text of a URL.
+    """
+
+    supports_statement_cache = True
+
+    def create_connect_args(self, url: sa.URL) -> tuple[list[Any], dict[str, Any]]:
+        return [url.password, "sales_assets Dagster storage"], {}
+
+    def connect(self, *arguments: Any, **_: Any) -> Any:
+        return connect_psycopg2(*arguments)
+
+
+registry.register("postgresql.libpq", __name__, LibpqDialect.__name__)
+
+
+def _engine_url(conninfo: str) -> str:
+    parse(conninfo)
+    # In the one part of a URL that SQLAlchemy never shows.
+    url = sa.URL.create("postgresql+libpq", username="conninfo", password=conninfo, host="libpq")
+    return url.render_as_string(hide_password=False)
+
+
 def _pool(url: str, *, recycle: int, overflow: int) -> sa.Engine:
-    return sa.create_engine(
-        url,
+    return create_pg_engine(
+        _engine_url(url),
         isolation_level="AUTOCOMMIT",
         pool_size=1,
         max_overflow=overflow,
@@ -42,26 +78,33 @@ def _pool(url: str, *, recycle: int, overflow: int) -> sa.Engine:
     )
 
 
-class _ForPages:
-    """The webserver's connections: a pool as dagster-postgres makes it, but one that notices dead ones."""
+class _Connected:
+    """Connections by libpq's parser and with the platform's session state, for one of dagster-postgres's storages.
+
+    The webserver's are a pool as dagster-postgres makes it, but one that notices dead ones.
+    """
 
     postgres_url: str
     _engine: sa.Engine
+
+    def __init__(self, conninfo: str, should_autocreate_tables: bool = True) -> None:
+        super().__init__(_engine_url(conninfo), should_autocreate_tables)  # type: ignore[call-arg]
+        self.postgres_url = conninfo
 
     def optimize_for_webserver(self, statement_timeout: int, pool_recycle: int, max_overflow: int) -> None:
         self._engine = _pool(self.postgres_url, recycle=pool_recycle, overflow=max_overflow)
         event.listen(self._engine, "connect", lambda to, _: set_pg_statement_timeout(to, statement_timeout))
 
 
-class Runs(_ForPages, PostgresRunStorage):
+class Runs(_Connected, PostgresRunStorage):
     """dagster-postgres's runs."""
 
 
-class Schedules(_ForPages, PostgresScheduleStorage):
+class Schedules(_Connected, PostgresScheduleStorage):
     """dagster-postgres's schedules and sensors."""
 
 
-class EventLog(_ForPages, PostgresEventLogStorage):
+class EventLog(_Connected, PostgresEventLogStorage):
     """dagster-postgres's event log with a pool, one statement for the planned materializations of a run, and one text
     for all days of a planned check.
     """
@@ -109,7 +152,8 @@ class Storage(DagsterPostgresStorage):
     """`storage: custom:` of dagster.yaml; configured as dagster-postgres's own storage is."""
 
     def __init__(self, postgres_url: str, should_autocreate_tables: bool = True, **others: Any) -> None:
-        super().__init__(postgres_url, should_autocreate_tables, **others)
+        super().__init__(_engine_url(postgres_url), should_autocreate_tables, **others)
+        self.postgres_url = postgres_url
         self._run_storage = Runs(postgres_url, should_autocreate_tables)
         self._event_log_storage = EventLog(postgres_url, should_autocreate_tables=should_autocreate_tables)
         self._schedule_storage = Schedules(postgres_url, should_autocreate_tables)
@@ -121,6 +165,20 @@ class Storage(DagsterPostgresStorage):
             config_value.get("should_autocreate_tables", True),
             inst_data=inst_data,
         )
+
+
+def open_as_dagster(conninfo: str) -> None:
+    """Open the storage as Dagster's processes do, and read a run. Raises `psycopg.OperationalError`."""
+    try:
+        storage = Storage(conninfo)
+        try:
+            storage.run_storage.get_runs(limit=1)
+        finally:
+            storage.event_log_storage.dispose()
+    except (sa.exc.SQLAlchemyError, DagsterPostgresException) as error:
+        cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
+        reason = getattr(cause, "orig", cause) or error
+        raise psycopg.OperationalError(str(reason)) from error
 
 
 def _type(event: EventLogEntry) -> DagsterEventType | None:

@@ -1,31 +1,51 @@
-"""Connecting to PostgreSQL, with patience for a server that is restarting and none for a wrong address.
+"""Opening connections to PostgreSQL: the only place that does, for every driver and engine of the platform.
 
-Does not belong here: which server (`sales_assets.database`), or what is done there (`warehouse`, `migrations`).
+Each connection has the session state of ``sql/session.sql``, whatever the role, the database, a connection service or
+the PG* variables say. Connections for writing are refused on a database that cannot store the text or accepts no
+writes.
+
+Does not belong here: which server (`sales_assets.database`), or what is done there.
 """
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
-from psycopg.rows import dict_row
+from psycopg.rows import dict_row, tuple_row
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
+
+from sales_assets.postgres.address import parse
+from sales_assets.postgres.queries import statements
+
+# SQLAlchemy and psycopg2 are imported where they are used: `sales-assets warehouse url` needs neither.
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
+    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _RESTART_SECONDS = 20
 _CONNECT_SECONDS = 10
 
+Row = dict[str, Any]
 
-def connect(url: str, purpose: str) -> psycopg.Connection[dict[str, Any]]:
+
+class UnusableDatabaseError(psycopg.OperationalError):
+    """The database answers but cannot be written to as the platform needs it. The message is one sentence."""
+
+
+def connect(
+    url: str, purpose: str, *, autocommit: bool = False, writing: bool = True, patience: float | None = None
+) -> psycopg.Connection[Row]:
     """Open a connection named `purpose`; rows come as mappings. Raises `psycopg.OperationalError`.
 
-    A server that can't be reached or is starting up is tried for 20 s; a wrong password, role or database name, or a
-    host that nobody knows, fails at once.
+    A server that cannot be reached or is starting up is tried for `patience` seconds (20); a wrong password, role or
+    database name, or an unknown host, fails at once.
     """
-    # 63 bytes is what PostgreSQL keeps of an application name.
-    conninfo = make_conninfo(url, application_name=purpose[:63], connect_timeout=_CONNECT_SECONDS)
+    conninfo = _conninfo(url, purpose, _CONNECT_SECONDS)
 
-    def attempt() -> psycopg.Connection[dict[str, Any]]:
-        return psycopg.connect(conninfo, row_factory=dict_row)
+    def attempt() -> psycopg.Connection[Row]:
+        return psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
 
     def is_away(error: BaseException) -> bool:
         # Without a pgconn nothing was connected to: the host is unknown.
@@ -36,11 +56,133 @@ def connect(url: str, purpose: str) -> psycopg.Connection[dict[str, Any]]:
 
     retrying = Retrying(
         retry=retry_if_exception(is_away),
-        stop=stop_after_delay(_RESTART_SECONDS),
+        stop=stop_after_delay(_RESTART_SECONDS if patience is None else patience),
         wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.2),
         reraise=True,
     )
     try:
-        return retrying(attempt)
+        connection = retrying(attempt)
     except psycopg.OperationalError:
-        return attempt()  # the server may have come up between the refusal and the ping
+        connection = attempt()  # the server may have come up between the refusal and the ping
+    try:
+        found = connection.execute(statements("session")["pin"], _session()).fetchone()
+        if writing:
+            _require_writable(found)
+        connection.autocommit = autocommit
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+async def connect_async(
+    url: str, purpose: str, *, connect_seconds: int = 5, statement_ms: int = 0, lock_ms: int = 0
+) -> psycopg.AsyncConnection[Row]:
+    """Open a connection in autocommit mode for writing; rows come as mappings. One attempt."""
+    connection = await psycopg.AsyncConnection.connect(
+        _conninfo(url, purpose, connect_seconds), autocommit=True, row_factory=dict_row
+    )
+    try:
+        cursor = await connection.execute(statements("session")["pin"], _session(statement_ms, lock_ms))
+        _require_writable(await cursor.fetchone())
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def connect_psycopg2(url: str, purpose: str) -> Any:
+    """Open a psycopg2 connection for writing: Dagster's storage is written for that driver.
+
+    Its tables may be in a schema of their own if the connection string itself says so (`options=-c search_path=...`).
+    """
+    import psycopg2
+    from psycopg2.extras import RealDictCursor
+
+    parameters = parse(url)
+    search_path = None if "search_path" in parameters.get("options", "") else "public"
+    connection = psycopg2.connect(_conninfo(url, purpose, _CONNECT_SECONDS))
+    try:
+        connection.autocommit = True
+        with connection.cursor(cursor_factory=RealDictCursor) as cursor:
+            cursor.execute(statements("session")["pin"], {**_session(), "search_path": search_path})
+            _require_writable(cursor.fetchone())
+        connection.autocommit = False
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def async_pool(
+    url: str, purpose: str, *, size: int, wait_seconds: float, statement_ms: int, lock_ms: int = 0, pre_ping: bool
+) -> "AsyncEngine":
+    """A pool of connections in autocommit mode. With `pre_ping` a connection is tested before each use."""
+    from sqlalchemy.ext.asyncio import create_async_engine
+
+    async def open_connection() -> psycopg.AsyncConnection[Any]:
+        connection: Any = await connect_async(url, purpose, statement_ms=statement_ms, lock_ms=lock_ms)
+        connection.row_factory = tuple_row  # SQLAlchemy reads rows by position
+        return cast("psycopg.AsyncConnection[Any]", connection)
+
+    return create_async_engine(
+        "postgresql+psycopg://",
+        async_creator=open_connection,
+        isolation_level="AUTOCOMMIT",
+        pool_size=size,
+        max_overflow=0,
+        pool_pre_ping=pre_ping,
+        hide_parameters=True,  # errors are logged, and parameters are personal data
+        pool_timeout=wait_seconds,
+    )
+
+
+def engine(url: str, purpose: str) -> "Engine":
+    """A synchronous engine without a pool."""
+    import sqlalchemy as sa
+
+    def open_connection() -> Any:
+        connection: Any = connect(url, purpose)
+        connection.row_factory = tuple_row
+        return connection
+
+    return sa.create_engine("postgresql+psycopg://", creator=open_connection, poolclass=sa.pool.NullPool)
+
+
+def _conninfo(url: str, purpose: str, timeout: int) -> str:
+    return make_conninfo(
+        **{
+            "connect_timeout": str(timeout),
+            **parse(url),
+            # 63 bytes is what PostgreSQL keeps of an application name.
+            "application_name": purpose[:63],
+            # Also here, since drivers choose their codec when they connect; and it beats PGCLIENTENCODING.
+            "client_encoding": "UTF8",
+        }
+    )
+
+
+def _session(statement_ms: int = 0, lock_ms: int = 0) -> dict[str, str]:
+    return {"statement_timeout": str(statement_ms), "lock_timeout": str(lock_ms), "search_path": "public"}
+
+
+def _require_writable(found: Mapping[str, Any] | None) -> None:
+    """Raise `UnusableDatabaseError` for a database that cannot store the text, or accepts no writes."""
+    assert found is not None
+    database = f"the database {found['database']}"
+    if found["encoding"] != "UTF8":
+        raise UnusableDatabaseError(
+            f"{database} has the encoding {found['encoding']}, which cannot store every text: use one that was made "
+            "with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+        )
+    if found["standby"]:
+        raise UnusableDatabaseError(f"{database} accepts no writes: its server is a hot standby, use the primary")
+    if found["read_only"]:
+        raise UnusableDatabaseError(
+            f"{database} accepts no writes: default_transaction_read_only is on for the role {found['role']}, the "
+            "database or the server"
+        )
+    if found["without_triggers"]:
+        raise UnusableDatabaseError(
+            f"{database} fires no triggers: session_replication_role is not origin for the role {found['role']}"
+        )

@@ -5,7 +5,7 @@ Belongs here: Alembic's wiring. Does not belong here: statements; they stand in 
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import LiteralString
 
 import psycopg
 import sqlalchemy as sa
@@ -14,13 +14,19 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from alembic.util import CommandError
-from psycopg.rows import tuple_row
 
-from sales_assets.postgres.connection import connect
+from sales_assets.postgres import names
+from sales_assets.postgres.connection import connect, engine
 from sales_assets.postgres.queries import sql_folder
 
 # Any number will do, as long as no other lock of the platform uses it.
 _MIGRATION_LOCK = 7_205_001
+
+
+_VERSIONED: LiteralString = (
+    "SELECT attname FROM pg_attribute WHERE attrelid = to_regclass('ops.schema_version') AND attname = 'version_num' "
+    "AND NOT attisdropped"
+)
 
 
 class MigrationError(Exception):
@@ -50,25 +56,13 @@ def _config(connection: sa.Connection | None = None) -> Config:
     return config
 
 
-def _engine_for(url: str) -> sa.Engine:
-    """An engine without a pool for a libpq URL; psycopg parses the URL, so every libpq form is accepted."""
-
-    def open_connection() -> Any:
-        connection: Any = connect(url, "sales_assets migrate")
-        connection.row_factory = tuple_row  # SQLAlchemy reads rows by position
-        return connection
-
-    return sa.create_engine("postgresql+psycopg://", creator=open_connection, poolclass=sa.pool.NullPool)
-
-
 def current_revision(url: str) -> str | None:
     """The revision that the warehouse is at, or None for one that was never migrated.
 
     Raises `psycopg.OperationalError` where there is no way to the warehouse.
     """
-    with connect(url, "sales_assets revision") as connection:
-        table = connection.execute("SELECT to_regclass('ops.schema_version') AS found").fetchone()
-        if table is None or table["found"] is None:
+    with connect(url, "sales_assets revision", writing=False) as connection:
+        if connection.execute(_VERSIONED).fetchone() is None:
             return None
         row = connection.execute("SELECT version_num FROM ops.schema_version").fetchone()
         return row["version_num"] if row else None
@@ -93,10 +87,12 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
     the database's own message and hint.
     """
     try:
-        with _engine_for(url).begin() as connection:
+        with engine(url, "sales_assets migrate").begin() as connection:
             connection.execute(sa.text("SELECT pg_advisory_xact_lock(:key)"), {"key": _MIGRATION_LOCK})
             connection.execute(sa.text("CREATE SCHEMA IF NOT EXISTS ops"))
             opts = {"version_table": "schema_version", "version_table_schema": "ops"}
+            if connection.execute(sa.text(_VERSIONED)).one_or_none() is None:
+                _refuse_taken(connection, [names.Name("relation", "ops", "schema_version")])
             before = MigrationContext.configure(connection, opts=opts).get_current_revision()
             config = _config(connection)
             order = ["base", *(revision for revision, _ in revisions())]
@@ -108,6 +104,7 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
             if target not in order:
                 raise MigrationError(f"there is no revision {to!r}; known are {', '.join(order)} and head")
             if order.index(target) >= order.index(before or "base"):
+                _require_free_names(connection, order[1:], order.index(before or "base"), order.index(target))
                 command.upgrade(config, target)
             else:
                 command.downgrade(config, target)
@@ -119,6 +116,26 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
     except CommandError as error:
         raise MigrationError(str(error)) from error
     return before, after
+
+
+def _require_free_names(connection: sa.Connection, order: list[str], applied: int, target: int) -> None:
+    """Raise `MigrationError` with every object of others whose name the revisions to come create."""
+    directory = ScriptDirectory.from_config(_config())
+    scripts = []
+    for revision in order[:target]:
+        script = directory.get_revision(revision)
+        assert script is not None
+        scripts.append(Path(script.path).with_suffix(".up.sql").read_text(encoding="utf-8"))
+    _refuse_taken(connection, names.pending(scripts[:applied], scripts[applied:]))
+
+
+def _refuse_taken(connection: sa.Connection, wanted: list[names.Name]) -> None:
+    found = names.taken(connection.connection.cursor(), wanted)  # type: ignore[arg-type]  # SQLAlchemy's proxy of it
+    if found:
+        raise MigrationError(
+            f"names that the platform needs are taken: {', '.join(taken for taken, _ in found)}\n"
+            f"Move them aside, for instance: {' '.join(statement for _, statement in found)}"
+        )
 
 
 def _told(error: BaseException | None) -> str:

@@ -7,13 +7,13 @@ parameters, and streaming rows in. Does not belong here: the statements, or the 
 import contextlib
 from collections.abc import Iterable, Iterator
 from typing import Any
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import psycopg
 from psycopg.abc import Buffer
 
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.postgres import migrations
+from sales_assets.postgres.address import with_database
 from sales_assets.postgres.binary_copy import HEADER, TRAILER
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.queries import statements
@@ -31,7 +31,7 @@ class WarehouseError(Exception):
 
 
 def dagster_storage_url() -> str:
-    """A libpq URL of Dagster's own storage, in a database of its own (created where it is missing)."""
+    """A libpq connection string of Dagster's storage, in a separate database (created where it is missing)."""
     if settings().dagster_storage_url is not None:
         return settings().dagster_storage_url.get_secret_value()  # type: ignore[union-attr]
     if settings().warehouse_url is None:
@@ -42,13 +42,22 @@ def dagster_storage_url() -> str:
 
 
 def _beside_the_warehouse(url: str) -> str:
-    with connect(url, "sales_assets storage") as connection:
+    # CREATE DATABASE takes no transaction.
+    with connect(url, "sales_assets storage", autocommit=True) as connection:
         name = f"{connection.info.dbname}_dagster"
-        connection.autocommit = True  # CREATE DATABASE takes no transaction
         exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if exists is None:
+            # The warehouse's own locale suits UTF-8; the server's default, of template1, may be another.
+            locale = connection.execute(
+                "SELECT datcollate, datctype FROM pg_database WHERE datname = current_database()"
+            ).fetchone()
+            assert locale is not None
             try:
-                connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
+                connection.execute(
+                    psycopg.sql.SQL(
+                        "CREATE DATABASE {} TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE {} LC_CTYPE {}"
+                    ).format(psycopg.sql.Identifier(name), *(psycopg.sql.Literal(locale[key]) for key in locale))
+                )
             except (psycopg.errors.DuplicateDatabase, psycopg.errors.UniqueViolation):
                 pass  # another process was faster
             except psycopg.errors.InsufficientPrivilege as error:
@@ -56,11 +65,7 @@ def _beside_the_warehouse(url: str) -> str:
                     f"the role of WAREHOUSE_URL may not create the database {name} for Dagster's storage; "
                     "create it, or set DAGSTER_STORAGE_URL"
                 ) from error
-    # Put together by hand: urlunsplit makes postgresql:/name of a URL without a host, which libpq does not take. A
-    # dbname among the parameters would win over the path.
-    parts = urlsplit(url)
-    query = urlencode([pair for pair in parse_qsl(parts.query) if pair[0] != "dbname"], quote_via=quote)
-    return f"postgresql://{parts.netloc}/{quote(name, safe='')}" + (f"?{query}" if query else "")
+    return with_database(url, name)
 
 
 class Transaction:
@@ -107,7 +112,7 @@ class Warehouse:
         self._ready_url: str | None = None
 
     def url(self) -> str:
-        """A libpq URL; the first call makes sure that the schema is the one this code was written for."""
+        """A libpq connection string; the first call makes sure that the schema is the one this code was written for."""
         if self._ready_url is None:
             url = warehouse_url()
             self._require_schema(url)
@@ -126,18 +131,21 @@ class Warehouse:
             f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"
         )
 
+    def require_writable(self) -> None:
+        """Raise `psycopg.OperationalError` for a database that cannot store the text or accepts no writes."""
+        connect(warehouse_url(), "sales_assets examination").close()
+
     @contextlib.contextmanager
     def transaction(self, purpose: str, read_only: bool = False) -> Iterator[Transaction]:
         """Connect, and commit at the end. `purpose` (run and asset) names the session in the server's log."""
-        with connect(self.url(), purpose) as connection:
+        with connect(self.url(), purpose, writing=not read_only) as connection:
             connection.read_only = read_only
             yield Transaction(connection)
 
     @contextlib.contextmanager
     def writing(self) -> Iterator["Writer"]:
         """Be the only one that writes staging, dimensions and mart, over several transactions if need be."""
-        with connect(self.url(), "sales_assets writer") as session:
-            session.autocommit = True
+        with connect(self.url(), "sales_assets writer", autocommit=True) as session:
             session.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
             yield Writer(self, session)
 

@@ -17,7 +17,7 @@ EVERYTHING = {
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "scrubbing": set(),
-    "settings": {"scrubbing"},
+    "settings": {"postgres", "scrubbing"},  # postgres: its parser of connection strings
     "schemas": set(),
     "partitions": {"settings"},
     "database": {"postgres", "settings"},
@@ -86,6 +86,41 @@ def test_statements_stand_in_sql() -> None:
         if any(isinstance(node.value, str) and STATEMENT.match(node.value) for node in module.nodes(ast.Constant))
     }
     assert speaking <= STATEMENTS
+
+
+def test_connections_to_postgresql_are_opened_in_one_place() -> None:
+    drivers = ("psycopg", "psycopg2", "asyncpg", "psycopg_pool", "pg8000")
+    opening = {
+        module.name
+        for module in modules()
+        for node in module.nodes(ast.Call)
+        if (
+            isinstance(node.func, ast.Attribute)
+            and node.func.attr == "connect"
+            and ast.unparse(node.func.value).split(".")[0] in drivers
+        )
+        or ast.unparse(node.func).split(".")[-1] in ("create_engine", "create_async_engine", "engine_from_config")
+    }
+    # By another name: `from psycopg import connect`.
+    importing = {
+        module.name
+        for module in modules()
+        for node in module.nodes(ast.ImportFrom)
+        if (node.module or "").split(".")[0] in drivers
+        and {alias.name for alias in node.names} & {"connect", "Connection", "AsyncConnection", "ConnectionPool"}
+    }
+    assert opening | importing == {"postgres/connection.py"}
+
+
+def test_connection_strings_are_parsed_in_one_place() -> None:
+    parsers = {"conninfo_to_dict", "make_conninfo", "make_url", "parse_dsn", "make_dsn"}
+    parsing = {
+        module.name
+        for module in modules()
+        for node in module.nodes(ast.ImportFrom)
+        if {alias.name for alias in node.names} & parsers
+    }
+    assert parsing == {"postgres/address.py", "postgres/connection.py"}
 
 
 def test_nothing_is_printed_but_by_the_command() -> None:

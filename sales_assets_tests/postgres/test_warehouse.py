@@ -13,7 +13,8 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg.types.json import Jsonb
 
 from sales_assets import settings as settings_module
-from sales_assets.postgres import connection, migrations
+from sales_assets.postgres import connection as connection_module
+from sales_assets.postgres import migrations
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.warehouse import Warehouse, WarehouseError, dagster_storage_url
@@ -72,7 +73,7 @@ def test_a_wrong_address_fails_at_once(server: EmbeddedPostgres, asked: str) -> 
 
 
 def test_a_server_that_is_away_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(connection, "_RESTART_SECONDS", 0.5)
+    monkeypatch.setattr(connection_module, "_RESTART_SECONDS", 0.5)
     started = time.monotonic()
     with pytest.raises(psycopg.OperationalError):
         connect(f"postgresql:///sales?host={tmp_path}", "test")

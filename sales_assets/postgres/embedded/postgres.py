@@ -32,6 +32,7 @@ from psycopg import sql
 from psycopg.pq import PGconn, Ping
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from sales_assets.postgres.connection import connect
 from sales_assets.postgres.embedded.server_settings import render_settings
 from sales_assets.postgres.embedded.unprivileged import RunAs, candidates, works
 
@@ -323,8 +324,8 @@ class EmbeddedPostgres:
         raise (_NotYetError if refused else EmbeddedPostgresError)(self._described("the server did not start"))
 
     def _create_databases(self) -> None:
-        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
-            existing = {name for (name,) in connection.execute("SELECT datname FROM pg_database")}
+        with connect(self.url("postgres"), "sales_assets embedded", autocommit=True) as connection:
+            existing = {row["datname"] for row in connection.execute("SELECT datname FROM pg_database")}
             for name in DATABASES:
                 if name not in existing:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))

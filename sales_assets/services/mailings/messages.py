@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import psycopg
-from psycopg.rows import dict_row
 
+from sales_assets.postgres.connection import connect_async
 from sales_assets.postgres.queries import statements
 
 _CONNECT_SECONDS = 5
@@ -78,13 +78,11 @@ class Lane:
 
     async def _open(self) -> psycopg.AsyncConnection[Row]:
         if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
+            self._connection = await connect_async(
                 self._url,
-                autocommit=True,
-                row_factory=dict_row,
-                connect_timeout=_CONNECT_SECONDS,
-                application_name=f"sales_assets mailings {self._purpose}",
-                options=f"-c statement_timeout={self._statement_ms}",
+                f"sales_assets mailings {self._purpose}",
+                connect_seconds=_CONNECT_SECONDS,
+                statement_ms=self._statement_ms,
             )
         return self._connection
 

@@ -14,8 +14,9 @@ import psycopg
 import structlog
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.answers import NotFound, Unavailable
 from sales_assets.services.mailings.rules import check_change, check_mailing
@@ -24,7 +25,6 @@ _log = structlog.get_logger()
 
 _POOL_SIZE = 16
 _POOL_SECONDS = 5
-_CONNECT_SECONDS = 5
 # A server that hangs must not hold a request beyond what its caller waits for.
 _STATEMENT_MS = 10_000
 
@@ -32,30 +32,14 @@ Row = Mapping[str, Any]
 
 
 def engine_for(url: str) -> AsyncEngine:
-    """A pool of connections for a libpq URL, each statement its own commit unless a transaction is begun.
-
-    Connections are looked at before they are used: an insert whose connection died can't be tried again blindly.
-    """
-
-    async def connect() -> psycopg.AsyncConnection[Any]:
-        return await psycopg.AsyncConnection.connect(
-            url,
-            autocommit=True,
-            connect_timeout=_CONNECT_SECONDS,
-            application_name="sales_assets mailings",
-            # UTC: a moment of the year 1 or 9999 has no other zone in Python.
-            options=f"-c statement_timeout={_STATEMENT_MS} -c timezone=UTC",
-        )
-
-    return create_async_engine(
-        "postgresql+psycopg://",
-        async_creator=connect,
-        isolation_level="AUTOCOMMIT",
-        pool_size=_POOL_SIZE,
-        max_overflow=0,
-        pool_pre_ping=True,
-        hide_parameters=True,  # errors are logged, and parameters are personal data
-        pool_timeout=_POOL_SECONDS,
+    """Return a pool of connections; each statement is committed alone unless a transaction is begun."""
+    return async_pool(
+        url,
+        "sales_assets mailings",
+        size=_POOL_SIZE,
+        wait_seconds=_POOL_SECONDS,
+        statement_ms=_STATEMENT_MS,
+        pre_ping=True,  # an insert whose connection died can't be tried again blindly
     )
 
 

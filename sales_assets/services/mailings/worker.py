@@ -18,6 +18,7 @@ import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
 from sales_assets.database import warehouse_url
+from sales_assets.postgres.connection import UnusableDatabaseError, connect
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.dispatch import Dispatcher, Pace
 from sales_assets.services.mailings.messages import Lane
@@ -114,12 +115,14 @@ def start() -> None:
     """Before the first task, in the process that Celery was started in. Ends it where the schema is not there."""
     chosen = settings()
     try:
-        with psycopg.connect(warehouse_url(), connect_timeout=5) as connection:
+        with connect(warehouse_url(), "sales_assets mailings start", patience=0) as connection:
             row = connection.execute(statements("mailings/message")["is_there"]).fetchone()
+    except UnusableDatabaseError as error:
+        raise SystemExit(f"error: {error}") from None
     except psycopg.OperationalError as error:
         _log.error("the database is not available yet", error=type(error).__name__)
     else:
-        if row is None or not row[0]:
+        if row is None or not row["is_there"]:
             raise SystemExit("error: the warehouse has no mailings: run `sales-assets migrate`")
     if not chosen.sender_url:
         _log.warning("SENDER_URL is not set: mailings begin and end, and send nothing")

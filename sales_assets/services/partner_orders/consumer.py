@@ -18,6 +18,7 @@ from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
+from sales_assets.postgres.connection import connect_async
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import TRIES, Broker
@@ -52,11 +53,7 @@ class Consumer:
 
     async def _consume(self) -> None:
         async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(
-                await psycopg.AsyncConnection.connect(
-                    self._database_url, autocommit=True, connect_timeout=5, application_name="sales_assets consumer"
-                )
-            )
+            database = await stack.enter_async_context(await connect_async(self._database_url, "sales_assets consumer"))
             connection = await stack.enter_async_context(await self._broker.connect("consumer"))
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)
             await channel.set_qos(prefetch_count=_PREFETCH)
@@ -75,7 +72,7 @@ class Consumer:
 
     async def _take(
         self,
-        database: "psycopg.AsyncConnection[tuple[object, ...]]",
+        database: "psycopg.AsyncConnection[dict[str, object]]",
         channel: AbstractChannel,
         batch: Sequence[AbstractIncomingMessage],
     ) -> None:

@@ -18,8 +18,8 @@ import psycopg
 import structlog
 from aio_pika.abc import AbstractExchange
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS, DeliveryError, PublishError
-from psycopg.rows import dict_row
 
+from sales_assets.postgres.connection import connect_async
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import Broker
@@ -70,15 +70,7 @@ class Relay:
     async def _deliver(self, delivered: list[bool]) -> None:
         """Connect, and deliver until something breaks. `delivered` is told of the first success."""
         async with AsyncExitStack() as stack:
-            database = await stack.enter_async_context(
-                await psycopg.AsyncConnection.connect(
-                    self._database_url,
-                    autocommit=True,
-                    row_factory=dict_row,
-                    connect_timeout=5,
-                    application_name="sales_assets relay",
-                )
-            )
+            database = await stack.enter_async_context(await connect_async(self._database_url, "sales_assets relay"))
             await _run(database, "lead")
             connection = await stack.enter_async_context(await self._broker.connect("relay"))
             channel = await connection.channel(publisher_confirms=True, on_return_raises=True)

@@ -14,8 +14,9 @@ import structlog
 from psycopg.types.json import Jsonb
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import Kind, message_id
 from sales_assets.services.partner_orders.batches import Batches, Row, StatementRefused
@@ -25,7 +26,6 @@ _log = structlog.get_logger()
 
 _POOL_SIZE = 16
 _POOL_SECONDS = 5
-_CONNECT_SECONDS = 5
 # A server that hangs must not hold a request beyond what its caller waits for.
 _STATEMENT_MS = 10_000
 # Nor must a row that somebody has locked hold the rows that are stored with it.
@@ -37,25 +37,15 @@ RENEW_SECONDS = 5
 
 
 def engine_for(url: str) -> AsyncEngine:
-    """A pool of connections in autocommit mode, for a libpq URL; psycopg parses it, so every libpq form will do."""
-
-    async def connect() -> psycopg.AsyncConnection[Any]:
-        return await psycopg.AsyncConnection.connect(
-            url,
-            autocommit=True,
-            connect_timeout=_CONNECT_SECONDS,
-            application_name="sales_assets partner orders",
-            options=f"-c statement_timeout={_STATEMENT_MS} -c lock_timeout={_LOCK_MS}",
-        )
-
-    return create_async_engine(
-        "postgresql+psycopg://",
-        async_creator=connect,
-        isolation_level="AUTOCOMMIT",
-        pool_size=_POOL_SIZE,
-        max_overflow=0,
-        hide_parameters=True,  # errors are logged, and parameters are personal data
-        pool_timeout=_POOL_SECONDS,
+    """Return a pool of connections in autocommit mode."""
+    return async_pool(
+        url,
+        "sales_assets partner orders",
+        size=_POOL_SIZE,
+        wait_seconds=_POOL_SECONDS,
+        statement_ms=_STATEMENT_MS,
+        lock_ms=_LOCK_MS,
+        pre_ping=False,  # every statement may be repeated, and is
     )
 
 

@@ -4,7 +4,7 @@ CREATE SCHEMA IF NOT EXISTS mart;
 
 -- A column's type can't change under a view. This takes down the views that read some tables, directly or through
 -- each other, and returns the statements that put them back: with options, owner, grants and comments.
-CREATE OR REPLACE FUNCTION ops.take_down_views(tables regclass[]) RETURNS text[] LANGUAGE plpgsql AS $function$
+CREATE FUNCTION ops.take_down_views(tables regclass[]) RETURNS text[] LANGUAGE plpgsql AS $function$
 DECLARE
     reader   record;
     view     text;

@@ -1,22 +1,6 @@
 CREATE SCHEMA IF NOT EXISTS raw;
 CREATE SCHEMA IF NOT EXISTS staging;
 
-DO $examine$
-DECLARE
-    other text;
-BEGIN
-    SELECT string_agg(oid::regclass::text, ', ') INTO other FROM pg_class
-    WHERE (relnamespace = 'raw'::regnamespace AND relname IN ('delivery', 'fetch', 'fetch_number'))
-       OR (relnamespace = 'staging'::regnamespace AND relname IN (
-               'fetch_reading', 'fetch_day', 'quarantine', 'staged_day', 'user_orders_log', 'custom_research',
-               'user_activity_log', 'price_log'));
-    IF other IS NOT NULL THEN
-        RAISE EXCEPTION 'tables of another writer have names that the platform needs: %', other
-            USING HINT = 'Move them aside, for instance: ALTER SCHEMA staging RENAME TO staging_before;';
-    END IF;
-END
-$examine$;
-
 -- What the report API said: one row per report and per asked increment, never edited.
 CREATE TABLE raw.delivery (
     delivery_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -1,5 +1,5 @@
--- mart.f_sales learns what became of a line (status) and who wrote it (source). Everything already there is shipped
--- and legacy. Old INSERTs of the seed's columns and old SELECTs go on as before: the new columns come last and have
+-- mart.f_sales gets what became of a line (status) and who wrote it (source). Everything already there is shipped
+-- and legacy, unless such a column is there already and says otherwise. Old INSERTs of the seed's columns and old SELECTs go on as before: the new columns come last and have
 -- defaults.
 CREATE TABLE ops.dropped_foreign_key (
     statement text NOT NULL   -- what brings it back
@@ -86,7 +86,7 @@ BEGIN
         EXECUTE format('ALTER SEQUENCE %s OWNED BY NONE', other);
     END LOOP;
     IF drawn IS NULL THEN
-        CREATE SEQUENCE mart.f_sales_number;
+        CREATE SEQUENCE IF NOT EXISTS mart.f_sales_number;
         drawn := 'mart.f_sales_number';
         ALTER TABLE mart.f_sales ALTER COLUMN id SET DEFAULT nextval('mart.f_sales_number');
     END IF;
@@ -100,11 +100,97 @@ BEGIN
 END
 $serial$;
 
-ALTER TABLE mart.f_sales
-    ADD COLUMN status text NOT NULL DEFAULT 'shipped'
-        CONSTRAINT f_sales_status CHECK (status IN ('shipped', 'refunded')),
-    ADD COLUMN source text NOT NULL DEFAULT 'legacy'
-        CONSTRAINT f_sales_source CHECK (source IN ('report_api', 'partner_orders', 'legacy'));
+-- A mart that was given these columns by hand keeps them and their values, as text. What was there is recorded for the
+-- way back; values that mean neither of ours stop the migration.
+CREATE TABLE ops.adopted_column (
+    column_name    text PRIMARY KEY,
+    is_nullable    boolean NOT NULL,
+    former_default text
+);
+
+DO $adopt$
+DECLARE
+    wanted    record;
+    present   record;
+    is_there  boolean;
+    value     text;      -- expression: the column as we write it
+    others    text;
+    aside     text;
+    checking  name;
+    statement text;
+    put_back  text[];
+BEGIN
+    FOR wanted IN
+        SELECT * FROM (VALUES
+            ('status', 'shipped', ARRAY['shipped', 'refunded']),
+            ('source', 'legacy', ARRAY['report_api', 'partner_orders', 'legacy'])
+        ) AS w (name, absent, known)
+    LOOP
+        SELECT a.attnum, a.attnotnull, a.attgenerated, a.atttypid, format_type(a.atttypid, a.atttypmod) AS type,
+               t.typcategory, pg_get_expr(d.adbin, d.adrelid) AS default_value
+        INTO present
+        FROM pg_attribute AS a
+        JOIN pg_type AS t ON t.oid = a.atttypid
+        LEFT JOIN pg_attrdef AS d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = 'mart.f_sales'::regclass AND a.attname = wanted.name AND NOT a.attisdropped;
+        is_there := FOUND;
+        IF is_there THEN
+            aside := format('Run: ALTER TABLE mart.f_sales RENAME COLUMN %I TO %I;',
+                            wanted.name, wanted.name || '_before');
+            IF present.typcategory NOT IN ('S', 'E') OR present.attgenerated <> '' THEN
+                RAISE EXCEPTION 'mart.f_sales.% is %, and only text, varchar or an enum can be adopted', wanted.name,
+                    CASE present.attgenerated WHEN '' THEN present.type ELSE 'a generated column' END
+                    USING HINT = 'Keep it under another name. ' || aside;
+            END IF;
+            value := format('lower(regexp_replace(%I::text, ''^\s+|\s+$'', '''', ''g''))', wanted.name);
+            EXECUTE format('SELECT string_agg(format(''%%L (%%s rows)'', written, number), '', '' ORDER BY written)
+                            FROM (SELECT %1$I::text AS written, count(*) AS number FROM mart.f_sales
+                                  WHERE %2$s <> ALL ($1) GROUP BY 1 ORDER BY 2 DESC LIMIT 10) AS others',
+                           wanted.name, value) INTO others USING wanted.known;
+            IF others IS NOT NULL THEN
+                RAISE EXCEPTION 'mart.f_sales.% holds %; only % and NULL can be adopted', wanted.name, others,
+                    array_to_string(wanted.known, ', ')
+                    USING HINT = 'Set these rows to one of them, or keep the column under another name, which makes '
+                                 'every row ' || wanted.absent || '. ' || aside;
+            END IF;
+            INSERT INTO ops.adopted_column VALUES (wanted.name, NOT present.attnotnull, present.default_value);
+            BEGIN
+                -- Ours says the same as these, and names another type.
+                FOR checking IN
+                    SELECT conname FROM pg_constraint
+                    WHERE conrelid = 'mart.f_sales'::regclass AND contype = 'c' AND conkey = ARRAY[present.attnum]
+                LOOP
+                    EXECUTE format('ALTER TABLE mart.f_sales DROP CONSTRAINT %I', checking);
+                END LOOP;
+                EXECUTE format('ALTER TABLE mart.f_sales ALTER COLUMN %I DROP DEFAULT', wanted.name);
+                IF present.atttypid = 'text'::regtype THEN
+                    EXECUTE format('UPDATE mart.f_sales SET %1$I = coalesce(%2$s, %3$L)
+                                    WHERE %1$I IS DISTINCT FROM coalesce(%2$s, %3$L)',
+                                   wanted.name, value, wanted.absent);
+                ELSE
+                    put_back := ops.take_down_views(ARRAY['mart.f_sales'::regclass]);
+                    EXECUTE format('ALTER TABLE mart.f_sales ALTER COLUMN %1$I TYPE text USING coalesce(%2$s, %3$L)',
+                                   wanted.name, value, wanted.absent);
+                    FOREACH statement IN ARRAY put_back LOOP
+                        EXECUTE statement;
+                    END LOOP;
+                END IF;
+                EXECUTE format('ALTER TABLE mart.f_sales ALTER COLUMN %1$I SET DEFAULT %2$L,
+                                ALTER COLUMN %1$I SET NOT NULL', wanted.name, wanted.absent);
+            EXCEPTION WHEN OTHERS THEN
+                RAISE EXCEPTION 'mart.f_sales.% is % and can not become text: %', wanted.name, present.type, SQLERRM
+                    USING HINT = 'Drop what reads it, or keep it under another name, which makes every row '
+                                 || wanted.absent || '. ' || aside;
+            END;
+        ELSE
+            EXECUTE format('ALTER TABLE mart.f_sales ADD COLUMN %I text NOT NULL DEFAULT %L',
+                           wanted.name, wanted.absent);
+        END IF;
+        EXECUTE format('ALTER TABLE mart.f_sales ADD CONSTRAINT %I CHECK (%I = ANY (%L::text[]))',
+                       'f_sales_' || wanted.name, wanted.name, wanted.known);
+    END LOOP;
+END
+$adopt$;
 
 -- BRIN for the reason given at staging.user_orders_log. A mart that has an index on its days keeps it as well.
 CREATE INDEX IF NOT EXISTS f_sales_days ON mart.f_sales USING brin (date_id) WITH (pages_per_range = 32);

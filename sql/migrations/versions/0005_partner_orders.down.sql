@@ -8,4 +8,11 @@ LEFT JOIN raw.fetch AS r ON r.fetch_id = s.fetch_id;
 -- Rows of the mart stay, as all rows do; what they were made of goes.
 DROP TABLE staging.partner_order_quarantine, staging.partner_order_line, staging.partner_order_event,
            staging.partner_customer, staging.partner_pharmacy, staging.partner_item;
-DROP SCHEMA orders CASCADE;
+DROP TABLE orders.outbox, orders.partner_order;
+-- A shop's database may have had a schema of this name, with tables in it.
+DO $schema$
+BEGIN
+    DROP SCHEMA orders;
+EXCEPTION WHEN dependent_objects_still_exist THEN NULL;
+END
+$schema$;

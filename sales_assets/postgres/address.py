@@ -1,0 +1,65 @@
+"""Parsing connection strings, with libpq's parser and no other.
+
+URLs and keyword/value strings are parsed once, here; every driver is handed the parsed parameters. Error messages are
+fixed sentences: libpq's own repeat the part of the string it stopped at, which may be part of the password.
+"""
+
+from psycopg import ProgrammingError
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+_SCHEMES = ("postgresql", "postgres")
+
+
+class ConnectionStringError(ValueError):
+    """A connection string cannot be used; the message is one sentence and repeats nothing of the string."""
+
+
+def parse(text: str) -> dict[str, str]:
+    """Return the libpq parameters of a URL or keyword/value string. Raises `ConnectionStringError`."""
+    try:
+        # Without the environment: libpq adds its variables and the service file when it connects.
+        parameters = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
+    except ProgrammingError:
+        if _is_url(text):
+            raise ConnectionStringError(
+                "is not a URL that libpq can read; in user, password and database name write % as %25, @ as %40 and "
+                "/ as %2F"
+            ) from None
+        raise ConnectionStringError(
+            "must be a postgresql:// URL or libpq's keyword=value pairs (host=... dbname=...)"
+        ) from None
+    if _is_url(text):
+        # A reserved character that is not encoded moves the rest of the password into host, port or database name.
+        authority, _, path = text.partition("://")[2].partition("/")
+        if authority.count("@") > 1 or "@" in path.partition("?")[0]:
+            raise ConnectionStringError(
+                "has more than the one @ before the host; in user, password and database name write @ as %40 and / as "
+                "%2F"
+            )
+    for port in parameters.get("port", "").split(","):
+        if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
+            raise ConnectionStringError(
+                "has a port that is not a number from 1 to 65535; if it is part of the password, write : as %3A, @ as "
+                "%40 and / as %2F"
+            )
+    if any("\0" in value for value in parameters.values()):
+        raise ConnectionStringError("contains a NUL character")
+    return parameters
+
+
+def normalize(text: str) -> str:
+    """Return the string as psql takes it: without SQLAlchemy's driver suffix. Raises `ConnectionStringError`."""
+    scheme, separator, rest = text.strip().partition("://")
+    base = scheme.split("+")[0]
+    url = f"postgresql://{rest}" if separator and base in _SCHEMES else text.strip()
+    parse(url)
+    return url
+
+
+def with_database(text: str, database: str) -> str:
+    """Return the connection string of another database, everything else being equal."""
+    return make_conninfo(**{**parse(text), "dbname": database})
+
+
+def _is_url(text: str) -> bool:
+    return text.startswith(tuple(f"{scheme}://" for scheme in _SCHEMES))
