@@ -167,7 +167,14 @@ class Settings(FirstDay):
         default=10, description="Seconds after which one call tries whether the partner is back."
     )
     partnerapi_reconcile_seconds: _Seconds = Field(
-        default=10, description="Seconds after which an unknown outcome is looked up; the pause doubles up to 600."
+        default=10,
+        description="Seconds after which an unresolved or open order is looked up at the partner; the pause doubles, "
+        "up to 600 for an unresolved one and 3600 for an open one.",
+    )
+    partnerapi_poll_days: Annotated[float, annotated_types.Interval(ge=0, le=365)] = Field(
+        default=14,
+        description="Days after it was accepted for which an order is looked up until it is done or cancelled; 0 = "
+        "only when a caller asks.",
     )
     rabbitmq_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672//"),

@@ -126,6 +126,52 @@ def test_down_and_up_again_comes_to_the_same(url: str, sql: Sql) -> None:
     assert shape(sql) == before
 
 
+def test_orders_keep_what_is_known_of_them_up_and_down(url: str, sql: Sql) -> None:
+    migrations.migrate(url, "0007")
+    sql(
+        "INSERT INTO orders.partner_order (order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, "
+        "lines, state, uncertain, their_order_id, status_id, cancel_asked_at, cancelled_at, created_at) "
+        "SELECT id, '', now(), 1, '', '', '[]', state, uncertain, theirs, status, asked, cancelled, now() - age "
+        "FROM (VALUES "
+        "(1, 'creating', false, NULL, NULL, NULL::timestamptz, NULL::timestamptz, interval '0'), "
+        "(2, 'creating', true, NULL, NULL, NULL, NULL, '0'), (3, 'unknown', true, NULL, NULL, NULL, NULL, '0'), "
+        "(4, 'failed', false, NULL, NULL, NULL, NULL, '0'), (5, 'rejected', false, NULL, NULL, NULL, NULL, '0'), "
+        "(6, 'accepted', false, '1', 0, NULL, NULL, '1 day'), (7, 'accepted', false, '2', 2, NULL, NULL, '0'), "
+        "(8, 'accepted', false, '3', 3, NULL, now(), '0'), (9, 'accepted', false, '4', 0, now(), NULL, '0'), "
+        "(10, 'accepted', false, '5', 0, NULL, NULL, '15 days')) "
+        "AS o (id, state, uncertain, theirs, status, asked, cancelled, age)"
+    )
+    migrations.migrate(url)
+    assert sql("SELECT order_id, state, next_check_at IS NOT NULL FROM orders.partner_order ORDER BY 1") == [
+        (1, "creating", True),
+        (2, "unknown", True),
+        (3, "unknown", True),
+        (4, "failed", False),
+        (5, "rejected", False),
+        (6, "accepted", True),
+        (7, "done", False),
+        (8, "cancelled", False),
+        (9, "cancel_unknown", True),
+        (10, "accepted", False),
+    ]
+    migrations.migrate(url, "0007")
+    assert sql(
+        "SELECT state, uncertain, status_id, cancel_asked_at IS NOT NULL, cancelled_at IS NOT NULL, "
+        "next_check_at IS NOT NULL FROM orders.partner_order ORDER BY order_id"
+    ) == [
+        ("creating", False, None, False, False, True),
+        ("unknown", True, None, False, False, True),
+        ("unknown", True, None, False, False, True),
+        ("failed", False, None, False, False, False),
+        ("rejected", False, None, False, False, False),
+        ("accepted", False, 0, False, False, False),
+        ("accepted", False, 2, False, False, False),
+        ("accepted", False, 3, False, True, False),
+        ("accepted", False, 0, True, False, True),
+        ("accepted", False, 0, False, False, False),
+    ]
+
+
 def test_schemas_with_tables_of_others_stay_when_the_platform_goes(url: str, sql: Sql) -> None:
     migrations.migrate(url)
     sql("CREATE TABLE staging.of_another_team (id integer)")

@@ -129,6 +129,10 @@ class PartnerApi:
         """Give the true answers again."""
         self._answers[operation].clear()
 
+    def status_of(self, number: int) -> str:
+        """The true status of an order."""
+        return self._orders[number].status
+
     def set_status(self, number: int, status: str, **details: Any) -> None:
         """Move an order on; `details` go beside its status (status_id, items)."""
         self._orders[number].status = status
@@ -154,7 +158,7 @@ class PartnerApi:
         queue = self._answers[operation]
         scripted = queue.popleft() if queue else self._fault(operation)
         if scripted is None:
-            return JSONResponse(self._done[operation](form))
+            return Response(json.dumps(self._done[operation](form)), media_type="application/json")
         is_true = scripted == Answer(delay=scripted.delay)
         body = self._done[operation](form) if scripted.done or is_true else ""
         if scripted.delay:
@@ -164,7 +168,8 @@ class PartnerApi:
             return _CutResponse(json.dumps(body))
         if isinstance(body, str):
             return HTMLResponse(body, status_code=scripted.status)
-        return JSONResponse(body, status_code=scripted.status)
+        # ASCII, as PHP writes it: also half a surrogate pair can be spelt.
+        return Response(json.dumps(body), status_code=scripted.status, media_type="application/json")
 
     def _fault(self, operation: str) -> Answer | None:
         faults = self.faults

@@ -31,6 +31,8 @@ _PREFETCH = 2 * _BATCH
 _LONGEST_PAUSE = 60
 _QUIET_SECONDS = 1
 
+Row = dict[str, Any]
+
 
 class Consumer:
     """Any number may run at once: staging takes a message id once."""
@@ -76,22 +78,36 @@ class Consumer:
         channel: AbstractChannel,
         batch: Sequence[AbstractIncomingMessage],
     ) -> None:
-        events, good = [], []
+        readable: list[tuple[AbstractIncomingMessage, Row]] = []
         for message in batch:
             try:
-                events.append(OrderEvent.model_validate_json(message.body).model_dump(mode="json"))
+                readable.append((message, OrderEvent.model_validate_json(message.body).model_dump(mode="json")))
             except ValidationError:
                 await self._set_aside(channel, message)
-            else:
-                good.append(message)
-        if not good:
+        try:
+            await self._stage(database, readable)
+        except psycopg.DataError:
+            # One event holds what the database can't store; the others must not wait for it.
+            for one in readable:
+                try:
+                    await self._stage(database, [one])
+                except psycopg.DataError:
+                    await self._set_aside(channel, one[0])
+
+    async def _stage(
+        self,
+        database: "psycopg.AsyncConnection[tuple[object, ...]]",
+        readable: Sequence[tuple[AbstractIncomingMessage, Row]],
+    ) -> None:
+        if not readable:
             return
-        cursor = await database.execute(statements("staging/partner_order_event")["stage"], {"events": Jsonb(events)})
+        events = Jsonb([event for _, event in readable])
+        cursor = await database.execute(statements("staging/partner_order_event")["stage"], {"events": events})
         # Acknowledged after the commit: killed in between, the messages come again and are known.
-        for message in good:
+        for message, _ in readable:
             await message.ack()
         self._metrics.consumed("staged", cursor.rowcount)
-        self._metrics.consumed("repeated", len(good) - cursor.rowcount)
+        self._metrics.consumed("repeated", len(readable) - cursor.rowcount)
 
     async def _set_aside(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
         """A message that can't be read: later again, and after TRIES to the dead-letter queue."""

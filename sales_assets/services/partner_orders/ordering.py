@@ -1,7 +1,7 @@
-"""Placing, asking after and cancelling orders: what is stored before and after the partner is called.
+"""Creating, tracking and cancelling orders: what is stored before and after the partner is called.
 
-Belongs here: idempotence (one create per order_id, whatever happens), and the outcomes that v1 and v2 tell.
-Does not belong here: HTTP on either side, statements.
+Belongs here: idempotence (one call per order at a time, equal answers to equal requests), and which evidence an answer
+of the partner is. Does not belong here: which state evidence leads to (``states``), HTTP on either side, statements.
 """
 
 import asyncio
@@ -14,7 +14,11 @@ import structlog
 from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.orders import (
     CANCELLED,
+    CREATED,
+    DONE,
+    UNKNOWN_STATUS,
     Accepted,
+    CancelAnswer,
     CancelFailed,
     CancelRejected,
     Item,
@@ -26,16 +30,18 @@ from sales_assets.services.partner_orders.orders import (
     StatusUnavailable,
 )
 from sales_assets.services.partner_orders.partner import Deadline, Partner, PartnerError
+from sales_assets.services.partner_orders.states import AT_PARTNER, Evidence, State
 from sales_assets.services.partner_orders.store import RENEW_SECONDS, Store
 
 _log = structlog.get_logger()
 
 _POLL_SECONDS = 0.1
+_CANCELLED = CancelAnswer("cancelled")
 
 
 @dataclass(frozen=True)
-class _Running:
-    """A creation that this process is at; equal requests that come meanwhile get its answer."""
+class _Creation:
+    """A creation under way in this process; equal requests that arrive meanwhile get its answer."""
 
     body_hash: str
     outcome: "asyncio.Task[Accepted | Refused]"
@@ -44,21 +50,29 @@ class _Running:
 class Ordering:
     """The three operations. `partner` None: no partner is configured, and every operation is a `ServiceError`."""
 
-    def __init__(
-        self, store: Store, partner: Partner | None, metrics: Metrics, *, deadline: float, reconcile_after: float
-    ) -> None:
+    def __init__(self, store: Store, partner: Partner | None, metrics: Metrics, *, deadline: float) -> None:
         self._store = store
         self._partner = partner
         self._metrics = metrics
         self._deadline = deadline
-        self._reconcile_after = reconcile_after
-        self._running: dict[int, _Running] = {}
-        self._looked_up: set[int] = set()
+        # What runs in this process. An order that is claimed by this process and missing here is free.
+        self._creations: dict[int, _Creation] = {}
+        self._cancels: dict[tuple[int, str], asyncio.Task[CancelAnswer]] = {}
 
-    # --- placing ----------------------------------------------------------------------------------------------
+    async def renew_claims(self) -> None:
+        """Keep the claims of running calls alive, for as long as the process is."""
+        while True:
+            await asyncio.sleep(RENEW_SECONDS)
+            if held := [*self._creations, *(order_id for order_id, _ in self._cancels)]:
+                try:
+                    await self._store.hold(held)
+                except ServiceError:
+                    _log.warning("claims could not be renewed", orders=len(held))
+
+    # --- creating ---------------------------------------------------------------------------------------------
 
     async def create(self, order: Order) -> Accepted | Refused:
-        """Place the order, once. Raises `OtherBody` and `ServiceError`."""
+        """Create the order, once. Raises `OtherBody` and `ServiceError`."""
         try:
             outcome = await self._created(order)
         except ServiceError:
@@ -71,165 +85,223 @@ class Ordering:
     async def _created(self, order: Order) -> Accepted | Refused:
         partner = self._require_partner()
         body_hash = order.body_hash()
-        running = self._running.get(order.order_id)
+        running = self._creations.get(order.order_id)
         if running is None:
             task = asyncio.create_task(self._create(partner, order, body_hash))
-            running = self._running[order.order_id] = _Running(body_hash, task)
-            task.add_done_callback(lambda _: self._running.pop(order.order_id))
+            running = self._creations[order.order_id] = _Creation(body_hash, task)
+            task.add_done_callback(lambda _: self._creations.pop(order.order_id))
         elif running.body_hash != body_hash:
             raise OtherBody("the order_id belongs to an order with another body")
-        # A caller that goes away takes nothing with it: the order is under way.
+        # A caller that disconnects does not end it: the partner may have been called.
         return await asyncio.shield(running.outcome)
 
     async def _create(self, partner: Partner, order: Order, body_hash: str) -> Accepted | Refused:
         deadline = Deadline(self._deadline)
         while True:
-            uncertain = await self._store.claim(order, body_hash)
-            if uncertain is not None:
-                return await self._ask(partner, order, deadline, uncertain=uncertain)
+            if await self._store.begin_create(order, body_hash) is not None:
+                return await self._call_create(partner, order, deadline)
             stored = await self._store.find(order.order_id)
             if stored is None:
                 continue  # removed by hand between two statements
             if stored["body_hash"] != body_hash:
                 raise OtherBody("the order_id belongs to an order with another body")
-            if stored["state"] in ("accepted", "rejected"):
+            if stored["state"] in (*AT_PARTNER, State.REJECTED):
                 return _answer(stored)
-            if stored["claimed"] and (answer := await self._awaited(order.order_id, deadline)) is not None:
-                return answer
-            # Whoever was at it is gone, or was the reconciler, and has no answer: it is ours now.
+            if stored["claimed"]:
+                try:
+                    stored = await self._released(order.order_id, deadline)
+                except TimeoutError:
+                    return Refused("another process is still creating the order", partner_error=True)
+                if stored is not None and (stored["state"] in AT_PARTNER or stored["refusal"] is not None):
+                    return _answer(stored)
+            # The other process ended without an answer.
 
-    async def _awaited(self, order_id: int, deadline: Deadline) -> Accepted | Refused | None:
-        """The answer that another process comes to, or None when it ends without one."""
-        while deadline.remaining() > 0:
-            await asyncio.sleep(_POLL_SECONDS)
-            stored = await self._store.find(order_id)
-            if stored is None or not stored["claimed"]:
-                has_answer = stored is not None and stored["state"] != "creating" and not stored["checks"]
-                return _answer(stored) if stored is not None and has_answer else None
-        return Refused("another process is still at it", partner_error=True)
-
-    async def _ask(self, partner: Partner, order: Order, deadline: Deadline, *, uncertain: bool) -> Accepted | Refused:
+    async def _call_create(self, partner: Partner, order: Order, deadline: Deadline) -> Accepted | Refused:
+        """Find or create the order at the partner, and store the outcome. The order is claimed."""
+        outcome: Accepted | Refused
         try:
-            outcome = await partner.find_or_create(order, deadline)
+            reply = await partner.find_or_create(order, deadline)
         except PartnerError as error:
-            outcome = Refused(str(error), partner_error=True)
-            uncertain = uncertain or error.maybe_done
+            outcome, maybe_done = Refused(str(error), partner_error=True), error.maybe_done
         else:
-            uncertain = False
+            outcome, maybe_done = reply.answer, reply.maybe_done
             if isinstance(outcome, Refused) and outcome.partner_error:
                 self._metrics.not_understood()
                 _log.warning("the partner's errors were not understood", order_id=order.order_id)
-        return await self._settle(order.order_id, outcome, uncertain=uncertain)
-
-    async def _settle(self, order_id: int, outcome: Accepted | Refused, *, uncertain: bool) -> Accepted | Refused:
         if isinstance(outcome, Accepted):
-            kept = await self._store.accept(order_id, outcome.their_order_id)
-            state = "accepted"
-            self._metrics.created()
+            moved = await self._found(order.order_id, outcome.their_order_id)
         else:
-            state = "unknown" if uncertain else "failed" if outcome.partner_error else "rejected"
-            kept = await self._store.refuse(order_id, state, outcome, self._reconcile_after)
-        _log.info("order settled", order_id=order_id, state=state)
-        if kept:
+            moved = await self._learn(order.order_id, _refused(outcome, maybe_done=maybe_done), refusal=outcome)
+        if moved:
             return outcome
-        # Somebody else took the order on while this process was believed dead; what they came to is what counts.
-        _log.error("order was settled elsewhere meanwhile", order_id=order_id, here=state)
-        stored = await self._store.find(order_id)
-        return _answer(stored) if stored is not None and stored["state"] != "creating" else outcome
+        # Another process has taken the order on, or has found it, while this one was waiting: its outcome counts.
+        stored = await self._store.find(order.order_id)
+        decided = stored is not None and stored["state"] in (*AT_PARTNER, State.REJECTED)
+        return _answer(stored) if stored is not None and decided else outcome
 
-    async def renew_claims(self) -> None:
-        """Keep the claims of running creations and look-ups alive, for as long as the process is."""
-        while True:
-            await asyncio.sleep(RENEW_SECONDS)
-            if held := [*self._running, *self._looked_up]:
-                try:
-                    await self._store.hold(held)
-                except ServiceError:
-                    _log.warning("claims could not be renewed", orders=len(held))
+    async def _found(self, order_id: int, their_order_id: str) -> Mapping[str, Any] | None:
+        """The partner has the order under this id."""
+        moved = await self._learn(order_id, Evidence.FOUND, their_order_id=their_order_id, status_id=CREATED)
+        if moved:
+            self._metrics.created()
+        return moved
 
-    # --- asking after -----------------------------------------------------------------------------------------
+    # --- tracking ---------------------------------------------------------------------------------------------
 
     async def status(self, order_id: int, their_order_id: str | None) -> Status:
-        """Where the order stands. Raises `StatusUnavailable` and `ServiceError`."""
+        """The order's status at the partner. Raises `StatusUnavailable` and `ServiceError`."""
         partner = self._require_partner()
         deadline = Deadline(self._deadline)
         try:
             theirs = their_order_id or await self._their_id(partner, order_id, deadline)
             if theirs is None:
                 raise StatusUnavailable("order not found")
-            status = await partner.status(theirs, deadline)
+            return await self._see(partner, order_id, theirs, deadline)
         except PartnerError as error:
             raise StatusUnavailable(str(error)) from error
-        if await self._store.see_status(order_id, theirs, status.status_id):
-            self._metrics.status_changed()
-            _log.info("order changed its status", order_id=order_id, status_id=status.status_id)
-        return status
 
     async def _their_id(self, partner: Partner, order_id: int, deadline: Deadline) -> str | None:
         stored = await self._store.find(order_id)
         if stored is not None and stored["their_order_id"] is not None:
             return str(stored["their_order_id"])
-        return await partner.find(order_id, deadline)
+        theirs = await partner.find(order_id, deadline)
+        if theirs is not None:
+            await self._found(order_id, theirs)
+        return theirs
+
+    async def _see(self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline) -> Status:
+        """Ask the partner for the order's status and store it. Raises `PartnerError`."""
+        status = await partner.status(their_order_id, deadline)
+        moved = await self._learn(order_id, _seen(status), their_order_id=their_order_id, status_id=status.status_id)
+        if moved and moved["status_changed"]:
+            self._metrics.status_changed()
+        return status
 
     # --- cancelling -------------------------------------------------------------------------------------------
 
     async def cancel(self, order_id: int, their_order_id: str) -> None:
         """Cancel the order. Raises `CancelRejected`, `CancelFailed` and `ServiceError`."""
         partner = self._require_partner()
+        key = (order_id, their_order_id)
+        task = self._cancels.get(key)
+        if task is None:
+            task = self._cancels[key] = asyncio.create_task(self._cancel(partner, order_id, their_order_id))
+            task.add_done_callback(lambda _: self._cancels.pop(key))
+        answer = await asyncio.shield(task)
+        if answer.result == "rejected":
+            raise CancelRejected(answer.message)
+        if answer.result == "failed":
+            raise CancelFailed(answer.message)
+
+    async def _cancel(self, partner: Partner, order_id: int, their_order_id: str) -> CancelAnswer:
         deadline = Deadline(self._deadline)
-        stored = await self._store.find(order_id)
-        ours = stored is not None and stored["their_order_id"] == their_order_id
-        if stored is not None and ours and stored["cancelled_at"] is not None:
-            return
-        if ours:
-            await self._store.ask_cancel(order_id, their_order_id, self._deadline + self._reconcile_after)
-        else:
-            _log.warning("cancel of an order that is not stored under this id", order_id=order_id)
-        try:
-            reason = await partner.cancel(their_order_id, deadline)
-        except PartnerError as error:
-            if ours and not error.maybe_done:
-                await self._store.keep_order(order_id)
-            elif ours:
-                await self._store.ask_cancel(order_id, their_order_id, self._reconcile_after)
-            raise CancelFailed(str(error)) from error
-        if reason is None:
-            if ours and await self._store.cancel(order_id, their_order_id):
+        while True:
+            stored = await self._store.find(order_id)
+            if stored is None or stored["their_order_id"] != their_order_id:
+                # It may still be the partner's. What is stored under the order_id is about another order, or about a
+                # create that the reconciler is looking for: untouched.
+                _log.warning("cancel of an order that is not stored under this id", order_id=order_id)
+                return (await self._call_cancel(partner, order_id, their_order_id, deadline))[1]
+            if stored["state"] == State.CANCELLED:
+                return _CANCELLED
+            if await self._store.begin_cancel(order_id, their_order_id) is not None:
+                return await self._cancel_claimed(partner, order_id, their_order_id, deadline)
+            try:
+                stored = await self._released(order_id, deadline)
+            except TimeoutError:
+                return CancelAnswer("failed", "another process is still cancelling the order")
+            if stored is not None and stored["state"] != State.CANCELLED and stored["cancel_answer"] is not None:
+                return CancelAnswer(**stored["cancel_answer"])
+            # The other process ended without an answer.
+
+    async def _cancel_claimed(
+        self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline
+    ) -> CancelAnswer:
+        """Cancel the order at the partner, and store the outcome. The order is claimed."""
+        evidence, answer = await self._call_cancel(partner, order_id, their_order_id, deadline)
+        status_id = CANCELLED if evidence is Evidence.SEEN_CANCELLED else None
+        moved = await self._learn(
+            order_id, evidence, their_order_id=their_order_id, status_id=status_id, cancel_answer=answer
+        )
+        if moved:
+            if moved["status_changed"]:
                 self._metrics.status_changed()
-            _log.info("order cancelled", order_id=order_id)
-            return
-        await self._store.keep_order(order_id)
-        _log.info("cancel rejected", order_id=order_id)
-        raise CancelRejected(reason)
+            return answer
+        # Another process has taken the order on, or has seen it cancelled, while this one was waiting.
+        stored = await self._store.find(order_id)
+        return _CANCELLED if stored is not None and stored["state"] == State.CANCELLED else answer
 
-    # --- settling what is unknown -------------------------------------------------------------------------------
-
-    async def look_up_create(self, order_id: int) -> bool:
-        """Whether the partner has an order whose create is of unknown outcome; if so it is accepted now.
-
-        For the reconciler, which has claimed it. Raises `PartnerError` and `ServiceError`.
-        """
-        self._looked_up.add(order_id)
+    async def _call_cancel(
+        self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline
+    ) -> tuple[Evidence, CancelAnswer]:
+        """Cancel the order at the partner. A refusal is believed only once its status has been asked for."""
         try:
-            theirs = await self._require_partner().find(order_id, Deadline(self._deadline))
-            if theirs is not None and await self._store.accept(order_id, theirs):
-                self._metrics.created()
-            return theirs is not None
-        finally:
-            self._looked_up.discard(order_id)
+            reply = await partner.cancel(their_order_id, deadline)
+        except PartnerError as error:
+            evidence = Evidence.CANCEL_UNANSWERED if error.maybe_done else Evidence.CANCEL_NOT_DONE
+            return evidence, CancelAnswer("failed", str(error))
+        refusal = reply.answer
+        if refusal is None:
+            return Evidence.SEEN_CANCELLED, _CANCELLED
+        try:
+            status_id = (await partner.status(their_order_id, deadline)).status_id
+        except PartnerError as error:
+            if error.outcome not in ("not_found", "refused"):
+                # The order may have been cancelled before, which would explain the refusal.
+                return Evidence.CANCEL_UNANSWERED, CancelAnswer("failed", str(error))
+            status_id = None
+        if status_id == CANCELLED:
+            return Evidence.SEEN_CANCELLED, _CANCELLED
+        if not refusal.final:
+            return Evidence.CANCEL_UNANSWERED, CancelAnswer("failed", refusal.message)
+        _log.info("cancel rejected", order_id=order_id)
+        evidence = Evidence.CANCEL_UNANSWERED if reply.maybe_done else Evidence.CANCEL_NOT_DONE
+        return evidence, CancelAnswer("rejected", refusal.message)
 
-    async def look_up_cancel(self, order_id: int, their_order_id: str) -> bool:
-        """Whether an order whose cancel is of unknown outcome is cancelled; the answer is stored.
+    # --- reconciling ------------------------------------------------------------------------------------------
 
+    async def look_up(self, order_id: int, state: State, their_order_id: str | None, *, watched_long: bool) -> str:
+        """Ask the partner about an order in a watched state, and store what it shows; a word for the metrics.
+
+        `watched_long`: the watch period is over, so an order that is still absent or open stays so.
         Raises `PartnerError` and `ServiceError`.
         """
-        status = await self._require_partner().status(their_order_id, Deadline(self._deadline))
-        if await self._store.see_status(order_id, their_order_id, status.status_id):
-            self._metrics.status_changed()
+        partner = self._require_partner()
+        deadline = Deadline(self._deadline)
+        if state is State.UNKNOWN:
+            theirs = await partner.find(order_id, deadline)
+            if theirs is not None:
+                await self._found(order_id, theirs)
+                return "found"
+            if watched_long and await self._learn(order_id, Evidence.ABSENT_FOR_LONG):
+                return "given_up"
+            return "not_found"
+        assert their_order_id is not None, "the schema has an id for every order at the partner"
+        status = await self._see(partner, order_id, their_order_id, deadline)
         if status.status_id == CANCELLED:
-            return True
-        await self._store.keep_order(order_id)
-        return False
+            return "cancelled"
+        if status.status_id == DONE:
+            return "done"
+        if watched_long and state is State.CANCEL_UNKNOWN and status.status_id != UNKNOWN_STATUS:
+            await self._learn(order_id, Evidence.OPEN_FOR_LONG)
+        return "not_cancelled" if state is State.CANCEL_UNKNOWN else "open"
+
+    # --- both -------------------------------------------------------------------------------------------------
+
+    async def _learn(self, order_id: int, evidence: Evidence, **details: Any) -> Mapping[str, Any] | None:
+        moved = await self._store.learn(order_id, evidence, **details)
+        if moved:
+            _log.info("order learnt about", order_id=order_id, evidence=evidence, state=moved["state"])
+        return moved
+
+    async def _released(self, order_id: int, deadline: Deadline) -> Mapping[str, Any] | None:
+        """Wait for the other process that has claimed the order; the row afterwards. Raises `TimeoutError`."""
+        while deadline.remaining() > 0:
+            await asyncio.sleep(_POLL_SECONDS)
+            stored = await self._store.find(order_id)
+            if stored is None or not stored["claimed"]:
+                return stored
+        raise TimeoutError
 
     def _require_partner(self) -> Partner:
         if self._partner is None:
@@ -237,10 +309,20 @@ class Ordering:
         return self._partner
 
 
+def _refused(outcome: Refused, *, maybe_done: bool) -> Evidence:
+    if maybe_done:
+        return Evidence.CREATE_UNANSWERED
+    return Evidence.CREATE_NOT_DONE if outcome.partner_error else Evidence.CREATE_REFUSED
+
+
+def _seen(status: Status) -> Evidence:
+    return {DONE: Evidence.SEEN_DONE, CANCELLED: Evidence.SEEN_CANCELLED}.get(status.status_id, Evidence.SEEN_OPEN)
+
+
 def _answer(stored: Mapping[str, Any]) -> Accepted | Refused:
     """The stored outcome of a creation."""
-    if stored["state"] == "accepted":
+    if stored["state"] in AT_PARTNER:
         return Accepted(stored["their_order_id"], tuple(Item.restored(line) for line in stored["lines"]))
-    if stored["refusal"] is None:  # the process that was at it died before it had an answer
+    if stored["refusal"] is None:  # its process died before it had an answer
         return Refused("the outcome is not known yet", partner_error=True)
     return Refused.restored(stored["refusal"])

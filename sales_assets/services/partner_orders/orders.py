@@ -7,7 +7,7 @@ Does not belong here: wire formats (``v1``, ``v2``, ``partner``).
 import datetime as dt
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from decimal import Decimal
 from typing import Any, Literal, NamedTuple
 
@@ -17,7 +17,7 @@ RESERVATION: Literal[2] = 2
 # Status words of the partner, as the numbers that callers know.
 STATUS_IDS = {"created": 0, "accepted": 1, "delivery": 1, "done": 2, "cancelled": 3, "in_shop": 4}
 UNKNOWN_STATUS = -1
-DONE, CANCELLED = STATUS_IDS["done"], STATUS_IDS["cancelled"]
+CREATED, DONE, CANCELLED = STATUS_IDS["created"], STATUS_IDS["done"], STATUS_IDS["cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,13 +108,14 @@ class Refused:
     """The partner does not have the order, or nobody knows.
 
     `partner_error`: the partner failed, or said something that was not understood. Without it the partner decided, and
-    the answer is final. `message` is for people.
+    the answer is final. `message` is for people; `in_words`: it holds the partner's own text.
     """
 
     message: str
     partner_error: bool = False
     quantity_errors: tuple[QuantityError, ...] = ()
     price_errors: tuple[PriceError, ...] = ()
+    in_words: bool = False
 
     def stored(self) -> dict[str, Any]:
         return {
@@ -122,6 +123,7 @@ class Refused:
             "partner_error": self.partner_error,
             "quantity_errors": self.quantity_errors,
             "price_errors": self.price_errors,
+            "in_words": self.in_words,
         }
 
     @classmethod
@@ -131,7 +133,23 @@ class Refused:
             stored["partner_error"],
             tuple(QuantityError(*error) for error in stored["quantity_errors"]),
             tuple(PriceError(*error) for error in stored["price_errors"]),
+            stored.get("in_words", not stored["partner_error"]),  # earlier versions stored none
         )
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """What the caller of a cancel is answered.
+
+    `rejected`: the partner says that this order can't be cancelled. `failed`: not cancelled as far as is known; the
+    caller may try again.
+    """
+
+    result: Literal["cancelled", "rejected", "failed"]
+    message: str = ""
+
+    def stored(self) -> dict[str, Any]:
+        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,4 +190,4 @@ class CancelRejected(OrderError):
 
 
 class CancelFailed(OrderError):
-    """The partner could not be asked; whether it cancelled is not known."""
+    """The order is not known to be cancelled, and the partner did not refuse for good."""

@@ -11,7 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlencode
 
 import aiohttp
@@ -38,7 +38,15 @@ from sales_assets.services.partner_orders.orders import (
     Refused,
     Status,
 )
-from sales_assets.services.partner_orders.verdict import HTTP_ERROR, UnreadableAnswer, verdict
+from sales_assets.services.partner_orders.verdict import (
+    HTTP_ERROR,
+    REPLACEMENT,
+    CancelRefusal,
+    UnreadableAnswer,
+    cancel_verdict,
+    verdict,
+    words,
+)
 
 _log = structlog.get_logger()
 T = TypeVar("T")
@@ -57,13 +65,16 @@ _KEEP_ALIVE_SECONDS = 4
 _CONNECTIONS = 200
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)
+# PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair; JSON can spell both.
+_NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
+_DEEPEST = 100
 
 
 class PartnerError(Exception):
     """A call that brought no usable answer.
 
     `again`: worth another attempt (network errors, 429, 5xx). `down`: speaks for the partner being down.
-    `maybe_done`: the partner may have done what it was asked for.
+    `maybe_done`: the partner may have carried out this attempt, or an earlier one of the same call.
     """
 
     def __init__(
@@ -99,6 +110,14 @@ class Attempts:
     timeout: float
     count: int
     sleep: float
+
+
+@dataclass(frozen=True)
+class Reply(Generic[T]):
+    """The answer to a call; `maybe_done`: an earlier attempt was not answered, and may have been carried out."""
+
+    answer: T
+    maybe_done: bool
 
 
 class Partner:
@@ -138,9 +157,9 @@ class Partner:
             answer = await self._read("find", {"external_id": str(order_id)}, deadline)
             return _smallest_id(answer)
 
-        return await self._tried("find", self._reads, deadline, ask)
+        return (await self._tried("find", self._reads, deadline, ask)).answer
 
-    async def find_or_create(self, order: Order, deadline: Deadline) -> Accepted | Refused:
+    async def find_or_create(self, order: Order, deadline: Deadline) -> Reply[Accepted | Refused]:
         """Create the order unless the partner has it already; it is looked for before each attempt to create."""
 
         async def ask() -> Accepted | Refused:
@@ -162,19 +181,17 @@ class Partner:
             answer = await self._read("status", {"order_ids": their_order_id}, deadline)
             return self._status(their_order_id, answer)
 
-        return await self._tried("status", self._reads, deadline, ask)
+        return (await self._tried("status", self._reads, deadline, ask)).answer
 
-    async def cancel(self, their_order_id: str, deadline: Deadline) -> str | None:
-        """Cancel the order: None when it is cancelled, else the partner's reason why it is not."""
+    async def cancel(self, their_order_id: str, deadline: Deadline) -> Reply[CancelRefusal | None]:
+        """Cancel the order: None when it is cancelled, else why it is not."""
 
-        async def ask() -> str | None:
+        async def ask() -> CancelRefusal | None:
             answer = await self._order("cancel", [("order_id", their_order_id)], deadline)
-            match answer:
-                case {"status": "ok"}:
-                    return None
-                case {"status": "error"}:
-                    return str(answer.get("errors"))
-            raise _unreadable("the answer's status is neither ok nor error")
+            try:
+                return cancel_verdict(answer)
+            except UnreadableAnswer as error:
+                raise _unreadable(str(error)) from error
 
         return await self._tried("cancel", self._orders, deadline, ask)
 
@@ -182,7 +199,7 @@ class Partner:
 
     async def _tried(
         self, operation: str, attempts: Attempts, deadline: Deadline, ask: Callable[[], Awaitable[T]]
-    ) -> T:
+    ) -> Reply[T]:
         return await self._call(operation, deadline, lambda: self._again(operation, attempts, deadline, ask))
 
     async def _call(self, operation: str, deadline: Deadline, ask: Callable[[], Awaitable[T]]) -> T:
@@ -208,14 +225,24 @@ class Partner:
 
     async def _again(
         self, operation: str, attempts: Attempts, deadline: Deadline, ask: Callable[[], Awaitable[T]]
-    ) -> T:
-        if attempts.count <= 1:
-            return await ask()
+    ) -> Reply[T]:
+        maybe_done = False
+
+        async def attempt() -> T:
+            nonlocal maybe_done
+            try:
+                return await ask()
+            except PartnerError as error:
+                # An attempt that may have been carried out is not undone by what comes after it.
+                error.maybe_done = maybe_done = maybe_done or error.maybe_done
+                raise
 
         def note(state: RetryCallState) -> None:
             self._metrics.retry(operation)
             _log.warning("partner call is tried again", operation=operation, attempt=state.attempt_number)
 
+        if attempts.count <= 1:
+            return Reply(await ask(), maybe_done=False)
         retrying = AsyncRetrying(
             retry=retry_if_exception(lambda error: isinstance(error, PartnerError) and error.again),
             stop=stop_any(stop_after_attempt(attempts.count), _NoTimeLeft(deadline)),
@@ -223,7 +250,7 @@ class Partner:
             before_sleep=note,
             reraise=True,
         )
-        return await retrying(ask)
+        return Reply(await retrying(attempt), maybe_done)
 
     # --- the wire ---------------------------------------------------------------------------------------------
 
@@ -250,7 +277,7 @@ class Partner:
             case {"status": "ok", "data": []}:  # no orders at all: PHP writes an empty object so
                 orders = {}
             case {"status": "error"}:
-                raise PartnerError("refused", detail=str(answer.get("errors")))
+                raise PartnerError("refused", detail=words(answer.get("errors")))
             case _:
                 raise _unreadable("the answer's status is neither ok nor error")
         told = orders.get(their_order_id)
@@ -314,9 +341,9 @@ class Partner:
         except aiohttp.ClientError as error:  # what came back is no HTTP
             raise _unreadable(type(error).__name__) from error
         try:
-            return json.loads(body)
+            return _storable(json.loads(body))
         except (ValueError, RecursionError) as error:
-            raise _unreadable("the answer is no JSON") from error
+            raise _unreadable("the answer is no JSON, or nested too deep") from error
 
 
 class _NoTimeLeft(stop_base):
@@ -338,6 +365,20 @@ async def _capped(response: aiohttp.ClientResponse) -> bytes:
             raise _unreadable("the answer is longer than 1 MiB")
         parts.append(part)
     return b"".join(parts)
+
+
+def _storable(answer: Any, depth: int = 0) -> Any:
+    """The answer with a replacement for every character that can't be stored. Raises `RecursionError`."""
+    if depth > _DEEPEST:
+        raise RecursionError
+    match answer:
+        case str():
+            return _NOT_STORABLE.sub(REPLACEMENT, answer)
+        case dict():
+            return {_storable(key): _storable(value, depth + 1) for key, value in answer.items()}
+        case list():
+            return [_storable(value, depth + 1) for value in answer]
+    return answer
 
 
 def _unreadable(detail: str) -> PartnerError:

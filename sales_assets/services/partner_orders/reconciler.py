@@ -1,10 +1,12 @@
-"""The reconciler: finds out at the partner what became of creates and cancels whose outcome is not known.
+"""The reconciler: asks the partner about orders whose last call is unresolved, and about those that are still open.
 
-Belongs here: when to look, and when to give up. Does not belong here: what an outcome does (``ordering``).
+Belongs here: when to ask, and for how long. Does not belong here: what an answer means (``ordering``, ``states``).
 """
 
 import asyncio
 import datetime as dt
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import structlog
 
@@ -13,17 +15,33 @@ from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import ServiceError
 from sales_assets.services.partner_orders.partner import PartnerError
+from sales_assets.services.partner_orders.states import IN_CALL, UNRESOLVED, State
 from sales_assets.services.partner_orders.store import Store
 
 _log = structlog.get_logger()
 
 _AT_ONCE = 20
-# A create may be worked on at the partner long after our connection to it broke.
-_GIVE_UP_AFTER = dt.timedelta(hours=24)
+
+
+@dataclass(frozen=True)
+class _Watch:
+    """Orders in some states: the longest pause between two questions, and whether they end with the watch period."""
+
+    states: Collection[State]
+    longest_pause: dt.timedelta
+    ends: bool
+
+
+# Apart from each other, so that many open orders never delay the unresolved ones. An order in a call is due once its
+# claim has lapsed: its process died.
+WATCHES = (
+    _Watch(UNRESOLVED | IN_CALL, dt.timedelta(minutes=10), ends=False),
+    _Watch({State.ACCEPTED}, dt.timedelta(hours=1), ends=True),
+)
 
 
 class Reconciler:
-    """Looks every few seconds for what is due; an order that is still unknown comes again, ever later."""
+    """Looks for due orders every `seconds`, but at least once a second. Any number of processes may run it."""
 
     def __init__(self, store: Store, ordering: Ordering, metrics: Metrics, *, seconds: float) -> None:
         self._store = store
@@ -33,31 +51,57 @@ class Reconciler:
 
     async def run(self) -> None:
         """Until cancelled."""
-        while True:
+        async with asyncio.TaskGroup() as group:
+            for watch in WATCHES:
+                group.create_task(self._run(watch))
+
+    async def _run(self, watch: _Watch) -> None:
+        looking: dict[int, asyncio.Task[None]] = {}
+
+        async def look(row: Row) -> None:
             try:
-                due = await self._store.due(_AT_ONCE, self._seconds)
-                await asyncio.gather(*(self._look_up(row) for row in due))
-                if len(due) == _AT_ONCE:
-                    continue
-            except ServiceError:
-                _log.warning("the reconciler waits for the database")
-            await asyncio.sleep(min(self._seconds, 1))
+                await self._look_up(row)
+            finally:
+                del looking[row["order_id"]]
+
+        try:
+            while True:
+                # A slow answer about one order holds its slot, and no other order.
+                for row in await self._due(watch, _AT_ONCE - len(looking)):
+                    if row["order_id"] not in looking:
+                        looking[row["order_id"]] = asyncio.create_task(look(row))
+                if len(looking) == _AT_ONCE:
+                    await asyncio.wait(looking.values(), return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(min(self._seconds, 1))
+        finally:
+            for task in looking.values():
+                task.cancel()
+
+    async def look_once(self) -> None:
+        """Ask about the orders that are due, and return when all are answered."""
+        for watch in WATCHES:
+            await asyncio.gather(*(self._look_up(row) for row in await self._due(watch, _AT_ONCE)))
+
+    async def _due(self, watch: _Watch, limit: int) -> Sequence[Row]:
+        try:
+            return await self._store.due(watch.states, limit, longest_pause=watch.longest_pause, ends=watch.ends)
+        except ServiceError:
+            _log.warning("reconciler waits for the database")
+            return ()
 
     async def _look_up(self, row: Row) -> None:
         order_id = row["order_id"]
         try:
-            if row["state"] == "accepted":
-                found = await self._ordering.look_up_cancel(order_id, row["their_order_id"])
-                result = "cancelled" if found else "not_cancelled"
-            else:
-                found = await self._ordering.look_up_create(order_id)
-                result = "found" if found else "not_found"
-                if not found and dt.datetime.now(dt.UTC) - row["created_at"] > _GIVE_UP_AFTER:
-                    await self._store.give_up(order_id)
-                    result = "given_up"
+            result = await self._ordering.look_up(
+                order_id, State(row["state"]), row["their_order_id"], watched_long=row["watched_long"]
+            )
         except PartnerError:
             result = "partner_error"
-        finally:
-            await self._store.release(order_id)
+        except ServiceError:
+            result = "service_error"
+        except Exception:  # noqa: BLE001 - a mistake over one order must not end the others
+            _log.exception("order could not be looked up", order_id=order_id)
+            result = "service_error"
         self._metrics.reconciled(result)
-        _log.info("outcome looked up", order_id=order_id, result=result, checks=row["checks"])
+        _log.info("order looked up", order_id=order_id, result=result, checks=row["checks"])

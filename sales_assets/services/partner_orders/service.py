@@ -4,6 +4,7 @@ Belongs here: which part is given what, and how long it lives. Does not belong h
 """
 
 import asyncio
+import datetime as dt
 import os
 import secrets
 import socket
@@ -60,16 +61,12 @@ class PartnerOrders:
             worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
             project_id=settings.partnerapi_source_project_id,
             kodpost=settings.partnerapi_kodpost,
+            pause=dt.timedelta(seconds=settings.partnerapi_reconcile_seconds),
+            poll_open_for=dt.timedelta(days=settings.partnerapi_poll_days),
         )
         self._broker = broker or Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout)
         self._partner = self._make_partner() if settings.partnerapi_url else None
-        self._ordering = Ordering(
-            self._store,
-            self._partner,
-            self._metrics,
-            deadline=settings.partnerapi_deadline,
-            reconcile_after=settings.partnerapi_reconcile_seconds,
-        )
+        self._ordering = Ordering(self._store, self._partner, self._metrics, deadline=settings.partnerapi_deadline)
         sleep = settings.partnerapi_rabbitmq_retries_sleep
         runs: dict[Part, Callable[[], Awaitable[None]]] = {
             "relay": Relay(

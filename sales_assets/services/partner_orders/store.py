@@ -1,13 +1,12 @@
-"""The door to the database: the stored orders, each operation one statement and so one commit.
+"""The repository of orders: each operation is one statement, and so one commit.
 
-Belongs here: running the statements of ``sql/orders``, and telling a database that is away from any other failure.
-Does not belong here: deciding what to store (``ordering``).
+Belongs here: running the statements of ``sql/orders`` with the transitions of ``states``, and telling an unavailable
+database from a failed statement. Does not belong here: deciding what was learnt (``ordering``).
 """
 
 import asyncio
 import datetime as dt
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
 
 import psycopg
 import structlog
@@ -18,9 +17,21 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
-from sales_assets.schemas.partner_orders import Kind, message_id
+from sales_assets.schemas.partner_orders import message_id
 from sales_assets.services.partner_orders.batches import Batches, Row, StatementRefused
-from sales_assets.services.partner_orders.orders import CANCELLED, DONE, Order, Refused, ServiceError
+from sales_assets.services.partner_orders.orders import CancelAnswer, Order, Refused, ServiceError
+from sales_assets.services.partner_orders.states import (
+    AFTER_WATCH,
+    ANNOUNCED,
+    AT_PARTNER,
+    FROM_CLAIM_HOLDER,
+    INITIAL,
+    RESOLVE_FOR,
+    TRANSITIONS,
+    Evidence,
+    State,
+    watch_periods,
+)
 
 _log = structlog.get_logger()
 
@@ -50,25 +61,35 @@ def engine_for(url: str) -> AsyncEngine:
 
 
 class Store:
-    """The stored orders. Every method raises `ServiceError` when the database can't be used.
+    """The repository of orders; states change only as `states` says. Every method raises `ServiceError` when the
+    database can't be used.
 
-    `worker` names this process in its claims; `project_id` and `kodpost` go into every event.
+    `worker` names this process in its claims; `project_id` and `kodpost` go into every event. `pause`: from entering a
+    watched state to the reconciler's first look. `poll_open_for`: how long open orders are polled.
     """
 
-    def __init__(self, engine: AsyncEngine, *, worker: str, project_id: int, kodpost: int) -> None:
+    def __init__(
+        self,
+        engine: AsyncEngine,
+        *,
+        worker: str,
+        project_id: int,
+        kodpost: int,
+        pause: dt.timedelta,
+        poll_open_for: dt.timedelta,
+    ) -> None:
         self._engine = engine
         self._worker = worker
         self._project_id = project_id
         self._kodpost = kodpost
-        self._claims = Batches(self._claim_all)
-        self._accepts = Batches(self._accept_all)
+        self._pause = pause
+        self._watch = {state: period.total_seconds() for state, period in watch_periods(poll_open_for).items()}
+        self._begun = Batches(self._begin_creates)
+        self._learnt = Batches(self._learn_all)
 
-    async def claim(self, order: Order, body_hash: str) -> bool | None:
-        """Store the intent and take it on. None: it is stored already, and not ours to go on with.
-
-        Otherwise whether a create of unknown outcome lies behind.
-        """
-        row = await self._claims.run(
+    async def begin_create(self, order: Order, body_hash: str) -> State | None:
+        """Store the intent and claim the order; the state to call from, or None: not ours to call for."""
+        row = await self._begun.run(
             {
                 "order_id": order.order_id,
                 "body_hash": body_hash,
@@ -79,78 +100,96 @@ class Store:
                 "lines": [item.stored(number) for number, item in enumerate(order.items, start=1)],
             }
         )
-        return None if row is None else bool(row["uncertain"])
+        return State(row["state"]) if row else None
 
-    async def _claim_all(self, orders: Sequence[Row]) -> Sequence[Row]:
-        return await self._rows("claim", orders=Jsonb(orders), claim=self._worker, lease=LEASE)
+    async def _begin_creates(self, orders: Sequence[Row]) -> Sequence[Row]:
+        return await self._rows(
+            "begin_create",
+            orders=Jsonb(orders),
+            initial=INITIAL,
+            moves=Jsonb(TRANSITIONS[Evidence.CREATE_BEGUN]),
+            claim=self._worker,
+            lease=LEASE,
+            watch=RESOLVE_FOR,
+        )
+
+    async def begin_cancel(self, order_id: int, their_order_id: str) -> State | None:
+        """Store the intent of a cancel and claim the order; the state to call from, or None: not ours to call for."""
+        row = await self._row(
+            "begin_cancel",
+            order_id=order_id,
+            their_order_id=their_order_id,
+            moves=Jsonb(TRANSITIONS[Evidence.CANCEL_BEGUN]),
+            claim=self._worker,
+            lease=LEASE,
+            watch=RESOLVE_FOR,
+        )
+        return State(row["state"]) if row else None
 
     async def find(self, order_id: int) -> Row | None:
         return await self._row("find", order_id=order_id)
 
     async def hold(self, order_ids: Sequence[int]) -> None:
-        """Renew the claims on orders whose calls go on."""
+        """Renew the claims on orders whose calls are under way."""
         await self._run("hold", order_ids=list(order_ids), claim=self._worker, lease=LEASE)
 
-    async def accept(self, order_id: int, their_order_id: str) -> bool:
-        """The partner has the order. False: the claim was lost meanwhile."""
-        event = message_id(self._project_id, order_id, "accepted")
-        row = await self._accepts.run({"order_id": order_id, "their_order_id": their_order_id, "message_id": event})
-        return row is not None
+    async def learn(
+        self,
+        order_id: int,
+        evidence: Evidence,
+        *,
+        their_order_id: str | None = None,
+        status_id: int | None = None,
+        refusal: Refused | None = None,
+        cancel_answer: CancelAnswer | None = None,
+    ) -> Row | None:
+        """Apply evidence to the order, with the event of the state that it enters.
 
-    async def _accept_all(self, orders: Sequence[Row]) -> Sequence[Row]:
+        Returns `state` and `status_changed`, or None when the evidence doesn't bear on the order: its state lacks a
+        transition for it, the partner's id is another, or the claim was lost meanwhile.
+        """
+        guard = "claim" if evidence in FROM_CLAIM_HOLDER else "watch" if evidence in AFTER_WATCH else None
+        return await self._learnt.run(
+            {
+                "order_id": order_id,
+                "moves": TRANSITIONS[evidence],
+                "guard": guard,
+                "their_order_id": their_order_id,
+                "status_id": status_id,
+                "refusal": refusal.stored() if refusal else None,
+                "cancel_answer": cancel_answer.stored() if cancel_answer else None,
+                "message_ids": {kind: message_id(self._project_id, order_id, kind) for kind in ANNOUNCED},
+            }
+        )
+
+    async def _learn_all(self, evidence: Sequence[Row]) -> Sequence[Row]:
         return await self._rows(
-            "accept", orders=Jsonb(orders), claim=self._worker, project_id=self._project_id, kodpost=self._kodpost
-        )
-
-    async def refuse(self, order_id: int, state: str, refusal: Refused, pause: float) -> bool:
-        """The partner has not, or nobody knows. False: the claim was lost meanwhile."""
-        row = await self._row(
-            "refuse",
-            order_id=order_id,
-            state=state,
-            refusal=Jsonb(refusal.stored()),
+            "learn",
+            evidence=Jsonb(evidence),
             claim=self._worker,
-            pause=dt.timedelta(seconds=pause),
-        )
-        return row is not None
-
-    async def see_status(self, order_id: int, their_order_id: str, status_id: int) -> bool:
-        """Note a status that the partner told; whether it is news."""
-        kinds: dict[int, Kind] = {DONE: "done", CANCELLED: "cancelled"}
-        kind = kinds.get(status_id)
-        event = self._event(order_id, kind) if kind else dict.fromkeys(("message_id", "project_id", "kodpost"))
-        row = await self._row(
-            "see_status", order_id=order_id, their_order_id=their_order_id, status_id=status_id, kind=kind, **event
-        )
-        return row is not None
-
-    async def ask_cancel(self, order_id: int, their_order_id: str, pause: float) -> None:
-        """Store the intent of a cancel; after `pause` seconds without an outcome the reconciler looks."""
-        await self._run(
-            "ask_cancel", order_id=order_id, their_order_id=their_order_id, pause=dt.timedelta(seconds=pause)
+            at_partner=sorted(AT_PARTNER),
+            watch=Jsonb(self._watch),
+            pause=self._pause,
+            project_id=self._project_id,
+            kodpost=self._kodpost,
         )
 
-    async def cancel(self, order_id: int, their_order_id: str) -> bool:
-        """The partner cancelled the order; whether that is news."""
-        row = await self._row(
-            "cancel", order_id=order_id, their_order_id=their_order_id, **self._event(order_id, "cancelled")
+    async def due(
+        self, states: Collection[State], limit: int, *, longest_pause: dt.timedelta, ends: bool
+    ) -> Sequence[Row]:
+        """Orders in these states to ask the partner about; each comes again after a pause that doubles.
+
+        `ends`: not beyond the watch period.
+        """
+        return await self._rows(
+            "due",
+            states=sorted(states),
+            moves=Jsonb(TRANSITIONS[Evidence.CALL_ABANDONED]),
+            limit=limit,
+            pause=self._pause,
+            longest_pause=longest_pause,
+            ends=ends,
         )
-        return row is not None
-
-    async def keep_order(self, order_id: int) -> None:
-        """The partner did not cancel the order."""
-        await self._run("keep_order", order_id=order_id)
-
-    async def due(self, limit: int, pause: float) -> Sequence[Row]:
-        """Take on orders that are to be looked up; they come again after a pause that doubles."""
-        return await self._rows("due", claim=self._worker, lease=LEASE, limit=limit, pause=dt.timedelta(seconds=pause))
-
-    async def release(self, order_id: int) -> None:
-        await self._run("release", order_id=order_id, claim=self._worker)
-
-    async def give_up(self, order_id: int) -> None:
-        """The order is not at the partner, whatever became of its create."""
-        await self._run("give_up", order_id=order_id, claim=self._worker)
 
     async def unsettled(self) -> Row:
         return (await self._rows("unsettled"))[0]
@@ -160,13 +199,6 @@ class Store:
 
     async def ping(self) -> None:
         await self._run("ping")
-
-    def _event(self, order_id: int, kind: Kind) -> dict[str, Any]:
-        return {
-            "message_id": message_id(self._project_id, order_id, kind),
-            "project_id": self._project_id,
-            "kodpost": self._kodpost,
-        }
 
     async def _row(self, name: str, **parameters: object) -> Row | None:
         rows = await self._rows(name, **parameters)
@@ -187,7 +219,8 @@ class Store:
                 if not error.connection_invalidated:
                     raise
             # A restart of the server left dead connections in the pool, and SQLAlchemy has dropped them all. Every
-            # statement may be run again: an intent, a claim, an outcome and an event are each stored once.
+            # statement may be run again. If the first run was committed and only its answer was lost, an intent comes
+            # back as that of a call which may be under way (unresolved), and an outcome as one that is stored already.
             return await self._execute(statement, parameters)
         except (DBAPIError, psycopg.Error, PoolTimeout, OSError) as error:
             # The text may repeat parameters: personal data.

@@ -8,11 +8,11 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Response
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.application import BothSlashes
-from sales_assets.services.partner_orders.fields import Count, Extra, Moment, OrderId, Price, Text
+from sales_assets.services.partner_orders.fields import Count, Extra, Moment, OrderId, OrderType, Price, Text
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import (
     PRE_ORDER,
@@ -28,7 +28,6 @@ from sales_assets.services.partner_orders.orders import (
     ServiceError,
     StatusUnavailable,
 )
-from sales_assets.services.partner_orders.verdict import HTTP_ERROR
 
 _ORDER_EXAMPLE: dict[str, Any] = {
     "OrderId": 10,
@@ -39,6 +38,26 @@ _ORDER_EXAMPLE: dict[str, Any] = {
     "Items": [{"TheirId": "58", "Price": 10, "Count": 10}],
     "Extra": {},
 }
+
+
+def _order_type(reserve: object) -> object:
+    if isinstance(reserve, bool):
+        return RESERVATION if reserve else PRE_ORDER
+    if isinstance(reserve, float):  # 2.0 equals 2
+        raise ValueError("must be 1, 2 or a boolean")
+    return reserve
+
+
+Reserve = Annotated[
+    OrderType,
+    BeforeValidator(_order_type),
+    WithJsonSchema(
+        {
+            "anyOf": [{"type": "boolean"}, {"type": "integer", "enum": [PRE_ORDER, RESERVATION]}],
+            "description": "2 or true = reservation, 1 or false = pre-order",
+        }
+    ),
+]
 
 
 class ClientBody(BaseModel):
@@ -60,7 +79,7 @@ class OrderBody(BaseModel):
     date: Annotated[Moment, Field(alias="Date")]
     client: Annotated[ClientBody, Field(alias="Client")]
     their_pharmacy_id: Annotated[Text, Field(alias="TheirPharmacyId")]
-    reserve: Annotated[bool, Field(alias="Reserve", description="true = reservation, false = pre-order")]
+    reserve: Annotated[Reserve, Field(alias="Reserve")]
     items: Annotated[list[ItemBody], Field(alias="Items", min_length=1)]
     extra: Annotated[Extra, BeforeValidator(lambda value: {} if value is None else value), Field(alias="Extra")]
 
@@ -70,7 +89,7 @@ class OrderBody(BaseModel):
             self.date,
             Client(self.client.fio, self.client.phone, self.client.email),
             self.their_pharmacy_id,
-            RESERVATION if self.reserve else PRE_ORDER,
+            self.reserve,
             tuple(Item(item.their_id, item.price, item.count) for item in self.items),
             None,
             self.extra,
@@ -207,5 +226,4 @@ def _told(outcome: Accepted | Refused) -> dict[str, Any]:
     if isinstance(outcome, Accepted):
         items = [{"TheirId": item.their_id, "Price": str(item.price), "Count": item.count} for item in outcome.items]
         return {"Result": "success", "TheirOrderId": outcome.their_order_id, "Items": items}
-    decided = bool(outcome.quantity_errors or outcome.price_errors)
-    return {"Result": "order_rejected" if decided else "transient_error", "Message": outcome.message or HTTP_ERROR}
+    return {"Result": "order_rejected" if outcome.in_words else "transient_error", "Message": outcome.message}

@@ -1,13 +1,14 @@
-"""What the partner's answer to a create means.
+"""What the partner's answer to a create or a cancel means.
 
-Belongs here: the table of the partner's item errors. An answer is never dropped for being odd: what is not understood
-is a partner_error, beside whatever was understood. Does not belong here: getting the answer (``partner``).
+Belongs here: the table of the partner's item errors, and which words refuse a cancel for good. An answer is never
+dropped for being odd: what is not understood is a partner_error, beside everything that was understood.
+Does not belong here: getting the answer (``partner``).
 """
 
 import re
 from collections import defaultdict
 from collections.abc import Collection, Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 from sales_assets.services.partner_orders.orders import (
     PRE_ORDER,
@@ -20,18 +21,30 @@ from sales_assets.services.partner_orders.orders import (
 )
 
 HTTP_ERROR = "HTTP response error"
+# Stands for a character of the partner that can't be stored.
+REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _WRONG_PRICE = re.compile(r"wrong price: current price is (?P<first>.+?)(?: or (?P<second>.+))?", re.IGNORECASE)
-_NAMED = re.compile(r"(?P<their_id>[^:]+?)\s*:\s*(?P<text>.+)", re.DOTALL)
+# A longer text of the partner is none that is known; the patterns would take quadratic time on it.
+_LONGEST_TEXT = 500
 # Thousands may be parted by spaces of any kind, apostrophes, or the mark that is not the decimal one.
 _PRICE = re.compile(r"(?P<whole>\d{1,3}(?:(?P<mark>[\s'’.,])\d{3})(?:(?P=mark)\d{3})*|\d+)(?:[.,](?P<cents>\d{1,2}))?")
 _NUMBER = re.compile(r"\d+")
 _ID_KEYS = ("their_id", "item_id", "id")
 _TEXT_KEYS = ("error", "message", "text")
+_CANCEL_REFUSED = re.compile(r"cancell?ation\s+(?:is\s+)?not\s+allowed", re.IGNORECASE)
+_LONGEST_ID = 256
 
 
 class UnreadableAnswer(ValueError):
-    """The answer is no answer to a create; whether the order was made is not known."""
+    """Not an answer to the call; whether the call was carried out is not known."""
+
+
+class CancelRefusal(NamedTuple):
+    """The partner did not cancel. `final`: it says that this order can't be cancelled."""
+
+    message: str
+    final: bool
 
 
 def verdict(order: Order, answer: Any) -> Accepted | Refused:
@@ -41,15 +54,33 @@ def verdict(order: Order, answer: Any) -> Accepted | Refused:
     status = answer.get("status")
     if status == "ok":
         number = answer.get("order_id")
-        if isinstance(number, bool) or not isinstance(number, int | str) or number == "":
+        if isinstance(number, bool) or not isinstance(number, int | str) or not is_id(str(number)):
             raise UnreadableAnswer("the order was made, but the answer has no order_id")
         return Accepted(str(number), order.items)
     if status == "error":
-        try:
-            return _refused(order, answer.get("errors"))
-        except RecursionError:
-            raise UnreadableAnswer("the errors are nested too deep") from None
+        return _refused(order, answer.get("errors"))
     raise UnreadableAnswer("the answer's status is neither ok nor error")
+
+
+def cancel_verdict(answer: Any) -> CancelRefusal | None:
+    """Read the answer to a cancel: None when the order is cancelled. Raises `UnreadableAnswer`."""
+    match answer:
+        case {"status": "ok"}:
+            return None
+        case {"status": "error"}:
+            errors = answer.get("errors")
+            return CancelRefusal(words(errors), any(_CANCEL_REFUSED.search(text) for text in _texts(errors)))
+    raise UnreadableAnswer("the answer's status is neither ok nor error")
+
+
+def words(errors: Any) -> str:
+    """The partner's errors as callers read them; `HTTP_ERROR` where they hold no text."""
+    return str(errors) if any(_texts(errors)) else HTTP_ERROR
+
+
+def is_id(text: str) -> bool:
+    """Whether a text can be the partner's id of an order. Characters that were replaced make it another id."""
+    return 0 < len(text) <= _LONGEST_ID and text.isprintable() and REPLACEMENT not in text
 
 
 def parse_price(text: str) -> str | None:
@@ -86,7 +117,20 @@ def _refused(order: Order, errors: Any) -> Refused:
                     partner_error = True
     if not quantity and not price:
         partner_error = True  # refused, and no reason given that we know
-    return Refused(str(errors), partner_error, tuple(quantity), tuple(price))
+    return Refused(words(errors), partner_error, tuple(quantity), tuple(price), in_words=any(_texts(errors)))
+
+
+def _texts(errors: Any) -> Iterator[str]:
+    """The texts in the partner's errors that are not blank, without the keys."""
+    match errors:
+        case str() if errors.strip():
+            yield errors
+        case dict():
+            for value in errors.values():
+                yield from _texts(value)
+        case list():
+            for value in errors:
+                yield from _texts(value)
 
 
 def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterator[tuple[str | None, str]]:
@@ -112,13 +156,15 @@ def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterat
         case list():
             for error in errors:
                 yield from _told(error, ids, about)
-        case str() if (named_text := _NAMED.fullmatch(errors)) and named_text["their_id"] in ids:
-            yield named_text["their_id"], named_text["text"]
+        case str() if (named := errors.partition(":")[0].rstrip()) in ids:
+            yield named, errors.partition(":")[2].lstrip()
         case _:
             yield about, str(errors)
 
 
 def _item_error(order: Order, item: Item, text: str) -> QuantityError | PriceError | None:
+    if len(text) > _LONGEST_TEXT:
+        return None
     said = text.strip().rstrip(".").casefold()
     if said == "item not found":
         return QuantityError(item.their_id, item.count, 0)

@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.partner_orders.broker import Broker
@@ -54,6 +55,15 @@ def start(warehouse_url: str) -> Iterator[Start]:
             )
 
         yield start_one
+
+
+@pytest.fixture
+def own_server(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedPostgres:
+    """A server of the test's own, to be stopped and started."""
+    server = EmbeddedPostgres(tmp_path_factory.mktemp("stopped"))
+    server.ensure_running()
+    migrations.migrate(server.url("sales"))
+    return server
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import cast
 
 import aio_pika
+import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractExchange
 
@@ -194,6 +195,40 @@ def test_a_killed_consumer_loses_nothing_and_doubles_nothing(
     until(lambda: len(query(STAGED)) == 100)
     until(lambda: queued(broker, broker.events_queue) == 0)
     assert queued(broker, broker.dead_queue) == 0
+
+
+def test_events_are_acknowledged_after_the_commit(
+    start: Start, broker: Broker, query: Query, warehouse_url: str
+) -> None:
+    publish(broker, event(1), message_id="8-1-accepted")
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
+        "AND application_name = 'sales_assets consumer'"
+    )
+    with psycopg.connect(warehouse_url) as somebody:
+        somebody.execute("LOCK TABLE staging.partner_order_event IN ACCESS EXCLUSIVE MODE")
+        with process_running(warehouse_url, broker, "consumer") as consumer:
+            until(lambda: query(waiting) == [(1,)])
+            consumer.kill()
+        query(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'sales_assets consumer' "
+            "AND datname = current_database()"
+        )
+        until(lambda: query(waiting) == [(0,)])
+    assert query(STAGED) == []
+    start(broker=broker, parts=["consumer"])
+    until(lambda: query(STAGED) == [("8-1-accepted",)])
+
+
+def test_a_message_that_the_database_can_not_store_keeps_no_other_out(
+    start: Start, broker: Broker, query: Query
+) -> None:
+    publish(broker, event(1).replace(b"79997772211", b"7\\u0000"), message_id="bad")
+    publish(broker, event(2))
+    service = start(broker=broker, parts=["consumer"])
+    until(lambda: query(STAGED) == [("8-2-accepted",)])
+    until(lambda: queued(broker, broker.dead_queue) == 1)
+    assert service.metric("orders_events_consumed_total", outcome="dead") == 1
 
 
 def test_what_can_not_be_read_goes_to_the_dead_letters_and_the_others_flow(

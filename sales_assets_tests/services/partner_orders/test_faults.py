@@ -9,7 +9,6 @@ import psycopg
 import pytest
 import requests
 
-from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.partner_api.app import Answer
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
@@ -22,6 +21,8 @@ PARTNER_ERROR = {
     "result": "error",
     "data": {"partner_error": True, "service_error": None, "quantity_errors": None, "price_errors": None},
 }
+CANCEL = {"order_id": 10, "their_order_id": "777"}
+EVENTS = "SELECT message_id FROM orders.outbox ORDER BY event_no"
 ROW = "SELECT state, their_order_id FROM orders.partner_order WHERE order_id = %s"
 
 
@@ -134,7 +135,7 @@ def test_the_reconciler_gives_up_after_a_day(start: Start, query: Query) -> None
     service = start(partnerapi_reconcile_seconds=0.2, parts=["reconciler"])
     service.partner.answer("create", Answer(500))
     service.post(order())
-    query("UPDATE orders.partner_order SET created_at = now() - interval '25 hours'")
+    query("UPDATE orders.partner_order SET check_until = now()")
     until(lambda: query(ROW, 10) == [("failed", None)])
 
 
@@ -183,14 +184,19 @@ def test_a_cancel_of_unknown_outcome_is_settled(start: Start, query: Query) -> N
     assert service.partner.seen["cancel"] == 1
 
 
-def test_a_cancel_that_did_not_happen_is_forgotten(start: Start, query: Query) -> None:
+def test_an_unresolved_cancel_is_checked_until_the_order_was_open_for_a_day(start: Start, query: Query) -> None:
     service = start(partnerapi_reconcile_seconds=0.2, parts=["reconciler"])
     service.post(order())
     service.partner.answer("cancel", Answer(500))
-    assert service.delete({"order_id": 10, "their_order_id": "777"}).json()["result"] == "transient_error"
-    until(lambda: query("SELECT cancel_asked_at, next_check_at FROM orders.partner_order") == [(None, None)])
-    assert service.metric("orders_reconciled_total", result="not_cancelled") == 1
-    assert query("SELECT count(*) FROM orders.outbox") == [(1,)]
+    assert service.delete(CANCEL).json()["result"] == "transient_error"
+    until(lambda: service.metric("orders_reconciled_total", result="not_cancelled") >= 2)
+    assert query(ROW, 10) == [("cancel_unknown", "777")]
+    assert service.metric("orders_unknown", what="cancel") == 1
+    query("UPDATE orders.partner_order SET check_until = now(), next_check_at = now()")
+    until(lambda: query(ROW, 10) == [("accepted", "777")])
+    # The order is still polled: a cancel that is carried out even later becomes a refund all the same.
+    service.partner.set_status(777, "cancelled")
+    until(lambda: query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)])
 
 
 def test_a_failure_that_left_nothing_behind_is_tried_again_by_the_same_request(start: Start, query: Query) -> None:
@@ -238,7 +244,7 @@ def test_a_fault_is_told_to_all_who_wait_for_it(start: Start) -> None:
 def test_a_call_that_takes_long_keeps_its_claim(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sales_assets.services.partner_orders.store.LEASE", dt.timedelta(seconds=2))
     monkeypatch.setattr("sales_assets.services.partner_orders.ordering.RENEW_SECONDS", 0.2)
-    first = start(partnerapi_http_timeout_order=20)
+    first = start(partnerapi_http_timeout_order=20, partnerapi_poll_days=0)
     second = start(partnerapi_url=first.partner_url, parts=["reconciler"], partnerapi_reconcile_seconds=0.2)
     first.partner.answer("create", Answer(delay=5))
     with ThreadPoolExecutor(1) as pool:
@@ -260,15 +266,6 @@ def test_another_body_meanwhile_is_a_conflict(service: Service) -> None:
 
 
 # --- the database -----------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def own_server(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedPostgres:
-    """A server of the test's own, to be stopped and started."""
-    server = EmbeddedPostgres(tmp_path_factory.mktemp("stopped"))
-    server.ensure_running()
-    migrations.migrate(server.url("sales"))
-    return server
 
 
 def test_a_database_that_is_away_is_our_own_fault_and_no_order(own_server: EmbeddedPostgres, start: Start) -> None:

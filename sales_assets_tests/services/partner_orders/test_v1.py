@@ -39,6 +39,45 @@ def test_a_refused_order(service: Service) -> None:
     )
 
 
+@pytest.mark.parametrize(
+    ("errors", "message"),
+    [
+        (["phone is blocked"], "['phone is blocked']"),
+        ("pharmacy is closed", "pharmacy is closed"),
+        ({"58": "Out of fashion"}, "{'58': 'Out of fashion'}"),
+        ({"999": "Item not found"}, "{'999': 'Item not found'}"),
+        (["try later"], "['try later']"),
+    ],
+)
+def test_a_refusal_in_words_is_a_rejection(shared: Service, new_id: int, errors: Any, message: str) -> None:
+    shared.partner.answer("create", Answer(200, {"status": "error", "errors": errors}))
+    answer = shared.post(order_v1(new_id), "/SendOrder")
+    assert (answer.status_code, answer.json()) == (200, {"Result": "order_rejected", "Message": message})
+
+
+@pytest.mark.parametrize("errors", [[], None, "", {}, [""]])
+def test_a_refusal_without_words_can_not_be_read(shared: Service, new_id: int, errors: Any) -> None:
+    shared.partner.answer("create", Answer(200, {"status": "error", "errors": errors}))
+    assert shared.post(order_v1(new_id), "/SendOrder").text == TRANSIENT
+
+
+@pytest.mark.parametrize(("reserve", "order_type"), [(True, 2), (False, 1), (1, 1), (2, 2)])
+def test_reserve_is_an_order_type_or_a_boolean(service: Service, reserve: Any, order_type: int) -> None:
+    items = [{"their_id": "58", "price": 10, "count": 10}]
+    assert service.post(order_v1(Reserve=reserve), "/SendOrder").json()["Result"] == "success"
+    # The same order in version 2: the order types are the same.
+    assert service.post(order(items=items, comment=None, order_type=order_type)).json()["result"] == "success"
+    assert service.partner.seen["create"] == 1
+
+
+@pytest.mark.parametrize("reserve", [0, 3, -1, 1.5, 2.0, None, "true", "yes", [], {}])
+def test_other_values_of_reserve_are_malformed(shared: Service, new_id: int, reserve: Any) -> None:
+    answer = shared.post(order_v1(new_id, Reserve=reserve), "/SendOrder")
+    assert answer.status_code == 422
+    assert answer.json()["detail"][0]["loc"] == ["body", "Reserve"]
+    assert not shared.partner.seen
+
+
 @pytest.mark.parametrize("fault", [Answer(500), Answer(404), Answer(200, "<html>"), Answer(cut=True)])
 def test_a_failing_partner(shared: Service, new_id: int, fault: Answer) -> None:
     shared.partner.answer("create", fault)

@@ -1,0 +1,71 @@
+"""The state machine's table: what may leave an unresolved state, and that the database applies it as written."""
+
+import itertools
+
+import pytest
+
+from sales_assets.services.partner_orders.states import (
+    ANNOUNCED,
+    AT_PARTNER,
+    FROM_CLAIM_HOLDER,
+    IN_CALL,
+    INITIAL,
+    TRANSITIONS,
+    UNRESOLVED,
+    Evidence,
+    State,
+)
+
+# What the partner shows of the order itself; everything else is about a call of ours.
+SHOWN_BY_PARTNER = {
+    Evidence.FOUND,
+    Evidence.SEEN_OPEN,
+    Evidence.SEEN_DONE,
+    Evidence.SEEN_CANCELLED,
+    Evidence.ABSENT_FOR_LONG,
+    Evidence.OPEN_FOR_LONG,
+}
+PAIRS = list(itertools.product(Evidence, State))
+
+
+def after(state: State, *evidence: Evidence) -> State:
+    for one in evidence:
+        state = TRANSITIONS[one].get(state, state)
+    return state
+
+
+def test_every_evidence_has_transitions() -> None:
+    assert set(TRANSITIONS) == set(Evidence)
+
+
+@pytest.mark.parametrize(("evidence", "state"), PAIRS)
+def test_only_what_the_partner_shows_leaves_an_unresolved_state(evidence: Evidence, state: State) -> None:
+    if state in UNRESOLVED and after(state, evidence) != state:
+        assert evidence in SHOWN_BY_PARTNER
+
+
+@pytest.mark.parametrize(("evidence", "state"), PAIRS)
+def test_an_order_at_the_partner_stays_there(evidence: Evidence, state: State) -> None:
+    if state in AT_PARTNER:
+        assert after(state, evidence) in AT_PARTNER
+
+
+@pytest.mark.parametrize("evidence", Evidence)
+def test_cancelled_is_final(evidence: Evidence) -> None:
+    assert after(State.CANCELLED, evidence) == State.CANCELLED
+
+
+@pytest.mark.parametrize("call", sorted(IN_CALL))
+@pytest.mark.parametrize("evidence", sorted(FROM_CLAIM_HOLDER))
+def test_a_call_that_may_have_been_carried_out_is_unresolved(call: State, evidence: Evidence) -> None:
+    unanswered = {State.CREATING: Evidence.CREATE_UNANSWERED, State.CANCELLING: Evidence.CANCEL_UNANSWERED}[call]
+    assert after(call, unanswered) in UNRESOLVED
+    assert after(call, Evidence.CALL_ABANDONED) in UNRESOLVED
+    # What a later attempt comes to does not resolve it.
+    assert after(call, unanswered, Evidence.CREATE_BEGUN, Evidence.CANCEL_BEGUN, evidence) in UNRESOLVED
+
+
+def test_a_state_is_reachable_and_announced_by_its_own_event() -> None:
+    reached = {INITIAL, *(state for moves in TRANSITIONS.values() for state in moves.values())}
+    assert reached == set(State)
+    assert set(ANNOUNCED) == {State.ACCEPTED, State.DONE, State.CANCELLED}
