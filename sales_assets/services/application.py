@@ -5,31 +5,45 @@ routes; a service brings a `Service`, and `application(...)` is called with all 
 """
 
 import json
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from importlib.metadata import version
 from typing import Any, Protocol
 
 import structlog
 from fastapi import APIRouter, FastAPI, Request, Response
-from fastapi.encoders import jsonable_encoder
 from fastapi.exceptions import RequestValidationError
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
+from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
+from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from sales_assets.services.bodies import MAX_BODY_TEXT, TooComplex, content_type, parse_json
+from sales_assets.services.limits import RequestLimits
+from sales_assets.services.numbers import SpelledFloat
+from sales_assets.services.readiness import Check, Readiness
 
 _log = structlog.get_logger()
 
-_MOST_BODY_BYTES = 4 << 20
+_MAX_ERRORS = 100
+_MAX_SHOWN = 256
+_ASSETS = "/docs/assets"
 _QUIET_PATHS = frozenset(("/health", "/ready", "/metrics"))
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
-Check = Callable[[], Awaitable[None]]
 ErrorAnswer = Callable[[Request, HTTPException | RequestValidationError], Response]
+
+# What any route that reads a body may answer before its service sees it.
+BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
+    413: {"description": f"The body is larger than {MAX_BODY_TEXT}."},
+    415: {"description": "The body's charset is none of UTF-8, UTF-16, UTF-32, Latin-1, CP1251 and KOI8-R."},
+}
 
 
 class Service(Protocol):
@@ -41,7 +55,7 @@ class Service(Protocol):
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """By name, what must hold for it to be ready: an awaitable that raises when it does not."""
+        """What the service needs to be ready, by name."""
 
     @property
     def error_answers(self) -> Mapping[str, ErrorAnswer]:
@@ -58,8 +72,32 @@ class Service(Protocol):
         """Bring the metrics up to date that no event does; before each answer of /metrics."""
 
 
+class _SpelledJsonRequest(Request):
+    """A request whose JSON keeps the spelling of numbers and is bounded in depth."""
+
+    async def json(self) -> Any:
+        codec = content_type(self.headers.get("content-type", "")).codec
+        try:
+            return parse_json(await self.body(), codec)
+        except TooComplex as error:
+            raise HTTPException(422, str(error)) from None
+
+
+class _SpelledJsonRoute(APIRoute):
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_spelled(request: Request) -> Response:
+            return await handle(_SpelledJsonRequest(request.scope, request.receive))
+
+        return handle_spelled
+
+
 class BothSlashes(APIRouter):
-    """Every path with and without the trailing slash, without a redirect; the OpenAPI has it as it was written."""
+    """Every path with and without the trailing slash, without a redirect; the OpenAPI lists it as it was written."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(route_class=_SpelledJsonRoute, **options)
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().add_api_route(path, endpoint, **options)
@@ -87,17 +125,19 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
         redoc_url=None,
         redirect_slashes=False,
         strict_content_type=False,
-        max_body_size=_MOST_BODY_BYTES,
     )
     for service in services:
         for router in service.routers:
             app.include_router(router)
     app.include_router(_common(services, registry))
+    # Served from here: the page works where no other host can be reached.
+    app.mount(_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs_assets")
     for service in services:
         app.router.routes.extend(service.pages)
     answers = {prefix: answer for service in services for prefix, answer in service.error_answers.items()}
     app.add_exception_handler(RequestValidationError, _in_the_manner_of(answers, _malformed))
     app.add_exception_handler(HTTPException, _in_the_manner_of(answers, _http_error))
+    app.add_middleware(RequestLimits)
     app.add_middleware(_RequestLog, registry=registry)
     ProcessCollector(registry=registry)
     return app
@@ -111,23 +151,16 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
         """The process is there and answers."""
         return {"status": "ok"}
 
-    @router.get("/ready", responses={503: {"description": "Something that is needed is not there."}})
+    readiness = Readiness({name: check for service in services for name, check in service.checks.items()})
+
+    @router.get("/ready", responses={503: {"description": "Something that is needed is missing."}})
     async def ready() -> JSONResponse:
-        """Everything that is needed is there, or which is not: `{"ready": false, "checks": {"broker": "..."}}`."""
-        told = {}
-        for service in services:
-            for name, check in service.checks.items():
-                try:
-                    await check()
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is why we are not ready
-                    # The type only: messages of drivers hold addresses and users.
-                    told[name] = (
-                        str(error) if type(error).__module__.startswith("sales_assets") else type(error).__name__
-                    )
-                else:
-                    told[name] = "ok"
-        good = all(state == "ok" for state in told.values())
-        return JSONResponse({"ready": good, "checks": told}, status_code=200 if good else 503)
+        """Whether all that is configured and needed is there, within 3 seconds.
+
+        Names what is not: `{"ready": true, "degraded": ["broker"], "checks": {"broker": "...", ...}}`.
+        """
+        is_ready, body = await readiness.report()
+        return JSONResponse(body, status_code=200 if is_ready else 503)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
@@ -138,7 +171,15 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
 
     @router.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        return get_swagger_ui_html(openapi_url=request.app.openapi_url, title=request.app.title)
+        # A slash more or less must not change what the links mean: they start at the root of the application.
+        root = request.scope.get("root_path", "").rstrip("/")
+        return get_swagger_ui_html(
+            openapi_url=f"{root}{request.app.openapi_url}",
+            title=request.app.title,
+            swagger_js_url=f"{root}{_ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{root}{_ASSETS}/swagger-ui.css",
+            swagger_favicon_url=f"{root}{_ASSETS}/favicon.png",
+        )
 
     return router
 
@@ -166,22 +207,42 @@ def _malformed(_request: Request, error: HTTPException | RequestValidationError)
 
 def _http_error(_request: Request, error: HTTPException | RequestValidationError) -> Response:
     assert isinstance(error, HTTPException)
-    if error.status_code == 400:
-        # FastAPI's own answer to bytes that are no UTF-8, numbers of 5000 digits and the like: no JSON either.
-        return _unprocessable([{"type": "json_invalid", "loc": ["body"], "msg": "JSON decode error"}])
+    if error.status_code in (400, 422):
+        # 400 is FastAPI's own answer to bytes that are not UTF-8, numbers of 5000 digits and the like: not JSON either.
+        message = error.detail if error.status_code == 422 else "JSON decode error"
+        return _unprocessable([{"type": "json_invalid", "loc": ["body"], "msg": message}])
     return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
 def _unprocessable(errors: Sequence[Any]) -> Response:
-    told = []
-    for error in errors:
-        try:
-            json.dumps(encoded := jsonable_encoder(error), allow_nan=False)
-        except (ValueError, TypeError, RecursionError):  # the input is NaN, or nothing that JSON has
-            encoded = {key: error[key] for key in ("type", "loc", "msg")}
-        told.append(encoded)
-    # ASCII: half a surrogate pair can be read from JSON, but not written as UTF-8.
-    return Response(json.dumps({"detail": told}, separators=(",", ":")), status_code=422, media_type="application/json")
+    # Each error repeats its input, which may be the whole body: only short values are repeated, of the first errors.
+    told = [
+        {key: error[key] for key in ("type", "loc", "msg")}
+        | _short({"input": error.get("input", ())})
+        | _short(error.get("ctx", {}), "ctx")
+        for error in errors[:_MAX_ERRORS]
+    ]
+    # ASCII: JSON can spell lone surrogates, which UTF-8 cannot encode.
+    body = json.dumps({"detail": told}, separators=(",", ":"), allow_nan=False)
+    return Response(body, status_code=422, media_type="application/json")
+
+
+def _short(values: Mapping[str, Any], key: str = "") -> dict[str, Any]:
+    """Those of the values that are short and that JSON has, below the key if one is named."""
+    found: dict[str, Any] = {}
+    for name, value in values.items():
+        match value:
+            case None | bool():
+                found[name] = value
+            case SpelledFloat():
+                found[name] = value.spelling[:_MAX_SHOWN]
+            case str() if len(value) <= _MAX_SHOWN:
+                found[name] = value
+            case int() if value.bit_length() <= _MAX_SHOWN:
+                found[name] = value
+            case float() if math.isfinite(value):
+                found[name] = value
+    return {key: found} if key and found else found
 
 
 class _RequestLog:

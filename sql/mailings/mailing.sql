@@ -122,6 +122,3 @@ WHERE message_id = %(message_id)s
 -- name: count_messages
 SELECT coalesce(sum(change), 0)::bigint AS count FROM mailings.message_count
 WHERE %(mailing_id)s::bigint IS NULL OR mailing_id = %(mailing_id)s
-
--- name: ping
-SELECT 1

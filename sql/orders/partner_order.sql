@@ -117,6 +117,3 @@ SELECT count(*) FILTER (WHERE state = 'unknown') AS orders,
        count(*) FILTER (WHERE state = 'cancel_unknown') AS cancels
 FROM orders.partner_order
 WHERE state IN ('unknown', 'cancel_unknown') AND next_check_at IS NOT NULL
-
--- name: ping
-SELECT 1

@@ -35,6 +35,7 @@ from sales_assets.services.mailings.answers import NON_FIELD, Invalid, NotFound
 from sales_assets.services.mailings.bodies import Form
 from sales_assets.services.mailings.rules import INT64, client_values, mailing_values
 from sales_assets.services.mailings.store import Row, Store
+from sales_assets.services.numbers import parse_integer
 
 _log = structlog.get_logger()
 
@@ -114,7 +115,10 @@ async def _to_the_page(_request: Request) -> Response:
 
 
 class _Headers:
-    """Adds the headers that keep the page to itself."""
+    """Adds the headers that keep the page to itself, and answers a form that cannot be parsed with its 400.
+
+    The library parses forms in a middleware, outside its own error handling.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -127,7 +131,12 @@ class _Headers:
                 message["headers"] = [*message["headers"], *chosen.items()]
             await send(message)
 
-        await self._app(scope, receive, adding)
+        try:
+            await self._app(scope, receive, adding)
+        except HTTPException as error:
+            if error.status_code != 400:
+                raise
+            await PlainTextResponse(error.detail, status_code=400)(scope, receive, adding)
 
 
 class _Login(AuthProvider):
@@ -369,14 +378,14 @@ class _Messages(_View):
     async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
         if ids is not None:
             return [await self._store.message(number) for number in ids]
-        if words and not _is_number(words):
+        mailing_id = _number(words) if words else None
+        if words and mailing_id is None:
             return []
-        return await self._store.browse_messages(int(words) if words else None, limit=limit, offset=offset)
+        return await self._store.browse_messages(mailing_id, limit=limit, offset=offset)
 
     async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
-        if q and not _is_number(q):
-            return 0
-        return await self._store.count_messages(int(q) if q else None)
+        mailing_id = _number(q) if q else None
+        return 0 if q and mailing_id is None else await self._store.count_messages(mailing_id)
 
     async def create(self, request: Request, data: dict[str, Any]) -> Any:
         raise HTTPException(403)
@@ -390,14 +399,19 @@ def _typed(data: Mapping[str, Any]) -> Form:
     return Form({name: "" if value is None else value for name, value in data.items()})
 
 
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit() and int(text[:20]) <= INT64
+def _number(text: str) -> int | None:
+    try:
+        number = parse_integer(text)
+    except ValueError:
+        return None
+    return number if number <= INT64 else None
 
 
 def _id(pk: Any) -> int:
-    if not _is_number(str(pk)):
+    number = _number(str(pk))
+    if number is None:
         raise NotFound
-    return int(pk)
+    return number
 
 
 def _iso(moment: Any) -> str:

@@ -6,7 +6,7 @@ run: bodies are read by ``bodies`` and ``fields``.
 
 from typing import Any
 
-from sales_assets.services.mailings.bodies import FORM_TYPES, JSON_TYPE
+from sales_assets.services.bodies import FORM_TYPES, JSON_TYPE, MAX_BODY_TEXT
 from sales_assets.services.mailings.fields import REQUIRED, WRONG_MOMENT
 from sales_assets.services.mailings.rules import END_BEFORE_START, END_IN_THE_PAST, PHONE_FORMAT, STARTED
 
@@ -117,9 +117,11 @@ _NOT_FOUND = _answer("There is no such thing, or not any more.", _DETAIL, unknow
 _UNAVAILABLE = _answer("The database can't be used at the moment.", _DETAIL)
 _NOT_ALLOWED = _answer("The path has no such method.", _DETAIL, get={"detail": 'Method "GET" not allowed.'})
 _UNSUPPORTED = _answer(
-    "The body is neither JSON nor a form.", _DETAIL, text={"detail": 'Unsupported media type "text/plain" in request.'}
+    "The body is neither JSON nor a form, or its charset is not one that is read.",
+    _DETAIL,
+    text={"detail": 'Unsupported media type "text/plain" in request.'},
 )
-_TOO_LARGE = _answer("The body has over 4 MiB.", _DETAIL)
+_TOO_LARGE = _answer(f"The body is larger than {MAX_BODY_TEXT}.", _DETAIL)
 
 CLIENT_ERRORS = {
     "empty": {"phone": [REQUIRED], "operator_code": [REQUIRED], "timezone": [REQUIRED]},

@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from sales_assets.services.mailings.answers import Invalid
 from sales_assets.services.mailings.bodies import Form
+from sales_assets.services.numbers import SpelledFloat, parse_integer
 
 REQUIRED = "This field is required."
 NULL = "This field may not be null."
@@ -52,7 +53,10 @@ class Field(Protocol):
 
 @dataclass(frozen=True)
 class Text:
-    """A text without blanks around it; numbers become text. `check` sees what is left and raises `Wrong`."""
+    """A text without blanks around it; numbers become text as they are spelled, unless that is with an exponent.
+
+    `check` validates the stripped text and raises `Wrong`.
+    """
 
     name: str
     most: int | None = None
@@ -61,12 +65,7 @@ class Text:
     check: Callable[[str], None] = lambda _text: None
 
     def read(self, value: Any) -> str:
-        if isinstance(value, bool) or not isinstance(value, str | int | float):
-            raise Wrong("Not a valid string.")
-        try:
-            text = str(value).strip()
-        except ValueError:  # an integer of more digits than Python turns into text
-            raise Wrong("Not a valid string.") from None
+        text = _spelled(value).strip()
         if not text:
             raise Wrong(BLANK)
         wrong = []
@@ -74,12 +73,25 @@ class Text:
             wrong.append(f"Ensure this field has no more than {self.most} characters.")
         if "\x00" in text:
             wrong.append("Null characters are not allowed.")
-        if half := next((char for char in text if "\ud800" <= char <= "\udfff"), None):
-            wrong.append(f"Surrogate characters are not allowed: U+{ord(half):X}.")
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            wrong.append(f"Surrogate characters are not allowed: U+{ord(text[error.start]):X}.")
         if wrong:
             raise Wrong(*wrong)
         self.check(text)
         return text
+
+
+def _spelled(value: Any) -> str:
+    match value:
+        case str():
+            return value
+        case SpelledFloat() if "e" not in value.spelling.lower():
+            return value.spelling
+        case int() if not isinstance(value, bool):
+            return str(value)
+    raise Wrong("Not a valid string.")
 
 
 @dataclass(frozen=True)
@@ -151,14 +163,10 @@ class Number:
     nullable: bool = False
 
     def read(self, value: Any) -> int:
-        if isinstance(value, str) and len(value) > 1000:
-            raise Wrong("String value too large.")
-        whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
-        if isinstance(value, bool) or not (
-            whole or (isinstance(value, str) and re.fullmatch(r"\s*[+-]?\d+(\.0*)?\s*", value, re.ASCII))
-        ):
-            raise Wrong("A valid integer is required.")
-        number = int(str(value).split(".")[0]) if isinstance(value, str) else int(value)
+        try:
+            number = parse_integer(value)
+        except ValueError:
+            raise Wrong("A valid integer is required.") from None
         if number < self.least:
             raise Wrong(f"Ensure this value is greater than or equal to {self.least}.")
         if number > self.most:

@@ -15,6 +15,7 @@ import structlog
 from fastapi import Path, Query, Request, Response
 from fastapi.responses import JSONResponse
 from pydantic import BeforeValidator
+from pydantic_core import PydanticCustomError
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.application import BothSlashes
@@ -25,6 +26,7 @@ from sales_assets.services.mailings.documents import answers
 from sales_assets.services.mailings.rules import INT64, client_values, customer_id, mailing_values
 from sales_assets.services.mailings.store import Row, Store
 from sales_assets.services.mailings.windows import known_zone
+from sales_assets.services.numbers import Integer
 
 _log = structlog.get_logger()
 
@@ -36,16 +38,17 @@ _LISTED = (*_MAILING, "send_from", "send_until", "state", "paused")
 _MOST_DAYS = 366
 
 
-def _digits(value: object) -> object:
-    # pydantic would take "1_0" and "+1" as well.
-    if not re.fullmatch(r"[0-9]{1,19}", str(value)):
-        raise ValueError("no number")
+def _calendar_day(value: object) -> object:
+    # pydantic also reads digits as seconds since 1970.
+    if not re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", str(value)):
+        raise PydanticCustomError("date_parsing", "Input should be a date, YYYY-MM-DD")
     return value
 
 
-Id = Annotated[int, BeforeValidator(_digits), Path(ge=0, le=INT64)]
-Limit = Annotated[int, Query(ge=1, le=1000, description="Most entries of a page")]
-Cursor = Annotated[int, Query(ge=0, le=INT64, description="`next` of the page before")]
+Id = Annotated[Integer, Path(ge=0, le=INT64)]
+Limit = Annotated[Integer, Query(ge=1, le=1000, description="Most entries of a page")]
+Cursor = Annotated[Integer, Query(ge=0, le=INT64, description="`next` of the page before")]
+Day = Annotated[dt.date, BeforeValidator(_calendar_day)]
 Exactly = Annotated[str | None, Query(max_length=100)]
 
 
@@ -200,8 +203,8 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
 
     @routes.get("/daily/", responses=answers(200, documents.DAILY, parameters=True, found=False))
     async def daily_statistics(
-        since: Annotated[dt.date | None, Query(alias="from", description="Else 30 days before `to`")] = None,
-        until: Annotated[dt.date | None, Query(alias="to", description="Included; else today")] = None,
+        since: Annotated[Day | None, Query(alias="from", description="Else 30 days before `to`")] = None,
+        until: Annotated[Day | None, Query(alias="to", description="Included; else today")] = None,
     ) -> Response:
         """Messages by status and the day, in SALES_TIMEZONE, on which their mailing started; at most 366 days."""
         last = until or dt.datetime.now(ZoneInfo(timezone)).date()

@@ -6,6 +6,7 @@ which lives in Celery's processes (``celery_app``).
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -13,17 +14,14 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from sales_assets.services.application import Check, ErrorAnswer
+from sales_assets.services.application import ErrorAnswer
 from sales_assets.services.mailings import answers
 from sales_assets.services.mailings.admin import admin_routes
 from sales_assets.services.mailings.metrics import Queue
 from sales_assets.services.mailings.routes import PREFIX, clients_router, mailings_router
 from sales_assets.services.mailings.store import Store, engine_for
+from sales_assets.services.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.settings import Settings
-
-
-class NotSetError(Exception):
-    """A setting is missing that nothing can be sent without."""
 
 
 class Mailings:
@@ -33,6 +31,7 @@ class Mailings:
         self, settings: Settings, database_url: str, *, registry: CollectorRegistry, kick: Callable[[], None]
     ) -> None:
         self._settings = settings
+        self._database_url = database_url
         self._engine = engine_for(database_url)
         self._store = Store(self._engine)
         self._queue = Queue(registry)
@@ -59,11 +58,14 @@ class Mailings:
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        return {"mailings database": self._store.ping, "sender": self._sender_is_set}
+        return {
+            "mailings database": Check(partial(require_writable, self._database_url, "mailings.mailing")),
+            "sender": Check(self._sender_is_set, optional=True),
+        }
 
     async def _sender_is_set(self) -> None:
         if not self._settings.sender_url:
-            raise NotSetError("SENDER_URL is not set")
+            raise NotConfiguredError("SENDER_URL is not set")
 
     @property
     def error_answers(self) -> Mapping[str, ErrorAnswer]:

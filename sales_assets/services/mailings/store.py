@@ -209,9 +209,6 @@ class Store:
         """Messages by status, and how many wait for a worker: what the metrics tell."""
         return await self._rows("message", "by_status", {}), await self._one("message", "depth", {})
 
-    async def ping(self) -> None:
-        await self._rows("mailing", "ping", {})
-
     # --- below ----------------------------------------------------------------------------------------------------
 
     async def _one(self, file: str, name: str, parameters: Mapping[str, object]) -> Row:

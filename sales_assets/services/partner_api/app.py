@@ -19,6 +19,8 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from sales_assets.services.numbers import parse_integer
+
 _OPERATIONS = {"/find-orders": "find", "/create": "create", "/orders-data": "status", "/cancel": "cancel"}
 _FIRST_ID = 777
 _HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
@@ -221,16 +223,22 @@ class PartnerApi:
 
     def _status(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
         number = _first(form, "order_ids")
-        order = self._orders.get(int(number)) if number.isdecimal() else None
+        order = self._named(number)
         return {"status": "ok", "data": {number: {"status": order.status, **order.details}} if order else []}
 
     def _cancel(self, form: Mapping[str, list[str]]) -> dict[str, Any]:
         number = _first(form, "order_id")
-        order = self._orders.get(int(number)) if number.isdecimal() else None
+        order = self._named(number)
         if order is None or order.status in ("done", "cancelled"):
             return {"status": "error", "errors": ["cancellation not allowed"]}
         order.status = "cancelled"
         return {"status": "ok", "data": []}
+
+    def _named(self, number: str) -> _Order | None:
+        try:
+            return self._orders.get(parse_integer(number))
+        except ValueError:
+            return None
 
     # --- making it misbehave ------------------------------------------------------------------------------------
 

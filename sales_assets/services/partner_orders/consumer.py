@@ -96,7 +96,7 @@ class Consumer:
 
     async def _stage(
         self,
-        database: "psycopg.AsyncConnection[tuple[object, ...]]",
+        database: "psycopg.AsyncConnection[dict[str, object]]",
         readable: Sequence[tuple[AbstractIncomingMessage, Row]],
     ) -> None:
         if not readable:

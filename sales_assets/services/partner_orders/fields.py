@@ -1,24 +1,27 @@
-"""Field types that both versions of the interface share: how malformed input is refused."""
+"""Field types shared by both versions of the order endpoints: what is accepted, and how malformed input is refused."""
 
 import datetime as dt
-import math
-from decimal import Decimal
-from typing import Annotated, Any, Literal
+import json
+import re
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sales_assets.schemas.partner_orders import INT32, INT64, utc
+from sales_assets.services.numbers import Integer, IntegerSpelling, PositiveDecimal, parse_integer
 
+MAX_TEXT = 256
+MAX_ITEMS = 1000
 
-def _no_boolean(value: object) -> object:
-    # JSON's true is 1 to pydantic, and an order for true pieces is a mistake.
-    if isinstance(value, bool):
-        raise ValueError("must be a number")
-    return value
+T = TypeVar("T")
+
+# pydantic also reads numbers, and texts of digits, as seconds since 1970.
+_ISO_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 
 
 def _storable(value: str) -> str:
-    # PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair; JSON can spell both.
+    # PostgreSQL's text has no NUL, and UTF-8 has no lone surrogates; JSON can spell both.
     if "\x00" in value:
         raise ValueError("must not contain NUL")
     try:
@@ -28,35 +31,46 @@ def _storable(value: str) -> str:
     return value
 
 
-def _without_exponent(value: Decimal) -> Decimal:
-    # "1E+2" is a number to JSON and no price to whom it is repeated.
-    return Decimal(f"{value:f}")
-
-
 def _finite(value: dict[str, Any]) -> dict[str, Any]:
     # Python reads NaN, Infinity and 1e400, which no other JSON has. Elsewhere the types refuse them.
-    inside: list[Any] = [value]
-    while inside:
-        match inside.pop():
-            case dict() as members:
-                inside += members.values()
-            case list() as members:
-                inside += members
-            case float() as number if not math.isfinite(number):
-                raise ValueError("must hold finite numbers")
+    try:
+        json.dumps(value, allow_nan=False)
+    except ValueError:
+        raise ValueError("must hold finite numbers") from None
     return value
 
 
-Text = Annotated[str, AfterValidator(_storable)]
-OrderId = Annotated[int, BeforeValidator(_no_boolean), Field(ge=-INT64 - 1, le=INT64)]
-Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1, le=INT32)]
-Price = Annotated[
-    Decimal,
-    BeforeValidator(_no_boolean),
-    Field(gt=0, max_digits=10, decimal_places=2),
-    AfterValidator(_without_exponent),
-]
-OrderType = Annotated[Literal[1, 2], BeforeValidator(_no_boolean), Field(description="1 = pre-order, 2 = reservation")]
-Moment = Annotated[dt.datetime, AfterValidator(utc)]
-Part = Annotated[int | Text, BeforeValidator(_no_boolean)]
+def _iso_date(value: object) -> object:
+    if isinstance(value, str) and _ISO_DATE.match(value):
+        return value
+    raise PydanticCustomError("datetime_parsing", "Input should be a date and time in ISO 8601")
+
+
+def _integer_or_text(value: object) -> object:
+    if isinstance(value, str):
+        return value
+    try:
+        return parse_integer(value)
+    except ValueError:
+        raise PydanticCustomError("int_parsing", "Input should be a JSON integer or a string") from None
+
+
+def _few_items(value: object) -> object:
+    # Before the items are validated: one error instead of one per item.
+    if isinstance(value, list) and len(value) > MAX_ITEMS:
+        raise PydanticKnownError(
+            "too_long", {"field_type": "List", "max_length": MAX_ITEMS, "actual_length": len(value)}
+        )
+    return value
+
+
+Text = Annotated[str, Field(max_length=MAX_TEXT), AfterValidator(_storable)]
+OrderId = Annotated[Integer, Field(ge=-INT64 - 1, le=INT64)]
+StatusId = Annotated[Integer, Field(ge=-INT64 - 1, le=INT64)]
+Count = Annotated[Integer, Field(ge=1, le=INT32)]
+Price = Annotated[PositiveDecimal, Field(gt=0, max_digits=10, decimal_places=2)]
+OrderType = Annotated[Literal[1, 2], IntegerSpelling, Field(description="1 = pre-order, 2 = reservation")]
+Moment = Annotated[dt.datetime, BeforeValidator(_iso_date), AfterValidator(utc)]
+Part = Annotated[Annotated[int, Field(ge=-INT64 - 1, le=INT64)] | Text, BeforeValidator(_integer_or_text)]
 Extra = Annotated[dict[str, Any], AfterValidator(_finite)]
+Items = Annotated[list[T], BeforeValidator(_few_items), Field(min_length=1, max_length=MAX_ITEMS)]

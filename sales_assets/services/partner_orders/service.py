@@ -10,6 +10,7 @@ import secrets
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from typing import Literal, get_args
 
 import structlog
@@ -17,7 +18,7 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
-from sales_assets.services.application import Check, ErrorAnswer
+from sales_assets.services.application import ErrorAnswer
 from sales_assets.services.partner_orders import v1, v2
 from sales_assets.services.partner_orders.breaker import Breaker
 from sales_assets.services.partner_orders.broker import Broker
@@ -29,6 +30,7 @@ from sales_assets.services.partner_orders.partner import Attempts, Partner
 from sales_assets.services.partner_orders.reconciler import Reconciler
 from sales_assets.services.partner_orders.relay import Relay
 from sales_assets.services.partner_orders.store import Store, engine_for
+from sales_assets.services.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.settings import Settings
 
 _log = structlog.get_logger()
@@ -54,6 +56,7 @@ class PartnerOrders:
     ) -> None:
         """`broker`: in place of the settings' one under the service's own names."""
         self._settings = settings
+        self._database_url = database_url
         self._metrics = Metrics(registry)
         self._engine = engine_for(database_url)
         self._store = Store(
@@ -111,11 +114,16 @@ class PartnerOrders:
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        return {"database": self._store.ping, "broker": self._broker.ping, "partner": self._partner_is_set}
+        return {
+            "database": Check(partial(require_writable, self._database_url, "orders.partner_order")),
+            # Orders are accepted without it: their events wait in the outbox.
+            "broker": Check(self._broker.ping, degrading=True),
+            "partner": Check(self._partner_is_set, optional=True),
+        }
 
     async def _partner_is_set(self) -> None:
         if self._partner is None:
-            raise ServiceError("PARTNERAPI_URL is not set")
+            raise NotConfiguredError("PARTNERAPI_URL is not set")
 
     @property
     def error_answers(self) -> Mapping[str, ErrorAnswer]:

@@ -197,9 +197,6 @@ class Store:
     async def outbox_depth(self) -> Row:
         return (await self._execute_safely("orders/outbox", "depth", {}))[0]
 
-    async def ping(self) -> None:
-        await self._run("ping")
-
     async def _row(self, name: str, **parameters: object) -> Row | None:
         rows = await self._rows(name, **parameters)
         return rows[0] if rows else None

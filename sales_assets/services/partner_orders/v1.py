@@ -11,8 +11,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 from structlog.contextvars import bind_contextvars
 
-from sales_assets.services.application import BothSlashes
-from sales_assets.services.partner_orders.fields import Count, Extra, Moment, OrderId, OrderType, Price, Text
+from sales_assets.services.application import BODY_RESPONSES, BothSlashes
+from sales_assets.services.partner_orders.fields import (
+    Count,
+    Extra,
+    Items,
+    Moment,
+    OrderId,
+    OrderType,
+    Price,
+    StatusId,
+    Text,
+)
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import (
     PRE_ORDER,
@@ -80,7 +90,7 @@ class OrderBody(BaseModel):
     client: Annotated[ClientBody, Field(alias="Client")]
     their_pharmacy_id: Annotated[Text, Field(alias="TheirPharmacyId")]
     reserve: Annotated[Reserve, Field(alias="Reserve")]
-    items: Annotated[list[ItemBody], Field(alias="Items", min_length=1)]
+    items: Annotated[Items[ItemBody], Field(alias="Items")]
     extra: Annotated[Extra, BeforeValidator(lambda value: {} if value is None else value), Field(alias="Extra")]
 
     def order(self) -> Order:
@@ -101,7 +111,7 @@ class StatusBody(BaseModel):
 
     order_id: Annotated[OrderId, Field(alias="OrderId")]
     their_order_id: Annotated[Text | None, Field(alias="TheirOrderId")]
-    their_status_id: Annotated[int | None, Field(alias="TheirStatusId")] = None
+    their_status_id: Annotated[StatusId | None, Field(alias="TheirStatusId")] = None
 
 
 class CancelBody(BaseModel):
@@ -153,15 +163,18 @@ class NotCancelled(BaseModel):
 
 
 _CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **BODY_RESPONSES,
     200: {"model": Created | NotCreated},
     409: {"model": NotCreated, "description": "The OrderId belongs to an order with another body."},
     503: {"model": NotCreated, "description": "Our own fault: the database is away, or no partner is configured."},
 }
 _STATUS_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **BODY_RESPONSES,
     200: {"model": StatusFound | StatusError},
     503: {"model": StatusError, "description": "Our own fault."},
 }
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **BODY_RESPONSES,
     200: {"model": Cancelled | NotCancelled},
     503: {"model": NotCancelled, "description": "Our own fault."},
 }

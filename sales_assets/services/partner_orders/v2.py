@@ -12,8 +12,18 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from structlog.contextvars import bind_contextvars
 
-from sales_assets.services.application import BothSlashes
-from sales_assets.services.partner_orders.fields import Count, Extra, Moment, OrderId, OrderType, Part, Price, Text
+from sales_assets.services.application import BODY_RESPONSES, BothSlashes
+from sales_assets.services.partner_orders.fields import (
+    Count,
+    Extra,
+    Items,
+    Moment,
+    OrderId,
+    OrderType,
+    Part,
+    Price,
+    Text,
+)
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import (
     Accepted,
@@ -69,7 +79,7 @@ class OrderBody(BaseModel):
     client: ClientBody
     their_pharmacy_id: Text
     order_type: OrderType
-    items: Annotated[list[ItemBody], Field(min_length=1)]
+    items: Items[ItemBody]
     comment: Text | None
     extra: Extra
 
@@ -189,6 +199,7 @@ def _create_error(
 
 
 _CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **BODY_RESPONSES,
     200: {
         "model": Created | CreateError,
         **_examples(
@@ -220,6 +231,7 @@ _STATUS_RESPONSES: dict[int | str, dict[str, Any]] = {
     503: {"model": StatusError, "description": "Our own fault."},
 }
 _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
+    **BODY_RESPONSES,
     200: {
         "model": Cancelled | NotCancelled,
         **_examples(

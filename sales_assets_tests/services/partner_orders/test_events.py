@@ -93,6 +93,7 @@ def test_an_order_and_its_cancel_are_staged(start: Start, broker: Broker, query:
     assert "Test" not in str(query("SELECT * FROM staging.partner_order_event"))
     assert service.get("/ready").json() == {
         "ready": True,
+        "degraded": [],
         "checks": {"database": "ok", "broker": "ok", "partner": "ok"},
     }
     assert service.metric("orders_outbox_depth") == 0

@@ -1,0 +1,112 @@
+"""Readiness: what a service needs in order to work, checked in bounded time.
+
+Belongs here: running checks, and the check of a database. Does not belong here: what a service needs.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import psycopg
+
+from sales_assets.postgres.queries import statements
+
+# Load balancers often wait three seconds, of which a busy machine needs some itself.
+_SECONDS = 1.5
+_OK = "ok"
+
+
+class NotReadyError(Exception):
+    """Why a check fails; the message is shown to callers and holds no secret."""
+
+
+class NotConfiguredError(NotReadyError):
+    """A part of the service is switched off by the settings, on purpose or not."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """An awaitable that raises when something is missing.
+
+    `degrading`: without it the service still does its main work. `optional`: it may be left unconfigured, in which case
+    `run` raises `NotConfiguredError`.
+    """
+
+    run: Callable[[], Awaitable[None]]
+    degrading: bool = False
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class State:
+    """The result of a check; `text` is "ok" or the reason."""
+
+    text: str
+    ready: bool
+    degraded: bool = False
+    configured: bool = True
+
+
+class Readiness:
+    """All checks of the application, run together.
+
+    A check that hangs is reported after a second and a half. It is not started again before it has ended: a database
+    that accepts connections and never answers must not collect them.
+    """
+
+    def __init__(self, checks: Mapping[str, Check]) -> None:
+        self._checks = checks
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def report(self) -> tuple[bool, dict[str, Any]]:
+        """Whether the application is ready, and the body of `/ready`.
+
+        A part that is not configured does not count, unless nothing is configured.
+        """
+        states = dict(zip(self._checks, await asyncio.gather(*map(self._state, self._checks)), strict=True))
+        optional = [states[name].configured for name, check in self._checks.items() if check.optional]
+        ready = all(state.ready for state in states.values()) and (not optional or any(optional))
+        degraded = [name for name, state in states.items() if state.degraded]
+        checks = {name: state.text for name, state in states.items()}
+        return ready, {"ready": ready, "degraded": degraded, "checks": checks}
+
+    async def _state(self, name: str) -> State:
+        check = self._checks[name]
+        task = self._running.get(name)
+        if task is None or task.done():
+            task = self._running[name] = asyncio.ensure_future(check.run())
+            task.add_done_callback(_retrieve)
+        done, _ = await asyncio.wait({task}, timeout=_SECONDS)
+        if not done or task.cancelled():
+            task.cancel()
+            return State(f"no answer within {_SECONDS} s", ready=check.degrading, degraded=check.degrading)
+        error = task.exception()
+        if error is None:
+            return State(_OK, ready=True)
+        if isinstance(error, NotConfiguredError):
+            return State(str(error), ready=True, configured=False)
+        # Else the type only: messages of drivers hold addresses and users.
+        text = str(error) if isinstance(error, NotReadyError) else type(error).__name__
+        return State(text, ready=check.degrading, degraded=check.degrading)
+
+
+def _retrieve(task: "asyncio.Task[None]") -> None:
+    # asyncio logs errors that nobody asks for; a check that hung has been reported already.
+    if not task.cancelled():
+        task.exception()
+
+
+async def require_writable(url: str, table: str) -> None:
+    """Connect to the database anew and require that rows can be added to a table. Raises `NotReadyError`."""
+    async with await psycopg.AsyncConnection.connect(
+        url,
+        autocommit=True,
+        connect_timeout=2,  # libpq rounds less up to it
+        application_name="sales_assets ready",
+        options=f"-c statement_timeout={_SECONDS * 1000:.0f}",
+    ) as connection:
+        cursor = await connection.execute(statements("services/readiness")["is_writable"], {"table": table})
+        row = await cursor.fetchone()
+    if row is None or not row[0]:
+        raise NotReadyError("the database accepts no writes")
