@@ -732,29 +732,35 @@ def sender_api(
 def orders_map(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV: kind,theirs,ours")],
 ) -> None:
-    """Say what the partner's ids are called here; days that waited for it are asked for again by the sensor.
+    """Map the partner's ids to ours; days that waited for a mapping are loaded again by the sensor.
 
     The file's kinds are item (their item id, our item_id), pharmacy (their pharmacy id, our city_id) and customer
     (phone, our customer_id): `kind,theirs,ours` and then lines such as `item,58,3`. The supplier is PARTNERAPI_KODPOST.
+    Commas, semicolons or tabs; UTF-8, or UTF-16 as spreadsheets save it. All of the file is stored, or nothing.
     """
-    from sales_assets.commands.orders import mappings_in, store
+    from sales_assets.commands.orders import mappings_in, shared_phones, store
     from sales_assets.postgres.warehouse import Warehouse
 
     mappings = mappings_in(file)
     again = store(Warehouse(), mappings)
     out.print(f"{len(mappings)} mapped; {again} events are taken again")
+    for row in shared_phones(Warehouse()):
+        customers = ", ".join(map(str, row["customers"]))
+        out.print(f"phone {row['phone']} is mapped to several customers ({customers}) and leads to none of them")
 
 
 @orders_app.command("waiting")
 def orders_waiting() -> None:
-    """List the lines of orders that wait for a mapping, with the reason."""
+    """List the order lines that wait for a mapping, with the reason and the phone that was looked up."""
     from sales_assets.commands.orders import waiting
     from sales_assets.postgres.warehouse import Warehouse
 
     rows = waiting(Warehouse())
     table = Table("day", "event", "line", "status", "reason")
+    table.add_column("phone", no_wrap=True)
     for row in rows:
-        table.add_row(str(row["date_id"]), row["message_id"], str(row["line_no"]), row["status"], row["reason"])
+        cells = (row["date_id"], row["message_id"], row["line_no"], row["status"], row["reason"], row["phone"] or "")
+        table.add_row(*map(str, cells))
     out.print(table if rows else "no line waits")
 
 

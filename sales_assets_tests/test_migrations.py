@@ -214,6 +214,30 @@ def test_two_processes_migrate_at_once(url: str, sql: Sql) -> None:
     assert sql("SELECT version_num FROM ops.schema_version") == [(latest,)]
 
 
+def test_phones_that_are_mapped_get_the_one_key_and_waiting_lines_are_loaded_again(url: str, sql: Sql) -> None:
+    keys = "SELECT phone, customer_id, client_phone FROM staging.partner_customer ORDER BY 1, 2"
+    migrations.migrate(url, "0007")
+    sql(
+        """INSERT INTO staging.partner_customer VALUES ('8 (999) 777-22-11', 51), ('+375 29 123-45-67', 60),
+               ('79210000001 (E)', 70);
+           INSERT INTO staging.partner_order_event (message_id, kind, project_id, kodpost, order_id, their_order_id,
+               their_pharmacy_id, phone, dated_at, lines, loaded_at)
+           SELECT '8-' || n || '-accepted', 'accepted', 8, 116897, n, '777', '1086', '79997772211', now(), '[]', now()
+           FROM generate_series(1, 2) AS n;
+           INSERT INTO staging.partner_order_quarantine VALUES ('8-1-accepted', 1, 'shipped', 20240620, 'no mapping')"""
+    )
+    migrations.migrate(url)
+    assert sql(keys) == [
+        ("+375 29 123-45-67", 60, "+375291234567"),
+        ("79210000001 (E)", 70, None),
+        ("8 (999) 777-22-11", 51, "79997772211"),
+    ]
+    assert sql("SELECT order_id FROM staging.partner_order_event WHERE loaded_at IS NULL") == [(1,)]
+    sql("INSERT INTO staging.partner_customer VALUES ('8 (999) 777-22-11', 52)")
+    migrations.migrate(url, "0007")
+    assert sql(keys) == [("+375 29 123-45-67", 60, None), ("79210000001 (E)", 70, "79210000001")]
+
+
 # --- a legacy mart ----------------------------------------------------------------------------------------
 
 

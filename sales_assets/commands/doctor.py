@@ -141,12 +141,13 @@ def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
     if not warehouse_is_there:
         return
     with connect(warehouse_url(), "sales_assets doctor", writing=False) as connection:
-        outbox, unsettled, unmapped = (
+        outbox, unsettled, unmapped, shared = (
             connection.execute(statements(file)[name]).fetchall()
             for file, name in (
                 ("orders/outbox", "depth"),
                 ("orders/partner_order", "unsettled"),
                 ("staging/partner_mapping", "waiting"),
+                ("staging/partner_mapping", "shared_phones"),
             )
         )
     depth, oldest = outbox[0]["depth"], outbox[0]["oldest_seconds"]
@@ -163,6 +164,8 @@ def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
         f"{len(unmapped)} lines wait for a mapping (`sales-assets orders waiting`)" if unmapped else "all are mapped",
         good=not unmapped,
     )
+    if shared:
+        yield Finding("orders", f"{len(shared)} phones are mapped to several customers and lead to none of them")
 
 
 def _partner_api(url: str) -> str:

@@ -1,67 +1,170 @@
-"""`sales-assets orders map` and `waiting`: what the partner's ids are called here, and what waits for that.
+"""`sales-assets orders map` and `waiting`: the partner's ids and our own, and order lines that wait for a mapping.
 
-Belongs here: reading a mapping file and storing it. Does not belong here: printing, or making the days anew (the
-sensor `new_order_events` asks for them).
+Belongs here: reading a mapping file, as an editor or a spreadsheet saves it, and storing it. Does not belong here:
+printing, how a phone is read (the function ``mailings.phone_key``), or loading the days again (the sensor
+`new_order_events`).
 """
 
+import codecs
 import csv
-from collections.abc import Iterator
+import io
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets.settings import settings
 
-_HEADER = ["kind", "theirs", "ours"]
+_COLUMNS = ("kind", "theirs", "ours")
 _KINDS = ("item", "pharmacy", "customer")
+_DELIMITERS = ",;\t"
+_ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
+_MOST_BYTES = 64 * 1024 * 1024
+_MOST_CHARACTERS = 256
+# What spreadsheets make of a long number.
+_ROUNDED = re.compile(r"[0-9]+([.,][0-9]*)?E[+-][0-9]+", re.IGNORECASE)
+# What keeps a spreadsheet from taking digits for a number.
+_AS_TEXT = re.compile(r'="(.*)"|\'(.+)')
 
 
 class MappingError(ValueError):
     """A mapping file can't be used; the message says where and why."""
 
 
-class Mapping(NamedTuple):
-    """One name: an item's or pharmacy's id at the partner, or a customer's phone, and our item, city or customer id."""
+@dataclass(frozen=True)
+class Mapping:
+    """One name: an item's or pharmacy's id at the partner, or a customer's phone, and our item, city or customer id.
+
+    `place`: file and line, for messages.
+    """
 
     kind: str
     theirs: str
     ours: int
+    place: str = field(default="mapping", compare=False)
 
 
 def mappings_in(file: Path) -> list[Mapping]:
-    """The mappings of a CSV file of the columns kind, theirs, ours. Raises `MappingError`."""
-    with file.open(encoding="utf-8-sig", newline="") as lines:
-        rows = csv.reader(lines)
-        if next(rows, None) != _HEADER:
-            raise MappingError(f"{file}: the first line must be {','.join(_HEADER)}")
-        return list(_read(file, rows))
+    """Read a CSV file of the columns kind, theirs and ours, in any order. Raises `MappingError`.
+
+    As editors and spreadsheets save it: UTF-8 or UTF-16 with a byte order mark; commas, semicolons or tabs; any line
+    ends; empty rows and trailing delimiters.
+    """
+    lines = _lines(file, _text(file))
+    _, header = next(lines, (1, []))
+    names = [cell.lower() for cell in header]
+    if sorted(names) != sorted(_COLUMNS):
+        raise MappingError(f"{file}, line 1: the columns must be {','.join(_COLUMNS)}")
+    mappings: dict[tuple[str, str], Mapping] = {}
+    for number, cells in lines:
+        place = f"{file}, line {number}"
+        if len(cells) != len(names):
+            raise MappingError(f"{place}: {len(cells)} columns instead of {len(names)}")
+        one = _mapping(place, **dict(zip(names, cells, strict=True)))
+        # A phone may be of two customers; any other name has one meaning.
+        key = (one.kind, f"{one.theirs}\t{one.ours}" if one.kind == "customer" else one.theirs)
+        known = mappings.setdefault(key, one)
+        if known != one:
+            raise MappingError(f"{place}: {one.kind} {one.theirs} is {one.ours}, but {known.ours} in {known.place}")
+    return list(mappings.values())
 
 
-def _read(file: Path, rows: Iterator[list[str]]) -> Iterator[Mapping]:
-    for number, row in enumerate(rows, start=2):
-        match row:
-            case []:
-                continue
-            case [kind, theirs, ours] if kind in _KINDS and theirs and ours.isdecimal() and int(ours) < 2**31:
-                yield Mapping(kind, theirs, int(ours))
-            case _:
-                raise MappingError(f"{file}, line {number}: not item, pharmacy or customer, their id, our number")
+def _text(file: Path) -> str:
+    if file.stat().st_size > _MOST_BYTES:
+        raise MappingError(f"{file}: larger than {_MOST_BYTES // 1024 // 1024} MiB")
+    data = file.read_bytes()
+    encoding = _ENCODINGS.get(data[:2], "utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        number = len(_unified(data[: error.start].decode(encoding, "replace")).split("\n"))
+        raise MappingError(f'{file}, line {number}: not UTF-8: save it as "CSV UTF-8"') from None
+    return _unified(text)
 
 
-def store(warehouse: Warehouse, mappings: list[Mapping]) -> int:
-    """Store all or none, under the KODPOST of the settings; the number of events whose days are asked for again."""
+def _unified(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _lines(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """(line number, cells) of all rows that are not empty."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if "\x00" in line or "\ufffd" in line:
+            raise MappingError(f"{file}, line {number}: holds a character that is not text")
+    first = text.partition("\n")[0]
+    rows = csv.reader(io.StringIO(text), delimiter=max(_DELIMITERS, key=first.count), strict=True)
+    width = 0
+    while True:
+        number = rows.line_num + 1
+        try:
+            row = next(rows, None)
+        except csv.Error as error:
+            raise MappingError(f"{file}, line {number}: {error}") from None
+        if row is None:
+            return
+        cells = [_cell(cell) for cell in row]
+        # Spreadsheets write a delimiter for every column that was ever used.
+        while len(cells) > width and not cells[-1]:
+            cells.pop()
+        if any(cells):
+            width = width or len(cells)
+            yield number, cells
+
+
+def _cell(text: str) -> str:
+    text = text.strip()
+    marked = _AS_TEXT.fullmatch(text)
+    return (marked[1] or marked[2] or "").strip() if marked else text
+
+
+def _mapping(place: str, *, kind: str, theirs: str, ours: str) -> Mapping:
+    if kind.lower() not in _KINDS:
+        raise MappingError(f"{place}: the kind must be {', '.join(_KINDS)}, not {kind[:40]!r}")
+    if not theirs or len(theirs) > _MOST_CHARACTERS:
+        raise MappingError(f"{place}: theirs must have 1 to {_MOST_CHARACTERS} characters")
+    if _ROUNDED.fullmatch(theirs):
+        raise MappingError(f"{place}: {theirs} was rounded by a spreadsheet: format the column as text")
+    if not (ours.isascii() and ours.isdecimal() and len(ours) <= 10 and int(ours) < 2**31):
+        raise MappingError(f"{place}: ours must be a whole number below 2147483648, not {ours[:40]!r}")
+    return Mapping(kind.lower(), theirs, int(ours), place)
+
+
+def store(warehouse: Warehouse, mappings: Sequence[Mapping]) -> int:
+    """Store all or none, under the KODPOST of the settings; the number of events whose days are loaded again.
+
+    The customers of a phone take the place of those that it was mapped to before. Raises `MappingError`.
+    """
     with warehouse.transaction("sales_assets orders map") as transaction:
-        for mapping in mappings:
+        for kind, statement in (("item", "map_items"), ("pharmacy", "map_pharmacies")):
+            some = [mapping for mapping in mappings if mapping.kind == kind]
             transaction.run(
                 "staging/partner_mapping",
-                f"map_{mapping.kind}",
+                statement,
                 kodpost=settings().partnerapi_kodpost,
-                theirs=mapping.theirs,
-                ours=mapping.ours,
+                theirs=[mapping.theirs for mapping in some],
+                ours=[mapping.ours for mapping in some],
             )
+        _store_customers(transaction, [mapping for mapping in mappings if mapping.kind == "customer"])
         return transaction.run("staging/partner_order_event", "ask_again")
 
 
+def _store_customers(transaction: Transaction, mappings: Sequence[Mapping]) -> None:
+    phones, customers = [mapping.theirs for mapping in mappings], [mapping.ours for mapping in mappings]
+    unreadable = transaction.row("staging/partner_mapping", "unreadable_phones", phones=phones)
+    if unreadable:
+        wrong = mappings[unreadable["place"] - 1]
+        raise MappingError(f"{wrong.place}: {wrong.theirs!r} is not a phone number")
+    transaction.run("staging/partner_mapping", "forget_customers", phones=phones)
+    transaction.run("staging/partner_mapping", "map_customers", phones=phones, ours=customers)
+
+
+def shared_phones(warehouse: Warehouse) -> list[dict[str, Any]]:
+    """Phones that are mapped to several customers, with these: they lead to none of them."""
+    return warehouse.rows("staging/partner_mapping", "shared_phones")
+
+
 def waiting(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """The lines that can't go to the mart, with the reason."""
+    """The lines that can't be loaded into the mart, with the reason and the phone that was looked up."""
     return warehouse.rows("staging/partner_mapping", "waiting")

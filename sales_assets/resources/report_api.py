@@ -9,6 +9,7 @@ import contextlib
 import datetime as dt
 import ipaddress
 import json
+import math
 import socket
 import threading
 import time
@@ -198,11 +199,21 @@ class ReportApi:
 
         return self._patiently(attempt)
 
-    @staticmethod
-    def _patiently(attempt: Callable[[], T]) -> T:
+    @contextlib.contextmanager
+    def patient_for(self, seconds: float) -> Iterator[None]:
+        """Retry calls of this thread for at most so long, where REPORT_API_PATIENCE allows more."""
+        before: float = getattr(self._local, "patience", math.inf)
+        self._local.patience = seconds
+        try:
+            yield
+        finally:
+            self._local.patience = before
+
+    def _patiently(self, attempt: Callable[[], T]) -> T:
+        patience: float = getattr(self._local, "patience", math.inf)
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_delay(settings().report_api_patience),
+            stop=stop_after_delay(min(patience, settings().report_api_patience)),
             wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.3),
             reraise=True,
         )

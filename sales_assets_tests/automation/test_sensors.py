@@ -12,8 +12,10 @@ from sales_assets.defs.automation.sensors import new_increments
 from sales_assets.partitions import DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import Content, ReportApi, ReportApiError, TransientError
+from sales_assets.schemas.report_api import Increment
 from sales_assets.services.report_api.faults import Faults
 from sales_assets.settings import settings
+from sales_assets_tests.automation.runs import record_runs
 from sales_assets_tests.cache import cached
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import RAW, Shop
@@ -135,10 +137,71 @@ def test_a_failed_load_is_asked_for_again_after_a_pause(
         job("load_days"), tags=dict(first.tags), status=dg.DagsterRunStatus.FAILURE, run_id=None
     )
     assert requests(tick()) == [], "not at once"
-    monkeypatch.setattr("sales_assets.defs.automation.sensors._LONGEST_PAUSE", dt.timedelta(0))
+    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
     again = requests(tick())
     assert [request.partition_key for request in again] == [day(1)]
     assert again[0].run_key != first.run_key
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+def test_hundreds_of_runs_for_one_day_block_no_day(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
+) -> None:
+    for age in (1, 2):
+        increment(shop, age, f"u{age}")
+    shop.fetch_report()
+    first = requests(tick())[0]
+    assert first.partition_key == day(2)
+    record_runs(shop.instance, [status] * 300, tags=dict(first.tags))
+    # Contents that were loaded before and are new again are requested at once; a failing day waits.
+    waits = status is dg.DagsterRunStatus.FAILURE
+    assert [request.partition_key for request in requests(tick())] == ([] if waits else [day(2)]) + [day(1)]
+    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
+    assert [request.partition_key for request in requests(tick())] == [day(2), day(1)]
+
+
+def test_one_failing_day_is_reported_and_blocks_no_other(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for age in range(1, 8):
+        increment(shop, age, f"u{age}")
+    shop.fetch_report()
+    ask = ReportApi.increment
+
+    def poisoned(api: ReportApi, report_id: str, asked: dt.date) -> Increment:
+        if asked.isoformat() == day(5):
+            raise OverflowError("date value out of range")
+        return ask(api, report_id, asked)
+
+    monkeypatch.setattr(ReportApi, "increment", poisoned)
+    first = tick()
+    assert [request.partition_key for request in requests(first)] == [day(7), day(6), day(4)]
+    assert f"no run requested for {day(5)}: OverflowError: date value out of range" in capsys.readouterr().err
+    assert isinstance(first, dg.SensorResult)
+    second = tick(first.cursor)
+    assert [request.partition_key for request in requests(second)] == [day(3), day(2), day(1)]
+
+
+def test_a_failing_day_alone_fails_the_tick_and_never_loses_the_days_before_it(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.fetch_report()
+    ask = ReportApi.increment
+
+    def poisoned(api: ReportApi, report_id: str, asked: dt.date) -> Increment:
+        if asked.isoformat() == day(5):
+            raise OverflowError("date value out of range")
+        return ask(api, report_id, asked)
+
+    monkeypatch.setattr(ReportApi, "increment", poisoned)
+    with pytest.raises(OverflowError):
+        tick()
+    # Of a tick that looks at the rest of the days only: the next one begins at the first day again.
+    rest = tick(day(6))
+    assert isinstance(rest, dg.SensorResult)
+    assert (rest.run_requests, rest.cursor) == ([], "")
+    assert rest.skip_reason is not None
+    assert f"{day(5)} failed: OverflowError: date value out of range." in str(rest.skip_reason.skip_message)
 
 
 def test_an_outage_is_a_failed_tick_and_nothing_is_forgotten(

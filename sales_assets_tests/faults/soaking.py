@@ -20,7 +20,7 @@ from unittest import mock
 import dagster as dg
 from dagster._core.test_utils import freeze_time
 
-from sales_assets.defs.automation import sensors
+from sales_assets.defs.automation import asking, sensors
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.services.report_api.faults import Faults
@@ -67,7 +67,7 @@ class Soak:
         deadline = time.monotonic() + seconds
         # A failed day is asked for at the next tick.
         with (
-            mock.patch.object(sensors, "_LONGEST_PAUSE", dt.timedelta(0)),
+            mock.patch.object(asking, "LONGEST_PAUSE", dt.timedelta(0)),
             mock.patch.dict(os.environ, {"DAGSTER_EVENT_BATCH_SIZE": "100"}),  # as deployed
         ):
             while len(self.days) < number and time.monotonic() < deadline:
@@ -94,9 +94,7 @@ class Soak:
         days = {day.isoformat() for day in self.days}
         for key in (F_SALES, RAW_ORDERS):
             assert self.shop.materialized(key) == days
-        kept = {
-            run.tags[sensors._CONTENT_TAG] for run in self.shop.instance.get_runs() if sensors._CONTENT_TAG in run.tags
-        }
+        kept = {run.tags[asking.NEWS_TAG] for run in self.shop.instance.get_runs() if asking.NEWS_TAG in run.tags}
         assert set(self.loaded) <= kept
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         assert self.shop.query(sessions)[0][0] <= _SESSIONS
@@ -158,7 +156,7 @@ class Soak:
                     tags={**request.tags, "dagster/run_key": request.run_key},
                     raise_on_error=False,
                 )
-                self.loaded[request.tags[sensors._CONTENT_TAG]] += run.success
+                self.loaded[request.tags[asking.NEWS_TAG]] += run.success
 
 
 def _noon_after(day: dt.date) -> dt.datetime:

@@ -59,10 +59,36 @@ def link(query: Query, client_id: int, customer_id: int) -> None:
         ("٧٩٢١٠٠٠٠٠٠١", None),
         ("", None),
         ("no phone", None),
+        ("79210000001\u00a0", "79210000001"),
+        ("+7\u00a0921\u202f000\u201100\u201301", "79210000001"),
+        ("8.921.000.00.01", "79210000001"),
+        ("7.92100000E+10", None),
+        ("79210000001.0", None),
+        ("a79210000001", None),
     ],
 )
 def test_how_a_phone_is_read(query: Query, written: str, phone: str | None) -> None:
     assert query("SELECT mailings.phone_of(%s)", written) == [(phone,)]
+
+
+@pytest.mark.parametrize(
+    ("written", "key"),
+    [
+        ("8 (921) 000-00-01", "79210000001"),
+        ("+7 921 000 00 01", "79210000001"),
+        ("+375 (29) 123-45-67", "+375291234567"),
+        ("\u00a0+1\u00a0921 000 0001", "+19210000001"),
+        ("+7 921 000 00 0", None),
+        ("375291234567", None),
+        ("+375 29 1234567 доб. 5", None),
+        ("+1", None),
+        ("+1234567890123456", None),
+        ("+", None),
+        ("", None),
+    ],
+)
+def test_the_key_of_a_phone(query: Query, written: str, key: str | None) -> None:
+    assert query("SELECT mailings.phone_key(%s)", written) == [(key,)]
 
 
 def test_clients_are_linked_by_phone(client: Client, mapped: Mapped, fill_audience: Run, query: Query) -> None:

@@ -408,3 +408,12 @@ def test_the_week_carries_what_it_was_made_of(sell: Callable[..., None], make: M
                 if event.asset_key == F_CUSTOMER_RETENTION}  # fmt: skip
     assert metadata["2024-09-30"]["revenue of new customers"].value == 100.0
     assert metadata["2024-09-23"]["items"].value == 0
+
+
+@pytest.mark.parametrize("partition", ["by hand", "2024-13-01", "9999-12-31"])
+def test_a_partition_that_is_not_a_day_blocks_no_week(
+    instance: dg.DagsterInstance, warehouse_url: str, partition: str
+) -> None:
+    told(instance, partition)
+    told(instance, WEEK)
+    assert weeks_of(asked_for(instance)) == [(WEEK, WEEK)]

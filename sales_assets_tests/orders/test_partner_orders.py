@@ -12,12 +12,13 @@ import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets import settings as settings_module
-from sales_assets.commands.orders import Mapping, MappingError, mappings_in, store, waiting
+from sales_assets.commands.orders import Mapping, MappingError, mappings_in, shared_phones, store, waiting
 from sales_assets.definitions import defs
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.orders.automation import new_order_events
 from sales_assets.defs.orders.checks import order_checks
 from sales_assets.postgres.warehouse import Warehouse
+from sales_assets_tests.automation.runs import record_runs
 from sales_assets_tests.services.partner_orders.conftest import Start
 from sales_assets_tests.services.partner_orders.running import ALL_PARTS, order, until
 
@@ -281,15 +282,150 @@ def test_what_does_not_fit_the_mart_waits(stage: Callable[..., None], mapped: No
     assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
 
 
-def test_a_mapping_file(tmp_path: Path) -> None:
-    good = tmp_path / "good.csv"
-    good.write_text("kind,theirs,ours\nitem,58,3\n\npharmacy,1086,7\ncustomer,79997772211,51\n")
-    assert mappings_in(good) == [MAPPINGS[0], MAPPINGS[2], MAPPINGS[3]]
-    for text in ("item,58,3\n", "kind,theirs,ours\nshop,58,3\n", "kind,theirs,ours\nitem,58,x\n", ""):
-        bad = tmp_path / "bad.csv"
-        bad.write_text(text)
-        with pytest.raises(MappingError, match=r"bad\.csv"):
-            mappings_in(bad)
+def test_a_phone_is_the_same_in_every_spelling(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
+    lines = [{"line_no": 1, "their_id": "58", "price": "10", "count": 1}]
+    spellings = (
+        "+7 (999) 777-22-11",
+        "8 999 777 22 11",
+        "9997772211",
+        "7\u00a0999\u00a0777\u201122\u201111",
+        "79997772211",
+    )
+    for number, phone in enumerate(spellings, start=1):
+        stage(number, phone=phone, lines=lines)
+    assert failed_checks(load()) == {}
+    assert query("SELECT DISTINCT customer_id, count(*) OVER () FROM mart.f_sales") == [(51, 5)]
+
+
+def test_a_phone_of_another_country_has_its_own_key(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
+    store(Warehouse(), [Mapping("customer", "+375 (29) 123-45-67", 60)])
+    lines = [{"line_no": 1, "their_id": "58", "price": "10", "count": 1}]
+    for number, phone in enumerate(("+375291234567", "+375 29 123 45 67", "375291234567"), start=1):
+        stage(number, phone=phone, lines=lines)
+    load()
+    assert query("SELECT customer_id FROM mart.f_sales") == [(60,), (60,)]
+    assert [(row["reason"], row["phone"]) for row in waiting(Warehouse())] == [
+        ("the customer's phone is not a phone number", "375291234567")
+    ]
+
+
+def test_a_phone_of_two_customers_leads_to_none_and_says_so(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, instance: dg.DagsterInstance
+) -> None:
+    store(Warehouse(), [Mapping("customer", "+7 (999) 777-22-11", 51), Mapping("customer", "8 999 777 22 11", 52)])
+    stage(phone="9997772211")
+    result = load()
+    reason = "the customer's phone is mapped to several customers"
+    assert failed_checks(result) == {"partner_orders_mapped": f"8-10-accepted, line 1: {reason}"}
+    assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
+    assert [(row["reason"], row["phone"]) for row in waiting(Warehouse())] == [(reason, "79997772211")] * 2
+    assert shared_phones(Warehouse()) == [{"phone": "79997772211", "customers": [51, 52]}]
+    # The next file decides, in whatever spelling.
+    assert store(Warehouse(), [Mapping("customer", "79997772211", 52)]) == 1
+    assert shared_phones(Warehouse()) == []
+    assert _asked_for(instance) == [DAY]
+    assert failed_checks(load()) == {}
+    assert query("SELECT DISTINCT customer_id FROM mart.f_sales") == [(52,)]
+
+
+def test_one_spelling_of_two_customers_leads_to_none(warehouse_url: str) -> None:
+    store(Warehouse(), [Mapping("customer", "79997772211", 51), Mapping("customer", "79997772211", 52)])
+    assert shared_phones(Warehouse()) == [{"phone": "79997772211", "customers": [51, 52]}]
+
+
+def test_what_was_looked_up_is_shown_where_the_customer_is_missing(
+    stage: Callable[..., None], load: Load, query: Query
+) -> None:
+    store(Warehouse(), [mapping for mapping in MAPPINGS if mapping.kind != "pharmacy"])
+    lines = [{"line_no": 1, "their_id": "58", "price": "10", "count": 1}]
+    for number, phone in enumerate(("8 (999) 777-22-11", "8 (999) 777-22-12", "call me"), start=1):
+        stage(number, phone=phone, lines=lines)
+    load()
+    assert [row["phone"] for row in waiting(Warehouse())] == [None, "79997772212", "call me"]
+
+
+FILES = {
+    "plain": b"kind,theirs,ours\nitem,58,3\n\npharmacy,1086,7\ncustomer,79997772211,51\n",
+    "windows": b"kind,theirs,ours\r\nitem,58,3\r\npharmacy,1086,7\r\ncustomer,79997772211,51",
+    "macintosh": b"kind,theirs,ours\ritem,58,3\rpharmacy,1086,7\rcustomer,79997772211,51\r",
+    "semicolons": b"\xef\xbb\xbfkind;theirs;ours\r\nitem;58;3\r\npharmacy;1086;7\r\ncustomer;79997772211;51\r\n",
+    "utf-16 and tabs": "kind\ttheirs\tours\r\nitem\t58\t3\r\npharmacy\t1086\t7\r\ncustomer\t79997772211\t51".encode(
+        "utf-16"
+    ),
+    "utf-16-be": b"\xfe\xff"
+    + "kind,theirs,ours\nitem,58,3\npharmacy,1086,7\ncustomer,79997772211,51".encode("utf-16-be"),
+    "blanks and case": b"Kind, Theirs ,OURS\nitem, 58 ,3\nPHARMACY,1086,\xc2\xa07\ncustomer , 79997772211, 51\n",
+    "another order": b"ours,kind,theirs\n3,item,58\n7,pharmacy,1086\n51,customer,79997772211\n",
+    "empty rows": b"\nkind,theirs,ours\nitem,58,3\n,,\npharmacy,1086,7\n , ,\ncustomer,79997772211,51\n,,\n,,\n",
+    "trailing delimiters": b"kind;theirs;ours;;\nitem;58;3;;\npharmacy;1086;7;\ncustomer;79997772211;51;;;;\n;;;;\n",
+    "quotes": b'"kind","theirs","ours"\n"item","58","3"\n"pharmacy","1086","7"\n"customer","79997772211","51"\n',
+    "numbers as text": b'kind,theirs,ours\nitem,\'58,3\npharmacy,="1086",7\ncustomer,"=""79997772211""",51\n',
+    "twice the same": b"kind,theirs,ours\nitem,58,3\nitem,58,3\npharmacy,1086,7\ncustomer,79997772211,51\nitem,58,3\n",
+}
+
+
+@pytest.mark.parametrize("saved", FILES)
+def test_a_mapping_file_is_read_however_it_was_saved(tmp_path: Path, saved: str) -> None:
+    file = tmp_path / "mapping.csv"
+    file.write_bytes(FILES[saved])
+    assert mappings_in(file) == [MAPPINGS[0], MAPPINGS[2], MAPPINGS[3]]
+
+
+BAD_FILES = [
+    (b"", "line 1: the columns must be kind,theirs,ours"),
+    (b"item,58,3\n", "line 1: the columns must be kind,theirs,ours"),
+    (b"kind,theirs,ours,ours\nitem,58,3,3\n", "line 1: the columns must be"),
+    (b"kind,theirs,ours\nshop,58,3\n", "line 2: the kind must be item, pharmacy, customer, not 'shop'"),
+    (b"kind,theirs,ours\nitem,58,3\nitem,59\n", "line 3: 2 columns instead of 3"),
+    (b"kind,theirs,ours\nitem,58,3,4\n", "line 2: 4 columns instead of 3"),
+    (b"kind,theirs,ours\n,58,3\n", "line 2: the kind must be"),
+    (b"kind,theirs,ours\nitem,,3\n", "line 2: theirs must have 1 to 256 characters"),
+    (b"kind,theirs,ours\nitem," + b"5" * 257 + b",3\n", "line 2: theirs must have 1 to 256 characters"),
+    (b"kind,theirs,ours\nitem,58,x\n", "line 2: ours must be a whole number below 2147483648, not 'x'"),
+    (b"kind,theirs,ours\nitem,58,2147483648\n", "line 2: ours must be"),
+    (b"kind,theirs,ours\nitem,58," + b"9" * 5_000, "line 2: ours must be"),
+    (b"kind,theirs,ours\nitem,58,3.0\n", "line 2: ours must be"),
+    (b"kind,theirs,ours\nitem,58,-3\n", "line 2: ours must be"),
+    (b'kind,theirs,ours\nitem,58,"1,234"\n', "line 2: ours must be"),
+    ("kind,theirs,ours\nitem,58,\u0663\n".encode(), "line 2: ours must be"),
+    (b"kind,theirs,ours\r\nitem,58,3\r\ncustomer,7.99978E+10,51\r\n", "line 3: 7.99978E+10 was rounded"),
+    (b'kind,theirs,ours\r\nitem,58,3\r\ncustomer,"7,99978E+10",51\r\n', "line 3: 7,99978E+10 was rounded"),
+    (b"kind,theirs,ours\r\nitem,8E+01,51\r\n", "line 2: 8E+01 was rounded by a spreadsheet"),
+    (b"kind,theirs,ours\nitem,58,3\nitem,5\x008,3\n", "line 3: holds a character that is not text"),
+    ("kind,theirs,ours\r\nitem,58,3\r\nitem,\u041c\u043e,3\r\n".encode("cp1251"), "line 3: not UTF-8"),
+    ("kind,theirs,ours\ritem,58,3\ritem,\u041c\u043e,3\r".encode("cp1251"), "line 3: not UTF-8"),
+    ("kind,theirs,ours\nitem,58,3\n".encode("utf-16-le"), "line 1: holds a character that is not text"),
+    ("kind,theirs,ours\nitem,58,3\n".encode("utf-16")[:-1], "line 2: not UTF-8"),
+    (b"kind,theirs,ours\nitem,58,3\nitem,58,4\n", "line 3: item 58 is 4, but 3 in "),
+    (b'kind,theirs,ours\nitem,"58"0,3\n', "line 2: "),
+    (b'kind,theirs,ours\nitem,58,3\nitem,"58,3\n', "line 3: "),
+]
+
+
+@pytest.mark.parametrize(("content", "reason"), BAD_FILES)
+def test_a_mapping_file_is_rejected_in_one_sentence(tmp_path: Path, content: bytes, reason: str) -> None:
+    file = tmp_path / "mapping.csv"
+    file.write_bytes(content)
+    with pytest.raises(MappingError) as caught:
+        mappings_in(file)
+    assert str(caught.value).startswith(f"{file}, {reason}")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("phone", ["no phone", "7.99977722E10", "79997772211.0", "799977722", "375291234567"])
+def test_of_a_file_with_a_phone_that_cannot_be_read_nothing_is_stored(
+    tmp_path: Path, warehouse_url: str, query: Query, phone: str
+) -> None:
+    file = tmp_path / "mapping.csv"
+    file.write_text(f"kind,theirs,ours\nitem,58,3\ncustomer,79997772211,51\ncustomer,{phone},52\n")
+    with pytest.raises(MappingError, match=f"line 4: {phone!r} is not a phone number"):
+        store(Warehouse(), mappings_in(file))
+    for table in ("item", "pharmacy", "customer"):
+        assert query(f"SELECT count(*) FROM staging.partner_{table}") == [(0,)]
 
 
 # --- checks -------------------------------------------------------------------------------------------------------
@@ -346,12 +482,16 @@ def test_checks_see_harm_to_the_mart(
 
 def _asked_for(instance: dg.DagsterInstance) -> list[str]:
     """The days that a tick of the sensor asks for."""
+    return [request.partition_key or "" for request in _requests(instance)]
+
+
+def _requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     context = dg.build_sensor_context(instance=instance, resources={"warehouse": Warehouse()}, definitions=defs())
     answer = new_order_events(context)
     if isinstance(answer, dg.SkipReason):
         return []
     assert isinstance(answer, dg.SensorResult)
-    return [request.partition_key or "" for request in answer.run_requests or ()]
+    return list(answer.run_requests or ())
 
 
 def test_the_sensor_asks_for_days_with_news_until_they_are_loaded(
@@ -365,6 +505,34 @@ def test_the_sensor_asks_for_days_with_news_until_they_are_loaded(
     assert _asked_for(instance) == ["2024-06-25"]
     assert load("2024-06-25").success
     assert _asked_for(instance) == []
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
+def test_hundreds_of_runs_for_one_day_block_no_day(
+    stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    stage(1)
+    (first,) = _requests(instance)
+    record_runs(instance, [status] * 300, tags=dict(first.tags), job="load_partner_orders")
+    stage(2, at="2024-06-25T00:00:00Z")
+    waits = status is dg.DagsterRunStatus.FAILURE
+    assert _asked_for(instance) == ([] if waits else [DAY]) + ["2024-06-25"]
+
+
+def test_a_poisoned_day_blocks_no_other(
+    stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number, day in enumerate((20, 21, 22), start=1):
+        stage(number, at=f"2024-06-{day}T00:00:00Z")
+    records = dg.DagsterInstance.get_run_records
+
+    def poisoned(self: dg.DagsterInstance, filters: dg.RunsFilter, *args: Any, **options: Any) -> Any:
+        if any("2024-06-21" in str(tag) for tag in (filters.tags or {}).values()):
+            raise OverflowError("date value out of range")
+        return records(self, filters, *args, **options)
+
+    monkeypatch.setattr(dg.DagsterInstance, "get_run_records", poisoned)
+    assert _asked_for(instance) == [DAY, "2024-06-22"]
 
 
 def test_a_sale_that_is_staged_after_its_cancel_brings_both_days(

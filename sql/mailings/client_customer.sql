@@ -53,7 +53,7 @@ SET customer_id = EXCLUDED.customer_id, linked_at = now()
 WHERE l.linked_by = 'phone'
 
 -- name: summary
--- Who could not be linked is counted here, and guessed nowhere.
+-- Who could not be linked is counted here, and guessed nowhere. A phone of two customers links nobody.
 SELECT clients, linked_by_phone, linked_by_api, clients - linked_by_phone - linked_by_api AS unlinked_clients,
        (SELECT count(*) FROM mart.d_customer AS d
         WHERE NOT EXISTS (SELECT FROM mailings.client_customer AS l WHERE l.customer_id = d.customer_id))

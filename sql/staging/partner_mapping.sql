@@ -1,16 +1,42 @@
--- name: map_item
-INSERT INTO staging.partner_item (kodpost, their_id, item_id) VALUES (%(kodpost)s, %(theirs)s, %(ours)s)
+-- name: map_items
+INSERT INTO staging.partner_item (kodpost, their_id, item_id)
+SELECT %(kodpost)s, theirs, ours FROM unnest(%(theirs)s::text[], %(ours)s::integer[]) AS told (theirs, ours)
 ON CONFLICT (kodpost, their_id) DO UPDATE SET item_id = EXCLUDED.item_id
 
--- name: map_pharmacy
-INSERT INTO staging.partner_pharmacy (kodpost, their_pharmacy_id, city_id) VALUES (%(kodpost)s, %(theirs)s, %(ours)s)
+-- name: map_pharmacies
+INSERT INTO staging.partner_pharmacy (kodpost, their_pharmacy_id, city_id)
+SELECT %(kodpost)s, theirs, ours FROM unnest(%(theirs)s::text[], %(ours)s::integer[]) AS told (theirs, ours)
 ON CONFLICT (kodpost, their_pharmacy_id) DO UPDATE SET city_id = EXCLUDED.city_id
 
--- name: map_customer
-INSERT INTO staging.partner_customer (phone, customer_id) VALUES (%(theirs)s, %(ours)s)
-ON CONFLICT (phone) DO UPDATE SET customer_id = EXCLUDED.customer_id
+-- name: unreadable_phones
+-- By their place in the array, from 1.
+SELECT place::integer AS place FROM unnest(%(phones)s::text[]) WITH ORDINALITY AS told (phone, place)
+WHERE mailings.phone_key(phone) IS NULL
+ORDER BY place
+
+-- name: forget_customers
+-- Of these phones, in whatever spelling: what is mapped now takes their place.
+DELETE FROM staging.partner_customer
+WHERE client_phone IN (SELECT mailings.phone_key(phone) FROM unnest(%(phones)s::text[]) AS told (phone))
+
+-- name: map_customers
+INSERT INTO staging.partner_customer (phone, customer_id)
+SELECT phone, customer_id FROM unnest(%(phones)s::text[], %(ours)s::integer[]) AS told (phone, customer_id)
+ON CONFLICT DO NOTHING
+
+-- name: shared_phones
+-- Phones of more than one customer: they lead to none of them.
+SELECT client_phone AS phone, array_agg(DISTINCT customer_id ORDER BY customer_id) AS customers
+FROM staging.partner_customer
+WHERE client_phone IS NOT NULL
+GROUP BY client_phone
+HAVING min(customer_id) <> max(customer_id)
+ORDER BY client_phone
 
 -- name: waiting
-SELECT q.date_id, q.message_id, q.line_no, q.status, q.reason
+-- `phone`: what was looked up, where the customer is what is missing; as it was written, where it can't be read.
+SELECT q.date_id, q.message_id, q.line_no, q.status, q.reason,
+       CASE WHEN q.reason LIKE '%%customer''s phone%%' THEN coalesce(mailings.phone_key(e.phone), e.phone) END AS phone
 FROM staging.partner_order_quarantine AS q
+LEFT JOIN staging.partner_order_event AS e USING (message_id)
 ORDER BY q.date_id, q.message_id, q.line_no, q.status

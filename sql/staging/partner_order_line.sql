@@ -2,7 +2,7 @@
 -- The events of the days, each with its day. Bounds are moments, so that the index on dated_at serves.
 CREATE TEMP TABLE partner_event ON COMMIT DROP AS
 SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, e.message_id, e.kind, e.project_id, e.kodpost, e.order_id,
-       e.their_pharmacy_id, e.phone, e.lines
+       e.their_pharmacy_id, mailings.phone_key(e.phone) AS phone_key, e.lines
 FROM unnest(%(days)s::date[]) AS d (day)
 JOIN staging.partner_order_event AS e
   ON e.dated_at >= d.day::timestamp AT TIME ZONE %(timezone)s
@@ -17,7 +17,11 @@ SELECT md5(concat_ws(':', e.project_id, e.order_id, l.line_no, e.status)) AS uni
        l.count * l.price AS amount,
        concat_ws('; ',
            CASE WHEN i.item_id IS NULL THEN format('item %%s of %%s has no mapping', l.their_id, e.kodpost) END,
-           CASE WHEN c.customer_id IS NULL THEN 'the customer''s phone has no mapping' END,
+           CASE WHEN c.customer_id IS NOT NULL THEN NULL
+                WHEN e.phone_key IS NULL THEN 'the customer''s phone is not a phone number'
+                WHEN EXISTS (SELECT FROM staging.partner_customer AS one WHERE one.client_phone = e.phone_key)
+                THEN 'the customer''s phone is mapped to several customers'
+                ELSE 'the customer''s phone has no mapping' END,
            CASE WHEN p.city_id IS NULL THEN format('pharmacy %%s of %%s has no mapping', e.their_pharmacy_id, e.kodpost) END,
            CASE WHEN l.count >= 1e8 OR l.count * l.price >= 1e8 THEN
                format('%%s x %%s does not fit numeric(10,2)', l.count, l.price) END) AS reason
@@ -32,7 +36,7 @@ FROM (
 ) AS e
 CROSS JOIN jsonb_to_recordset(e.lines) AS l (line_no integer, their_id text, price numeric, count bigint)
 LEFT JOIN staging.partner_item AS i ON (i.kodpost, i.their_id) = (e.kodpost, l.their_id)
-LEFT JOIN staging.partner_customer AS c USING (phone)
+LEFT JOIN staging.customer_of_phone AS c ON c.phone = e.phone_key
 LEFT JOIN staging.partner_pharmacy AS p ON (p.kodpost, p.their_pharmacy_id) = (e.kodpost, e.their_pharmacy_id)
 
 -- name: clear_quarantine

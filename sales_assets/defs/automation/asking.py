@@ -1,48 +1,103 @@
-"""Asking for a run once: not while one is under way, and again only with growing pauses.
+"""Run requests of sensors: one run per change, retried with growing pauses, one failing item never blocks the others.
 
-Belongs here: what a sensor's request has to do with earlier runs for the same news. Does not belong here: what is
-news (each sensor's own).
+Belongs here: how a request relates to earlier runs for the same change. Does not belong here: what counts as a change
+(each sensor's own).
 """
 
 import datetime as dt
+from collections.abc import Callable, Iterable
+from itertools import takewhile
 
 import dagster as dg
 
+from sales_assets.backoff import doubling_pause
+
+FIRST_PAUSE = dt.timedelta(minutes=2)
 LONGEST_PAUSE = dt.timedelta(hours=1)
 
-# On every run that a sensor asked for: which news it is for.
+# On every run that a sensor requested: the change that it was requested for.
 NEWS_TAG = "sales_assets/news"
+
+# More failures in a row than this change no pause; reading more runs costs a tick for nothing.
+_MOST_RUNS_READ = 25
 
 
 def request_once(
-    instance: dg.DagsterInstance, job: str, news: str, *, tags: dict[str, str] | None = None, day: str | None = None
+    instance: dg.DagsterInstance,
+    job: str,
+    news: str,
+    *,
+    tags: dict[str, str] | None = None,
+    day: str | None = None,
+    repeat_after: dt.timedelta = dt.timedelta(0),
 ) -> dg.RunRequest | None:
-    """A run of the job for this news (any text that names it), unless one is under way or has just ended.
+    """Request a run of the job for a change (`news`: any text that identifies it), or None where it has to wait.
 
-    News that a run did not settle, because it failed or because there is nothing a run could settle, is asked for with
-    pauses that double up to an hour.
+    It waits while a run for the same change is under way, and after failed runs in a row for pauses that double up to
+    `LONGEST_PAUSE`. Successful runs don't count: contents that change back are a change like any other.
+
+    Args:
+        repeat_after: Pause after a successful run, for changes that a run may leave as they are.
     """
-    tag = {NEWS_TAG: f"{job}.{news}"}
-    earlier = instance.get_run_records(dg.RunsFilter(tags=tag))
+    change = f"{job}.{news}"
+    # Newest first.
+    earlier = instance.get_run_records(dg.RunsFilter(tags={NEWS_TAG: change}), limit=_MOST_RUNS_READ)
     if any(not record.dagster_run.is_finished for record in earlier):
         return None
-    if earlier:
-        pause = min(dt.timedelta(minutes=2 ** min(len(earlier), 10)), LONGEST_PAUSE)
-        ended = max(record.update_timestamp for record in earlier)
-        if dt.datetime.now(dt.UTC) - ended.replace(tzinfo=dt.UTC) < pause:
+    failures = sum(1 for _ in takewhile(lambda record: not record.dagster_run.is_success, earlier))
+    pause = doubling_pause(failures, first=FIRST_PAUSE.total_seconds(), longest=LONGEST_PAUSE.total_seconds())
+    if earlier and not failures:
+        pause = min(repeat_after, LONGEST_PAUSE).total_seconds()
+    if pause:
+        ended = max(record.update_timestamp for record in earlier).replace(tzinfo=dt.UTC)
+        if _now() - ended < dt.timedelta(seconds=pause):
             return None
-    return dg.RunRequest(run_key=f"{tag[NEWS_TAG]}.{len(earlier)}", partition_key=day, tags={**tag, **(tags or {})})
+    latest = earlier[0].dagster_run.run_id if earlier else "first"
+    return dg.RunRequest(run_key=f"{change}.{latest}", partition_key=day, tags={NEWS_TAG: change, **(tags or {})})
+
+
+def request_each(
+    context: dg.SensorEvaluationContext, items: Iterable[tuple[str, Callable[[], dg.RunRequest | None]]]
+) -> list[dg.RunRequest]:
+    """Request a run for each (name, request) item; a failing item is logged, and the others go on.
+
+    Raises the first failure where nothing else is requested, so that the tick is shown as failed.
+    """
+    requests: list[dg.RunRequest] = []
+    failures: list[Exception] = []
+    for name, request in items:
+        try:
+            made = request()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the other items must not wait for it
+            log_failure(context, name, error)
+            failures.append(error)
+        else:
+            requests += [made] if made else []
+    if failures and not requests:
+        raise failures[0]
+    return requests
+
+
+def log_failure(context: dg.SensorEvaluationContext, name: str, error: Exception) -> None:
+    """Report a failing item in the tick's log."""
+    context.log.error(f"no run requested for {name}: {type(error).__name__}: {error}")
 
 
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job waits or runs, whoever asked for it."""
+    """Whether a run of the job is queued or running, no matter what requested it."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
     return bool(instance.get_run_records(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
 
 
 def number_of(data_version: str | None) -> int:
-    """The event number that one of our assets gave for its data version; 0 for one that was not given by us."""
-    return int(data_version) if data_version and data_version.isdecimal() else 0
+    """The event number in a data version that this project reported; 0 for any other."""
+    is_ours = data_version is not None and data_version.isascii() and data_version.isdecimal()
+    return int(data_version) if is_ours and data_version and len(data_version) <= _DIGITS else 0
+
+
+def _now() -> dt.datetime:
+    return dt.datetime.now(dt.UTC)
 
 
 _FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
+_DIGITS = 18  # of an event's number; Python refuses to read thousands of them

@@ -12,20 +12,20 @@ from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.automation.asking import log_failure, request_once
 from sales_assets.defs.automation.jobs import load_days
 from sales_assets.partitions import DAYS, days_of, key_of
 from sales_assets.pipeline.file_selection import select_files, unparsed_files
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import FileMissing, LinkExpired, ReportApi, ReportApiError
 from sales_assets.schemas.calendar import day_of
-from sales_assets.schemas.report_api import Increment
 from sales_assets.schemas.report_files import REPORT_FILES
 
 _WINDOW_DAYS = 7  # increments exist for D-7 .. D-1
 _RUNS_PER_TICK = 3
 _TICK_SECONDS = 40  # the daemon gives up on a tick after 60
-_CONTENT_TAG = "sales_assets/content"
-_LONGEST_PAUSE = dt.timedelta(hours=1)
+# Retries within a tick; the next tick comes in a minute, and all days of the window have to fit into one.
+_PATIENCE_SECONDS = 2
 
 
 @dg.sensor(job=load_days, minimum_interval_seconds=60)
@@ -36,8 +36,9 @@ def new_increments(
 
     An increment's id derives from date and report, so changed contents keep their id. Each file is compared by the
     marks that storage has given for its contents (ETag, else Last-Modified), and by its hash where the mark is a new
-    one: backends of one storage may mark the same contents differently. An unreachable API is a failed tick, not
-    "nothing new". A failed load is asked for again, with growing pauses.
+    one: backends of one storage may mark the same contents differently. A day whose files can't be compared is logged
+    and never blocks the others; where nothing else is new it fails the tick: an unreachable API is not "nothing new".
+    A failed load is requested again, with growing pauses.
     """
     report = warehouse.rows("raw/delivery", "latest_report")
     if not report:
@@ -47,22 +48,31 @@ def new_increments(
     unfinished = _unfinished_days(warehouse, days)
     deadline = time.monotonic() + _TICK_SECONDS
     requests: list[dg.RunRequest] = []
+    failures: dict[str, Exception] = {}
     # A tick that ran out of time goes on behind the last day it has looked at.
     after = [day for day in days if key_of(day) > (context.cursor or "")]
     cursor = ""
-    for day in after or days:
-        increment = report_api.increment(report[0]["report_id"], day)
-        if increment.found or day in unfinished:
-            contents = _contents(report_api, increment, kept, day in unfinished, deadline)
-            if contents is not None:
-                request = _request(context.instance, day, contents)
-                requests += [request] if request else []
-        if len(requests) == _RUNS_PER_TICK or time.monotonic() > deadline:
-            cursor = key_of(day)
-            break
-    if not requests:
-        return dg.SensorResult(cursor=cursor, skip_reason=dg.SkipReason(f"Nothing new from {days[0]} to {days[-1]}."))
-    return dg.SensorResult(requests, cursor=cursor)
+    with report_api.patient_for(_PATIENCE_SECONDS):
+        for day in after or days:
+            try:
+                contents = _contents(report_api, report[0]["report_id"], day, kept, day in unfinished, deadline)
+                if contents is not None:
+                    request = request_once(context.instance, load_days.name, f"{day}.{contents}", day=key_of(day))
+                    requests += [request] if request else []
+            except Exception as error:  # noqa: BLE001  a failing day never blocks the others, however it fails
+                log_failure(context, key_of(day), error)
+                failures[key_of(day)] = error
+            if len(requests) == _RUNS_PER_TICK or time.monotonic() > deadline:
+                cursor = key_of(day)
+                break
+    if requests:
+        return dg.SensorResult(requests, cursor=cursor)
+    if failures and not cursor and not context.cursor:
+        raise next(iter(failures.values()))
+    # A failed tick keeps its old cursor: after a tick that looked at a part of the days, the others would never come.
+    failed = "".join(f" {day} failed: {type(error).__name__}: {error}." for day, error in failures.items())
+    nothing = f"Nothing new from {(after or days)[0]} to {cursor or days[-1]}."
+    return dg.SensorResult(cursor=cursor, skip_reason=dg.SkipReason(nothing + failed))
 
 
 def _kept_contents(warehouse: Warehouse, days: list[dt.date]) -> dict[tuple[dt.date, str], dict[str, Any]]:
@@ -83,15 +93,19 @@ def _unfinished_days(warehouse: Warehouse, days: list[dt.date]) -> set[dt.date]:
 
 def _contents(
     api: ReportApi,
-    increment: Increment,
+    report_id: str,
+    day: dt.date,
     kept: Mapping[tuple[dt.date, str], dict[str, Any]],
     is_unfinished: bool,
     deadline: float,
 ) -> str | None:
-    """A digest of what the increment's files hold now, or None when there is nothing to load."""
+    """A digest of the contents of the day's increment, or None when there is nothing to load."""
+    increment = api.increment(report_id, day)
+    if not increment.found and not is_unfinished:
+        return None
     contents, changed = [], is_unfinished
     for file, url in sorted(increment.links.items()):
-        last = kept.get((increment.day, file))
+        last = kept.get((day, file))
         try:
             found = _identify(api, url, last, deadline)
         except FileMissing:
@@ -125,17 +139,3 @@ def _identify(api: ReportApi, url: str, last: Mapping[str, Any] | None, deadline
             raise
         return mark
     return digest.hexdigest()
-
-
-def _request(instance: dg.DagsterInstance, day: dt.date, contents: str) -> dg.RunRequest | None:
-    """A run for these contents of the day, unless one is under way or has just failed."""
-    tag = f"{day}.{contents}"
-    earlier = instance.get_run_records(dg.RunsFilter(tags={_CONTENT_TAG: tag}))
-    if any(not record.dagster_run.is_finished for record in earlier):
-        return None
-    if earlier:
-        pause = min(dt.timedelta(minutes=2 ** len(earlier)), _LONGEST_PAUSE)
-        ended = max(record.update_timestamp for record in earlier)
-        if dt.datetime.now(dt.UTC) - ended.replace(tzinfo=dt.UTC) < pause:
-            return None
-    return dg.RunRequest(run_key=f"{tag}.{len(earlier)}", partition_key=key_of(day), tags={_CONTENT_TAG: tag})

@@ -1,7 +1,7 @@
 """The audience: which customer a client is, and what the marts say of him.
 
 Belongs here: the order of the statements, and what Dagster is told. Does not belong here: who is new, returning or
-refunded (``sql/mailings/client_tag.sql``), and how a phone is read (the function ``mailings.phone_of``).
+refunded (``sql/mailings/client_tag.sql``), and how a phone is read (``mailings.phone_key``).
 """
 
 from collections.abc import Iterator

@@ -4,10 +4,14 @@ Belongs here: telling what is new. Does not belong here: making it (``audience``
 the service's own affair.
 """
 
+import datetime as dt
+from functools import partial
+from typing import Any
+
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
-from sales_assets.defs.automation.asking import is_under_way, number_of, request_once
+from sales_assets.defs.automation.asking import is_under_way, number_of, request_each, request_once
 from sales_assets.defs.mailings.audience import LINKS_TAG, audience
 from sales_assets.defs.mailings.deliveries import mailing_deliveries
 from sales_assets.defs.mailings.keys import CLIENT_TAG
@@ -18,6 +22,8 @@ from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
 _NO_LINKS = "0.0"
+# Messages that hang are news that no run settles; a day of them is loaded again, so that its check shows them.
+_HANGING_PAUSE = dt.timedelta(hours=1)
 
 fill_audience = dg.define_asset_job(
     "fill_audience",
@@ -41,7 +47,7 @@ def changed_audience(
     """Fill the audience when a day of sales was loaded, or a client, a phone or a link is another.
 
     There is no cursor: the tags carry the number of the last event before their sales were read, and a fingerprint of
-    their links. After a failed run the same is asked for with growing pauses.
+    their links. After a failed run the same is requested again with growing pauses.
     """
     if is_under_way(context.instance, fill_audience.name):
         return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
@@ -72,15 +78,12 @@ def new_deliveries(
     news = warehouse.rows("marts/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())
     due = [row for row in news if row["day"] in partitions]
-    requests = [
-        request
-        for row in due
-        if (
-            request := request_once(
-                context.instance, load_mailing_deliveries.name, f"{row['day']}.{row['digest']}", day=row["day"]
-            )
-        )
-    ]
+    requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
     if not requests:
         return dg.SkipReason(f"{len(due)} days have news, and none is to be asked for now.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
+
+
+def _request(instance: dg.DagsterInstance, row: dict[str, Any]) -> dg.RunRequest | None:
+    news = f"{row['day']}.{row['digest']}"
+    return request_once(instance, load_mailing_deliveries.name, news, day=row["day"], repeat_after=_HANGING_PAUSE)

@@ -3,11 +3,15 @@
 Belongs here: telling which weeks have news, from what Dagster was told of the sales. Does not belong here: making them.
 """
 
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from functools import partial
+
 import dagster as dg
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from sales_assets.defs.automation.asking import is_under_way, number_of, request_once
+from sales_assets.defs.automation.asking import is_under_way, log_failure, number_of, request_each, request_once
 from sales_assets.defs.facts.assets import F_SALES
 from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, customer_retention
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
@@ -34,17 +38,11 @@ def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     """
     if is_under_way(context.instance, make_customer_retention.name):
         return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
-    news = _weeks_with_news(context.instance)
-    requests = []
-    for weeks in _neighbours(sorted(news)):
-        newest = max(news[week] for week in weeks)
-        request = request_once(
-            context.instance,
-            make_customer_retention.name,
-            f"{weeks[0]}.{weeks[-1]}.{newest}",
-            tags={ASSET_PARTITION_RANGE_START_TAG: weeks[0], ASSET_PARTITION_RANGE_END_TAG: weeks[-1]},
-        )
-        requests += [request] if request else []
+    news = _weeks_with_news(context)
+    weeks = _neighbours(sorted(news))
+    requests = request_each(
+        context, ((f"weeks {some[0]} to {some[-1]}", partial(_request, context.instance, some, news)) for some in weeks)
+    )
     if not requests:
         return dg.SkipReason(f"{len(news)} weeks have news, and none is to be asked for now.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
@@ -61,16 +59,30 @@ def newest_sales(instance: dg.DagsterInstance) -> dict[str, int]:
     return newest
 
 
-def _weeks_with_news(instance: dg.DagsterInstance) -> dict[str, int]:
+def _request(instance: dg.DagsterInstance, weeks: Sequence[str], news: Mapping[str, int]) -> dg.RunRequest | None:
+    newest = max(news[week] for week in weeks)
+    return request_once(
+        instance,
+        make_customer_retention.name,
+        f"{weeks[0]}.{weeks[-1]}.{newest}",
+        tags={ASSET_PARTITION_RANGE_START_TAG: weeks[0], ASSET_PARTITION_RANGE_END_TAG: weeks[-1]},
+    )
+
+
+def _weeks_with_news(context: dg.SensorEvaluationContext) -> dict[str, int]:
     """{week: number of the newest event of its days}, for weeks that were made without that event."""
     newest: dict[str, int] = {}
-    for day, number in newest_sales(instance).items():
-        week = key_of(monday_of(days_of([day])[0]))
+    for day, number in newest_sales(context.instance).items():
+        try:
+            week = key_of(monday_of(dt.date.fromisoformat(day)))
+        except (ValueError, OverflowError) as error:  # anybody may report an event with any partition key
+            log_failure(context, f"partition {day!r}", error)
+            continue
         newest[week] = max(number, newest.get(week, 0))
-    made = instance.event_log_storage.get_latest_tags_by_partition(
+    made = context.instance.event_log_storage.get_latest_tags_by_partition(
         F_CUSTOMER_RETENTION, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
     )
-    seen = {week: number_of(tags[DATA_VERSION_TAG]) for week, tags in made.items()}
+    seen = {week: number_of(tags.get(DATA_VERSION_TAG)) for week, tags in made.items()}
     weeks = set(WEEKS.get_partition_keys())  # days of another SALES_FIRST_DAY may lie outside
     return {week: number for week, number in newest.items() if week in weeks and number > seen.get(week, 0)}
 

@@ -42,7 +42,8 @@ _SPECS = (
         description="The lines that a day's events make: an accepted order's (SALE_ON=done: one handed out) are "
         "shipped on the order's date, a cancelled one's refunded on the date of the cancel, in SALES_TIMEZONE. Items, "
         "customers and cities are looked up by (KODPOST, their_id), phone and (KODPOST, their_pharmacy_id); what has "
-        "no mapping waits in `staging.partner_order_quarantine`.",
+        "no mapping waits in `staging.partner_order_quarantine`. A phone is the same in all its spellings; one of two "
+        "customers leads to none of them.",
         group_name="orders",
         kinds=_KINDS,
         owners=OWNERS,

@@ -3,18 +3,18 @@
 Belongs here: telling which days have news. Does not belong here: loading them (``loading``).
 """
 
-import datetime as dt
+from functools import partial
+from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.automation.asking import request_each, request_once
 from sales_assets.defs.orders.assets import partner_orders
 from sales_assets.partitions import ORDER_DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
-_NEWS_TAG = "sales_assets/order_news"
-_LONGEST_PAUSE = dt.timedelta(hours=1)
 
 load_partner_orders = dg.define_asset_job(
     "load_partner_orders",
@@ -30,29 +30,19 @@ def new_order_events(
 ) -> dg.SensorResult | dg.SkipReason:
     """Ask for the days that events are about which no run has taken yet.
 
-    There is no cursor: an event carries whether it was taken, so one that was committed late, or whose run failed, is
-    asked for again; after failures with growing pauses. Days outside the calendar wait until they are in it.
+    No cursor: an event carries whether it was taken, so one that was committed late, or whose run failed, is
+    requested again; after failures with growing pauses. Days outside the calendar wait until they are in it.
     """
     news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())
     due = [row for row in news if row["day"] in partitions]
-    requests = [request for row in due if (request := _request(context.instance, row["day"], row["digest"]))]
+    requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
     if not requests:
         waiting = f"; {len(news) - len(due)} days are not in the calendar" if len(news) > len(due) else ""
         return dg.SkipReason(f"{len(due)} days have news, and none is to be asked for now{waiting}.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 
-def _request(instance: dg.DagsterInstance, day: str, digest: str) -> dg.RunRequest | None:
-    """A run for the day, unless one is under way or has just failed on the same events."""
-    tag = f"{day}.{digest[:12]}"
-    earlier = instance.get_run_records(dg.RunsFilter(tags={_NEWS_TAG: tag}))
-    if any(not record.dagster_run.is_finished for record in earlier):
-        return None
-    failed = [record for record in earlier if record.dagster_run.is_failure]
-    if failed:
-        pause = min(dt.timedelta(minutes=2 ** len(failed)), _LONGEST_PAUSE)
-        ended = max(record.update_timestamp for record in failed)
-        if dt.datetime.now(dt.UTC) - ended.replace(tzinfo=dt.UTC) < pause:
-            return None
-    return dg.RunRequest(run_key=f"{tag}.{len(earlier)}", partition_key=day, tags={_NEWS_TAG: tag})
+def _request(instance: dg.DagsterInstance, row: dict[str, Any]) -> dg.RunRequest | None:
+    news = f"{row['day']}.{row['digest'][:12]}"
+    return request_once(instance, load_partner_orders.name, news, day=row["day"])
