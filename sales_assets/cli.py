@@ -10,6 +10,7 @@ import gc
 import json
 import sys
 from contextlib import ExitStack
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="sales-assets",
-    help="""Turn a shop's sales reports into a sales mart that people trust.
-
-    A first look: `sales-assets demo`. At work: `migrate`, then `load --report`, then `dev` for the Dagster UI.
-    Settings come from the environment or a .env file; .env.example lists them all.""",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -64,48 +61,54 @@ def _console(*, stderr: bool) -> Console:
 out = _console(stderr=False)
 err = _console(stderr=True)
 
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the command.")
+    ] = False,
+) -> None:
+    """Turn a shop's sales reports into a sales mart that people trust.
+
+    A first look: `sales-assets demo`. At work: `migrate`, then `load --report`, then `dev` for the Dagster UI.
+    Settings come from the environment or a .env file; .env.example lists them all.
+    """
+    # `main` has looked for it already: the arguments of a command may be what goes wrong.
+
 
 def main() -> None:
-    """Run the command; an expected failure is one message on stderr and exit code 1 (2 for wrong settings)."""
-    from sales_assets.postgres.embedded import EmbeddedPostgresError
-
+    """Run the command; a failure is one message on stderr and exit code 1 (2 for wrong settings and usage)."""
+    debug = "--debug" in sys.argv[1:]
     try:
-        app()
-    except SettingsError as error:
-        _fail(str(error), 2)
-    except EmbeddedPostgresError as error:
-        _fail(str(error), 1)
+        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+    except SystemExit:
+        raise
     except KeyboardInterrupt:
-        sys.exit(130)
-    except Exception as error:
-        if not _is_expected(error):
-            raise
-        _fail(str(error), 1)
+        sys.exit(_INTERRUPTED)
+    except BaseException as error:  # noqa: BLE001  one sentence for every failure
+        # Dagster's own name for Ctrl-C while an op runs; it is no Exception either.
+        if type(error).__name__ == "DagsterExecutionInterruptedError":
+            sys.exit(_INTERRUPTED)
+        from sales_assets.failures import details, sentence
+
+        if debug:
+            print(details(error), file=sys.stderr)  # noqa: T201  rich would wrap it
+        _fail(sentence(error), 2 if isinstance(error, SettingsError) else 1)
     finally:
         # The process ends, and everything with it. Python would look through all of Dagster and pandas for cycles of
         # garbage first, several times: as long as a load of 20 000 lines takes.
         gc.freeze()
 
 
-def _is_expected(error: Exception) -> bool:
-    """Failures whose message is all that a person needs. Their classes are imported only when one occurs."""
-    import psycopg
-
-    from sales_assets.commands.load import LoadError
-    from sales_assets.commands.orders import MappingError
-    from sales_assets.commands.quarantine import QuarantineError
-    from sales_assets.deploy.ui import UiError
-    from sales_assets.postgres.migrations import MigrationError
-    from sales_assets.postgres.warehouse import WarehouseError
-    from sales_assets.resources.report_api import ReportApiError
-
-    kinds = (LoadError, MappingError, QuarantineError, UiError, MigrationError, ReportApiError, WarehouseError, OSError)
-    return isinstance(error, (*kinds, psycopg.OperationalError))
-
-
 def _fail(text: str, code: int) -> None:
-    err.print(f"error: {text}", style="bold red")
+    _say_error(text)
     sys.exit(code)
+
+
+def _say_error(text: str) -> None:
+    err.print(f"error: {text}", style="bold red")
 
 
 # --- loading ----------------------------------------------------------------------------------------------
@@ -147,7 +150,7 @@ def load(
         result = load_days(fresh_report=report, from_day=from_day, to_day=to_day, progress=progress.resource)
     _print_load(result)
     for failure in result.failures:
-        err.print(f"error: {failure}", style="bold red")
+        _say_error(failure)
     if result.failures:
         raise typer.Exit(1)
 
@@ -407,7 +410,7 @@ def quarantine_replay(
     if done.also:
         out.print(f"the same rows of other contents follow: {', '.join(map(str, done.also))}")
     for failure in done.failures:
-        err.print(f"error: {failure}", style="bold red")
+        _say_error(failure)
     if still_open or done.failures:
         raise typer.Exit(1)
 
@@ -437,6 +440,41 @@ def warehouse_stop() -> None:
         return
     server.stop()
     out.print("the embedded server is stopped")
+
+
+# --- Dagster's own commands ---------------------------------------------------------------------------------
+
+
+class EnvFormat(StrEnum):
+    """How `sales-assets env` writes variables."""
+
+    SHELL = "shell"
+    DOTENV = "dotenv"
+
+
+@app.command()
+def env(
+    output: Annotated[
+        EnvFormat,
+        typer.Option("--format", help="shell: export lines for `eval`; dotenv: lines for .env."),
+    ] = EnvFormat.SHELL,
+) -> None:
+    """Print the environment in which Dagster's own commands find this platform: `eval "$(sales-assets env)"`.
+
+    After it `dagster`, `dg` and `dagster-webserver` work on the same instance as `sales-assets load` and `dev`: the
+    read-only UI shows their runs, and runs started by `dagster asset materialize` or `dg launch` appear in `dev`.
+    Prints no secrets: DAGSTER_HOME/dagster.yaml leads to the settings. A DAGSTER_HOME that you set stays.
+    """
+    import shlex
+
+    from sales_assets.deploy.instance import dagster_environment
+
+    for name, value in dagster_environment().items():
+        if output is EnvFormat.SHELL:
+            print(f"export {name}={shlex.quote(value)}")  # noqa: T201  rich would wrap it
+        elif name != "SALES_ENV_FILE":  # the lines are for that file
+            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
+            print(f"{name}='{quoted}'")  # noqa: T201
 
 
 # --- long-running -----------------------------------------------------------------------------------------
@@ -502,7 +540,7 @@ def _demo_services(stack: ExitStack) -> Any:
         _print_mailing(mailing)
     failures = orders.failures or mailing.failures
     for failure in failures:
-        err.print(f"error: {failure}", style="bold red")
+        _say_error(failure)
     if failures:
         raise typer.Exit(1)
     if not services.on_wanted_port:

@@ -9,8 +9,10 @@ else, so that a code location also loads where no database and no API are config
 import datetime as dt
 import difflib
 import functools
+import io
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 from urllib.parse import unquote, urlsplit
@@ -19,12 +21,22 @@ from zoneinfo import ZoneInfo
 import annotated_types
 import pydantic
 from dotenv import dotenv_values
+from dotenv.parser import Binding, parse_stream
 from pydantic import Field, SecretStr, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+from pydantic_settings.sources.utils import parse_env_vars
 
 from sales_assets.scrubbing import scrubbed
 
 ENV_FILE = ".env"
+# Where the settings file is if not in the current folder: `sales-assets env` sets it for commands in other folders.
+ENV_FILE_VARIABLE = "SALES_ENV_FILE"
 
 # A variable that starts like ours but is not one of ours is a typing error that would otherwise be ignored.
 # RABBITMQ_ alone is the broker's own prefix (RABBITMQ_NODENAME and the like), and not ours to judge.
@@ -42,11 +54,87 @@ class SettingsError(ValueError):
     """A setting is unknown, missing or malformed. The message has one line per fault and holds no secret."""
 
 
+# What the libraries behind RAW_FILES_URL and WAREHOUSE_URL read themselves.
+_SECRETS_OF_LIBRARIES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
+_SHORTEST_SECRET = 4
+_PASSWORD = re.compile(r"[?&]password=([^&]*)")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def env_file() -> Path | None:
+    """The settings file, absolute; None where there is none. Raises `SettingsError` if SALES_ENV_FILE names none."""
+    given = os.environ.get(ENV_FILE_VARIABLE)
+    path = Path(given or ENV_FILE).absolute()
+    if path.exists():
+        return path
+    if given:
+        raise SettingsError(f"{ENV_FILE_VARIABLE}: there is no file {path}")
+    return None
+
+
+def _env_file_values() -> dict[str, str | None]:
+    """The variables of the settings file, by python-dotenv's rules. Raises `SettingsError` with file and line.
+
+    The one reader of it. Left to itself the library would make a byte order mark part of the first name, raise a bare
+    UnicodeDecodeError, and pass over a line that it can't parse.
+    """
+    path = env_file()
+    if path is None:
+        return {}
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    if data.startswith(_UTF16):
+        raise SettingsError(f"{path}, line 1: the file is UTF-16, save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise SettingsError(
+            f"{path}, line {line}: not UTF-8 (byte 0x{data[error.start]:02x}), save it as UTF-8"
+        ) from None
+    if "\0" in text:
+        line = text.count("\n", 0, text.index("\0")) + 1
+        raise SettingsError(f"{path}, line {line}: NUL byte; if the file is UTF-16, save it as UTF-8")
+    for binding in parse_stream(io.StringIO(text)):
+        if binding.error:
+            # The text of the line may be a password.
+            raise SettingsError(f"{path}, line {_line_of(binding)}: not NAME=value, or a quote that is not closed")
+    return dotenv_values(stream=io.StringIO(text))
+
+
+def _line_of(binding: Binding) -> int:
+    """The line of the statement itself: the parser counts the blank lines before it as part of it."""
+    text = binding.original.string
+    blank = text[: len(text) - len(text.lstrip())]
+    return binding.original.line + len(blank.splitlines())
+
+
+class _EnvFile(EnvSettingsSource):
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return parse_env_vars(_env_file_values(), self.case_sensitive, self.env_ignore_empty, self.env_parse_none_str)
+
+
 def _default_home() -> Path:
     """``.sales_assets`` beside workspace.yaml in a checkout, else in the user's home folder."""
     project = Path(__file__).resolve().parent.parent
-    base = project if (project / "workspace.yaml").exists() else Path.home()
-    return base / ".sales_assets"
+    if (project / "workspace.yaml").exists():
+        return project / ".sales_assets"
+    try:
+        return _expanded(Path("~/.sales_assets"))
+    except ValueError as error:
+        raise SettingsError(f"SALES_HOME: {error}") from None
+
+
+def _expanded(path: Path) -> Path:
+    try:
+        return path.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(
+            f"HOME is not set and uid {os.geteuid()} has no passwd entry, so that ~ leads nowhere: "
+            "set SALES_HOME to an absolute path"
+        ) from None
 
 
 def _without_comment(value: str) -> str:
@@ -68,7 +156,19 @@ _Count = Annotated[int, annotated_types.Ge(0)]
 class FirstDay(BaseSettings):
     """The one setting that loading the definitions reads."""
 
-    model_config = SettingsConfigDict(env_file=ENV_FILE, extra="ignore", env_ignore_empty=True)
+    model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  replaced: it would read the file by its own rules
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  secrets come from the environment
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file."""
+        return init_settings, env_settings, _EnvFile(settings_cls)
 
     sales_first_day: dt.date = Field(
         default=dt.date(2020, 1, 1),
@@ -248,7 +348,7 @@ class Settings(FirstDay):
     @field_validator("sales_home")
     @classmethod
     def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+        return _expanded(value)
 
     @field_validator("report_api_url")
     @classmethod
@@ -355,15 +455,22 @@ def _explain(error: pydantic.ValidationError) -> str:
 
 
 def _refuse_unknown() -> None:
-    known = {name.upper() for name in Settings.model_fields}
+    known = {ENV_FILE_VARIABLE, *(name.upper() for name in Settings.model_fields)}
     faults = []
-    for name in sorted({*os.environ, *dotenv_values(ENV_FILE)}):
-        if name.startswith(OUR_PREFIXES) and name not in known:
+    for name in sorted({*os.environ, *_env_file_values()}):
+        if name in known and not _is_text(os.environ.get(name, "")):
+            faults.append(f"{name}: not UTF-8")
+        elif name.startswith(OUR_PREFIXES) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
             faults.append(f"{name}: there is no such setting{hint} (.env.example lists them all)")
     if faults:
         raise SettingsError("\n".join(faults))
+
+
+def _is_text(value: str) -> bool:
+    """Whether a variable of the environment is UTF-8: Python keeps other bytes as surrogates, which nothing encodes."""
+    return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
 @functools.cache
@@ -375,6 +482,29 @@ def settings() -> Settings:
     except pydantic.ValidationError as error:
         # `from None`: pydantic's own text repeats the input, and the input may be a password.
         raise SettingsError(_explain(error)) from None
+
+
+def secrets_in_force() -> set[str]:
+    """The values that no message may show: secret settings, the passwords inside URLs, the keys of object storage."""
+    try:
+        values = settings().model_dump().values()
+    except SettingsError:
+        return set()
+    found = {os.environ.get(name, "") for name in _SECRETS_OF_LIBRARIES}
+    for value in values:
+        if isinstance(value, SecretStr):
+            # Of a URL the password alone: the rest is what a message is about.
+            text = value.get_secret_value()
+            found |= _passwords_of(text) if "://" in text else {text}
+    # Shorter ones, and the public password of RabbitMQ's default, would blot out parts of plain words.
+    return {text for text in found if len(text) >= _SHORTEST_SECRET and text != "guest"}
+
+
+def _passwords_of(url: str) -> set[str]:
+    """The password of a URL, as it is written there and as it is meant."""
+    userinfo = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
+    written = {userinfo, *_PASSWORD.findall(url)}
+    return written | {unquote(text) for text in written}
 
 
 @functools.cache

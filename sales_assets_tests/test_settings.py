@@ -1,6 +1,7 @@
 """Settings: where they come from, what they default to, and how a wrong one is told."""
 
 import datetime as dt
+import os
 from pathlib import Path
 
 import pytest
@@ -252,3 +253,73 @@ def test_a_rejected_url_is_shown_without_its_credentials(monkeypatch: pytest.Mon
     assert fault() == "SENDER_URL: must be an http:// or https:// URL (found 'ftp://***')"
     monkeypatch.setenv("SENDER_URL", "ftp://user:secret@sender/x")
     assert fault() == "SENDER_URL: must be an http:// or https:// URL (found 'ftp://sender/x')"
+
+
+@pytest.mark.parametrize(
+    ("data", "told"),
+    [
+        ("REPORT_API_KEY=x\r\n".encode("utf-16"), "line 1: the file is UTF-16, save it as UTF-8"),
+        (b"\xfe\xff" + "REPORT_API_KEY=x\n".encode("utf-16-be"), "line 1: the file is UTF-16, save it as UTF-8"),
+        (
+            b"A=1\n" + "REPORT_API_KEY=x\n".encode("utf-16-le"),
+            "line 2: NUL byte; if the file is UTF-16, save it as UTF-8",
+        ),
+        (
+            "SALES_FIRST_DAY=2024-09-08\r\nREPORT_API_NICKNAME=Июнь\r\n".encode("cp1251"),
+            "line 2: not UTF-8 (byte 0xc8), save it as UTF-8",
+        ),
+        (b'A=1\n\n\nREPORT_API_KEY="secret\nB=2\n', "line 4: not NAME=value, or a quote that is not closed"),
+        (b"A=1\n=secret\n", "line 2: not NAME=value, or a quote that is not closed"),
+    ],
+    ids=["utf-16 with mark", "utf-16-be", "utf-16 without mark", "cp1251", "open quote", "no name"],
+)
+def test_an_env_file_that_can_not_be_read_is_named_with_its_line(folder: Path, data: bytes, told: str) -> None:
+    """For loading the definitions too, where Dagster would show a traceback of the library."""
+    (folder / ".env").write_bytes(data)
+    settings_module.settings.cache_clear()
+    assert fault() == f"{folder / '.env'}, {told}"
+    first_day.cache_clear()
+    with pytest.raises(SettingsError, match=r"\.env, line"):
+        first_day()
+    assert "secret" not in fault()
+
+
+def test_an_env_file_as_windows_saves_it_is_read(folder: Path) -> None:
+    """A byte order mark is no part of the first name; nor is CR part of a value."""
+    (folder / ".env").write_bytes(b"\xef\xbb\xbfSALES_FIRST_DAY=2024-09-08\r\nREPORT_API_NICKNAME=shop\r\n")
+    settings_module.settings.cache_clear()
+    assert settings().sales_first_day == dt.date(2024, 9, 8)
+    assert settings().report_api_nickname == "shop"
+
+
+def test_an_env_file_that_is_a_folder_is_named(folder: Path) -> None:
+    (folder / ".env").mkdir()
+    settings_module.settings.cache_clear()
+    assert fault() == f"{folder / '.env'}: Is a directory"
+
+
+def test_the_env_file_may_be_elsewhere(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "here").mkdir()
+    (folder / "settings").write_text("REPORT_API_NICKNAME=there\n", encoding="utf-8")
+    monkeypatch.setenv("SALES_ENV_FILE", str(folder / "settings"))
+    monkeypatch.chdir(folder / "here")
+    settings_module.settings.cache_clear()
+    assert settings().report_api_nickname == "there"
+    monkeypatch.setenv("SALES_ENV_FILE", str(folder / "nowhere"))
+    settings_module.settings.cache_clear()
+    assert fault() == f"SALES_ENV_FILE: there is no file {folder / 'nowhere'}"
+
+
+def test_a_variable_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_API_KEY", "secret\udcc8")
+    assert fault() == "REPORT_API_KEY: not UTF-8"
+
+
+def test_a_home_folder_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HOME", raising=False)
+    monkeypatch.setattr("os.getuid", lambda: 4_000_000)
+    monkeypatch.setenv("SALES_HOME", "~/x")
+    assert fault() == (
+        f"SALES_HOME: HOME is not set and uid {os.geteuid()} has no passwd entry, so that ~ leads nowhere: "
+        "set SALES_HOME to an absolute path (found '~/x')"
+    )

@@ -1,35 +1,99 @@
-"""Dagster's home below SALES_HOME: its configuration file and the environment of everything that uses it."""
+"""Dagster's home: its configuration file, and the environment in which a Dagster process finds it."""
 
 import importlib.resources
+import json
 import os
+import re
 from pathlib import Path
 
 from sales_assets.pipeline.memory import ARENAS
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.warehouse import dagster_storage_url
-from sales_assets.settings import settings
+from sales_assets.settings import SettingsError, env_file, settings
+
+_FILE = "dagster.yaml"
+_SALES_HOME = re.compile(r'^ +sales_home: (".*")$', re.MULTILINE)
+
+_DEFAULTS = {
+    # A range of a year writes thousands of events; one INSERT each is most of the run.
+    "DAGSTER_EVENT_BATCH_SIZE": "100",
+    "DAGSTER_DISABLE_TELEMETRY": "1",
+    # glibc reads it when a process starts: what `share_one_pool` does is too late for threads that a run has by then.
+    "MALLOC_ARENA_MAX": str(ARENAS),
+}
 
 
 def prepare_dagster_home() -> Path:
     """Write dagster.yaml and point this process, and with it its children, at it. Returns the folder.
 
-    Raises `psycopg.OperationalError` where there is no way to the storage. Its address goes by the environment: it may
-    hold a password, and files are read by more eyes.
+    Raises `psycopg.OperationalError` if the storage can't be reached, and `SettingsError` for a DAGSTER_HOME of another
+    platform.
     """
-    home = settings().dagster_home
+    home = _given_home() or settings().dagster_home
+    if _write_configuration(home):
+        # Dagster reports a wrong address by a page of traceback, after half a minute of trying.
+        connect(dagster_storage_url(), "sales_assets storage").close()
+    os.environ["DAGSTER_HOME"] = str(home)
+    for name, value in _DEFAULTS.items():
+        os.environ.setdefault(name, value)
+    return home
+
+
+def dagster_environment() -> dict[str, str]:
+    """The variables with which `dagster`, `dg` and `dagster-webserver` find this platform's instance; no secrets.
+
+    The folder of `.env` and SALES_HOME are among them, so that the command may be started in any folder.
+    """
+    home = _given_home(replace_foreign=True) or settings().dagster_home
+    _write_configuration(home)
+    file = env_file()
+    return {
+        "DAGSTER_HOME": str(home),
+        "SALES_HOME": str(settings().sales_home),
+        **({"SALES_ENV_FILE": str(file)} if file is not None else {}),
+        **{name: os.environ.get(name) or value for name, value in _DEFAULTS.items()},
+    }
+
+
+def _given_home(*, replace_foreign: bool = False) -> Path | None:
+    """DAGSTER_HOME where the user set it; it takes precedence over SALES_HOME/dagster.
+
+    Raises `SettingsError` if it belongs to another SALES_HOME, as after `eval "$(sales-assets env)"` for that one: its
+    files would be mixed with the runs of this one's database.
+    """
+    given = os.environ.get("DAGSTER_HOME")
+    if not given:
+        return None
+    home = Path(given).expanduser().absolute()
+    owner = _owner(home)
+    if owner in (None, settings().sales_home) or home == settings().dagster_home:
+        return home
+    if replace_foreign:
+        return None
+    raise SettingsError(
+        f"DAGSTER_HOME: {home} belongs to SALES_HOME={owner}, but SALES_HOME is {settings().sales_home}: "
+        'unset DAGSTER_HOME, or run eval "$(sales-assets env)"'
+    )
+
+
+def _owner(home: Path) -> Path | None:
+    """The SALES_HOME that dagster.yaml was written for; None where there is none, or one that somebody else wrote."""
+    try:
+        line = _SALES_HOME.search((home / _FILE).read_text(encoding="utf-8"))
+        return Path(json.loads(line[1])) if line else None
+    except (OSError, ValueError):
+        return None
+
+
+def _write_configuration(home: Path) -> bool:
+    """Write dagster.yaml, unless somebody else wrote one there; whether it is ours."""
+    target = home / _FILE
+    if target.exists() and home != settings().dagster_home and _owner(home) is None:
+        return False
     home.mkdir(parents=True, exist_ok=True)
-    text = importlib.resources.files("sales_assets.deploy").joinpath("dagster.yaml").read_text(encoding="utf-8")
-    target = home / "dagster.yaml"
+    template = importlib.resources.files("sales_assets.deploy").joinpath(_FILE).read_text(encoding="utf-8")
+    # A JSON string is a double-quoted scalar of YAML, which may hold any character of a path.
+    text = template.replace('"{sales_home}"', json.dumps(str(settings().sales_home), ensure_ascii=False))
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")
-    os.environ["DAGSTER_HOME"] = str(home)
-    storage = dagster_storage_url()
-    # Dagster tells a wrong address by a page of traceback, after half a minute of trying.
-    connect(storage, "sales_assets storage").close()
-    os.environ["DAGSTER_STORAGE_URL"] = storage
-    # A range of a year writes thousands of events; one INSERT each is most of the run.
-    os.environ.setdefault("DAGSTER_EVENT_BATCH_SIZE", "100")
-    os.environ.setdefault("DAGSTER_DISABLE_TELEMETRY", "1")
-    # glibc reads it when a process starts: what `share_one_pool` does is too late for threads that a run has by then.
-    os.environ.setdefault("MALLOC_ARENA_MAX", str(ARENAS))
-    return home
+    return True

@@ -8,12 +8,13 @@ instead, everything works, slower, and a restart of the server costs a page.
 Belongs here: how Dagster's events are written. Does not belong here: what is in them.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import psycopg
 import sqlalchemy as sa
-from dagster import DagsterEventType, EventLogEntry
+from dagster import DagsterEventType, EventLogEntry, Field, StringSource
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
@@ -36,6 +37,8 @@ from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from sales_assets.postgres.address import parse
 from sales_assets.postgres.connection import connect_psycopg2
+from sales_assets.postgres.warehouse import dagster_storage_url
+from sales_assets.settings import SettingsError, settings
 
 _MOST_CONNECTIONS = 20
 _RECYCLE_SECONDS = 600
@@ -149,7 +152,13 @@ class EventLog(_Connected, PostgresEventLogStorage):
 
 
 class Storage(DagsterPostgresStorage):
-    """`storage: custom:` of dagster.yaml; configured as dagster-postgres's own storage is."""
+    """`storage: custom:` of dagster.yaml: the database of the settings, so that DAGSTER_HOME is all a command needs.
+
+    sales_home: Whose settings they must be. Dagster reads `.env` in the current folder; started in another one it would
+    show an empty storage without a word.
+
+    dagster-postgres's own configuration, `postgres_url` or `postgres_db`, is accepted as well.
+    """
 
     def __init__(self, postgres_url: str, should_autocreate_tables: bool = True, **others: Any) -> None:
         super().__init__(_engine_url(postgres_url), should_autocreate_tables, **others)
@@ -159,9 +168,17 @@ class Storage(DagsterPostgresStorage):
         self._schedule_storage = Schedules(postgres_url, should_autocreate_tables)
 
     @classmethod
+    def config_type(cls) -> Any:
+        return {
+            **cast("Mapping[str, Any]", super().config_type()),
+            "sales_home": Field(StringSource, is_required=False),
+        }
+
+    @classmethod
     def from_config_value(cls, inst_data: Any, config_value: Any) -> "Storage":
+        given = config_value.keys() & {"postgres_url", "postgres_db"}
         return cls(
-            pg_url_from_config(config_value),
+            pg_url_from_config(config_value) if given else _url_of_settings(config_value.get("sales_home")),
             config_value.get("should_autocreate_tables", True),
             inst_data=inst_data,
         )
@@ -179,6 +196,15 @@ def open_as_dagster(conninfo: str) -> None:
         cause = error if isinstance(error, sa.exc.DBAPIError) else error.__cause__
         reason = getattr(cause, "orig", cause) or error
         raise psycopg.OperationalError(str(reason)) from error
+
+
+def _url_of_settings(sales_home: str | None) -> str:
+    if sales_home is not None and Path(sales_home) != settings().sales_home:
+        raise SettingsError(
+            f"DAGSTER_HOME belongs to SALES_HOME={sales_home}, but SALES_HOME is {settings().sales_home} here: "
+            'run eval "$(sales-assets env)" where the settings of the platform are in force'
+        )
+    return dagster_storage_url()
 
 
 def _type(event: EventLogEntry) -> DagsterEventType | None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +22,8 @@ import requests
 
 LOCATION = "sales_assets"
 
+# The kernel's limit is 108 bytes on Linux and 104 on macOS, the closing NUL included.
+_LONGEST_SOCKET_PATH = 103
 _STARTUP_SECONDS = 120
 _SHUTDOWN_SECONDS = 20
 
@@ -45,6 +48,7 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
     Two daemons would both start a queued run, which Dagster does not support: one of the two processes fails it.
     """
     url = f"http://127.0.0.1:{port}"
+    _require_short_temporary_folder()
     if not _is_free(port):
         raise UiError(f"port {port} is taken: choose another with --port")
     log = home / "ui.log"
@@ -66,6 +70,16 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
         yield Ui(url, process, has_daemon)
     finally:
         end_group(process)
+
+
+def _require_short_temporary_folder() -> None:
+    """Dagster's processes meet at sockets below TMPDIR; a path that no kernel takes would be a page of traceback."""
+    folder = tempfile.gettempdir()
+    longest = _LONGEST_SOCKET_PATH - len(f"/{tempfile.gettempprefix()}12345678")
+    if len(os.fsencode(folder)) > longest:
+        raise UiError(
+            f"TMPDIR is too long for Dagster's sockets ({folder}): set it to a path of at most {longest} bytes"
+        )
 
 
 def _is_ours(lock: IO[bytes]) -> bool:

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import urllib.request
 from functools import partial
 from pathlib import Path
@@ -23,6 +24,7 @@ from sales_assets.commands.demo import demo_loaded
 from sales_assets.commands.demo_celery import celery_running
 from sales_assets.commands.demo_mailings import create_mailing, when_finished
 from sales_assets.commands.load import LoadError
+from sales_assets.deploy.ui import UiError, ui_running
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.mailings.celery_app import dispatch_queue, plan_queue
@@ -349,6 +351,19 @@ def test_a_taken_port_ends_dev_with_the_server_that_it_started(command: Command)
     assert (done.returncode, done.stdout) == (1, "")
     assert f"error: port {port} is taken: choose another with --port" in done.stderr
     no_process_is_left(command)
+
+
+def test_a_folder_for_temporary_files_that_is_too_long_for_sockets_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("x" * 100)
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    with (
+        pytest.raises(UiError, match=r"^TMPDIR is too long for Dagster's sockets .* at most 91 bytes$"),
+        ui_running(free_port(), tmp_path),
+    ):
+        pass
 
 
 def test_the_demo_keeps_away_from_a_home_that_it_did_not_make() -> None:

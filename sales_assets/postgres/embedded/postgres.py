@@ -34,7 +34,7 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_f
 
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.embedded.server_settings import render_settings
-from sales_assets.postgres.embedded.unprivileged import RunAs, candidates, works
+from sales_assets.postgres.embedded.unprivileged import RunAs, candidates, named, works
 
 DATABASES = ("sales", "dagster")
 
@@ -228,13 +228,19 @@ class EmbeddedPostgres:
         # Made beside its place and moved there when complete and on disk: a run that is killed half way
         # leaves no folder that looks like data. For the same reason initdb is let to sync (it takes a tenth
         # of a second).
+        prefix = run_as.prefix or named(self.home)
+        if prefix is None:
+            raise self._error(
+                f"uid {os.geteuid()} has no entry in /etc/passwd, which PostgreSQL's initdb needs: install nss_wrapper "
+                "(libnss-wrapper on Debian), or allow user namespaces, or add an entry, or set WAREHOUSE_URL"
+            )
         for leftover in self.home.glob("initdb-*"):
             shutil.rmtree(leftover, ignore_errors=True)
         scratch = Path(tempfile.mkdtemp(prefix="initdb-", dir=self.home))
         if run_as.uid != os.geteuid():
             os.chown(scratch, run_as.uid, run_as.gid)
         command = [
-            *run_as.prefix,
+            *prefix,
             str(binary("initdb")),
             f"--pgdata={scratch}",
             f"--username={_ROLE}",

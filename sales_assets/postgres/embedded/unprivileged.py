@@ -1,7 +1,7 @@
-"""How a process that is root runs PostgreSQL, which refuses to run as root.
+"""How PostgreSQL is run by root, which it refuses, and by a uid without a passwd entry, which initdb refuses.
 
 Belongs here: choosing a command prefix under which PostgreSQL sees an ordinary user. Does not belong here:
-starting the server. The usual answer, an operating system user of its own, is avoided: it needs an account on
+starting the server. For root the usual answer, an operating system user of its own, is avoided: it needs an account on
 the machine and go+rx on every parent folder of the data, also on those that are private for a reason.
 """
 
@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +51,33 @@ def candidates() -> list[RunAs]:
     return [*ways, RunAs(setpriv, nobody.pw_uid, nobody.pw_gid)]
 
 
+def named(home: Path) -> tuple[str, ...] | None:
+    """A command prefix under which this process's uid has a name; None where there is no way to one.
+
+    Containers are run under any uid (OpenShift, `docker run --user`), and initdb asks for the name that belongs to it.
+    The server itself does not. `home` must exist: nss_wrapper's files are put there.
+    """
+    uid, gid = os.geteuid(), os.getegid()
+    with suppress(KeyError):
+        pwd.getpwuid(uid)
+        return ()
+    others = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0]
+    if others:
+        # A user namespace in which the uid is called like somebody in the passwd file: on disk all stays its own.
+        prefix = ("unshare", "--user", f"--map-user={max(others)}")
+        if _succeeds(prefix, "id", "-un"):
+            return prefix
+    passwd, group = home / "nss-passwd", home / "nss-group"
+    passwd.write_text(f"sales:x:{uid}:{gid}:sales:/:/bin/false\n", encoding="ascii")
+    group.write_text(f"sales:x:{gid}:\n", encoding="ascii")
+    preloaded = ("LD_PRELOAD=libnss_wrapper.so", f"NSS_WRAPPER_PASSWD={passwd}", f"NSS_WRAPPER_GROUP={group}")
+    if _succeeds(("env", *preloaded), "id", "-un"):
+        return ("env", *preloaded)
+    passwd.unlink()
+    group.unlink()
+    return None
+
+
 def works(way: RunAs, home: Path, program: Path) -> bool:
     """Whether `way` leads to a user that is not root, may enter `home` and may execute `program`.
 
@@ -57,9 +85,12 @@ def works(way: RunAs, home: Path, program: Path) -> bool:
     """
     if not way.prefix:
         return True
-    if shutil.which(way.prefix[0]) is None:
-        return False
     script = 'test "$(id -u)" -ne 0 && cd "$0" && test -x "$1"'
-    probe = [*way.prefix, "/bin/sh", "-c", script, str(home), str(program)]
-    done = subprocess.run(probe, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return _succeeds(way.prefix, "/bin/sh", "-c", script, str(home), str(program))
+
+
+def _succeeds(prefix: tuple[str, ...], *command: str) -> bool:
+    if shutil.which(prefix[0]) is None:
+        return False
+    done = subprocess.run([*prefix, *command], cwd="/", stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return done.returncode == 0

@@ -4,6 +4,7 @@ Belongs here: the life of the server process. Does not belong here: what the pla
 """
 
 import os
+import pwd
 import re
 import resource
 import shutil
@@ -11,6 +12,7 @@ import signal
 import stat
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -467,3 +469,58 @@ def test_an_ordinary_user_needs_no_help(server: EmbeddedPostgres) -> None:
     )
     assert starter.communicate(timeout=60) == (server.url("sales") + "\n", "")
     assert value(server, "SELECT current_user") == "sales"
+
+
+_STRANGER = 12_345
+
+
+@pytest.fixture
+def strangers_home() -> Iterator[Path]:
+    """A folder of a uid that the passwd file does not have."""
+    folder = Path(tempfile.mkdtemp(prefix="stranger-", dir="/tmp"))
+    os.chown(folder, _STRANGER, _STRANGER)
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def as_stranger(home: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """Start and stop a server as that uid, without HOME, with these programs on the PATH."""
+    with pytest.raises(KeyError):
+        pwd.getpwuid(_STRANGER)
+    # The interpreter may be in a private folder of root's: it is started by root, and becomes the stranger then.
+    preload = "import os, encodings.ascii, encodings.idna; "
+    become = f"{preload}os.setgroups([]); os.setgid({_STRANGER}); os.setuid({_STRANGER}); "
+    able = f"os.access({str(binary('initdb'))!r}, os.X_OK) or sys.exit('no access'); "
+    script = START.replace("server = ", f"{become}{able}server = ") + "server.stop()"
+    done = subprocess.run(
+        [sys.executable, "-c", script, home / "postgres"],
+        env={"PATH": path}, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    if done.stderr == "no access\n":
+        pytest.skip(f"uid {_STRANGER} may not execute PostgreSQL in this checkout")
+    return done
+
+
+@root_only
+@pytest.mark.parametrize("way", ["unshare", "nss_wrapper"])
+def test_a_uid_without_a_passwd_entry(strangers_home: Path, way: str) -> None:
+    """As in OpenShift and under `docker run --user`; once made, the data opens whatever the machine has."""
+    programs = strangers_home / "bin"  # the test's own folder is private
+    programs.mkdir()
+    for name in ("id", "env") if way == "nss_wrapper" else ("id", "unshare"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    if way == "nss_wrapper" and not list(Path("/usr/lib").glob("**/libnss_wrapper.so")):
+        pytest.skip("libnss_wrapper.so is not installed (apt-get install libnss-wrapper)")
+    made = as_stranger(strangers_home, str(programs))
+    assert (made.returncode, made.stderr) == (0, "")
+    assert (strangers_home / "postgres" / "nss-passwd").exists() is (way == "nss_wrapper")
+    opened = as_stranger(strangers_home, "/nowhere")
+    assert (opened.returncode, opened.stderr) == (0, "")
+
+
+@root_only
+def test_a_uid_without_a_passwd_entry_is_told_the_way_out(strangers_home: Path) -> None:
+    told = as_stranger(strangers_home, "/nowhere").stderr.splitlines()[-1]
+    assert "uid 12345 has no entry in /etc/passwd, which PostgreSQL's initdb needs: install nss_wrapper" in told
+    assert "set WAREHOUSE_URL" in told
+    assert [path.name for path in (strangers_home / "postgres").iterdir()] == ["lock"]

@@ -1,0 +1,378 @@
+"""Every command that the documentation tells people to type is executed by a test, here as it is written there.
+
+A command that is new in README.md or below docs/ fails `test_every_documented_command_has_a_test` until it is in one of
+the three tables below. CI itself runs `make check`, and with it what `make install`, `lint` and `test` do.
+"""
+
+import ast
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import requests
+import typer
+
+from sales_assets.cli import app
+from sales_assets.postgres.embedded import binary
+from sales_assets.services.report_api.app import ReportApi
+from sales_assets_tests.commands.running import Command
+from sales_assets_tests.commands.test_demo import free_port
+from sales_assets_tests.conftest import KEY
+from sales_assets_tests.reports import Order, ReportFolderBuilder
+
+TESTS = Path(__file__).resolve().parent.parent
+PROJECT = TESTS.parent
+SECONDS = 180
+
+# Programs whose name opens a command. A span of code that opens with none of them is a value, a path or a fragment.
+PROGRAMS = {
+    *("sales-assets", "make", "celery", "dagster", "dagster-webserver", "dagster-daemon", "dg", "psql", "eval"),
+    *("manage.py", "uvx", "uv", "pip", "apt-get", "docker", "curl", "nginx", "caddy"),
+}
+_SHELL = re.compile(r"^```(?:sh|bash|shell|console)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
+_SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
+
+_CORRECTED = Order("x", day="2024-10-02").line(9, statuses=True)
+
+# What an operator types on a platform at work, in an order in which each has something to do: the command as it is
+# documented (and its shorter mentions), as it is typed where that leaves something to be filled in, what it must print.
+OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
+    (("sales-assets migrate",), "", "the warehouse is at revision"),
+    (("migrate --list",), "sales-assets migrate --list", "0004  "),
+    (
+        ("sales-assets load --report --from 2024-09-08 --to 2024-10-02",),
+        "",
+        r"lines in quarantine +│ 3 ",
+    ),
+    (
+        ("sales-assets load --from ... --to ...", "sales-assets load"),
+        "sales-assets load --from 2024-09-28 --to 2024-09-29",
+        r"of them without increment +│ 2 ",
+    ),
+    (("sales-assets why 2024-10-02", "sales-assets why D"), "sales-assets why 2024-10-02", "chosen"),
+    (("sales-assets quarantine list",), "", "bad one"),
+    (("sales-assets quarantine list --day D",), "sales-assets quarantine list --day 2024-10-02", "bad two"),
+    (
+        ("quarantine replay 17 --line '<the corrected line>'",),
+        f"sales-assets quarantine replay 1 --line '{Order('late').line(9, statuses=True)}'",
+        "1: corrected",
+    ),
+    (("replay 18 --discard",), "sales-assets quarantine replay 2 --discard", "2: discarded"),
+    (
+        ("quarantine list --json > bad.jsonl",),
+        "sales-assets quarantine list --json > bad.jsonl; cat bad.jsonl",
+        '"line_text": "bad three"',
+    ),
+    (
+        ("quarantine replay --file bad.jsonl",),
+        f"sed -i 's/bad three/{_CORRECTED}/' bad.jsonl; sales-assets quarantine replay --file bad.jsonl",
+        "3: corrected",
+    ),
+    (
+        ('psql "$(sales-assets warehouse url)"',),
+        """psql "$(sales-assets warehouse url)" -Atc 'SELECT sum(amount) FROM mart.f_sales'""",
+        "^1000.00$",
+    ),
+    (
+        ("sales-assets orders map FILE", "sales-assets orders map", "orders map"),
+        "sales-assets orders map mapping.csv",
+        "1 mapped",
+    ),
+    (("sales-assets orders waiting",), "", "no line waits"),
+    (("sales-assets doctor",), "sales-assets doctor || true", "report API: .* answers"),
+    (
+        ("sales-assets env --format dotenv >> .env",),
+        "sales-assets env --format dotenv >> .env; cat .env",
+        "^DAGSTER_HOME=",
+    ),
+    (("sales-assets migrate --to 0003",), "", "to 0003"),
+]
+
+# Long-running ones, by the test that executes them.
+_HERE = "commands/test_documented.py::"
+_SERVICES = "commands/test_services.py::"
+_DEMO = "commands/test_demo.py::"
+_CELERY = "services/mailings/test_worker_faults.py::test_from_beat_to_the_sender_and_no_log_knows_a_person"
+ELSEWHERE = {
+    f"{_HERE}test_dagsters_own_commands_share_the_instance": [
+        'eval "$(sales-assets env)"',
+        "dagster-webserver --read-only -w workspace.yaml",
+        "dagster run list",
+        "dagster asset materialize -m sales_assets.definitions --select group:dims",
+        "dg launch --assets 'key:\"mart/f_sales\"' --partition 2024-10-02",
+    ],
+    f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml"],
+    f"{_HERE}test_the_simulator_of_the_sender": ["sales-assets sender-api"],
+    f"{_HERE}test_make_knows_the_target": [
+        *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),
+    ],
+    f"{_DEMO}test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies": ["make demo"],
+    f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
+        "make demo DEMO_ARGS=--once"
+    ],
+    f"{_DEMO}test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
+    f"{_SERVICES}test_an_order_through_the_commands": [
+        "sales-assets partner-api",
+        "sales-assets api",
+        "PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api",
+        "SENDER_URL=http://127.0.0.1:8082 sales-assets api",
+    ],
+    f"{_SERVICES}test_parts_in_a_process_of_their_own_answer_no_requests": [
+        "sales-assets api --part relay",
+        "api --part http",
+    ],
+    "commands/test_report_api.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
+        "sales-assets report-api --data DIR"
+    ],
+    _CELERY: [
+        "celery -A sales_assets.services.mailings.celery_app worker -P threads",
+        "celery -A sales_assets.services.mailings.celery_app beat",
+    ],
+}
+
+# Other projects' programs, with why no test runs them.
+NOT_OURS = {
+    "apt-get install rabbitmq-server": "installs on the machine; .ci/run does it",
+    "docker run -d -p 5672:5672 rabbitmq:4": "needs Docker and the internet",
+    "uvx pip-audit -r requirements.lock": "needs the internet",
+    "manage.py makemigrations": "the model project's, in a comparison",
+    "manage.py migrate": "the model project's, in a comparison",
+    "manage.py runserver": "the model project's, in a comparison",
+    "celery -A solution_factory.celery worker --loglevel=info -P eventlet": "the model project's, in a comparison",
+    "celery -A solution_factory.celery beat --loglevel=info": "the model project's, in a comparison",
+}
+
+
+def _is_command(words: list[str]) -> bool:
+    """Whether words open with a program, or with a subcommand of ours and something that belongs to it."""
+    first, second = words[:2]
+    top = getattr(typer.main.get_command(app), "commands", {})
+    nested = {name: getattr(command, "commands", {}).keys() for name, command in top.items()}
+    ours = {*nested, *(name for names in nested.values() for name in names)}
+    return first in PROGRAMS or (
+        first in ours and (second.startswith("-") or second.isdigit() or second in nested.get(first, ()))
+    )
+
+
+def commands_in(text: str) -> Iterator[str]:
+    """The commands of a page: lines of shell blocks, and spans of code that are commands."""
+    for block in _SHELL.findall(text):
+        for line in block.replace("\\\n", " ").splitlines():
+            if command := re.sub(r"(^|\s+)#\s.*", "", line).strip():
+                yield command
+    for span in _SPAN.findall(_FENCED.sub("", text)):
+        words = [word for word in span.split() if not re.match(r"[A-Z_]+=", word)]
+        if len(words) > 1 and _is_command(words):
+            yield " ".join(span.split())
+
+
+def documented() -> dict[str, str]:
+    """{command: page}"""
+    pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
+    return {command: page.name for page in pages for command in commands_in(page.read_text(encoding="utf-8"))}
+
+
+TESTED = {
+    *(command for commands, _, _ in OPERATOR for command in commands),
+    *(command for commands in ELSEWHERE.values() for command in commands),
+    *NOT_OURS,
+}
+
+
+def test_every_documented_command_has_a_test() -> None:
+    assert {command: page for command, page in documented().items() if command not in TESTED} == {}
+
+
+def test_a_new_command_is_noticed() -> None:
+    """The harness itself: in a shell block, in a sentence, over two lines, behind a variable."""
+    page = (
+        "Run `sales-assets nonsense --now`, or\n`A=1 make nonsense`; not `mart.f_sales` or `make`.\n"
+        "```sh\nsales-assets \\\n  load   # comment\n```\n```\nmake no command\n```\n`quarantine list\n--all`"
+    )
+    assert list(commands_in(page)) == [
+        "sales-assets    load",
+        "sales-assets nonsense --now",
+        "A=1 make nonsense",
+        "quarantine list --all",
+    ]
+
+
+def test_the_named_tests_are_there() -> None:
+    missing = []
+    for place in ELSEWHERE:
+        file, _, name = place.partition("::")
+        tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
+        if not any(isinstance(node, ast.FunctionDef) and node.name == name for node in ast.walk(tree)):
+            missing.append(place)
+    assert missing == []
+
+
+@pytest.mark.parametrize("command", ELSEWHERE[f"{_HERE}test_make_knows_the_target"])
+def test_make_knows_the_target(command: str) -> None:
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run", "PYTHON=python3"], cwd=PROJECT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+class Shell:
+    """A shell in the folder of a platform's `.env`, with this environment's commands on its PATH."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        programs = [str(Path(sys.executable).parent), os.environ["PATH"], str(binary("psql").parent)]
+        self.environment = os.environ | {
+            "PATH": os.pathsep.join(programs),
+            "HOME": str(folder),
+            "VIRTUAL_ENV": str(Path(sys.executable).parent.parent),
+        }
+
+    def __call__(self, line: str, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["bash", "-c", line], cwd=cwd or self.folder, env=self.environment, capture_output=True, text=True,
+            timeout=SECONDS, check=False,
+        )  # fmt: skip
+
+    def start(self, line: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            ["bash", "-c", line], cwd=self.folder, env=self.environment, text=True, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def shell(
+    command: Command,
+    reports: ReportFolderBuilder,
+    report_api: ReportApi,
+    new_database: Callable[..., str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Shell:
+    """A platform configured by nothing but a `.env` file, on a shop with two days and three rejected rows."""
+    reports.report([Order("r", day="2024-09-30")])
+    reports.increment("2024-10-01", [Order("a"), "bad one"])
+    reports.increment("2024-10-02", [Order("b", day="2024-10-02"), "bad two", "bad three"])
+    folder = command.outside[0]
+    settings = {
+        "SALES_HOME": os.environ["SALES_HOME"],
+        "WAREHOUSE_URL": new_database(),
+        "DAGSTER_STORAGE_URL": new_database("template1"),
+        "REPORT_API_URL": os.environ["REPORT_API_URL"],
+        "REPORT_API_KEY": KEY,
+        "SALES_FIRST_DAY": "2024-09-01",
+    }
+    for name in settings:
+        monkeypatch.delenv(name, raising=False)
+    (folder / ".env").write_text("".join(f"{name}='{value}'\n" for name, value in settings.items()), encoding="utf-8")
+    (folder / "workspace.yaml").write_bytes((PROJECT / "workspace.yaml").read_bytes())
+    (folder / "mapping.csv").write_text("kind,theirs,ours\nitem,58,3\n", encoding="utf-8")
+    return Shell(folder)
+
+
+@pytest.mark.timeout(900)
+def test_an_operators_commands(shell: Shell) -> None:
+    """Each exactly as it is documented, in one go: they work on what the ones before have left."""
+    for (command, *_), typed, printed in OPERATOR:
+        done = shell(typed or command)
+        assert done.returncode == 0, (command, done.stdout, done.stderr)
+        assert re.search(printed, done.stdout, re.MULTILINE), (command, done.stdout)
+        assert "Traceback" not in done.stderr
+
+
+RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId status jobName } } } }"
+
+
+def runs_shown(url: str) -> list[tuple[str, str]]:
+    answer = requests.post(f"{url}/graphql", json={"query": RUNS}, timeout=60).json()
+    return [(run["jobName"], run["status"]) for run in answer["data"]["runsOrError"]["results"]]
+
+
+def until_it_answers(url: str, process: "subprocess.Popen[str]") -> None:
+    deadline = time.monotonic() + SECONDS
+    while time.monotonic() < deadline:
+        assert process.poll() is None, process.communicate()[0]
+        try:
+            if requests.get(f"{url}/server_info", timeout=2).ok:
+                return
+        except requests.RequestException:
+            time.sleep(0.1)
+    raise AssertionError("the UI does not answer")
+
+
+def ended(process: "subprocess.Popen[str]") -> str:
+    os.killpg(process.pid, signal.SIGINT)
+    try:
+        return process.communicate(timeout=60)[0]
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        return process.communicate()[0]
+
+
+@pytest.mark.timeout(900)
+def test_dagsters_own_commands_share_the_instance(shell: Shell, tmp_path: Path) -> None:
+    """The read-only UI lists the runs of `load`, and those that Dagster's commands started themselves."""
+    environment = shell("sales-assets env")
+    assert environment.returncode == 0, environment.stderr
+    assert not re.search(rf"{KEY}|postgresql:", environment.stdout)
+    loaded = shell("sales-assets load --report --from 2024-10-02 --to 2024-10-02")
+    assert loaded.returncode == 0, loaded.stderr
+    in_environment = 'eval "$(sales-assets env)"; '
+    for line in (
+        "dagster asset materialize -m sales_assets.definitions --select group:dims",
+        f"cd {PROJECT}; dg launch --assets 'key:\"mart/f_sales\"' --partition 2024-10-02",
+    ):
+        done = shell(in_environment + line)
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+    # Another folder than that of .env: all that the command needs is in the environment.
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    listed = shell(f'{in_environment} cd "{elsewhere}"; dagster run list')
+    assert listed.returncode == 0, listed.stderr
+    assert len(re.findall(r"^Run: ", listed.stdout, re.MULTILINE)) == 4
+
+    port = free_port()
+    ui = shell.start(f"{in_environment} exec dagster-webserver --read-only -w workspace.yaml --port {port}")
+    try:
+        until_it_answers(f"http://127.0.0.1:{port}", ui)
+        shown = runs_shown(f"http://127.0.0.1:{port}")
+    finally:
+        ended(ui)
+    assert [status for _, status in shown] == ["SUCCESS"] * 4
+    assert sorted(job for job, _ in shown) == ["__ASSET_JOB", "__ASSET_JOB", "load_days", "load_report"]
+
+
+@pytest.mark.timeout(900)
+def test_dagster_dev_runs_on_the_instance(shell: Shell) -> None:
+    loaded = shell("sales-assets load --report --from 2024-10-02 --to 2024-10-02")
+    assert loaded.returncode == 0, loaded.stderr
+    written = shell("sales-assets env --format dotenv >> .env")
+    assert written.returncode == 0, written.stderr
+    port = free_port()
+    # Without `eval`: Dagster takes DAGSTER_HOME from .env.
+    ui = shell.start(f"exec dagster dev -w workspace.yaml --host 127.0.0.1 --port {port}")
+    try:
+        until_it_answers(f"http://127.0.0.1:{port}", ui)
+        shown = runs_shown(f"http://127.0.0.1:{port}")
+    finally:
+        ended(ui)
+    assert sorted(shown) == [("load_days", "SUCCESS"), ("load_report", "SUCCESS")]
+
+
+def test_the_simulator_of_the_sender(command: Command) -> None:
+    sender = command.start("sender-api", "--port", "0")
+    assert sender.stdout is not None
+    try:
+        url = sender.stdout.readline().removeprefix("sender API: ").strip()
+        assert requests.get(f"{url}/_messages", timeout=30).status_code == 200
+    finally:
+        sender.terminate()
+        sender.communicate(timeout=60)
+    assert sender.returncode == 0

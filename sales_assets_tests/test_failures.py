@@ -1,0 +1,100 @@
+"""The sentence for an exception: of every kind, short, and without secrets."""
+
+import csv
+import json
+
+import psycopg
+import pytest
+import requests
+import sqlalchemy as sa
+
+from sales_assets import settings as settings_module
+from sales_assets.failures import details, is_bug, scrub, sentence
+from sales_assets.postgres.embedded import EmbeddedPostgresError
+from sales_assets.settings import SettingsError
+
+LIBPQ = 'relation "x" does not exist\nLINE 1: SELECT * FROM x\n                      ^'
+
+
+def raised(call: str) -> Exception:
+    """The exception of an expression, as it is raised."""
+    try:
+        eval(call, {"json": json, "csv": csv, "fsspec": __import__("fsspec"), "int": int})
+    except Exception as error:  # noqa: BLE001  of any kind
+        return error
+    raise AssertionError(call)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (SettingsError("A: wrong\nB: wrong"), "A: wrong\nB: wrong"),
+        (EmbeddedPostgresError("no room"), "no room"),
+        (FileNotFoundError(2, "No such file or directory", "/a"), "/a: No such file or directory"),
+        (OSError(98, "Address already in use"), "[Errno 98] Address already in use"),
+        (psycopg.errors.UndefinedTable(LIBPQ), 'relation "x" does not exist'),
+        (sa.exc.ProgrammingError("SELECT", {}, psycopg.errors.UndefinedTable(LIBPQ)), 'relation "x" does not exist'),
+        (requests.ConnectionError("refused\nand more"), "refused"),
+        (ExceptionGroup("several", [OSError("the first"), OSError("the second")]), "the first"),
+        (csv.Error("line contains NUL"), "Error: line contains NUL"),
+        (MemoryError(), "MemoryError"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_the_world_does_is_one_sentence(error: BaseException, told: str) -> None:
+    assert sentence(error) == told
+    assert not is_bug(error)
+
+
+def test_text_in_another_encoding_is_one_sentence() -> None:
+    assert sentence(raised("b'\\xcc\\xee'.decode()")) == (
+        "text that can't be encoded or decoded: 'utf-8' codec can't decode byte 0xcc in position 0: "
+        "invalid continuation byte"
+    )
+
+
+def test_an_error_of_a_storage_library_is_none_of_ours() -> None:
+    """fsspec raises plain ValueErrors: what counts is where."""
+    error = raised("fsspec.filesystem('nonsense')")
+    assert type(error) is ValueError
+    assert sentence(error).startswith("ValueError: Protocol not known: nonsense")
+
+
+@pytest.mark.parametrize("call", ["{}['x']", "int('x')", "1 / 0", "None.y"])
+def test_a_mistake_of_ours_says_so_and_how_to_see_more(call: str) -> None:
+    error = raised(call)
+    assert is_bug(error)
+    told = sentence(error)
+    assert told.startswith(f"unexpected error, probably a mistake in sales_assets: {type(error).__name__}: ")
+    assert told.endswith("(`sales-assets --debug ...` shows where)")
+    assert "\n" not in told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("connect to postgresql://u:hush@h/d failed", "connect to postgresql://***@h/d failed"),
+        ("GET http://h/f.csv?X-Signature=hush&x=1 failed", "GET http://h/f.csv?*** failed"),
+        ("url: /f.csv?sig=hush (Caused by ...)", "url: /f.csv?*** (Caused by ...)"),
+        ("host=h password=hush dbname=d", "host=h password=*** dbname=d"),
+        ("password='hush hush' host=h", "password=*** host=h"),
+        ("FATAL:  password authentication failed", "FATAL:  password authentication failed"),
+        ("the key k3y-of-mine is wrong", "the key *** is wrong"),
+        ("p#ss!word or p%23ss!word", "*** or ***"),
+        ("what? a=b", "what? a=b"),
+    ],
+)
+def test_secrets_are_taken_out(monkeypatch: pytest.MonkeyPatch, text: str, told: str) -> None:
+    monkeypatch.setenv("REPORT_API_KEY", "k3y-of-mine")
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql://u:p%23ss!word@h/d")
+    settings_module.settings.cache_clear()
+    assert scrub(text) == told
+
+
+def test_a_traceback_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SENDER_TOKEN", "t0ken-of-mine")
+    settings_module.settings.cache_clear()
+    told = details(raised("{}['t0ken-of-mine']"))
+    assert "Traceback" in told
+    assert "KeyError: '***'" in told
+    assert "t0ken-of-mine" not in told
