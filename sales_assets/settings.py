@@ -395,8 +395,9 @@ class Settings(FirstDay):
         if value is None:
             return None
         # Imported here: loading the definitions, and most commands' help, do without libpq.
-        from sales_assets.postgres.address import normalize
+        from sales_assets.postgres.address import normalize, parse
 
+        parse(value.get_secret_value())
         return SecretStr(normalize(value.get_secret_value()))
 
     @field_validator("report_api_file_hosts", mode="before")

@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, start_http_server
 
 from sales_assets.database import warehouse_url
 from sales_assets.postgres import migrations
+from sales_assets.postgres.connection import connect
 from sales_assets.services.application import Service, application
 from sales_assets.services.logging import configure_logging
 from sales_assets.services.mailings.celery_app import kick
@@ -42,6 +43,7 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
 
 
 def _require_schema(url: str) -> None:
+    connect(url, "sales_assets api").close()  # raises where nothing could be written
     found, latest = migrations.current_revision(url), migrations.latest_revision()
     if found is None and settings().warehouse_url is None:
         migrations.migrate(url)  # a new embedded server holds nothing that could be harmed

@@ -16,6 +16,7 @@ class ConnectionStringError(ValueError):
 
 def parse(text: str) -> dict[str, str]:
     """Return the libpq parameters of a URL or keyword/value string. Raises `ConnectionStringError`."""
+    text = normalize(text)
     try:
         # Without the environment: libpq adds its variables and the service file when it connects.
         parameters = {name: str(value) for name, value in conninfo_to_dict(text).items() if value is not None}
@@ -33,8 +34,7 @@ def parse(text: str) -> dict[str, str]:
         authority, _, path = text.partition("://")[2].partition("/")
         if authority.count("@") > 1 or "@" in path.partition("?")[0]:
             raise ConnectionStringError(
-                "has more than the one @ before the host; in user, password and database name write @ as %40 and / as "
-                "%2F"
+                "has an @ where it must be encoded; in user, password and database name write @ as %40 and / as %2F"
             )
     for port in parameters.get("port", "").split(","):
         if port and not (port.isascii() and port.isdigit() and 0 < int(port) < 65_536):
@@ -48,12 +48,9 @@ def parse(text: str) -> dict[str, str]:
 
 
 def normalize(text: str) -> str:
-    """Return the string as psql takes it: without SQLAlchemy's driver suffix. Raises `ConnectionStringError`."""
+    """Return the string as psql takes it: without SQLAlchemy's driver suffix (postgresql+psycopg2://)."""
     scheme, separator, rest = text.strip().partition("://")
-    base = scheme.split("+")[0]
-    url = f"postgresql://{rest}" if separator and base in _SCHEMES else text.strip()
-    parse(url)
-    return url
+    return f"postgresql://{rest}" if separator and scheme.split("+")[0] in _SCHEMES else text.strip()
 
 
 def with_database(text: str, database: str) -> str:

@@ -171,7 +171,7 @@ class _LocalPart:
         self._file = root / folder / name
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        self._file.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(self._file.parent)
         with self._file.open("xb") as file:
             for chunk in chunks:
                 file.write(chunk)
@@ -241,6 +241,14 @@ def _reason(error: Exception) -> str:
     said = error.strerror if isinstance(error, OSError) else None
     text = " ".join((said or f"{type(error).__name__}: {error}").split())
     return scrubbed(text)[:_LONGEST_REASON]
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder durably: a new folder's name is an entry of its parent, which has to reach the disk too."""
+    parents = [path.parent for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for parent in parents:
+        _force_to_disk(parent)
 
 
 def _force_to_disk(path: Path) -> None:

@@ -123,3 +123,14 @@ def test_a_kept_file_that_is_out_of_reach(shop: Shop, tmp_path: Path) -> None:
     kept.rename(tmp_path / "home" / "raw" / path)
     shop.load(DAYS[0])
     assert [name for name, _ in shop.sales()] == DAYS
+
+
+def test_many_broken_days_are_counted_and_the_first_are_named(shop: Shop) -> None:
+    days = days_between("2024-09-01", "2024-09-23")
+    for day in days:
+        shop.reports.increment(day, None, user_orders_log="no header\n")
+    told = shop.fail_to_load(days[0], "2024-09-24")
+    assert "23 of 24 days broke" in told
+    assert re.findall(r"^(\S+): user_orders_log_inc/", told, re.MULTILINE) == days[:20]
+    assert told.splitlines()[-1] == "... and 3 more"
+    assert shop.materialized(F_SALES) == {"2024-09-24"}

@@ -1,10 +1,12 @@
 """A raw file that is no longer what was fetched is never loaded: its days are named, all others go on."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from sales_assets.pipeline import parse_file
+from sales_assets.resources.raw_files import RawFiles
 from sales_assets.settings import settings
 from sales_assets_tests.reports import Order, days_between
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
@@ -130,12 +132,35 @@ def test_a_file_that_changes_between_its_two_readings(shop: Shop, monkeypatch: p
     assert shop.sales() == []
 
 
-def test_a_file_that_can_not_be_read_is_tried_once_in_a_run(shop: Shop) -> None:
-    """A storage that is down costs each file its time-out: a second try, day by day, would double it."""
+def test_a_file_that_can_not_be_read_is_tried_once_in_a_run(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A storage that is down costs each file its time-out: a second try would double it."""
     fill(shop)
     shop.load(FIRST, LAST, selection=RAW)
     raw_file(shop).unlink()
+    tried: list[str] = []
+    chunks = RawFiles.chunks
+
+    def counted(raw_files: RawFiles, path: str) -> Iterator[bytes]:
+        tried.append(path)
+        return chunks(raw_files, path)
+
+    monkeypatch.setattr(RawFiles, "chunks", counted)
     told = shop.fail_to_load(FIRST, LAST, selection=DOWNSTREAM)
     assert f"{DAY}: user_orders_log_inc/{DAY}/" in told
     assert f"can't be read from {settings().raw_files_location}: No such file or directory" in told
     assert [name for name, _ in shop.sales()] == [FIRST, LAST]
+    assert [path.split("/")[1] for path in tried] == DAYS
+
+
+def test_garbage_in_place_of_a_file_is_not_held_against_the_delivery(shop: Shop) -> None:
+    """A file whose header can't be read is a fault of the delivery only where it is what was delivered."""
+    fill(shop)
+    shop.load(FIRST, LAST, selection=RAW)
+    file = raw_file(shop)
+    kept = file.read_bytes()
+    file.write_text("what is this\n" * 100_000)
+    assert "was changed or truncated" in shop.fail_to_load(FIRST, LAST, selection=DOWNSTREAM)
+    assert shop.query("SELECT verdict FROM staging.fetch_reading") == [("usable",), ("usable",)]
+    file.write_bytes(kept)
+    shop.load(FIRST, LAST, selection=DOWNSTREAM)
+    assert [name for name, _ in shop.sales()] == DAYS

@@ -34,10 +34,11 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
     ],
 )
 def test_parameters(text: str, password: str, host: str, port: str | None, database: str) -> None:
-    found = parse(normalize(text))
+    found = parse(text)
     assert (found["password"], found["host"], found.get("port"), found["dbname"]) == (password, host, port, database)
     assert found["user"] == "u"
-    beside = conninfo_to_dict(with_database(normalize(text), "it's #2"))
+    beside = conninfo_to_dict(with_database(text, "it's #2"))
+    assert conninfo_to_dict(normalize(text)) == found
     assert beside == {**found, "dbname": "it's #2"}
 
 
@@ -66,7 +67,7 @@ def test_parameters(text: str, password: str, host: str, port: str | None, datab
 )
 def test_a_string_that_cannot_be_used_is_rejected_in_one_sentence_without_any_part_of_it(text: str) -> None:
     with pytest.raises(ConnectionStringError) as caught:
-        normalize(text)
+        parse(text)
     told = str(caught.value)
     assert len(told.splitlines()) == 1
     for part in ("hush", "hu ", "sh@", "@sh", "hu@", "70000"):

@@ -118,6 +118,25 @@ def test_role_and_environment_do_not_decide_the_session(
     assert (statement_timeout, lock_timeout) == (("7s", "6s") if limited else ("0", "0"))
 
 
+@pytest.mark.parametrize("read", [with_psycopg, with_psycopg2])
+def test_the_environment_does_not_lead_elsewhere_from_the_embedded_server(
+    server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], Any]
+) -> None:
+    url = server.url("sales")
+    for name, value in {
+        "PGHOST": "nowhere.invalid",
+        "PGHOSTADDR": "127.0.0.9",
+        "PGPORT": "1",
+        "PGUSER": "nobody",
+        "PGDATABASE": "nothing",
+        "PGTARGETSESSIONATTRS": "standby",
+        "PGCHANNELBINDING": "require",
+        "PGSSLMODE": "verify-full",
+    }.items():
+        monkeypatch.setenv(name, value)
+    assert read(url)[0] == "UTF8"
+
+
 @pytest.mark.parametrize("read", OPENING)
 def test_options_of_the_connection_string_are_kept(
     new_database: Callable[..., str], read: Callable[[str], Any]

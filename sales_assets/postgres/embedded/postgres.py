@@ -89,9 +89,17 @@ class EmbeddedPostgres:
     def url(self, database: str) -> str:
         """The libpq URL of `database`, for psql, psycopg and SQLAlchemy. It holds no secret.
 
-        Everything that libpq would otherwise take from the caller's environment (PGPORT, PGUSER) is in it.
+        What libpq would otherwise take from the environment to choose a server or to refuse one is part of it.
         """
-        query = urlencode({"host": self._socket_dir, "port": _PORT, "user": _ROLE}, quote_via=quote, safe="")
+        parameters = {
+            "host": self._socket_dir,
+            "hostaddr": "",  # PGHOSTADDR would win over the socket
+            "port": _PORT,
+            "user": _ROLE,
+            "target_session_attrs": "any",
+            "channel_binding": "prefer",
+        }
+        query = urlencode(parameters, quote_via=quote, safe="")
         return f"postgresql:///{quote(database, safe='')}?{query}"
 
     def is_running(self) -> bool:

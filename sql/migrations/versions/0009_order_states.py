@@ -3,5 +3,5 @@
 from sales_assets.postgres.migrations import statements_of
 
 revision = "0009"
-down_revision = "0007"
+down_revision = "0008"
 upgrade, downgrade = statements_of(__file__)
