@@ -10,6 +10,7 @@ import datetime as dt
 import difflib
 import functools
 import io
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -238,6 +239,11 @@ class Settings(FirstDay):
         default=4 * 1024**3, description="Largest file that is accepted, in bytes."
     )
 
+    sales_trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
+        default=frozenset(),
+        description="Addresses or networks of reverse proxies, comma separated, whose X-Forwarded-Proto and "
+        "X-Forwarded-For the services believe, such as 127.0.0.1 or 10.0.0.0/8. Empty: nobody's.",
+    )
     sales_timezone: str = Field(
         default="UTC", description="Zone in which the moment of an order, a cancel or a mailing becomes a day."
     )
@@ -406,6 +412,19 @@ class Settings(FirstDay):
         if isinstance(value, str):
             return frozenset(host.strip().lower() for host in value.split(",") if host.strip())
         return value
+
+    @field_validator("sales_trusted_proxies", mode="before")
+    @classmethod
+    def _networks(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        found = frozenset(part.strip() for part in value.split(",") if part.strip())
+        for part in found:
+            try:
+                ipaddress.ip_network(part)
+            except ValueError:
+                raise ValueError("must be IP addresses or networks such as 10.0.0.0/8, comma separated") from None
+        return found
 
     @property
     def raw_files_location(self) -> str:

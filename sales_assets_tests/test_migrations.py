@@ -304,12 +304,13 @@ def test_taken_back_refunds_stay_negative_and_foreign_keys_return(
 SECOND_DELIVERY: LiteralString = """
 WITH answer AS (
     INSERT INTO raw.delivery (kind, first_day, last_day, outcome, report_id)
-    SELECT kind, first_day, last_day, outcome, report_id FROM raw.delivery WHERE kind = 'increment'
+    SELECT kind, first_day, last_day, outcome, report_id FROM raw.delivery WHERE kind = 'increment' LIMIT 1
     RETURNING delivery_id
 ), again AS (
     INSERT INTO raw.fetch
     SELECT (jsonb_populate_record(f, jsonb_build_object('fetch_id', nextval('raw.fetch_number'),
-                                                        'delivery_id', delivery_id, 'path', path || '.again.csv'))).*
+                                                        'delivery_id', answer.delivery_id,
+                                                        'path', path || '.again.csv'))).*
     FROM raw.fetch AS f, answer
     RETURNING fetch_id
 ), parsed AS (

@@ -37,7 +37,14 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
         start_http_server(metrics_port, addr=host, registry=registry)
     if HTTP in parts:
         mailings = Mailings(settings(), database_url, registry=registry, kick=kick)
-        serve(application(orders, mailings, registry=registry), host=host, port=port, lifespan=True, on_ready=on_ready)
+        serve(
+            application(orders, mailings, registry=registry),
+            host=host,
+            port=port,
+            lifespan=True,
+            trusted_proxies=sorted(settings().sales_trusted_proxies),
+            on_ready=on_ready,
+        )
     else:
         asyncio.run(_until_told(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
 

@@ -51,8 +51,8 @@ class State:
 class Readiness:
     """All checks of the application, run together.
 
-    A check that hangs is reported after a second and a half. It is not started again before it has ended: a database
-    that accepts connections and never answers must not collect them.
+    A check that hangs is reported after a second and a half, and not started again before it has ended: connections
+    to a database that never answers must not pile up.
     """
 
     def __init__(self, checks: Mapping[str, Check]) -> None:

@@ -6,7 +6,7 @@ Belongs here: sockets, signals and uvicorn. Does not belong here: what answers.
 import logging
 import socket
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
 
@@ -17,7 +17,9 @@ _START_SECONDS = 30
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, app: ASGIApp, on_ready: Callable[[], None], *, lifespan: bool) -> None:
+    def __init__(
+        self, app: ASGIApp, on_ready: Callable[[], None], *, lifespan: bool, trusted_proxies: Sequence[str] = ()
+    ) -> None:
         config = uvicorn.Config(
             app,
             log_config=None,  # uvicorn would put handlers of its own beside the caller's
@@ -25,7 +27,9 @@ class _Server(uvicorn.Server):
             access_log=False,
             lifespan="on" if lifespan else "off",
             ws="none",
-            proxy_headers=False,
+            proxy_headers=bool(trusted_proxies),
+            # Given in any case: uvicorn would otherwise take it from the environment.
+            forwarded_allow_ips=list(trusted_proxies),
             server_header=False,
             timeout_graceful_shutdown=1,
         )
@@ -55,6 +59,7 @@ def serve(
     host: str = "127.0.0.1",
     port: int = 0,
     lifespan: bool = False,
+    trusted_proxies: Sequence[str] = (),
     on_ready: Callable[[str], None] = lambda _url: None,
 ) -> None:
     """Answer requests until SIGINT or SIGTERM, then return.
@@ -64,6 +69,7 @@ def serve(
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
         lifespan: Whether the application has a start and an end of its own.
+        trusted_proxies: Addresses and networks whose X-Forwarded-Proto and X-Forwarded-For are believed.
         on_ready: Called once with the base URL (`http://127.0.0.1:8000`) as soon as requests are answered.
 
     Raises:
@@ -71,15 +77,17 @@ def serve(
     """
     listener = _listen(host, port)
     url = _url(listener)
-    _Server(app, lambda: on_ready(url), lifespan=lifespan).run([listener])
+    _Server(app, lambda: on_ready(url), lifespan=lifespan, trusted_proxies=trusted_proxies).run([listener])
 
 
 @contextmanager
-def running(app: ASGIApp, *, lifespan: bool = False, port: int = 0) -> Iterator[str]:
+def running(
+    app: ASGIApp, *, lifespan: bool = False, port: int = 0, trusted_proxies: Sequence[str] = ()
+) -> Iterator[str]:
     """Answer requests in a background thread, on the loopback (by default on a free port); gives the base URL."""
     listener = _listen("127.0.0.1", port)
     ready = threading.Event()
-    server = _Server(app, ready.set, lifespan=lifespan)
+    server = _Server(app, ready.set, lifespan=lifespan, trusted_proxies=trusted_proxies)
     thread = threading.Thread(target=server.run, args=([listener],), name="service", daemon=True)
     thread.start()
     try:

@@ -447,7 +447,7 @@ def test_a_body_that_is_sent_as_gzip_is_unzipped(set_up: Set, encoding: str) -> 
         (answer("x", status="410 Gone"), FileMissing, "410"),
         (answer("x", status="503 Slow Down"), TransientError, "503"),
         (answer("x", status="206 Partial Content"), PermanentError, "206"),
-        (answer("x", Content_Encoding="gzip"), PermanentError, "Content-Encoding 'gzip'"),
+        (answer("lines", Content_Encoding="gzip"), PermanentError, "Content-Encoding 'gzip'"),
         (answer("x" * 2000), PermanentError, "2000 bytes announced, 1000 are accepted"),
         (answer("x", length=10**15), PermanentError, "announced"),
         (chunked(b"x" * 600, b"x" * 600), PermanentError, "more than 1000 bytes"),

@@ -7,8 +7,10 @@ typed goes the way of the API, through ``rules`` and the ``store``.
 # ruff: noqa: ARG002 - the library says which parameters its methods have
 
 import asyncio
+import datetime as dt
 import hashlib
 import secrets
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import SimpleNamespace
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 import structlog
 from jinja2 import DictLoader
 from starlette.applications import Starlette
+from starlette.datastructures import URL, URLPath
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.sessions import SessionMiddleware
@@ -73,12 +76,12 @@ def admin_routes(store: Store, *, user: str, password: str, secret: str, kick: W
         title="Mailings",
         base_url=PATH,
         route_name="mailings_admin",
-        auth_provider=_Login(user, password),
+        auth_provider=_Login(store, user, password),
         secret_key=key,
         additional_loaders=[_TEMPLATES],
         favicon_url="data:,",
         middlewares=[
-            Middleware(_Headers),
+            Middleware(_Page),
             Middleware(
                 SessionMiddleware,
                 secret_key=key,
@@ -106,6 +109,21 @@ _TEMPLATES = DictLoader(
 )
 
 
+class _PathOnly(URLPath):
+    def make_absolute_url(self, base_url: str | URL) -> URL:
+        return URL(URL(str(base_url)).path.rstrip("/") + str(self))
+
+
+class _RelativeRouter:
+    """Makes `request.url_for` give a path without scheme and host, which only the proxy in front knows for sure."""
+
+    def __init__(self, router: Any) -> None:
+        self._router = router
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        return _PathOnly(str(self._router.url_path_for(name, **path_params)))
+
+
 async def _off(_request: Request) -> Response:
     return PlainTextResponse(_OFF, status_code=403)
 
@@ -114,36 +132,52 @@ async def _to_the_page(_request: Request) -> Response:
     return RedirectResponse(f"{PATH}/")
 
 
-class _Headers:
-    """Adds the headers that keep the page to itself, and answers a form that cannot be parsed with its 400.
+class _Page:
+    """Adds the headers that keep the page to itself, keeps its links relative, and answers refusals as such.
 
-    The library parses forms in a middleware, outside its own error handling.
+    Links would otherwise name the scheme and host that a proxy asked for, which need not be the browser's. The library
+    parses forms and asks for the user in middlewares, outside its own error handling.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        secure = scope.get("scheme") == "https"
+        without_host = {
+            **scope,
+            "server": None,
+            "headers": [(name, value) for name, value in scope["headers"] if name != b"host"],
+            "router": _RelativeRouter(scope["router"]),
+        }
+
         async def adding(message: Message) -> None:
             if message["type"] == "http.response.start":
                 static = f"{PATH}/static/" in scope["path"]
                 chosen = {name: value for name, value in _HEADERS.items() if not (static and name == b"cache-control")}
-                message["headers"] = [*message["headers"], *chosen.items()]
+                given = [
+                    (name, value + b"; secure" if secure and name.lower() == b"set-cookie" else value)
+                    for name, value in message["headers"]
+                ]
+                message["headers"] = [*given, *chosen.items()]
             await send(message)
 
         try:
-            await self._app(scope, receive, adding)
+            await self._app(without_host, receive, adding)
         except HTTPException as error:
-            if error.status_code != 400:
-                raise
-            await PlainTextResponse(error.detail, status_code=400)(scope, receive, adding)
+            await PlainTextResponse(error.detail, status_code=error.status_code)(scope, receive, adding)
 
 
 class _Login(AuthProvider):
-    """One user with one password; whoever is wrong waits, and all who are wrong at once wait in a row."""
+    """One user with one password; whoever is wrong waits, and all who are wrong at once wait in a row.
 
-    def __init__(self, user: str, password: str) -> None:
+    A logout ends the session for every process: its id is kept until the cookie would expire, so that a copy of the
+    cookie opens nothing.
+    """
+
+    def __init__(self, store: Store, user: str, password: str) -> None:
         super().__init__()
+        self._store = store
         self._user = user.encode()
         self._password = password.encode()
         self._name = user
@@ -160,15 +194,25 @@ class _Login(AuthProvider):
             raise LoginFailed("Wrong name or password")
         request.session.clear()
         request.session["user"] = self._name
+        request.session["id"] = secrets.token_hex(16)
+        # Signing the cookie anew must not prolong it.
+        request.session["until"] = int(time.time()) + _SESSION_SECONDS
         _log.info("admin login")
         return None
 
     async def authenticate(self, request: Request) -> AdminUser | None:
-        user = request.session.get("user")
-        return AdminUser(username=user) if user == self._name else None
+        match request.session:
+            case {"user": self._name, "id": str(session_id), "until": int(until)} if until > time.time():
+                if not await self._store.is_session_ended(session_id):
+                    return AdminUser(username=self._name)
+        return None
 
     async def logout(self, request: Request) -> Response | None:
+        match request.session:
+            case {"id": str(session_id), "until": int(until)}:
+                await self._store.end_session(session_id, dt.datetime.fromtimestamp(until, dt.UTC))
         request.session.clear()
+        _log.info("admin logout")
         return None
 
 

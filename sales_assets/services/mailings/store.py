@@ -209,6 +209,16 @@ class Store:
         """Messages by status, and how many wait for a worker: what the metrics tell."""
         return await self._rows("message", "by_status", {}), await self._one("message", "depth", {})
 
+    # --- sessions of the admin page ---------------------------------------------------------------------------------
+
+    async def end_session(self, session_id: str, until: dt.datetime) -> None:
+        """Remember that a session was ended before its cookie expires; a second time changes nothing."""
+        await self._rows("admin_session", "end", {"session_id": session_id, "until": until})
+
+    async def is_session_ended(self, session_id: str) -> bool:
+        """Whether somebody logged out of the session."""
+        return bool((await self._one("admin_session", "is_ended", {"session_id": session_id}))["ended"])
+
     # --- below ----------------------------------------------------------------------------------------------------
 
     async def _one(self, file: str, name: str, parameters: Mapping[str, object]) -> Row:

@@ -132,7 +132,7 @@ class SenderApi:
         if request.method != "POST":
             return JSONResponse({"code": 405, "message": "POST it"}, status_code=405)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if scheme != "Bearer" or not token or (self._token and token != self._token):
+        if scheme != "Bearer" or (self._token and token != self._token):
             return JSONResponse({"code": 401, "message": "wrong token"}, status_code=401)
         arrival = _understood(message_id, await request.body())
         if isinstance(arrival, str):

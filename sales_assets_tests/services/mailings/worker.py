@@ -164,19 +164,25 @@ class Post:
     def end(self) -> None:
         for process in self.started:
             process.kill()
-        if broker_reachable(self.broker_url):
-            with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
-                for queue in ("plan", "dispatch"):
-                    channel.queue_delete(f"{self.prefix}.{queue}")
-                # Celery's own for remote control and events outlive its processes.
-                for exchange in ("", ".control.pidbox", ".events"):
-                    channel.exchange_delete(f"{self.prefix}{exchange}")
-                channel.exchange_delete(f"reply.{self.prefix}.control.pidbox")
+        remove_queues(self.broker_url, self.prefix)
 
     def waiting(self, queue: str = "dispatch") -> int:
         """Tasks that wait at the broker."""
         with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
             return int(channel.queue_declare(f"{self.prefix}.{queue}", passive=True).message_count)
+
+
+def remove_queues(broker_url: str, prefix: str) -> None:
+    """Remove what the Celery processes of a prefix declared, if the broker answers."""
+    if not broker_reachable(broker_url):
+        return
+    with Connection(broker_url, connect_timeout=5) as connection, connection.channel() as channel:
+        for queue in ("plan", "dispatch"):
+            channel.queue_delete(f"{prefix}.{queue}")
+        # Celery's own for remote control and events outlive its processes.
+        for exchange in ("", ".control.pidbox", ".events"):
+            channel.exchange_delete(f"{prefix}{exchange}")
+        channel.exchange_delete(f"reply.{prefix}.control.pidbox")
 
 
 class CeleryProcess:

@@ -103,3 +103,11 @@ def test_mistakes_of_the_person_at_the_controls(url: str) -> None:
     assert requests.put(f"{url}/_faults", json={"nonsense": 1}, timeout=5).status_code == 400
     assert requests.get(f"{url}/v1/send/1", timeout=5).status_code == 405
     assert requests.get(f"{url}/v1/send/x", timeout=5).status_code == 404
+
+
+@pytest.mark.parametrize("token", ["Bearer", "Bearer ", "Bearer anything"])
+def test_any_token_will_do_unless_one_is_expected(token: str) -> None:
+    for sender, status in ((SenderApi(), 200), (SenderApi(token="right"), 401)):
+        with running(sender) as url:
+            answer = requests.post(f"{url}/v1/send/1", json=BODY, headers={"Authorization": token.strip()}, timeout=30)
+        assert answer.status_code == status

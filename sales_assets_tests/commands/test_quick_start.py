@@ -1,0 +1,97 @@
+"""The quick start of the mailings as the README has it: its commands, in its order, send a message."""
+
+import os
+import re
+import secrets
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from sales_assets_tests.services.mailings.worker import remove_queues
+from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, until
+
+from .test_demo import free_port
+
+README = Path(__file__).resolve().parents[2] / "README.md"
+
+pytestmark = pytest.mark.broker
+
+
+@pytest.fixture
+def commands() -> list[str]:
+    """The lines of the first block below the heading, without comments."""
+    block = re.search(r"## Mailings\n.*?```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    assert block is not None
+    return [line for text in block[1].splitlines() if (line := re.sub(r"(^|\s+)# .*", "", text).strip())]
+
+
+@pytest.fixture
+def environment(warehouse_url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
+    need_broker()
+    prefix = f"quick_{secrets.token_hex(6)}"
+    yield os.environ | {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        "HOME": str(tmp_path),
+        "RABBITMQ_URL": BROKER_URL,
+        "MAILINGS_QUEUE_PREFIX": prefix,
+    }
+    remove_queues(BROKER_URL, prefix)
+
+
+def test_the_quick_start_sends_a_message(commands: list[str], environment: dict[str, str], tmp_path: Path) -> None:
+    ports = {"8000": str(free_port()), "8082": str(free_port())}
+    listens = {"sales-assets api": ports["8000"], "sales-assets sender-api": ports["8082"]}
+    answers: list[str] = []
+
+    def ask(command: str) -> str:
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env=environment,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.stdout
+
+    with ExitStack() as stack:
+        for number, command in enumerate(commands):
+            line = command
+            for old, new in ports.items():
+                line = line.replace(f"127.0.0.1:{old}", f"127.0.0.1:{new}")
+            if line.startswith("export "):
+                name, _, value = line.removeprefix("export ").partition("=")
+                environment[name] = value
+            elif line.startswith("curl "):
+                answers.append(until(lambda line=line: ask(line), seconds=120))  # type: ignore[misc]
+            else:
+                assert line.startswith(("sales-assets ", "celery ")), line
+                if line in listens:
+                    line = f"{line} --port {listens[line]}"
+                log = stack.enter_context((tmp_path / f"{number}.log").open("wb"))
+                process = subprocess.Popen(
+                    ["sh", "-c", f"exec {line}"],
+                    env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
+                )  # fmt: skip
+                stack.callback(_end, process)
+        assert '"phone":"78218173218"' in answers[0]
+        assert '"text":"hello"' in answers[1]
+        sent = '{"message_data":[{"status":"SENT","count":1}],"total_mailings":1}'
+        logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
+        assert until(lambda: sent in ask(line), seconds=120), logs
+
+
+def _end(process: "subprocess.Popen[bytes]") -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGTERM)
+    try:
+        process.wait(60)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

@@ -1,0 +1,1 @@
+DROP TABLE mailings.ended_admin_session;
