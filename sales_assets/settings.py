@@ -151,6 +151,7 @@ def _without_comment(value: str) -> str:
 
 _Seconds = Annotated[float, annotated_types.Gt(0), annotated_types.Le(86_400)]
 _Pause = Annotated[float, annotated_types.Ge(0), annotated_types.Le(86_400)]
+_SLOWEST_RATE = 0.00001
 _Count = Annotated[int, annotated_types.Ge(0)]
 
 
@@ -308,7 +309,8 @@ class Settings(FirstDay):
     sender_token: SecretStr = Field(default=SecretStr(""), description="Sent to it as Authorization: Bearer.")
     sender_timeout: _Seconds = Field(default=10, description="Seconds for one send, connecting included.")
     sender_rate: Annotated[float, annotated_types.Ge(0), annotated_types.Le(1_000_000)] = Field(
-        default=1000, description="Most sends per second, over all workers together; 0 = no limit."
+        default=1000,
+        description="Most sends per second, over all workers together, from 0.00001 (about one a day); 0 = no limit.",
     )
     sender_retry_seconds: _Pause = Field(
         default=10,
@@ -321,7 +323,7 @@ class Settings(FirstDay):
     mailings_tick_seconds: Annotated[float, annotated_types.Interval(ge=0.1, le=3600)] = Field(
         default=2, description="Seconds between looks for mailings that begin, go on or end."
     )
-    mailings_lease_seconds: _Seconds = Field(
+    mailings_lease_seconds: Annotated[float, annotated_types.Interval(ge=1, le=86_400)] = Field(
         default=20,
         description="Seconds beyond SENDER_TIMEOUT after which the messages of a worker that died are taken again.",
     )
@@ -379,6 +381,13 @@ class Settings(FirstDay):
     @classmethod
     def _http_or_empty(cls, value: str) -> str:
         return cls._http(value) if value else ""
+
+    @field_validator("sender_rate")
+    @classmethod
+    def _rate(cls, value: float) -> float:
+        if 0 < value < _SLOWEST_RATE:
+            raise ValueError(f"must be 0 (no limit) or at least {_SLOWEST_RATE:f} a second")
+        return value
 
     @field_validator("sales_timezone")
     @classmethod

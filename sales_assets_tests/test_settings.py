@@ -183,6 +183,9 @@ def test_the_seeds_env_file_of_the_partner_orders_is_taken_as_it_stands(monkeypa
         ("RABBITMQ_URL", "http://u:secret@h", "must be an amqp:// or amqps:// URL"),
         ("SALES_TIMEZONE", "Moscow", "must be a zone of the IANA database"),
         ("SALE_ON", "paid", "Input should be 'created' or 'done'"),
+        ("SENDER_RATE", "0.000001", "must be 0 (no limit) or at least 0.000010 a second"),
+        ("SENDER_RATE", "nan", "greater than or equal to 0"),
+        ("MAILINGS_LEASE_SECONDS", "0.5", "greater than or equal to 1"),
     ],
 )
 def test_a_malformed_setting_of_the_orders_is_told(

@@ -120,15 +120,28 @@ SELECT claimed.message_id, claimed.client_id, claimed.attempts, c.timezone, cloc
 FROM claimed LEFT JOIN mailings.client AS c USING (client_id)
 
 -- name: permit
--- Which of these may be sent now: still ours, for longer than a send takes, and the mailing neither over nor paused nor
--- deleted. Asked before each send. No phone: the client is gone.
+-- Which of these may be sent now: still ours, and the mailing neither over nor paused nor deleted. Asked before each
+-- send, and while messages wait for their turn. Nothing is sent under a lease that the send could outlast: a shorter
+-- one is renewed, unless another worker has taken the message. No phone: the client is gone.
+WITH asked AS (
+    SELECT message_id, claim FROM unnest(%(message_ids)s::bigint[], %(claims)s::text[]) AS asked (message_id, claim)
+), renewed AS (
+    UPDATE mailings.message AS m
+    SET next_attempt_at = clock_timestamp() + %(lease)s
+    FROM (SELECT m.message_id, m.claim FROM asked JOIN mailings.message AS m USING (message_id, claim)
+          WHERE m.status = 'Pending' AND m.next_attempt_at < clock_timestamp() + %(needed)s
+          ORDER BY m.message_id FOR UPDATE OF m) AS short
+    WHERE (m.message_id, m.claim) = (short.message_id, short.claim)
+    RETURNING m.message_id
+)
 SELECT m.message_id, c.phone, c.timezone, clock_timestamp() AS now,
        extract(epoch FROM g.end_time - clock_timestamp())::float8 AS seconds_left
-FROM unnest(%(message_ids)s::bigint[], %(claims)s::text[]) AS asked (message_id, claim)
+FROM asked
 JOIN mailings.message AS m USING (message_id, claim)
 JOIN mailings.mailing AS g USING (mailing_id)
 LEFT JOIN mailings.client AS c USING (client_id)
-WHERE m.status = 'Pending' AND m.next_attempt_at >= clock_timestamp() + %(needed)s
+WHERE m.status = 'Pending'
+  AND (m.next_attempt_at >= clock_timestamp() + %(needed)s OR m.message_id IN (SELECT message_id FROM renewed))
   AND g.state = 'running' AND g.paused_at IS NULL AND g.deleted_at IS NULL
   AND g.end_time > clock_timestamp() + %(margin)s
 
@@ -151,11 +164,22 @@ FROM unnest(%(message_ids)s::bigint[], %(claims)s::text[], %(statuses)s::text[],
 WHERE m.message_id = r.message_id AND m.claim = r.claim AND m.status = 'Pending' AND g.mailing_id = m.mailing_id
 RETURNING m.message_id
 
--- name: take_rate
--- Sends take their turn in time: so many seconds' worth from the first free moment on. `wait`: seconds until then.
-INSERT INTO mailings.send_rate AS r (next_at) VALUES (clock_timestamp() + %(span)s)
-ON CONFLICT (one) DO UPDATE SET next_at = greatest(r.next_at, clock_timestamp()) + %(span)s
-RETURNING extract(epoch FROM next_at - %(span)s - clock_timestamp())::float8 AS wait
+-- name: take_turns
+-- Turns are moments, `span` seconds' worth from the first free one on, taken only if that is due within `ahead`. One that
+-- is later than `farthest` was left by a slower rate, or by a clock that was set back, and counts for nothing. `wait`:
+-- seconds until the first of the turns, or where none was taken until the first free one.
+WITH taken AS (
+    INSERT INTO mailings.send_rate AS r (next_at) VALUES (clock_timestamp() + %(span)s)
+    ON CONFLICT (one) DO UPDATE
+    SET next_at = greatest(clock_timestamp(), CASE WHEN r.next_at <= clock_timestamp() + %(ahead)s THEN r.next_at END)
+                  + %(span)s
+    WHERE r.next_at <= clock_timestamp() + %(ahead)s OR r.next_at > clock_timestamp() + %(farthest)s
+    RETURNING next_at - %(span)s AS first_at
+)
+SELECT true AS taken, extract(epoch FROM first_at - clock_timestamp())::float8 AS wait FROM taken
+UNION ALL
+SELECT false, extract(epoch FROM next_at - clock_timestamp())::float8 FROM mailings.send_rate
+WHERE NOT EXISTS (SELECT FROM taken)
 
 -- name: by_status
 SELECT status, sum(change)::bigint AS count FROM mailings.message_count GROUP BY status

@@ -12,6 +12,7 @@ import asyncio
 import datetime as dt
 import itertools
 import json
+import math
 import os
 import random
 import secrets
@@ -26,10 +27,12 @@ from typing import Any, Self
 import psycopg
 import structlog
 
+from sales_assets.backoff import doubling_pause
 from sales_assets.services.mailings.gathering import Gathered
 from sales_assets.services.mailings.messages import Lane, Row
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.sender import Outcome, Sender, Verdict
+from sales_assets.services.mailings.turns import STEP_SECONDS, Taken, Turns
 from sales_assets.services.mailings.windows import Window, known_zone
 
 _log = structlog.get_logger()
@@ -49,12 +52,12 @@ END_MARGIN = dt.timedelta(milliseconds=100)
 _SETTLE_SECONDS = 5.0
 # Nothing is sent for so long after the sender refused our token.
 _UNAUTHORIZED_SECONDS = 30.0
-# Messages are claimed ahead for so long, where the rate is what they wait for; so many workers may share it before a
-# message has to wait for longer than its lease.
+# Messages are claimed ahead for so long, where the rate is what they wait for.
 _AHEAD_SECONDS = 2.0
 _AHEAD_SHARE = 8
-_RATE_STEP_SECONDS = 0.05
 _DATABASE_PAUSE = 0.5
+# Between two readings of the database's clock.
+_CLOCK_SECONDS = 1.0
 
 PENDING, SENT, FAILED = "Pending", "SENT", "FAILED"
 
@@ -90,6 +93,8 @@ class Claimed:
     client_id: int
     attempts: int
     claim: str
+    until: float = math.inf
+    """When it is released without a turn, on the monotonic clock."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +120,7 @@ class Leave:
 
 def pause_after(attempts: int, base: float, chance: float) -> float:
     """Full jitter: any share (`chance`, 0 to 1) of a pause that doubles with each failed attempt, up to a cap."""
-    return chance * min(LONGEST_PAUSE, base * 2.0 ** (attempts - 1))
+    return chance * doubling_pause(attempts, first=base, longest=LONGEST_PAUSE)
 
 
 class Dispatcher:
@@ -140,10 +145,18 @@ class Dispatcher:
         self._leaves = Lane(database_url, "leaves")
         self._results = Lane(database_url, "results")
         self._rates = Lane(database_url, "rate")
+        self._lease = dt.timedelta(seconds=pace.lease_seconds + pace.timeout)
         self._slots = asyncio.Semaphore(pace.in_flight)
         self._leave = Gathered(self._ask_leave, most=_MOST_TOGETHER, pause=_LEAVE_PAUSE)
         self._settle = Gathered(self._store, most=_MOST_TOGETHER)
-        self._turn = Gathered(self._take_rate, most=max(1, int(pace.rate * _RATE_STEP_SECONDS)))
+        self._stopped = asyncio.Event()
+        self._turns = Turns(
+            pace.rate or math.inf,
+            pace.lease_seconds,
+            sendable=self._sendable,
+            take=self._take_turns,
+            stopped=self._stopped,
+        )
         self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
         self._numbers = itertools.count(1)
         self._claiming = asyncio.Lock()
@@ -157,9 +170,9 @@ class Dispatcher:
         self._silent_until = 0.0
         self._openings: dict[tuple[str | None, Window], dt.datetime] = {}
         self._offset: float | None = None
-        self.stopping = False
 
     async def __aenter__(self) -> Self:
+        self._loop = asyncio.get_running_loop()
         self._stack = AsyncExitStack()
         for lane in (self._claims, self._leaves, self._results, self._rates):
             self._stack.push_async_callback(lane.close)
@@ -170,6 +183,14 @@ class Dispatcher:
         self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
     ) -> None:
         await self._stack.aclose()
+
+    def stop(self) -> None:
+        """Finish what is in flight, begin nothing further, release what waits for a turn. Thread-safe."""
+        self._loop.call_soon_threadsafe(self._stop)
+
+    def _stop(self) -> None:
+        self._stopped.set()
+        self._room.set()
 
     async def dispatch(self, mailing_id: int, seconds: float = _SLICE_SECONDS) -> int:
         """Send what is due of a mailing, for so many seconds at most; how many messages were taken on.
@@ -184,9 +205,11 @@ class Dispatcher:
         sending: set[asyncio.Task[None]] = set()
         taken = 0
         try:
-            while not self._is_silent() and time.monotonic() < ends:
+            while not self._is_silent() and time.monotonic() < ends and not self._turns.is_none_before(ends):
                 claimed = await self._claim(mailing, ends)
                 if claimed is None:
+                    if self._is_silent():
+                        break
                     self._room.clear()
                     try:
                         await asyncio.wait_for(self._room.wait(), max(0.0, ends - time.monotonic()))
@@ -222,12 +245,14 @@ class Dispatcher:
                     mailing_id=mailing.mailing_id,
                     claim=claim,
                     limit=room,
-                    lease=dt.timedelta(seconds=self._pace.lease_seconds + self._pace.timeout),
+                    lease=self._lease,
                 )
                 claimed = []
                 put_off = []
                 for row in rows:
-                    message = Claimed(row["message_id"], row["client_id"], row["attempts"], claim)
+                    # What is claimed ahead at the end of the slice still gets its turn.
+                    until = ends + _AHEAD_SECONDS
+                    message = Claimed(row["message_id"], row["client_id"], row["attempts"], claim, until)
                     opening = self._opening(mailing.window, row["timezone"], row["now"])
                     if opening is None:
                         claimed.append(message)
@@ -278,21 +303,24 @@ class Dispatcher:
             self._let_go(1)
 
     async def _attempt(self, mailing: Mailing, message: Claimed) -> Settlement:
-        """Wait for a turn, ask leave, send; what becomes of the message."""
+        """Wait for a turn, ask leave, send; what becomes of the message. Without a turn it is given back."""
         if self._is_silent():
             return self._given_back(message)
+        has_turn = True
         if self._pace.rate:
             began = time.monotonic()
-            await self._turn(None)
+            has_turn = await self._turns.take((mailing, message), message.until)
             self._metrics.rate_waited(time.monotonic() - began)
         leave = await self._leave(message)
-        if leave is None or self._is_silent():
+        if leave is None or self._is_refused():
             return self._given_back(message)
         if leave.phone is None:
             return Settlement(message, FAILED, reason="client deleted")
         opening = self._opening(mailing.window, leave.timezone, leave.now)
         if opening is not None:
             return Settlement(message, PENDING, next_attempt_at=opening)
+        if not has_turn:
+            return self._given_back(message)
         began = time.monotonic()
         outcome = await self._sender.send(
             message.message_id, leave.phone, mailing.text, connect_within=leave.seconds_left
@@ -332,7 +360,10 @@ class Dispatcher:
         return Settlement(message, PENDING, next_attempt_at=due)
 
     def _is_silent(self) -> bool:
-        return self.stopping or time.monotonic() < self._silent_until
+        return self._stopped.is_set() or self._is_refused()
+
+    def _is_refused(self) -> bool:
+        return time.monotonic() < self._silent_until
 
     # --- windows ----------------------------------------------------------------------------------------------
 
@@ -373,6 +404,7 @@ class Dispatcher:
             message_ids=[message.message_id for message in messages],
             claims=[message.claim for message in messages],
             needed=dt.timedelta(seconds=self._pace.timeout + min(_SETTLE_SECONDS, self._pace.lease_seconds / 2)),
+            lease=self._lease,
             margin=END_MARGIN,
         )
         leaves = {
@@ -412,11 +444,27 @@ class Dispatcher:
         )
         return {row["message_id"] for row in rows}
 
-    async def _take_rate(self, turns: list[None]) -> Sequence[None]:
-        row = (await self._rates.rows("take_rate", span=dt.timedelta(seconds=len(turns) / self._pace.rate)))[0]
-        if row["wait"] > 0:
-            await asyncio.sleep(row["wait"])
-        return turns
+    async def _sendable(self, waiting: list[tuple[Mailing, Claimed]]) -> Sequence[bool]:
+        """Which of these have a use for a turn."""
+        if self._is_silent():
+            return [False] * len(waiting)
+        leaves = await self._ask_leave([message for _, message in waiting])
+        return [
+            leave is not None
+            and leave.phone is not None
+            and self._opening(mailing.window, leave.timezone, leave.now) is None
+            for (mailing, _), leave in zip(waiting, leaves, strict=True)
+        ]
+
+    async def _take_turns(self, turns: int, ahead: float) -> Taken:
+        span = turns / self._pace.rate
+        rows = await self._rates.rows(
+            "take_turns",
+            span=dt.timedelta(seconds=span),
+            ahead=dt.timedelta(seconds=ahead),
+            farthest=dt.timedelta(seconds=ahead + max(1 / self._pace.rate, STEP_SECONDS) + _CLOCK_SECONDS),
+        )
+        return Taken(rows[0]["taken"], rows[0]["wait"])
 
 
 def _mailing(row: Row) -> Mailing:

@@ -30,6 +30,10 @@ from sales_assets.settings import Settings, settings
 _log = structlog.get_logger()
 T = TypeVar("T")
 
+# A task works until the planner asks for the next one, within these: no less than the default, so that a busy mailing
+# goes on, and far less than the broker waits for an acknowledgement.
+_SHORTEST_TASK, _LONGEST_TASK = 5.0, 60.0
+
 _NO_SENDER = "http://127.0.0.1:9"
 
 _lock = threading.Lock()
@@ -104,7 +108,8 @@ def dispatch(mailing_id: int) -> None:
         return
     process = _this_process()
     try:
-        taken = process.run(process.dispatcher.dispatch(mailing_id))
+        seconds = max(_SHORTEST_TASK, min(settings().mailings_tick_seconds, _LONGEST_TASK))
+        taken = process.run(process.dispatcher.dispatch(mailing_id, seconds))
     except (psycopg.Error, TimeoutError, OSError) as error:
         _log.error("dispatch failed", mailing_id=mailing_id, error=type(error).__name__)
         return
@@ -133,4 +138,4 @@ def start() -> None:
 def stop() -> None:
     """At the first signal to end: what is in flight is finished, and nothing further begun."""
     if _process is not None and _process.pid == os.getpid():
-        _process.dispatcher.stopping = True
+        _process.dispatcher.stop()

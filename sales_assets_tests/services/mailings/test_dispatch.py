@@ -13,6 +13,7 @@ import pytest
 from sales_assets.services.mailings.dispatch import (
     LONGEST_PAUSE,
     Claimed,
+    Dispatcher,
     Mailing,
     Settlement,
     pause_after,
@@ -24,6 +25,7 @@ from sales_assets_tests.services.partner_orders.running import until
 
 OUTCOMES = "SELECT status, attempts, reason, claim FROM mailings.message ORDER BY message_id"
 DUE = "UPDATE mailings.message SET next_attempt_at = now() WHERE status = 'Pending'"
+NEXT_TURN = "SELECT extract(epoch FROM next_at - clock_timestamp())::float8 FROM mailings.send_rate"
 PAUSE = "SELECT extract(epoch FROM next_attempt_at - now())::float8 FROM mailings.message"
 
 
@@ -179,7 +181,7 @@ def test_nothing_is_sent_after_the_end(post: Post) -> None:
     post.dispatch(mailing_id, seconds=30)
     post.plan()
     statuses = post.finished(mailing_id, seconds=0)
-    assert statuses["SENT"] > 100
+    assert statuses["SENT"] > 0
     assert statuses["TIMEOUT"] > 100
     assert statuses.total() == 2000
     assert max(told.at for told in post.sender.arrivals) <= end
@@ -358,19 +360,58 @@ def test_a_late_result_does_not_touch_what_somebody_else_has_taken(post: Post) -
     assert counted(metrics[0], "mailings_late_results_total") == 1
 
 
-def test_a_message_whose_lease_would_lapse_in_the_sending_is_not_sent(post: Post) -> None:
+@pytest.mark.parametrize("left", [-1.0, 0.0, 2.5, 3.9, 4.4])
+def test_nothing_is_sent_under_a_lease_that_the_send_could_outlast(post: Post, left: float) -> None:
+    """A send takes 2 s and its commit up to half the lease: whatever is left of less than 4.5 s is renewed."""
     mailing_id = begun(post, 1)
+    post.sender.answer(Answer(delay=1))
 
     async def run() -> None:
         async with dispatcher(post, lease_seconds=5, timeout=2) as (one, _):
             mailing = Mailing(mailing_id, '"x"', None)
             (claimed,) = await one._claim(mailing, 0) or []
-            post.query("UPDATE mailings.message SET next_attempt_at = now() + interval '2 seconds'")
+            post.query("UPDATE mailings.message SET next_attempt_at = now() + %s * interval '1 second'", left)
+            await one._deliver(mailing, claimed)
+
+    leases: list[float] = []
+    during(lambda: asyncio.run(run()), lambda: leases.append(post.query(PAUSE)[0][0]), when=lambda: post.sender.seen)
+    # Of 7 s, less what it took to get here.
+    assert leases[0] > 4.5
+    assert post.query(OUTCOMES) == [("SENT", 1, None, None)]
+
+
+def test_a_lease_that_is_long_enough_is_not_written_again(post: Post) -> None:
+    mailing_id = begun(post, 1)
+    post.sender.answer(Answer(delay=1))
+    due = "SELECT next_attempt_at FROM mailings.message"
+    found: list[Any] = []
+
+    async def run() -> None:
+        async with dispatcher(post, lease_seconds=60, timeout=2) as (one, _):
+            mailing = Mailing(mailing_id, '"x"', None)
+            (claimed,) = await one._claim(mailing, 0) or []
+            found.append(post.query(due))
+            await one._deliver(mailing, claimed)
+
+    during(lambda: asyncio.run(run()), lambda: found.append(post.query(due)), when=lambda: post.sender.seen)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("rate", [0, 1000])
+def test_a_message_that_another_worker_has_taken_is_not_sent(post: Post, rate: float) -> None:
+    mailing_id = begun(post, 1)
+
+    async def run() -> None:
+        async with dispatcher(post, rate=rate) as (one, _):
+            mailing = Mailing(mailing_id, '"x"', None)
+            (claimed,) = await one._claim(mailing, 0) or []
+            post.query("UPDATE mailings.message SET claim = 'another', next_attempt_at = now()")
             await one._deliver(mailing, claimed)
 
     asyncio.run(run())
     assert not post.sender.seen
-    assert post.query(OUTCOMES) == [("Pending", 0, None, None)]
+    assert post.query(OUTCOMES) == [("Pending", 0, None, "another")]
+    assert post.query(NEXT_TURN) == []
 
 
 def test_two_workers_share_a_list_and_send_each_message_once(post: Post) -> None:
@@ -441,6 +482,124 @@ def test_a_low_rate_does_not_let_claims_lapse(post: Post) -> None:
     assert post.statuses() == {"SENT": 30}
     assert time.monotonic() - began > 1.3
     assert set(post.sender.seen.values()) == {1}
+
+
+SLOW: dict[str, Any] = {"rate": 0.02, "lease_seconds": 2, "timeout": 1, "seconds": 5}
+CLAIMED = "SELECT 1 FROM mailings.message WHERE claim IS NOT NULL"
+LATER = "INSERT INTO mailings.send_rate (next_at) VALUES (clock_timestamp() + %s * interval '1 second')"
+
+
+def test_two_workers_send_at_a_rate_that_is_slower_than_the_lease(post: Post) -> None:
+    mailing_id = begun(post, 6)
+    # A turn comes every 0.5 s, and a lease outlasts a send by 0.1 s.
+    chosen = {"rate": 2, "lease_seconds": 0.2, "timeout": 0.5, "seconds": 30}
+    threads = [threading.Thread(target=post.dispatch, args=[mailing_id], kwargs=chosen) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert post.statuses() == {"SENT": 6}
+    assert set(post.sender.seen.values()) == {1}
+    assert post.query("SELECT DISTINCT attempts FROM mailings.message") == [(1,)]
+    arrivals = sorted(told.at for told in post.sender.arrivals)
+    # A request may be some tenths of a second on its way; over all of them this comes to nothing.
+    assert arrivals[-1] - arrivals[0] > 5 * 0.5 - 0.3
+
+
+def test_every_turn_of_a_slow_rate_is_a_send(post: Post) -> None:
+    """Time is moved on by hand: a turn that were taken for nothing would cost 50 seconds."""
+    mailing_id = begun(post, 4)
+    for sent in range(1, 5):
+        post.dispatch(mailing_id, **SLOW)
+        assert post.statuses()["SENT"] == sent
+        assert 45 < post.query(NEXT_TURN)[0][0] <= 50
+        post.dispatch(mailing_id, **SLOW)  # in between there is no turn, and none is waited for
+        assert post.statuses()["SENT"] == sent
+        assert post.query("SELECT count(*) FROM mailings.message WHERE claim IS NOT NULL") == [(0,)]
+        post.query("UPDATE mailings.send_rate SET next_at = next_at - interval '50 seconds'")
+    assert set(post.sender.seen.values()) == {1}
+
+
+def test_a_lease_is_renewed_while_its_message_waits(post: Post) -> None:
+    mailing_id = begun(post, 1)
+    post.query(LATER, 3)
+    leases: list[tuple[str, float]] = []
+
+    def look() -> None:
+        ends = time.monotonic() + 2
+        while time.monotonic() < ends:
+            leases.extend(post.query(f"SELECT claim, ({PAUSE}) FROM mailings.message"))
+            time.sleep(0.02)
+
+    during(
+        lambda: post.dispatch(mailing_id, rate=0.02, lease_seconds=0.5, timeout=0.3),
+        look,
+        when=lambda: post.query(CLAIMED),
+    )
+    assert len({claim for claim, _ in leases}) == 1
+    assert min(left for _, left in leases) > 0
+    assert post.query(OUTCOMES) == [("SENT", 1, None, None)]
+
+
+@pytest.mark.parametrize(
+    ("change", "outcome"),
+    [
+        ("UPDATE mailings.mailing SET paused_at = now()", ("Pending", None)),
+        ("UPDATE mailings.mailing SET deleted_at = now()", ("FAILED", "mailing deleted")),
+        ("UPDATE mailings.mailing SET end_time = now()", ("TIMEOUT", None)),
+        ("DELETE FROM mailings.client", ("FAILED", "client deleted")),
+    ],
+)
+def test_what_waits_for_its_turn_ends_with_its_mailing_and_takes_none(
+    post: Post, change: str, outcome: tuple[str, str | None]
+) -> None:
+    mailing_id = begun(post, 1)
+    post.query(LATER, 40)
+    began: list[float] = []
+
+    def end() -> None:
+        post.query(change)
+        began.append(time.monotonic())
+
+    during(
+        lambda: post.dispatch(mailing_id, rate=0.02, lease_seconds=20, seconds=60),
+        end,
+        when=lambda: post.query(CLAIMED),
+    )
+    assert time.monotonic() - began[0] < 20, "the turn was not waited for"
+    assert not post.sender.seen
+    assert post.query("SELECT status, reason, attempts, claim FROM mailings.message") == [(*outcome, 0, None)]
+    assert post.query(NEXT_TURN)[0][0] < 40
+
+
+def test_a_worker_that_is_stopped_does_not_wait_for_its_turn(post: Post) -> None:
+    mailing_id = begun(post, 3)
+    post.query(LATER, 40)
+
+    working: list[Dispatcher] = []
+    began: list[float] = []
+
+    async def run() -> None:
+        async with dispatcher(post, rate=0.02, lease_seconds=20) as (one, _):
+            working.append(one)
+            await asyncio.gather(*(one.dispatch(mailing_id, 60) for _ in range(2)))
+
+    def stop() -> None:
+        began.append(time.monotonic())
+        working[0].stop()
+
+    during(lambda: asyncio.run(run()), stop, when=lambda: post.query(CLAIMED))
+    assert time.monotonic() - began[0] < 20
+    assert post.query("SELECT DISTINCT status, attempts, claim FROM mailings.message") == [("Pending", 0, None)]
+    assert post.query(NEXT_TURN)[0][0] < 40
+
+
+def test_a_turn_that_a_slower_rate_has_left_holds_up_nothing(post: Post) -> None:
+    mailing_id = begun(post, 5)
+    post.query(LATER, 40_000)
+    post.dispatch(mailing_id, rate=100)
+    assert post.statuses() == {"SENT": 5}
+    assert post.query(NEXT_TURN)[0][0] < 1
 
 
 def test_one_mistake_of_ours_does_not_take_the_others_with_it(post: Post) -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,26 @@ def test_other_pools_do_it_as_well(post: Post, pool: str) -> None:
     post.beat()
     assert post.finished(mailing_id) == {"SENT": 100}
     assert set(post.sender.seen.values()) == {1}
+
+
+def test_two_workers_send_at_a_rate_that_is_slower_than_the_lease(post: Post) -> None:
+    """Time is moved on by hand: a turn that were taken for nothing would cost 50 seconds."""
+    post.clients(3)
+    mailing_id = post.mailing()
+    workers = [post.worker(SENDER_RATE="0.02") for _ in range(2)]
+    post.beat()
+    for sent in (1, 2, 3):
+        until(partial(_has_sent, post, sent), seconds=60)
+        left = post.query("SELECT extract(epoch FROM next_at - now())::float8 FROM mailings.send_rate")[0][0]
+        assert 20 < left <= 50
+        post.query("UPDATE mailings.send_rate SET next_at = next_at - interval '50 seconds'")
+    assert post.finished(mailing_id) == {"SENT": 3}
+    assert list(post.sender.seen.values()) == [1, 1, 1]
+    assert [worker.terminate() for worker in workers] == [0, 0]
+
+
+def _has_sent(post: Post, messages: int) -> bool:
+    return post.statuses()["SENT"] == messages
 
 
 _KICK = """

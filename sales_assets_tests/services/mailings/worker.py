@@ -117,8 +117,8 @@ class Post:
 
         return asyncio.run(look())
 
-    def dispatch(self, mailing_id: int, *, clock: Clock | None = None, seconds: float = 5, **pace: Any) -> Sends:
-        """One task of a worker, to its end; what it counted."""
+    def dispatch(self, mailing_id: int, *, clock: Clock | None = None, seconds: float = 60, **pace: Any) -> Sends:
+        """One task of a worker, until nothing is due any more; what it counted."""
 
         async def run() -> Sends:
             async with dispatcher(self, clock=clock, **pace) as (one, metrics):
