@@ -321,7 +321,9 @@ def doctor() -> None:
 def quarantine_list(
     day: Annotated[
         dt.date | None,
-        typer.Option(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only lines of this day."),
+        typer.Option(
+            parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only lines of this day, and of files for it."
+        ),
     ] = None,
     all_states: Annotated[bool, typer.Option("--all", help="Settled lines too.")] = False,
     as_json: Annotated[

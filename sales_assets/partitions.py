@@ -4,6 +4,7 @@ Does not belong here: dates of anything else. Loading it reads SALES_FIRST_DAY a
 """
 
 import datetime as dt
+import itertools
 from collections.abc import Iterable
 
 import dagster as dg
@@ -24,6 +25,9 @@ WEEKS = dg.WeeklyPartitionsDefinition(start_date=FIRST_MONDAY.isoformat(), day_o
 WHOLE_RANGE = dg.BackfillPolicy.single_run()
 
 
+_SHOWN_SPANS = 10
+
+
 def days_of(partition_keys: Iterable[str]) -> list[dt.date]:
     """The calendar days of partition keys, in order."""
     return sorted(dt.date.fromisoformat(key) for key in partition_keys)
@@ -32,3 +36,17 @@ def days_of(partition_keys: Iterable[str]) -> list[dt.date]:
 def key_of(day: dt.date) -> str:
     """The partition key of a calendar day."""
     return day.isoformat()
+
+
+def ranges(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
+    """Contiguous spans, each with its first and last day."""
+    groups = itertools.groupby(enumerate(sorted(set(days))), key=lambda pair: pair[1].toordinal() - pair[0])
+    spans = [[day for _, day in group] for _, group in groups]
+    return [(span[0], span[-1]) for span in spans]
+
+
+def spelled_out(days: Iterable[dt.date]) -> str:
+    """Days for a message: "2024-09-01 to 2024-09-30, 2024-10-02"; of many spans the first few."""
+    spans = ranges(days)
+    told = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:_SHOWN_SPANS]]
+    return ", ".join(told) + (f" and {len(spans) - _SHOWN_SPANS} further spans" if len(spans) > _SHOWN_SPANS else "")

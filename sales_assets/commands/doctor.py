@@ -5,28 +5,29 @@ Does not belong here: mending anything.
 
 import asyncio
 import datetime as dt
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import psycopg
 import requests
 
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.deploy.storage import open_as_dagster
-from sales_assets.partitions import DAYS, days_of
+from sales_assets.failures import sentence
+from sales_assets.partitions import DAYS, days_of, spelled_out
 from sales_assets.postgres import migrations
 from sales_assets.postgres.connection import connect
-from sales_assets.postgres.embedded import EmbeddedPostgresError
 from sales_assets.postgres.queries import statements
 from sales_assets.postgres.warehouse import WarehouseError, dagster_storage_url
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import without_query
+from sales_assets.schemas.calendar import date_id, day_of
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.settings import settings
+from sales_assets.settings import first_day, settings
 
 # The relay looks five times a second; an event that is older has been kept waiting.
 _OLDEST_SECONDS = 60
+_SHOWN_CAUSES = 20
 
 
 @dataclass(frozen=True)
@@ -59,16 +60,8 @@ def examine() -> Iterator[Finding]:
 def _tried(subject: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, look(), good=True)
-    except (
-        psycopg.Error,
-        OSError,
-        ValueError,
-        WarehouseError,
-        EmbeddedPostgresError,
-        requests.RequestException,
-    ) as error:
-        # The first line says it; libpq's further lines repeat the address for every way it tried.
-        return Finding(subject, str(error).splitlines()[0] if str(error) else type(error).__name__, good=False)
+    except Exception as error:  # noqa: BLE001  whatever a part fails with is what there is to say about it
+        return Finding(subject, sentence(error).splitlines()[0], good=False)
 
 
 def _revision(where: str) -> str:
@@ -77,6 +70,9 @@ def _revision(where: str) -> str:
     latest = migrations.latest_revision()
     if found != latest:
         raise WarehouseError(f"{where}: at revision {found or 'none'}, needs {latest}: run `sales-assets migrate`")
+    with connect(warehouse_url(), "sales_assets doctor") as connection:
+        for statement in statements("doctor/accepts_writes").values():
+            connection.execute(statement)
     return f"{where}, revision {found}"
 
 
@@ -109,8 +105,9 @@ def _state() -> Iterator[Finding]:
         ).fetchone()
         waiting = connection.execute("SELECT count(*) AS lines FROM staging.quarantine WHERE state = 'open'").fetchone()
         undone = connection.execute(
-            statements("checks/asked_days_done")["offending"], {"first_date_id": 1000_01_01, "last_date_id": 9999_12_31}
-        ).rowcount
+            statements("checks/asked_days_done")["offending"],
+            {"first_date_id": date_id(first_day()), "last_date_id": 9999_12_31},
+        ).fetchall()
     if report is None:
         yield Finding("report", "none yet: run `sales-assets load --report`", good=False)
     else:
@@ -120,13 +117,26 @@ def _state() -> Iterator[Finding]:
             good=True,
         )
     yield _behind(latest["day"] if latest else None)
-    yield Finding("days", f"{undone} asked days failed and wait", good=not undone)
+    yield from _undone([(row["date_id"], row["example"]) for row in undone])
     lines = waiting["lines"] if waiting else 0
     yield Finding(
         "quarantine",
         f"{lines} lines wait (`sales-assets quarantine list`)" if lines else "empty",
         good=not lines,
     )
+
+
+def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
+    """A line for each cause, however many days it costs."""
+    days_of_cause: dict[str, list[dt.date]] = {}
+    for number, cause in rows:
+        days_of_cause.setdefault(cause, []).append(day_of(number))
+    if not days_of_cause:
+        yield Finding("days", "every day that was asked for is done", good=True)
+    for cause, days in list(days_of_cause.items())[:_SHOWN_CAUSES]:
+        yield Finding("days", f"{spelled_out(days)}: {cause}", good=False)
+    if len(days_of_cause) > _SHOWN_CAUSES:
+        yield Finding("days", f"... and {len(days_of_cause) - _SHOWN_CAUSES} further causes", good=False)
 
 
 def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:

@@ -5,7 +5,6 @@ Does not belong here: how a corrected line is read (`sales_assets.pipeline.parse
 """
 
 import datetime as dt
-import itertools
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,7 +22,7 @@ from sales_assets.definitions import defs
 from sales_assets.defs.facts.assets import F_SALES
 from sales_assets.defs.staging.assets import staging_key
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.partitions import DAYS, days_of, key_of
+from sales_assets.partitions import DAYS, days_of, key_of, ranges
 from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles, RawFilesError
@@ -162,7 +161,7 @@ def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
         for name, days in days_by_file.items():
             file = REPORT_FILES[name]
             selection = [staging_key(file), *([F_SALES] if file is USER_ORDERS_LOG else [])]
-            for first, last in _ranges(day for day in days if first_day() <= day <= latest):
+            for first, last in ranges(day for day in days if first_day() <= day <= latest):
                 run = job.execute_in_process(
                     instance=instance,
                     asset_selection=selection,
@@ -175,10 +174,3 @@ def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
                 )
                 failures += failures_of(run)
     return failures
-
-
-def _ranges(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
-    """Contiguous spans, each with its first and last day."""
-    groups = itertools.groupby(enumerate(sorted(days)), key=lambda pair: pair[1].toordinal() - pair[0])
-    spans = [[day for _, day in group] for _, group in groups]
-    return [(span[0], span[-1]) for span in spans]

@@ -103,7 +103,7 @@ def _result(check: SqlCheck, rows: Sequence[dict[str, object]], span: str) -> dg
     if rows:
         shown = rows[:_SHOWN_DAYS]
         metadata |= {
-            "failing days": len(rows),
+            "failing days": len({row["date_id"] for row in rows}),
             "offending": sum(int(str(row["offending"])) for row in rows),
             "first failing days": dg.MetadataValue.table(
                 [

@@ -14,11 +14,11 @@ from dagster._core.execution.context.metadata_logging import (
 )
 
 from sales_assets.defs.facts.plotting import plot_days
-from sales_assets.partitions import key_of
+from sales_assets.partitions import key_of, spelled_out
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
 from sales_assets.schemas.calendar import date_id
 
-_NAMED_DAYS = 20
+_NAMED_CAUSES = 20
 
 
 def table_of(key: dg.AssetKey) -> str:
@@ -112,8 +112,12 @@ def _log_good_days(
 
 def _failure(report: LoadReport) -> dg.Failure:
     days = sorted(report.failures)
-    named = "\n".join(f"{day}: {'; '.join(report.failures[day])}" for day in days[:_NAMED_DAYS])
-    more = f"\n... and {len(days) - _NAMED_DAYS} more" if len(days) > _NAMED_DAYS else ""
+    # One unreadable report fails all of its days: each cause is named once.
+    causes: dict[str, list[dt.date]] = {}
+    for day in days:
+        causes.setdefault("; ".join(report.failures[day]), []).append(day)
+    named = "\n".join(f"{spelled_out(of)}: {cause}" for cause, of in list(causes.items())[:_NAMED_CAUSES])
+    more = f"\n... and {len(causes) - _NAMED_CAUSES} further causes" if len(causes) > _NAMED_CAUSES else ""
     return dg.Failure(
         f"{len(days)} of {len(report.days)} days broke and stay as they were; the others are loaded. "
         f"Run these days again when the cause is gone:\n{named}{more}",

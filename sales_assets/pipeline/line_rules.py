@@ -13,7 +13,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from sales_assets.schemas.report_files import Kind, ReportFile
+from sales_assets.schemas.report_files import Kind, ReportFile, file_with_header
 
 MAX_LINE: Final = 1 << 20
 MAX_SHOWN: Final = 40
@@ -95,6 +95,7 @@ def read_header(line: bytes, file: ReportFile) -> Header | None:
             f"expected {file.expected_header}"
         ) from error
     if not file.has_header and sorted(names) != sorted(column.header or "" for column in file.delivered):
+        _refuse_other(names, file)
         return None
     return header_of(names, file)
 
@@ -103,10 +104,13 @@ def header_of(names: Sequence[str], file: ReportFile) -> Header:
     """The header with these column names, in any order. Raises UnreadableFile if the file can't have it."""
     found = f"found {_shown(','.join(names), MAX_SHOWN_HEADER)}, expected {file.expected_header}"
     known = {column.header for column in file.delivered} | set(file.ignored)
+    counts = Counter(names)
+    missing = [c.header for c in file.delivered if c.header and not c.optional and not counts[c.header]]
+    if missing:
+        _refuse_other(names, file)
     if not known.intersection(names):
         raise UnreadableFile(f"there is no header: {found}")
-    counts = Counter(names)
-    if missing := [c.header for c in file.delivered if c.header and not c.optional and not counts[c.header]]:
+    if missing:
         raise UnreadableFile(f"the header lacks {', '.join(missing)}: {found}")
     if double := [c.header for c in file.delivered if c.header and counts[c.header] > 1]:
         raise UnreadableFile(f"the header has {', '.join(double)} more than once: {found}")
@@ -114,6 +118,14 @@ def header_of(names: Sequence[str], file: ReportFile) -> Header:
     extra = [name for at, name in enumerate(names) if name not in known and (name or at)]
     has_status = any(c.kind is Kind.STATUS and counts[c.header or ""] for c in file.delivered)
     return Header(tuple(names), tuple(extra), has_status)
+
+
+def _refuse_other(names: Sequence[str], file: ReportFile) -> None:
+    """Raises UnreadableFile if a first line is another file's: a mix-up is told better than by columns that lack."""
+    other = file_with_header(names)
+    if other is not None and other is not file:
+        found = _shown(",".join(names), MAX_SHOWN_HEADER)
+        raise UnreadableFile(f"this looks like {other.name}: found {found}, expected {file.expected_header}")
 
 
 def plain_header(file: ReportFile) -> Header:

@@ -5,6 +5,8 @@ schemas all read it from here, so that a column is described once.
 Does not belong here: how a file is read (`parse.py`), where it lies, which of its lines count.
 """
 
+import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum, unique
 from typing import Final
@@ -189,6 +191,22 @@ PRICE_LOG: Final = ReportFile(
 )
 
 REPORT_FILES: Final = {file.name: file for file in (USER_ORDERS_LOG, CUSTOM_RESEARCH, USER_ACTIVITY_LOG, PRICE_LOG)}
+
+_PRICE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
+
+
+def file_with_header(names: Sequence[str]) -> ReportFile | None:
+    """The file whose header a first line is, whatever the order and the further columns; None if no file's.
+
+    A price list has no header: its first line is one of a name and a price.
+    """
+    found = {name.strip().lower() for name in names}
+    for file in REPORT_FILES.values():
+        if {column.header for column in file.delivered if not column.optional} <= found:
+            return file
+    is_price = len(names) == 2 and _PRICE.fullmatch(names[1].strip())
+    return PRICE_LOG if is_price else None
+
 
 # The documentation says user_orders_log and custom_research; the service was seen to deliver these.
 _OTHER_SPELLINGS: Final = {"user_order_log": "user_orders_log", "customer_research": "custom_research"}

@@ -1,15 +1,19 @@
 """`sales-assets why` and `doctor`: what they tell, on a warehouse that is well and on one that is not."""
 
 import datetime as dt
+import re
+import secrets
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.server import running
 from sales_assets_tests.commands.conftest import Run
-from sales_assets_tests.reports import Order
+from sales_assets_tests.reports import ORDER_COLUMNS, Order
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker
 from sales_assets_tests.shop import Shop
 
@@ -130,11 +134,69 @@ def test_doctor_names_what_needs_a_hand(loading_here: Run, shop: Shop, monkeypat
     assert ill[1] == "report API: http://127.0.0.1:1/x does not answer (ConnectionError)"
     assert ill[2] == "report API: REPORT_API_KEY is not set"
     assert ill[3].startswith("days: loaded up to 2024-10-02, ")
+    no_header = f"there is no header: found 'no header', expected {USER_ORDERS_LOG.expected_header}"
     assert ill[4:] == [
-        "days: 1 asked days failed and wait",
+        f"days: 2024-10-02: user_orders_log of the increment: {no_header}",
         "quarantine: 1 lines wait (`sales-assets quarantine list`)",
     ]
     assert "hush" not in done.stdout + done.stderr
+
+
+def days_that_wait(done: subprocess.CompletedProcess[str]) -> list[str]:
+    """What doctor says of days, but for how far the loads are behind."""
+    lines = [line for line in done.stdout.splitlines() if line[3:].startswith("days: ")]
+    return [line.removeprefix("!! days: ") for line in lines if "days: loaded up to" not in line]
+
+
+def test_doctor_names_one_cause_once(loading_here: Run, shop: Shop) -> None:
+    """An unreadable report costs thirty days, and is one line; a day that an increment serves is not among them."""
+    orders = "date_time,city_id\n2024-09-01,1\n2024-09-30,1\n"
+    shop.reports.report(None, user_orders_log=orders, user_activity_log="uid,when\n")
+    shop.reports.increment("2024-09-10", [Order("b", day="2024-09-10")])
+    shop.fail_to_load("2024-09-01", "2024-09-30")
+    told = days_that_wait(loading_here("doctor"))
+    assert len(told) == 2
+    assert re.match(r"2024-09-01 to 2024-09-30: user_activity_log of the report .+: there is no header: ", told[0])
+    assert re.match(
+        r"2024-09-01 to 2024-09-09, 2024-09-11 to 2024-09-30: user_orders_log of the report .+: the header lacks ",
+        told[1],
+    )
+
+
+@pytest.mark.parametrize("file", ["custom_research", "user_activity_log", "price_log"])
+def test_doctor_sees_the_other_three_files(loading_here: Run, shop: Shop, file: str) -> None:
+    shop.reports.report([Order("r", day="2024-09-30")])
+    shop.reports.increment(DAY, [Order("a", day=DAY)])
+    (shop.reports.folder / "inc" / DAY / f"{file}_inc.csv").write_text(f"{ORDER_COLUMNS}\n", encoding="utf-8")
+    shop.fail_to_load(DAY)
+    (told,) = days_that_wait(loading_here("doctor"))
+    assert told.startswith(f"{DAY}: {file} of the increment: this looks like user_orders_log: found 'id,uniq_id,")
+
+
+def test_doctor_sees_a_day_that_was_fetched_and_never_parsed(
+    loading_here: Run, shop: Shop, query: Callable[..., object]
+) -> None:
+    shop.reports.report([Order("r", day=DAY)])
+    shop.load(DAY)  # from the report: the day has no increment
+    assert days_that_wait(loading_here("doctor")) == ["ok days: every day that was asked for is done"]
+    query("TRUNCATE staging.fetch_reading, staging.staged_day, staging.fetch_day")
+    (told,) = days_that_wait(loading_here("doctor"))
+    assert re.match(rf"{DAY}: user_orders_log of the report .+: it was not parsed yet", told)
+
+
+def test_doctor_names_a_database_that_accepts_no_writes(
+    loading_here: Run, query: Callable[..., object], warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A role that may read everything and write nothing."""
+    role = f"reader_{secrets.token_hex(4)}"
+    query(f"CREATE ROLE {role} LOGIN IN ROLE pg_read_all_data")
+    try:
+        monkeypatch.setenv("WAREHOUSE_URL", warehouse_url.replace("user=sales", f"user={role}"))
+        done = loading_here("doctor")
+    finally:
+        query(f"DROP ROLE {role}")
+    assert done.returncode == 1
+    assert "!! warehouse: permission denied for table delivery" in done.stdout
 
 
 @pytest.mark.parametrize(

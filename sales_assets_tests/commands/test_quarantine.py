@@ -136,3 +136,23 @@ def test_a_file_that_is_no_text_is_told(loading_here: Run, tmp_path: Path) -> No
     assert done.returncode == 1
     assert "is not UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_the_rows_of_a_day_are_those_of_its_file_too(
+    loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi
+) -> None:
+    """Rows of the day's file that name another day or none; of a report, which is for many days, those of no day."""
+    reports.report([Order("r", day="2024-09-29"), Order("s", day="2024-09-30"), Order("t", day="2024-09-31")])
+    reports.increment(DAY, [GOOD, Order("b", amount="x"), Order("c", day="2024-10-02"), Order("d", day="soon"), "1,2"])
+    reports.increment("2024-10-02", [Order("e", day="2024-10-02"), Order("f", day=DAY), Order("g", quantity="x")])
+    loaded = loading_here("load", "--report", "--from", "2024-09-29", "--to", "2024-10-02")
+    assert loaded.returncode == 0, loaded.stderr
+
+    def rows_of(day: str) -> list[str]:
+        found = listed(loading_here, "--day", day)
+        return sorted(f"{str(row['line_text']).partition(',')[2][:1]} line {row['line_no']}" for row in found)
+
+    assert rows_of(DAY) == ["2 line 6", "b line 3", "c line 4", "d line 5", "f line 3"]
+    assert rows_of("2024-10-02") == ["c line 4", "f line 3", "g line 4"]
+    assert rows_of("2024-09-29") == rows_of("2024-09-30") == ["t line 4"]
+    assert rows_of("2024-10-03") == []

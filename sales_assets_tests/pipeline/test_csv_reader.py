@@ -326,7 +326,7 @@ HEADER_FAULTS: dict[str, tuple[bytes, str]] = {
     "only blank lines": (b"\n\r\n\n", "the file is empty"),
     "no header": (file_of(header=order()), "there is no header: found '1,4e3e08f7"),
     "another delimiter": (HEADER.replace(b",", b";"), "there is no header: found 'id;uniq_id;"),
-    "another file": (b"item_name,price\n", "the header lacks date_time, city_id"),
+    "another file": (b"item_name,price\n", "this looks like price_log: found 'item_name,price', expected id,"),
     "a column missing": (HEADER.replace(b",quantity", b""), "the header lacks quantity: found 'id,uniq_id"),
     "a column twice": (HEADER + b",quantity\n", "the header has quantity more than once"),
     "status twice": (HEADER + b",status\n", "the header has status more than once"),
@@ -346,6 +346,33 @@ HEADER_FAULTS: dict[str, tuple[bytes, str]] = {
     ),
     "HTML": (b"<html><body>502 Bad Gateway</body></html>", "there is no header: found '<html><body>502"),
 }
+
+
+# The first line of each file as the service writes it, of old and new ones, and as a person might reorder it.
+FIRST_LINES = [
+    (USER_ORDERS_LOG, HEADER),
+    (USER_ORDERS_LOG, HEADER + b",status"),
+    (USER_ORDERS_LOG, HEADER.replace(b"uniq_id,", b"")),
+    (CUSTOM_RESEARCH, b"date_id,category_id,geo_id,sales_qty,sales_amt"),
+    (CUSTOM_RESEARCH, b" sales_amt ,extra,date_id,category_id,geo_id,sales_qty"),
+    (USER_ACTIVITY_LOG, b"id,uniq_id,date_time,action_id,customer_id,quantity"),
+    (PRICE_LOG, b"item_name,price"),
+    (PRICE_LOG, "Молоко,100.50".encode()),
+]
+
+
+@pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"], ids=["", "mark"])
+@pytest.mark.parametrize("file", REPORT_FILES.values(), ids=lambda file: file.name)
+@pytest.mark.parametrize(("other", "line"), FIRST_LINES)
+def test_the_header_of_another_file_is_recognised(
+    file: ReportFile, other: ReportFile, line: bytes, mark: bytes
+) -> None:
+    """In the place of each of the four, the price list without a header among them."""
+    if other is file:
+        ReportReader([mark + line + b"\n"], file)
+        return
+    with pytest.raises(UnreadableFile, match=f"^this looks like {other.name}: found '"):
+        ReportReader([mark + line + b"\n"], file)
 
 
 @pytest.mark.parametrize("block_size", [1, 1 << 20])

@@ -4,7 +4,10 @@ SELECT q.quarantine_id, q.state, f.file, f.kind, q.date_id, q.fetch_id, f.path, 
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
 WHERE (%(all_states)s OR q.state = 'open')
-  AND (%(day)s::date IS NULL OR q.date_id = %(date_id)s OR (q.date_id IS NULL AND f.first_day = %(day)s))
+  -- Rows of the day; rows of the file that was delivered for it, whatever day they name; rows of no readable day of a
+  -- report that covers it.
+  AND (%(day)s::date IS NULL OR q.date_id = %(date_id)s OR (f.kind = 'increment' AND f.first_day = %(day)s)
+       OR (q.date_id IS NULL AND %(day)s BETWEEN f.first_day AND f.last_day))
 ORDER BY q.quarantine_id
 LIMIT %(limit)s
 

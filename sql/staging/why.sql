@@ -35,6 +35,6 @@ SELECT q.quarantine_id, q.fetch_id, q.line_no, q.state, q.reason, q.inherited_fr
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
 WHERE f.file = 'user_orders_log'
-  AND (q.date_id = %(date_id)s OR (q.date_id IS NULL AND f.first_day = %(day)s AND f.last_day = %(day)s))
+  AND (q.date_id = %(date_id)s OR (f.kind = 'increment' AND f.first_day = %(day)s))
 ORDER BY q.fetch_id DESC, q.line_no
 LIMIT %(limit)s
