@@ -8,8 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg
-
+from sales_assets.postgres.connection import UnusableDatabaseError, connect_async
 from sales_assets.postgres.queries import statements
 
 # Load balancers often wait three seconds, of which a busy machine needs some itself.
@@ -98,15 +97,18 @@ def _retrieve(task: "asyncio.Task[None]") -> None:
 
 
 async def require_writable(url: str, table: str) -> None:
-    """Connect to the database anew and require that rows can be added to a table. Raises `NotReadyError`."""
-    async with await psycopg.AsyncConnection.connect(
-        url,
-        autocommit=True,
-        connect_timeout=2,  # libpq rounds less up to it
-        application_name="sales_assets ready",
-        options=f"-c statement_timeout={_SECONDS * 1000:.0f}",
-    ) as connection:
+    """Open a new connection and require that rows can be added to a table. Raises `NotReadyError`."""
+    try:
+        connection = await connect_async(
+            url,
+            "sales_assets ready",
+            connect_seconds=2,  # libpq rounds less up to it
+            statement_ms=int(_SECONDS * 1000),
+        )
+    except UnusableDatabaseError as error:
+        raise NotReadyError("the database accepts no writes") from error
+    async with connection:
         cursor = await connection.execute(statements("services/readiness")["is_writable"], {"table": table})
         row = await cursor.fetchone()
-    if row is None or not row[0]:
+    if row is None or not row["writable"]:
         raise NotReadyError("the database accepts no writes")

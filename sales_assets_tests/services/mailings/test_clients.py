@@ -171,7 +171,8 @@ def test_a_body_must_be_a_dictionary(shared_api: Api, value: str, text: str) -> 
         (b'{"phone": NaN}', "Out of range float values are not JSON compliant: 'NaN'"),
         (b'{"phone": "\xff"}', "'utf-8' codec can't decode byte 0xff in position 11: invalid start byte"),
         (b'{"phone": ' + b"1" * 5000 + b"}", "Exceeds the limit"),
-        (b"[" * 100_000, "the nesting is too deep"),
+        (b"[" * 40_000, "the nesting is too deep"),
+        (b"[" * 100_000, "more than 50000 objects and lists"),
     ],
 )
 def test_broken_json_is_told(shared_api: Api, raw: bytes, told_after: str) -> None:

@@ -2,6 +2,6 @@
 
 from sales_assets.postgres.migrations import statements_of
 
-revision = "0012"
-down_revision = "0007"
+revision = "0011"
+down_revision = "0010"
 upgrade, downgrade = statements_of(__file__)
