@@ -188,7 +188,7 @@ class ReportReader:
         raw = block.raw(first)
         quotes = raw.count(b'"')
         # Quotes come in pairs in every closed value: an even number leaves none open.
-        if quotes % 2 == 0 or len(raw) > MAX_SPAN or not self._rules.opens_quote(raw):
+        if quotes % 2 == 0 or not self._rules.opens_quote(raw):
             return first + 1
         for last in range(first + 1, first + MAX_SPAN_LINES):
             if last == len(block):

@@ -226,14 +226,12 @@ def _storage_errors(what: str) -> Iterator[None]:
     """
     try:
         yield
-        return
     except _SourceError as source:
-        error = source.error
-    except RawFilesError as failure:
-        error = failure
-    except Exception as failure:  # noqa: BLE001  every storage library has its own kinds
-        error = RawFilesError(f"{what}: {_reason(failure)}")
-    raise error  # outside the handlers: nothing is chained, and the caller's own error keeps its cause
+        raise source.error from source.error.__cause__
+    except RawFilesError:
+        raise
+    except Exception as error:  # noqa: BLE001  every storage library has its own kinds
+        raise RawFilesError(f"{what}: {_reason(error)}") from None
 
 
 def _reason(error: Exception) -> str:

@@ -4,15 +4,20 @@ import hashlib
 import json
 import os
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
+import aiohttp
 import dagster as dg
 import fsspec
 import pytest
+from fsspec.exceptions import FSTimeoutError
+from fsspec.implementations.memory import MemoryFileSystem
 
 from sales_assets import settings as settings_module
-from sales_assets.resources.raw_files import KeptFile, RawFiles
+from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 
@@ -150,3 +155,51 @@ def test_a_name_appears_only_after_its_contents_are_on_disk(tmp_path: Path, monk
             ("rename", f"{path}.json", 0),
             ("fsync", folder, 0),
         ]
+
+
+class FailingStore(MemoryFileSystem):  # type: ignore[misc]
+    """A store whose every file fails with one error, as the drivers of all stores may."""
+
+    protocol = "failing"
+    store: ClassVar[dict[str, Any]] = {}
+    pseudo_dirs: ClassVar[list[str]] = [""]
+    error: ClassVar[Exception]
+
+    def _open(self, *_: object, **__: object) -> None:
+        # The cause has more to tell than the error itself.
+        raise self.error from ValueError("signed with canary")
+
+
+class _OtherError(Exception):
+    """As botocore, gcsfs, adlfs and aiohttp have them: based on Exception."""
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (_OtherError("GET https://host/x?sig=canary\nrefused"), "_OtherError: GET https://host/x refused"),
+        (PermissionError("no access for https://key:canary@host"), "PermissionError: no access for https://host"),
+        (FileNotFoundError(2, "The specified bucket does not exist", "b"), "The specified bucket does not exist"),
+        (FSTimeoutError(), "FSTimeoutError:"),
+        (ConnectionResetError(104, "Connection reset by peer"), "Connection reset by peer"),
+        (aiohttp.ClientPayloadError("token=canary"), "ClientPayloadError: token=***"),
+        (KeyError("x" * 1000), "KeyError: '" + "x" * 289),
+    ],
+)
+def test_every_error_of_a_storage_library_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, error: Exception, reason: str
+) -> None:
+    monkeypatch.setattr(FailingStore, "error", error, raising=False)
+    fsspec.register_implementation("failing", FailingStore, clobber=True)
+    monkeypatch.setenv("RAW_FILES_URL", "failing://bucket")
+    settings_module.settings.cache_clear()
+    with pytest.raises(RawFilesError) as reading:
+        list(RawFiles().chunks("a/b.csv"))
+    assert str(reading.value) == f"a/b.csv: can't be read from failing://bucket: {reason}"
+    with pytest.raises(RawFilesError, match=r"^failing://bucket can't be written to: ") as probing:
+        RawFiles().probe()
+    with pytest.raises(RawFilesError, match=r"^folder/.*\.csv: can't be written to failing://bucket: ") as writing:
+        keep("folder", [b"x"])
+    for raised in (reading, probing, writing):
+        # What Dagster stores of an exception is what Python prints of it: the chain, unless it is cut.
+        assert "canary" not in "".join(traceback.format_exception(raised.value)).replace('"signed with canary"', "")
