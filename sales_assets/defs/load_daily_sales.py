@@ -18,7 +18,7 @@ from sales_assets.defs.staging.assets import staging_specs
 from sales_assets.defs.staging.checks import staging_checks
 from sales_assets.defs.staging.frames import validate
 from sales_assets.partitions import DAYS, WHOLE_RANGE, days_of
-from sales_assets.pipeline.load import Pipeline, load_days
+from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
 from sales_assets.pipeline.load_report import LoadReport
 from sales_assets.pipeline.memory import share_one_pool
 from sales_assets.pipeline.progress import Progress
@@ -62,7 +62,10 @@ def load_daily_sales(
     if selected:
         scratch = settings().sales_home / "tmp"
         pipeline = Pipeline(warehouse, raw_files, report_api, scratch, first_day(), context.log, progress, validate)
-        report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
+        try:
+            report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
+        except NoReportError as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
     checks = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
     results = evaluate(warehouse, checks, days, {RECONCILIATION: report.reconciled})
     yield from report_load(context, report, results)

@@ -7,7 +7,6 @@ import datetime as dt
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any, Literal
 
 from psycopg.types.json import Jsonb
@@ -117,31 +116,16 @@ def fetch_report(
     """Request a report, wait for it and store its files. Raises `ReportApiError`."""
     report = api.make_report(progress)
     first, last = report.first_day, report.last_day
-    known = known_contents(warehouse, "report", first, first).get((first, last), {})
-    period = f"{report.first_day}_{report.last_day}"
-    ids = {"report_id": report.report_id, "first_day": report.first_day, "last_day": report.last_day}
-    files, missing = {}, {}
-    links = report.links
-    for file in REPORT_FILES:
-        if file not in links:
-            missing[file] = "not listed in the response"
-            continue
+    ids = {"report_id": report.report_id, "first_day": first, "last_day": last}
+
+    def store(file: str, url: str) -> FetchedFile:
         progress(f"downloading {file}")
-        keep = partial(_keep, api, raw_files, file, f"{file}/{period}", ids, known.get(file, {}))
-        try:
-            files[file], links = _keep_fresh(keep, file, links, lambda: api.report_again(report).links)
-        except FileMissing as error:
-            missing[file] = str(error)
-    return Delivery(
-        kind="report",
-        first_day=report.first_day,
-        last_day=report.last_day,
-        outcome="delivered",
-        reason=_without_orders(missing),
-        report_id=report.report_id,
-        files=files,
-        missing=missing,
-    )
+        return _store(api, raw_files, file, f"{file}/{first}_{last}", ids, known.get(file, {}), url)
+
+    known = known_contents(warehouse, "report", first, first).get((first, last), {})
+    files, missing = _store_all(store, report.links, lambda: api.report_again(report).links)
+    reason = _reason_without_orders(missing)
+    return Delivery("report", first, last, "delivered", reason, report.report_id, files=files, missing=missing)
 
 
 def fetch_increments(
@@ -179,49 +163,48 @@ def fetch_increment(
     if not increment.found:
         return Delivery("increment", day, day, "not_found", increment.reason, report_id)
     ids = {"report_id": report_id, "increment_id": increment.increment_id, "day": day}
-    files, missing = {}, {}
-    links = increment.links
-    for file in REPORT_FILES:
-        if file not in links:
-            missing[file] = "not listed in the response"
-            continue
-        keep = partial(_keep, api, raw_files, file, f"{file}_inc/{day}", ids, known.get(file, {}))
-        try:
-            files[file], links = _keep_fresh(keep, file, links, lambda: api.increment(report_id, day).links)
-        except FileMissing as error:
-            missing[file] = str(error)
+
+    def store(file: str, url: str) -> FetchedFile:
+        return _store(api, raw_files, file, f"{file}_inc/{day}", ids, known.get(file, {}), url)
+
+    files, missing = _store_all(store, increment.links, lambda: api.increment(report_id, day).links)
+    reason = _reason_without_orders(missing)
     return Delivery(
-        kind="increment",
-        first_day=day,
-        last_day=day,
-        outcome="delivered",
-        reason=_without_orders(missing),
-        report_id=report_id,
-        increment_id=increment.increment_id,
-        files=files,
-        missing=missing,
+        "increment", day, day, "delivered", reason, report_id, increment.increment_id, files=files, missing=missing
     )
 
 
-def _without_orders(missing: Mapping[str, str]) -> str | None:
+def _reason_without_orders(missing: Mapping[str, str]) -> str | None:
     why = missing.get(USER_ORDERS_LOG.name)
     return f"no order file delivered: {why}" if why else None
 
 
-def _keep_fresh(
-    keep: Callable[[str], FetchedFile], file: str, links: Links, ask_again: Callable[[], Links]
-) -> tuple[FetchedFile, Links]:
-    """Store a file; if its link expired meanwhile, request fresh links once, for the remaining files too."""
-    try:
-        return keep(links[file]), links
-    except LinkExpired:
-        links = ask_again()
+def _store_all(
+    store: Callable[[str, str], FetchedFile], links: Links, request_links: Callable[[], Links]
+) -> tuple[dict[str, FetchedFile], dict[str, str]]:
+    """Store each of the four files; returns ({file: stored}, {file: why it is missing}).
+
+    If a link expired meanwhile, fresh links are requested once per file, and used for the remaining files too.
+    """
+    files, missing = {}, {}
+    for file in REPORT_FILES:
         if file not in links:
-            raise FileMissing(f"{file} is no longer listed") from None
-        return keep(links[file]), links
+            missing[file] = "not listed in the response"
+            continue
+        try:
+            try:
+                files[file] = store(file, links[file])
+            except LinkExpired:
+                links = request_links()
+                if file not in links:
+                    raise FileMissing(f"{file} is no longer listed") from None
+                files[file] = store(file, links[file])
+        except FileMissing as error:
+            missing[file] = str(error)
+    return files, missing
 
 
-def _keep(
+def _store(
     api: ReportApi,
     raw_files: RawFiles,
     file: str,
