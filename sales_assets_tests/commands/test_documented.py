@@ -132,6 +132,7 @@ ELSEWHERE = {
     "commands/test_report_api.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
         "sales-assets report-api --data DIR"
     ],
+    "commands/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
     _CELERY: [
         "celery -A sales_assets.services.mailings.celery_app worker -P threads",
         "celery -A sales_assets.services.mailings.celery_app beat",

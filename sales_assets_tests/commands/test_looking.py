@@ -156,9 +156,9 @@ def test_doctor_names_one_cause_once(loading_here: Run, shop: Shop) -> None:
     shop.fail_to_load("2024-09-01", "2024-09-30")
     told = days_that_wait(loading_here("doctor"))
     assert len(told) == 2
-    assert re.match(r"2024-09-01 to 2024-09-30: user_activity_log of the report .+: there is no header: ", told[0])
+    assert re.match(r"2024-09-01 to 2024-09-30: user_activity_log of the report: .+: there is no header: ", told[0])
     assert re.match(
-        r"2024-09-01 to 2024-09-09, 2024-09-11 to 2024-09-30: user_orders_log of the report .+: the header lacks ",
+        r"2024-09-01 to 2024-09-09, 2024-09-11 to 2024-09-30: user_orders_log of the report: .+: the header lacks ",
         told[1],
     )
 
@@ -181,7 +181,7 @@ def test_doctor_sees_a_day_that_was_fetched_and_never_parsed(
     assert days_that_wait(loading_here("doctor")) == ["ok days: every day that was asked for is done"]
     query("TRUNCATE staging.fetch_reading, staging.staged_day, staging.fetch_day")
     (told,) = days_that_wait(loading_here("doctor"))
-    assert re.match(rf"{DAY}: user_orders_log of the report .+: it was not parsed yet", told)
+    assert re.match(rf"{DAY}: user_orders_log of the report: .+: it was not parsed yet", told)
 
 
 def test_doctor_names_a_database_that_accepts_no_writes(

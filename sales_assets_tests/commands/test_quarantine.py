@@ -144,7 +144,9 @@ def test_the_rows_of_a_day_are_those_of_its_file_too(
     """Rows of the day's file that name another day or none; of a report, which is for many days, those of no day."""
     reports.report([Order("r", day="2024-09-29"), Order("s", day="2024-09-30"), Order("t", day="2024-09-31")])
     reports.increment(DAY, [GOOD, Order("b", amount="x"), Order("c", day="2024-10-02"), Order("d", day="soon"), "1,2"])
-    reports.increment("2024-10-02", [Order("e", day="2024-10-02"), Order("f", day=DAY), Order("g", quantity="x")])
+    reports.increment(
+        "2024-10-02", [Order("e", day="2024-10-02"), Order("f", day=DAY), Order("g", day="2024-10-02", quantity="x")]
+    )
     loaded = loading_here("load", "--report", "--from", "2024-09-29", "--to", "2024-10-02")
     assert loaded.returncode == 0, loaded.stderr
 

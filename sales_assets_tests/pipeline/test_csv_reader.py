@@ -351,7 +351,7 @@ HEADER_FAULTS: dict[str, tuple[bytes, str]] = {
 # The first line of each file as the service writes it, of old and new ones, and as a person might reorder it.
 FIRST_LINES = [
     (USER_ORDERS_LOG, HEADER),
-    (USER_ORDERS_LOG, HEADER + b",status"),
+    (USER_ORDERS_LOG, HEADER.replace(b",status", b"")),
     (USER_ORDERS_LOG, HEADER.replace(b"uniq_id,", b"")),
     (CUSTOM_RESEARCH, b"date_id,category_id,geo_id,sales_qty,sales_amt"),
     (CUSTOM_RESEARCH, b" sales_amt ,extra,date_id,category_id,geo_id,sales_qty"),

@@ -25,12 +25,14 @@ WITH delivered AS (
     SELECT day, coalesce(reason, 'the request failed') AS cause FROM asked WHERE outcome = 'failed'
     UNION ALL
     -- The other three files may be left out on purpose, by a run of some assets; the order file decides the mart's day.
-    SELECT s.day, d.file || ' of the increment: ' || coalesce(d.reason, 'it was not parsed yet')
+    -- A reason begins with the file's path, which would make a cause of its own of each day.
+    SELECT s.day, d.file || ' of the increment: '
+                  || coalesce(replace(d.reason, d.path || ': ', ''), 'it was not parsed yet')
     FROM served AS s
     JOIN delivered AS d USING (delivery_id)
     WHERE d.verdict = 'failed' OR (d.verdict IS NULL AND d.file = 'user_orders_log')
     UNION ALL
-    SELECT covered.day::date, p.file || ' of the report ' || p.path || ': ' || p.reason
+    SELECT covered.day::date, p.file || ' of the report: ' || p.reason
     FROM delivered AS p
     CROSS JOIN days
     CROSS JOIN LATERAL generate_series(greatest(p.first_day, days.first)::timestamp,
@@ -42,7 +44,7 @@ WITH delivered AS (
                              OR d.kind = 'increment' AND d.verdict = 'usable'))
     UNION ALL
     -- A load that was killed between fetching and parsing the report that an asked day is taken from.
-    SELECT s.day, p.file || ' of the report ' || p.path || ': it was not parsed yet'
+    SELECT s.day, p.file || ' of the report: ' || p.path || ': it was not parsed yet'
     FROM served AS s
     JOIN delivered AS p ON p.kind = 'report' AND p.file = 'user_orders_log' AND p.verdict IS NULL
                        AND s.day BETWEEN p.first_day AND p.last_day
