@@ -200,7 +200,8 @@ def test_an_order_file_that_was_fetched_and_never_parsed_is_not_done(loaded: Sho
     table = result.metadata["first failing days"]
     assert isinstance(table, dg.TableMetadataValue)
     assert [record.data for record in table.records] == [
-        {"day": day, "offending": 1, "example": "its order file was not read yet"} for day in (str(DATE_ID), "20241003")
+        {"day": day, "offending": 1, "example": "user_orders_log of the increment: it was not parsed yet"}
+        for day in (str(DATE_ID), "20241003")
     ]
     loaded.load(DAY, "2024-10-03")
     assert evaluations([DAY, "2024-10-03"])["asked_days_done"].passed

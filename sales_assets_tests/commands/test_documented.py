@@ -59,6 +59,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     ),
     (("sales-assets why 2024-10-02", "sales-assets why D"), "sales-assets why 2024-10-02", "chosen"),
     (("sales-assets quarantine list",), "", "bad one"),
+    (("quarantine list --all",), "sales-assets quarantine list --all", "bad three"),
     (("sales-assets quarantine list --day D",), "sales-assets quarantine list --day 2024-10-02", "bad two"),
     (
         ("quarantine replay 17 --line '<the corrected line>'",),
@@ -93,7 +94,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "sales-assets env --format dotenv >> .env; cat .env",
         "^DAGSTER_HOME=",
     ),
-    (("sales-assets migrate --to 0003",), "", "to 0003"),
+    (("sales-assets migrate --to 0003", "migrate --to 0003"), "sales-assets migrate --to 0003", "to 0003"),
 ]
 
 # Long-running ones, by the test that executes them.
@@ -132,6 +133,21 @@ ELSEWHERE = {
     "commands/test_report_api.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
         "sales-assets report-api --data DIR"
     ],
+    "commands/test_quick_start.py::test_the_quick_start_sends_a_message": [
+        "export SENDER_URL=http://127.0.0.1:8082",
+        (
+            "curl http://127.0.0.1:8000/api/v1/clients/ --json"
+            """ '{"phone":"78218173218","operator_code":"123","timezone":"UTC"}'"""
+        ),
+        (
+            "curl http://127.0.0.1:8000/api/v1/mailings/ --json"
+            """ '{"start_time":"2022-12-02","text":"hello","end_time":"2128-11-20"}'"""
+        ),
+        "curl http://127.0.0.1:8000/api/v1/mailings/",
+    ],
+    "services/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
+        "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
+    ],
     "commands/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
     _CELERY: [
         "celery -A sales_assets.services.mailings.celery_app worker -P threads",
@@ -143,6 +159,11 @@ ELSEWHERE = {
 NOT_OURS = {
     "apt-get install rabbitmq-server": "installs on the machine; .ci/run does it",
     "docker run -d -p 5672:5672 rabbitmq:4": "needs Docker and the internet",
+    "pip install '.[s3]'": "needs a package index; the development extra has the same packages",
+    "sudo apt-get install nginx apache2-utils": "installs on the machine; .ci/run does it",
+    "sudo htpasswd -c /etc/nginx/sales_assets.htpasswd the-shop": "changes the machine; the proxy's test does the same",
+    "sudo cp docs/guides/nginx.conf /etc/nginx/conf.d/sales_assets.conf": "changes the machine",
+    "sudo nginx -t && sudo systemctl reload nginx": "changes the machine; the proxy's test does the same",
     "uvx pip-audit -r requirements.lock": "needs the internet",
     "manage.py makemigrations": "the model project's, in a comparison",
     "manage.py migrate": "the model project's, in a comparison",
