@@ -2,6 +2,8 @@
 
 import ast
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,6 +66,13 @@ def test_imports_point_one_way() -> None:
 def test_only_what_is_made_of_dagster_imports_it() -> None:
     importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
     assert importing == {"commands", "definitions", "defs", "deploy", "partitions"}
+
+
+def test_the_loading_engine_runs_without_dagster() -> None:
+    """Not even indirectly: a notebook that loads days need not have it installed."""
+    loaded = "import sys, sales_assets.pipeline.load; print('dagster' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_schemas_are_pure() -> None:
