@@ -133,5 +133,5 @@ def test_many_broken_days_are_counted_and_the_first_are_named(shop: Shop) -> Non
     told = shop.fail_to_load(days[0], "2024-09-24")
     assert "23 of 24 days broke" in told
     assert re.findall(r"^(\S+): user_orders_log_inc/", told, re.MULTILINE) == days[:20]
-    assert told.splitlines()[-1] == "... and 3 more"
+    assert told.splitlines()[-1] == "... and 3 further causes"
     assert shop.materialized(F_SALES) == {"2024-09-24"}

@@ -116,7 +116,7 @@ def test_a_changed_report_fails_the_days_that_only_it_serves(shop: Shop) -> None
 def test_a_file_that_changes_between_its_two_readings(shop: Shop, monkeypatch: pytest.MonkeyPatch, size: str) -> None:
     """Lines that contradict each other are looked up in the file once more, where they may have become others."""
     if size == "large":
-        monkeypatch.setattr(parse_file, "_LINES_DIVIDED", 2)
+        monkeypatch.setattr(parse_file, "_ROWS_PER_DISTRIBUTION", 2)
     shop.reports.increment(DAY, [Order("twice", day=DAY), Order("twice", day=DAY, amount="7"), Order("a", day=DAY)])
     shop.load(DAY, selection=RAW)
     file = raw_file(shop)
