@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from sales_assets_tests.services.partner_orders.conftest import start
+from sales_assets_tests.services.partner_orders.test_random_sequences import world
 
-__all__ = ["start"]
+__all__ = ["start", "world"]
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -23,6 +23,8 @@ from sales_assets_tests.services.partner_orders.process import http_running, pro
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
 from sales_assets_tests.services.partner_orders.running import order, queued, until
 from sales_assets_tests.services.partner_orders.schema import examine
+from sales_assets_tests.services.partner_orders.test_random_sequences import World
+from sales_assets_tests.services.partner_orders.test_random_sequences import examine as examine_sequences
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]
 Query = Callable[..., list[tuple[object, ...]]]
@@ -160,6 +162,11 @@ def test_a_thousand_orders_survive_the_killing_of_the_service(start: Start, quer
     assert [number for number in range(300) if len(partner.orders_of(number)) != 1] == []
     assert query("SELECT count(*) FROM orders.outbox") == [(300,)]
     print(f"\nthe service was killed {kills} times over 300 orders; each is at the partner once")  # noqa: T201  figures, seen with -s
+
+
+def test_nothing_is_lost_whatever_happens_to_two_thousand_orders(world: World) -> None:
+    first = random.randrange(2**32)
+    examine_sequences(world, range(first, first + 2000))
 
 
 def test_two_hundred_equal_orders_at_once_make_one(start: Start) -> None:
