@@ -14,7 +14,7 @@ import pytest
 from psycopg import sql
 
 from sales_assets import settings as settings_module
-from sales_assets.postgres import migrations
+from sales_assets.postgres import connection, migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.report_api.app import ReportApi
 from sales_assets.services.report_api.server import running
@@ -98,6 +98,13 @@ def query(warehouse_url: str) -> Callable[..., list[tuple[object, ...]]]:
             return cursor.fetchall() if cursor.description else []
 
     return run
+
+
+@pytest.fixture
+def no_waiting_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A statement that waits for a lock fails after 200 ms. A database's default would not do: sessions are pinned."""
+    pinned = connection._session
+    monkeypatch.setattr(connection, "_session", lambda *limits: pinned(*limits) | {"lock_timeout": "200"})
 
 
 @pytest.fixture

@@ -361,10 +361,10 @@ def test_what_is_linked_by_hand_in_the_middle_stays(
     assert query(TAGS) == []
 
 
+@pytest.mark.usefixtures("no_waiting_for_locks")
 def test_two_runs_come_one_after_the_other(warehouse_url: str, fill_audience: Run, query: Query) -> None:
     with psycopg.connect(warehouse_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(7205007)")
-        query(f"ALTER DATABASE {other.info.dbname} SET lock_timeout = '200ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             fill_audience()
 

@@ -266,10 +266,10 @@ def test_a_day_that_is_not_the_services_is_not_committed(mail: Mail, message: Me
         load()
 
 
+@pytest.mark.usefixtures("no_waiting_for_locks")
 def test_two_runs_come_one_after_the_other(warehouse_url: str, load: Run, query: Query) -> None:
     with psycopg.connect(warehouse_url) as other:
         other.execute("LOCK TABLE mart.f_mailing_deliveries IN ROW EXCLUSIVE MODE")  # as whoever writes has it
-        query(f"ALTER DATABASE {other.info.dbname} SET lock_timeout = '200ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             load()
 

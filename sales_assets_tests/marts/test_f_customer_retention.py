@@ -255,12 +255,12 @@ def test_sales_that_are_loaded_meanwhile_do_not_break_a_run(
     assert query(ROWS) == [(202440, 7, 1, 0, 0, "100.00", "0.00", 0, "0.00")]
 
 
+@pytest.mark.usefixtures("no_waiting_for_locks")
 def test_two_runs_over_one_week_come_one_after_the_other(warehouse_url: str, make: Make, query: Query) -> None:
     with psycopg.connect(warehouse_url) as other:
         other.execute("LOCK TABLE mart.f_customer_retention IN ROW EXCLUSIVE MODE")  # as whoever writes has it
         other.execute("SELECT * FROM mart.f_customer_retention")
         assert query("SELECT count(*) FROM mart.f_customer_retention") == [(0,)], "readers are not held up"
-        query("ALTER DATABASE " + other.info.dbname + " SET lock_timeout = '200ms'")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             make()
 

@@ -170,8 +170,7 @@ def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(shop: 
     file.write_bytes(file.read_text().replace("Rostov", "Ростов").encode("cp1251"))
     told = shop.fail_to_load("2024-09-02", "2024-09-06")
     assert "2 of 5 days broke" in told
-    assert "2024-09-03: " in told
-    assert "2024-09-05: " in told
+    assert "\n2024-09-03, 2024-09-05: user_orders_log/" in told
     assert shop.sales() == [("i", 200)]
     assert shop.materialized(F_SALES) == {"2024-09-02", "2024-09-04", "2024-09-06"}
     shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
