@@ -31,10 +31,16 @@ _ALTER_TABLE = re.compile(
 )
 _ADD_COLUMN = re.compile(rf"\bADD\s+COLUMN\s+(?!IF\s){_NAME}", re.IGNORECASE)
 _ADD_CONSTRAINT = re.compile(rf"\bCONSTRAINT\s+{_NAME}\s+(?:CHECK|UNIQUE|PRIMARY|FOREIGN|EXCLUDE|NOT)\b", re.IGNORECASE)
+_DROP = re.compile(
+    rf"\bDROP\s+(TABLE|VIEW|SEQUENCE|FUNCTION|PROCEDURE|TYPE|DOMAIN|INDEX)\s+(?:IF\s+EXISTS\s+)?{_NAME}\.{_NAME}",
+    re.IGNORECASE,
+)
+_DROP_PART = re.compile(rf"\bDROP\s+(COLUMN|CONSTRAINT)\s+(?:IF\s+EXISTS\s+)?{_NAME}", re.IGNORECASE)
 
 _KINDS = {
     "TABLE": "relation",
     "VIEW": "relation",
+    "INDEX": "relation",
     "SEQUENCE": "relation",
     "FUNCTION": "routine",
     "PROCEDURE": "routine",
@@ -75,11 +81,24 @@ def created(script: str) -> list[Name]:
     return names
 
 
+def dropped(script: str) -> list[Name]:
+    """Return the names that the statements of a migration drop, perhaps to create them again."""
+    text = _COMMENT.sub("", script)
+    names = [Name(_KINDS[kind.upper()], schema, name) for kind, schema, name in _DROP.findall(text)]
+    for schema, table, actions in _ALTER_TABLE.findall(text):
+        names += [Name(kind.lower(), schema, name, table) for kind, name in _DROP_PART.findall(actions)]
+    return names
+
+
 def pending(applied: Iterable[str], to_apply: Iterable[str]) -> list[Name]:
-    """Return the names that scripts create and that no script applied before created: those are the platform's."""
+    """Return the names that scripts create, without the platform's own.
+
+    Those are what a script applied before created, and what a script drops: PostgreSQL may have named it implicitly.
+    """
     known = {name.key for script in applied for name in created(script)}
     wanted: dict[tuple[str, ...], Name] = {}
     for script in to_apply:
+        known |= {name.key for name in dropped(script)}
         for name in created(script):
             if name.key not in known:
                 wanted.setdefault(name.key, name)
