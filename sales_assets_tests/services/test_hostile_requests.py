@@ -31,7 +31,7 @@ NO_DATABASE = "postgresql://nobody@127.0.0.1:9/nothing"
 
 # Punycode took 13 seconds for 400 kB, that is 400 times a harmless body; all of today's take less than 3 times.
 MAX_RATIO = 12
-FLOOR_SECONDS = 0.25
+FLOOR_SECONDS = 1.0
 
 
 @dataclass(frozen=True)

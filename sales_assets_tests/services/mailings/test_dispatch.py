@@ -472,7 +472,7 @@ def test_the_rate_is_held_over_two_workers(post: Post) -> None:
     for first, later in zip(arrivals, arrivals[100:], strict=False):
         # Turns are taken 5 at a time, by each of two.
         assert later - first > 0.85
-    assert time.time() - began < 6
+    assert time.time() - began < 30
 
 
 def test_a_low_rate_does_not_let_claims_lapse(post: Post) -> None:

@@ -365,7 +365,8 @@ def test_a_dead_broker_is_not_in_the_way_of_an_answer(warehouse_url: str, monkey
             for _ in range(3):
                 began = time.monotonic()
                 assert api.ask("POST", "/mailings/", mailing(start_time="2022-01-01")).status_code == 201
-                assert time.monotonic() - began < 1
+                # The kick is capped at a fraction of a second; a busy machine needs some itself.
+                assert time.monotonic() - began < 5
 
 
 def test_without_the_database_it_is_503(api: Api) -> None:
