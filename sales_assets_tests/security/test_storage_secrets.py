@@ -69,7 +69,7 @@ def test_no_credential_of_the_storage_is_left_anywhere(
         said = run(1, "load", *DAYS)
         assert "1 of 2 days broke" in said
         assert "2024-10-02: user_orders_log_inc/2024-10-02: can't be written to s3://" in said
-        front.failing = {".probe": 403}
+        front.failing = {".part": 403}
         assert f"s3://{BUCKET}/raw can't be written to: " in run(1, "doctor")
 
         (port,) = free_ports(1)
