@@ -60,7 +60,7 @@ def examine() -> Iterator[Finding]:
 def _tried(subject: str, look: Callable[[], str]) -> Finding:
     try:
         return Finding(subject, look(), good=True)
-    except Exception as error:  # noqa: BLE001  whatever a part fails with is what there is to say about it
+    except Exception as error:  # noqa: BLE001  every failure of a part is a finding
         return Finding(subject, sentence(error).splitlines()[0], good=False)
 
 

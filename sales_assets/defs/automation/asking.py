@@ -68,7 +68,7 @@ def request_each(
     for name, request in items:
         try:
             made = request()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the other items must not wait for it
+        except Exception as error:  # noqa: BLE001 - a failing item never blocks the others
             log_failure(context, name, error)
             failures.append(error)
         else:
