@@ -34,8 +34,17 @@ from sales_assets.pipeline.memory import give_back
 from sales_assets.pipeline.names import add_calendar_days, upsert_names, upsert_names_from_staging
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
-from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days
-from sales_assets.pipeline.stage import Validate, batches_of, names_of, record_parse_results, stage_days
+from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days, staged_rows
+from sales_assets.pipeline.sale_ids import sale_ids
+from sales_assets.pipeline.stage import (
+    Validate,
+    batches_of,
+    names_of,
+    record_parse_results,
+    replaced_days,
+    selected_rows,
+    stage_days,
+)
 from sales_assets.postgres.warehouse import Transaction, Warehouse, Writer
 from sales_assets.resources.raw_files import RawFiles, RawFilesError
 from sales_assets.resources.report_api import ReportApi
@@ -268,8 +277,8 @@ class _Load:
         def replace(batch: Sequence[SelectedFile]) -> None:
             begin = partial(self._transaction, f"{file.name} {batch[0].date_id}", writer)
             self._replace(file, batch, parsed_files, begin)
-            if file is USER_ORDERS_LOG:
-                # Otherwise each batch would read the blocks that the index does not cover yet: those of all before it.
+            if self.occupied.intersection(day.date_id for day in batch):
+                # Otherwise the next batch would read the blocks that the index does not cover yet: those of all before.
                 self._summarize(writer)
 
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write") as pool:
@@ -288,9 +297,17 @@ class _Load:
         def replace(days: Sequence[SelectedFile]) -> None:
             date_ids = [day.date_id for day in days]
             with begin() as transaction:
-                stage_days(transaction, file, days, parsed_files, self.run_id, self.pipeline.validate)
-                if file is USER_ORDERS_LOG and self.publishes:
-                    publish_days(transaction, date_ids, self.occupied)
+                if file is USER_ORDERS_LOG:
+                    transaction.run("facts/f_sales", "read_by_days")
+                    count = sum(parsed_files[day.fetch_id].kept_on(day.date_id) for day in days)
+                    ids = sale_ids(transaction, count, replaced_days(days))
+                    stage_days(transaction, file, days, ids.assign(selected_rows(days, parsed_files)), self.run_id)
+                    if self.publishes:
+                        rows = ids.assign(selected_rows(days, parsed_files))
+                        publish_days(transaction, date_ids, rows, self.occupied)
+                else:
+                    rows = selected_rows(days, parsed_files)
+                    stage_days(transaction, file, days, rows, self.run_id, self.pipeline.validate)
             self.replaced[file].update(date_ids)
 
         together_or_one_by_one(batch, replace, lambda day, error: self._fail_day(file, day_of(day.date_id), error))
@@ -329,10 +346,14 @@ class _Load:
             together_or_one_by_one(group, self._publish, partial(self._fail_day, USER_ORDERS_LOG))
 
     def _publish(self, days: Sequence[dt.date]) -> None:
+        """Publish what is staged, read over a second connection: one can't send and receive rows at once."""
         date_ids = [date_id(day) for day in days]
         with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
             upsert_names_from_staging(transaction, date_ids)
-            publish_days(transaction, date_ids, occupied_days(transaction, date_ids))
+            transaction.run("facts/f_sales", "read_by_days")
+            occupied = occupied_days(transaction, date_ids)
+            with self.warehouse.transaction(f"{self.run_id[:8]} staged", read_only=True) as staging:
+                publish_days(transaction, date_ids, staged_rows(staging, date_ids), occupied)
 
     # --- report -------------------------------------------------------------------------------------------
 

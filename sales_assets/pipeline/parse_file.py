@@ -84,6 +84,11 @@ class ParsedFile:
     def duplicates(self) -> int:
         return sum(day.duplicates for day in self.days.values())
 
+    def kept_on(self, day: int) -> int:
+        """The number of kept rows of a day."""
+        counts = self.days.get(day if self.file.is_dated else NO_DAY)
+        return counts.kept if counts else 0
+
     @property
     def is_small(self) -> bool:
         """Whether `names` is computed from the rows on demand instead of while deduplicating."""

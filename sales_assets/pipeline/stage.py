@@ -4,10 +4,11 @@ The order of the statements of ``sql/staging`` for one of the four files.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 import pyarrow as pa
+import pyarrow.compute as pc
 from psycopg.types.json import Jsonb
 
 from sales_assets.pipeline.file_selection import SelectedFile
@@ -94,57 +95,58 @@ def stage_days(
     transaction: Transaction,
     file: ReportFile,
     selected: Sequence[SelectedFile],
-    parsed_files: Mapping[int, ParsedFile],
+    rows: Iterable[pa.RecordBatch],
     run_id: str,
     validate: Validate | None = None,
 ) -> None:
-    """Replace days of a staging table with the rows of their selected files; other rows of these days are deleted.
+    """Replace days of a staging table with the given rows; other rows of these days are deleted.
 
-    validate: called with each block before it is sent; raises to stop.
+    rows: batches with the columns of the table (`selected_rows`, for order rows with their `sale_id`).
+    validate: called with each batch before it is sent; raises to stop.
     """
     statements = f"staging/{file.name}"
     # Days that staging never held have nothing to clear; looking would cost a first load more with every day.
-    former = [day.date_id for day in selected if day.staged]
-    window = {"date_ids": former, "first_date_id": min(former, default=0), "last_date_id": max(former, default=0)}
+    former = replaced_days(selected)
     if former:
-        transaction.run_all(statements, "before_copy", **window)
-    rows: dict[int, int] = {}
-    with closing(prefetch(_encoded_rows(file, selected, parsed_files, rows, validate))) as blocks:
-        transaction.copy(statements, "copy_days", blocks)
-    if former:
-        transaction.run_all(statements, "after_copy", **window)
-    staged = [(day.date_id, day.fetch_id, day.revision, rows.get(day.date_id, 0)) for day in selected]
+        transaction.run_all(
+            statements, "before_copy", date_ids=former, first_date_id=min(former), last_date_id=max(former)
+        )
+    counts = dict.fromkeys((day.date_id for day in selected), 0)
+
+    def encoded() -> Iterator[memoryview]:
+        for batch in rows:
+            if validate is not None:
+                validate(file, batch)
+            for count in pc.value_counts(batch.column("date_id")).to_pylist():
+                counts[count["values"]] += count["counts"]
+            yield encode(batch)
+
+    with closing(prefetch(encoded())) as blocks:
+        stored = transaction.copy(statements, "copy_days", blocks)
+    assert stored == sum(counts.values()), f"{sum(counts.values())} rows were sent to {statements}, {stored} stored"
+    staged = [(day.date_id, day.fetch_id, day.revision, counts[day.date_id]) for day in selected]
     columns = ("date_ids", "fetch_ids", "revisions", "rows")
     transaction.run("staging/staged_day", "record", file=file.name, run_id=run_id, **_columns(columns, staged))
 
 
-def _encoded_rows(
-    file: ReportFile,
-    selected: Sequence[SelectedFile],
-    parsed_files: Mapping[int, ParsedFile],
-    counts: dict[int, int],
-    validate: Validate | None,
-) -> Iterator[memoryview]:
-    """Blocks for COPY, small days combined; counts the rows of each day into `counts`."""
+def replaced_days(selected: Sequence[SelectedFile]) -> list[int]:
+    """The days that staging holds from another file, or from an earlier parse of the same one."""
+    return [day.date_id for day in selected if day.staged]
+
+
+def selected_rows(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.RecordBatch]:
+    """The rows of days, each from its selected file, with the column fetch_id; small days combined."""
     waiting: list[pa.RecordBatch] = []
     size = 0
-
-    def block() -> memoryview:
-        rows = pa.concat_batches(waiting)
-        if validate is not None:
-            validate(file, rows)
-        return encode(rows)
-
     for day in selected:
         for rows in parsed_files[day.fetch_id].rows(day.date_id):
-            counts[day.date_id] = counts.get(day.date_id, 0) + rows.num_rows
             waiting.append(_with_fetch_id(rows, day.fetch_id))
             size += rows.num_rows
             if size >= _ROWS_PER_BLOCK:
-                yield block()
+                yield pa.concat_batches(waiting)
                 waiting, size = [], 0
     if waiting:
-        yield block()
+        yield pa.concat_batches(waiting)
 
 
 def batches_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> list[list[SelectedFile]]:
@@ -155,8 +157,7 @@ def batches_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, Pars
         if rows >= _ROWS_PER_TRANSACTION:
             batches.append([])
             rows = 0
-        counts = parsed_files[day.fetch_id].days.get(day.date_id)
-        rows += counts.kept if counts else 0
+        rows += parsed_files[day.fetch_id].kept_on(day.date_id)
         batches[-1].append(day)
     return batches
 

@@ -90,12 +90,17 @@ def _add_numbers(fixed: _Fixed, column: pa.Array) -> None:
         raise TypeError(f"no binary form for {column.type}")
 
 
+def unscaled(column: pa.Array) -> npt.NDArray[np.int64]:
+    """The values of a decimal128 column without nulls and of up to 18 places, as integers of its smallest unit."""
+    # 128 bits each, the lower half first: 18 places fit into it.
+    return np.frombuffer(column.buffers()[1], "<i8")[2 * column.offset : 2 * (column.offset + len(column)) : 2]
+
+
 def _add_decimals(fixed: _Fixed, column: pa.Array) -> None:
     """Count of digits, weight of the first, sign, decimals shown, the digits; zeros in front are read over."""
     kind = column.type
-    # 128 bits each, the lower half first: 18 places fit into it.
-    unscaled = np.frombuffer(column.buffers()[1], "<i8")[2 * column.offset : 2 * (column.offset + len(column)) : 2]
-    magnitude = np.abs(unscaled)
+    values = unscaled(column)
+    magnitude = np.abs(values)
     base = 10**_BASE_DIGITS
     whole, decimals = np.divmod(magnitude, 10**kind.scale)
     digits = [decimals * 10 ** (_BASE_DIGITS - kind.scale)]
@@ -106,7 +111,7 @@ def _add_decimals(fixed: _Fixed, column: pa.Array) -> None:
     fixed.add(">i4", 2 * (4 + len(digits)))
     fixed.add(">i2", len(digits))
     fixed.add(">i2", places - 1)
-    fixed.add(">i2", np.where(unscaled < 0, _NEGATIVE, 0))
+    fixed.add(">i2", np.where(values < 0, _NEGATIVE, 0))
     fixed.add(">i2", kind.scale)
     for digit in reversed(digits):
         fixed.add(">i2", digit)

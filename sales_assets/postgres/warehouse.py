@@ -5,10 +5,13 @@ parameters, and streaming rows in. Does not belong here: the statements, or the 
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 import psycopg
+import pyarrow as pa
+import pyarrow.csv as pa_csv
 from psycopg.abc import Buffer
 
 from sales_assets.database import embedded, warehouse_url
@@ -24,6 +27,7 @@ DAGSTER_DATABASE = "dagster"
 # One loader at a time writes staging, dimensions and mart. Locks per day would let two ranges deadlock over the
 # customers that they share; files are read before the lock is taken.
 _WRITER_LOCK = 7_205_002
+_ROWS_READ_AT_ONCE = 10_000
 
 
 class WarehouseError(Exception):
@@ -96,13 +100,27 @@ class Transaction:
             if name.startswith(prefix):
                 self.run(file, name, **parameters)
 
-    def copy(self, file: str, name: str, /, blocks: Iterable[Buffer]) -> None:
-        """Stream blocks of rows, encoded by `copying.encode`, into a ``COPY ... FROM STDIN (FORMAT binary)``."""
-        with self.connection.cursor() as cursor, cursor.copy(statements(file)[name]) as copy:
-            copy.write(HEADER)
-            for block in blocks:
-                copy.write(block)
-            copy.write(TRAILER)
+    def copy(self, file: str, name: str, /, blocks: Iterable[Buffer], *, binary: bool = True) -> int:
+        """Stream blocks of rows, encoded by `binary_copy.encode`, into a ``COPY ... FROM STDIN (FORMAT binary)``.
+
+        binary: false for a COPY of text. Returns the number of rows that PostgreSQL stored.
+        """
+        with self.connection.cursor() as cursor:
+            with cursor.copy(statements(file)[name]) as copy:
+                for block in itertools.chain([HEADER], blocks, [TRAILER]) if binary else blocks:
+                    copy.write(block)
+            return cursor.rowcount
+
+    def copy_out(self, file: str, name: str, schema: pa.Schema, /, **parameters: object) -> Iterator[pa.RecordBatch]:
+        """The rows of a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` of columns without nulls, typed by `schema`."""
+        read = pa_csv.ReadOptions(column_names=schema.names, use_threads=False)
+        parse = pa_csv.ParseOptions(newlines_in_values=True)
+        convert = pa_csv.ConvertOptions(column_types=schema, strings_can_be_null=False)
+        with self.connection.cursor() as cursor, cursor.copy(statements(file)[name], parameters) as copy:
+            rows = iter(copy)
+            # A message is a row.
+            while block := b"".join(itertools.islice(rows, _ROWS_READ_AT_ONCE)):
+                yield from pa_csv.read_csv(pa.BufferReader(block), read, parse, convert).cast(schema).to_batches()
 
 
 class Warehouse:

@@ -26,7 +26,8 @@ from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.partitions import DAYS, days_of
 from sales_assets.pipeline.file_selection import RawFile, SelectedFile
 from sales_assets.pipeline.parse_file import parse_file
-from sales_assets.pipeline.stage import stage_days
+from sales_assets.pipeline.sale_ids import sale_ids
+from sales_assets.pipeline.stage import selected_rows, stage_days
 from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres, binary
 from sales_assets.postgres.warehouse import Warehouse
@@ -172,7 +173,9 @@ class Bench:
                 parsed = parse_file(chunks, USER_ORDERS_LOG, raw_file, {}, Path(folder))
                 selected = [SelectedFile(day, 1, revision=1, staged=False) for day in parsed.days]
                 with warehouse.transaction("bench") as transaction:
-                    stage_days(transaction, USER_ORDERS_LOG, selected, {1: parsed}, "bench")
+                    ids = sale_ids(transaction, parsed.kept, [])
+                    rows = ids.assign(selected_rows(selected, {1: parsed}))
+                    stage_days(transaction, USER_ORDERS_LOG, selected, rows, "bench")
         return cost[0]
 
     def to_sql(self, data: Path) -> Cost:

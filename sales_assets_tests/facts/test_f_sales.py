@@ -1,11 +1,14 @@
 """``mart.f_sales`` itself (day-rules, "Mart" and "Why"): signs, sources, ids, and the way back to the file."""
 
 from decimal import Decimal
+from typing import Any
 
 import dagster as dg
 import psycopg
 import pytest
 
+from sales_assets.pipeline import sale_ids
+from sales_assets.postgres.warehouse import Transaction
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
 
@@ -75,6 +78,47 @@ def test_a_line_keeps_its_id(shop: Shop) -> None:
     assert after[2] == ("b", "shipped", ids["b"])
     assert len({number for *_, number in after}) == 4
     assert {after[1][2], after[3][2]}.isdisjoint(ids.values())
+
+
+def test_a_legacy_writer_may_draw_ids_while_days_are_loaded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between the ids that are drawn for a batch as well as after."""
+    shop.reports.increment(DAY, [Order(str(n)) for n in range(5)])
+    monkeypatch.setattr(sale_ids, "_DRAWN_AT_ONCE", 2)
+    rows = Transaction.rows
+
+    def interrupted(transaction: Transaction, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
+        found = rows(transaction, file, name, **parameters)
+        if name == "draw_ids":
+            shop.query(OLD_INSERT, 20241002, 500)
+        return found
+
+    monkeypatch.setattr(Transaction, "rows", interrupted)
+    shop.load(DAY)
+    shop.query(OLD_INSERT, 20241002, 500)
+    assert shop.query("SELECT id, source FROM mart.f_sales ORDER BY id") == [
+        *[(1, "report_api"), (2, "report_api"), (3, "legacy"), (4, "report_api"), (5, "report_api"), (6, "legacy")],
+        *[(7, "report_api"), (8, "legacy"), (9, "legacy")],
+    ]
+
+
+@pytest.mark.parametrize(
+    "types",
+    [
+        "id TYPE bigint, ALTER customer_id TYPE bigint, ALTER status TYPE varchar(20)",
+        "item_id TYPE smallint, ALTER city_id TYPE numeric",
+    ],
+)
+def test_a_mart_may_have_other_types_than_the_seeds(shop: Shop, types: str) -> None:
+    shop.query("DROP VIEW mart.f_sales_lines")
+    shop.query(f"ALTER TABLE mart.f_sales ALTER {types}")
+    shop.reports.increment(DAY, [Order("a"), Order("b", amount="75.5", status="refunded")])
+    shop.load(DAY)
+    assert shop.query(
+        "SELECT item_id, customer_id, city_id, quantity, amount, status FROM mart.f_sales ORDER BY id"
+    ) == [
+        (3, 51, 1, 2, 200, "shipped"),
+        (3, 51, 1, -2, Decimal("-75.5"), "refunded"),
+    ]
 
 
 def test_twice_is_once(shop: Shop) -> None:

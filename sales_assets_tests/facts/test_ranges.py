@@ -1,7 +1,6 @@
 """A range is its days: one run or many, one after the other or at the same time, end in the same tables."""
 
 import threading
-from collections.abc import Collection, Sequence
 from typing import Any
 
 import dagster as dg
@@ -136,29 +135,45 @@ def test_a_day_that_shrinks_shrinks(shop: Shop, change: str) -> None:
     assert len(shop.sales()) == 9 + len(shop.sales(DAYS[1]))
 
 
-def test_a_group_of_days_reads_no_more_for_the_days_before_it(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No table whole, and no block of which the index does not know the days: those of the groups before."""
+@pytest.mark.parametrize("is_first_load", [True, False])
+def test_a_batch_of_days_reads_no_more_for_the_days_before_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, is_first_load: bool
+) -> None:
+    """No table whole, and no block of which an index does not know the days: those of the batches before."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
     monkeypatch.setattr(load, "_WRITERS", 1)
     shop.reports.report([Order(f"r{n}", day=day) for n, day in enumerate(DAYS)])
+    if not is_first_load:
+        shop.load(FIRST, LAST)
+        shop.reports.report([Order(f"s{n}", day=day) for n, day in enumerate(DAYS)])
+        shop.fetch_report()
     done: list[str] = []
     scans: list[tuple[str, int]] = []
-    run = Transaction.run
+    run, copy = Transaction.run, Transaction.copy
 
-    def noted(transaction: Transaction, file: str, name: str, /, **parameters: object) -> int:
-        if name in ("fill_days", "summarize_days"):
+    def ran(transaction: Transaction, file: str, name: str, /, **parameters: object) -> int:
+        if name == "summarize_days":
             done.append(name)
         return run(transaction, file, name, **parameters)
 
-    def watched(transaction: Transaction, date_ids: Sequence[int], occupied: Collection[int]) -> None:
-        publish_days(transaction, date_ids, occupied)
+    def copied(transaction: Transaction, file: str, name: str, /, *arguments: Any, **options: Any) -> int:
+        if name == "copy_rows":
+            done.append(name)
+        return copy(transaction, file, name, *arguments, **options)
+
+    def watched(transaction: Transaction, *arguments: Any) -> None:
+        publish_days(transaction, *arguments)
         rows = transaction.connection.execute(
             "SELECT relname, seq_scan FROM pg_stat_xact_user_tables WHERE relname IN ('user_orders_log', 'f_sales')"
         ).fetchall()
         scans.extend((row["relname"], row["seq_scan"]) for row in rows)
 
-    monkeypatch.setattr(Transaction, "run", noted)
+    monkeypatch.setattr(Transaction, "run", ran)
+    monkeypatch.setattr(Transaction, "copy", copied)
     monkeypatch.setattr(load, "publish_days", watched)
     shop.load(FIRST, LAST)
-    assert done[: 2 * len(DAYS)] == ["fill_days", "summarize_days"] * len(DAYS)
+    if is_first_load:
+        assert done == [*["copy_rows"] * len(DAYS), "summarize_days"]
+    else:
+        assert done[: 2 * len(DAYS)] == ["copy_rows", "summarize_days"] * len(DAYS)
     assert sorted(set(scans)) == [("f_sales", 0), ("user_orders_log", 0)]

@@ -1,6 +1,6 @@
 -- name: read_by_days
 -- For the transaction that replaces days. The planner has no statistics of rows that were written a moment ago: it would
--- read whole tables for each group of days, and sort what it finds. Groups are loaded side by side already.
+-- read whole tables for each batch of days, and sort what it finds. Batches are loaded side by side already.
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
        set_config('max_parallel_workers_per_gather', '0', true)
 
@@ -16,15 +16,40 @@ SELECT DISTINCT date_id FROM mart.f_sales
 WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
   AND date_id = ANY (%(date_ids)s)
 
--- name: fill_days
--- The one place where the sign is put on: refunds are negative, so that every SUM is net.
-INSERT INTO mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount, status, source)
-SELECT sale_id, date_id, item_id, customer_id, city_id,
-       CASE status WHEN 'refunded' THEN -quantity ELSE quantity END,
-       CASE status WHEN 'refunded' THEN -payment_amount ELSE payment_amount END,
-       status, 'report_api'
-FROM staging.user_orders_log
-WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
+-- name: column_types
+-- A mart from before this platform may have other types than the seed's.
+SELECT attname AS column, atttypid::regtype::text AS type
+FROM pg_attribute
+WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped
+
+-- name: draw_ids
+SELECT array_agg(nextval(sequence)) AS ids
+FROM (SELECT pg_get_serial_sequence('mart.f_sales', 'id')::regclass AS sequence) AS of_ids,
+     generate_series(1, %(count)s)
+
+-- name: copy_rows
+COPY mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount, status, source)
+FROM STDIN (FORMAT binary)
+
+-- name: copy_rows_as_text
+COPY mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount, status, source)
+FROM STDIN (FORMAT csv)
+
+-- name: sums_of_ids
+-- What was just written, found by the primary key: the index on days does not cover these blocks yet, and would be read
+-- in vain. Between the ids there may be those that others drew at the same time.
+SELECT date_id, status, count(*) AS rows, sum(quantity) AS quantity, sum(amount) AS amount,
+       sum(id %% 65521 * (1::bigint + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
+FROM mart.f_sales
+WHERE source = 'report_api' AND id BETWEEN %(first_id)s AND %(last_id)s AND (date_id + 0) = ANY (%(date_ids)s)
+GROUP BY date_id, status
+
+-- name: sums_of_days
+SELECT date_id, status, count(*) AS rows, sum(quantity) AS quantity, sum(amount) AS amount,
+       sum(id %% 65521 * (1::bigint + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
+FROM mart.f_sales
+WHERE source = 'report_api' AND date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
+GROUP BY date_id, status
 
 -- name: summary
 SELECT date_id, count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
