@@ -386,6 +386,48 @@ def test_contents_that_were_kept_twice_are_delivered_again_and_get_their_resolut
     assert sql("SELECT sum(amount) FROM mart.f_sales") == [(7,)]
 
 
+def test_names_move_out_of_the_rows_and_back(
+    url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
+) -> None:
+    """Rows, ids and views of others stay; a load goes on where it was."""
+    migrations.migrate(url)
+    sql("CREATE VIEW public.lines AS SELECT uniq_id, sale_id FROM staging.user_orders_log")
+    first = Order("a", city_name="Rostov", item_name="", time=" 10:00")
+    second = Order("b", city_name="Rostov-on-Don", last_name="Petrova", time=" 12:00")
+    reports.increment(DAY, [first, second])
+    assert fetch_report(instance).success
+    assert load_days(instance, DAY).success
+    names = (
+        "SELECT dimension, id, first, second, first_seen, last_seen, last_line FROM staging.name ORDER BY 1, 2, 3, 4"
+    )
+    staged = "SELECT * FROM staging.user_orders_log ORDER BY sale_id"
+    before = sql(names), sql(staged), sql("SELECT * FROM public.lines ORDER BY 1")
+
+    migrations.migrate(url, "0011")
+    assert sql("SELECT uniq_id, city_name, last_name, item_name FROM staging.user_orders_log ORDER BY 1") == [
+        ("a", "Rostov", "Orlova", ""),
+        ("b", "Rostov-on-Don", "Petrova", "Milk"),
+    ]
+    assert sql("SELECT * FROM public.lines ORDER BY 1") == before[2]
+    assert sql("SELECT city_name FROM mart.d_city") == [("Rostov-on-Don",)]
+
+    migrations.migrate(url)
+    assert (sql(names), sql(staged), sql("SELECT * FROM public.lines ORDER BY 1")) == before
+    reports.increment(DAY, [first, second, Order("c")])
+    assert load_days(instance, DAY).success
+    assert sql(staged)[:2] != before[1], "the rows come from another file now"
+    assert sql("SELECT * FROM public.lines ORDER BY 1")[:2] == before[2], "and kept their ids"
+
+
+def test_a_view_that_reads_names_from_staging_is_reported(url: str, sql: Sql) -> None:
+    migrations.migrate(url, "0011")
+    sql("CREATE VIEW public.named AS SELECT city_name FROM staging.user_orders_log")
+    with pytest.raises(migrations.MigrationError, match="user_orders_log_named"):
+        migrations.migrate(url)
+    assert migrations.current_revision(url) == "0011"
+    assert sql("SELECT * FROM public.named") == []
+
+
 @pytest.mark.parametrize(
     ("column_type", "value", "kept"),
     [

@@ -20,7 +20,7 @@ def delivered_columns(file: ReportFile) -> dg.TableSchema:
 def staged_columns(file: ReportFile, *more: dg.TableColumn) -> dg.TableSchema:
     """The columns of a staging table: typed, with where each line came from."""
     day = [] if file.is_dated else [_DAY]
-    return dg.TableSchema(columns=[*(_typed(column) for column in file.columns), *day, _FETCH, *more])
+    return dg.TableSchema(columns=[*(_typed(column) for column in file.staged), *day, _FETCH, *more])
 
 
 def _typed(column: Column) -> dg.TableColumn:

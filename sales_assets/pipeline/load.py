@@ -31,7 +31,7 @@ from sales_assets.pipeline.file_selection import (
 from sales_assets.pipeline.isolation import together_or_one_by_one
 from sales_assets.pipeline.load_report import F_SALES, LoadReport, raw_table, staging_table
 from sales_assets.pipeline.memory import give_back
-from sales_assets.pipeline.names import add_calendar_days, upsert_names, upsert_names_from_staging
+from sales_assets.pipeline.names import add_calendar_days, store_names, upsert_dimensions
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
 from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days, staged_rows
@@ -251,10 +251,11 @@ class _Load:
             )
             complete = parsed_files.keys() - inherited
             selected = [day for day in select_files(transaction, file, days) if day.fetch_id in complete]
-            if file is USER_ORDERS_LOG and self.publishes:
-                upsert_names(transaction, names_of(selected, parsed_files))
+            if file is USER_ORDERS_LOG:
+                store_names(transaction, names_of(selected, parsed_files), in_dimensions=self.publishes)
                 give_back()
-                self.occupied = occupied_days(transaction, [day.date_id for day in selected])
+                if self.publishes:
+                    self.occupied = occupied_days(transaction, [day.date_id for day in selected])
             batches = batches_of(selected, parsed_files)
             if len(batches) == 1:
                 self._replace(file, batches[0], parsed_files, transaction.savepoint)
@@ -349,7 +350,7 @@ class _Load:
         """Publish what is staged, read over a second connection: one can't send and receive rows at once."""
         date_ids = [date_id(day) for day in days]
         with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
-            upsert_names_from_staging(transaction, date_ids)
+            upsert_dimensions(transaction, date_ids)
             transaction.run("facts/f_sales", "read_by_days")
             occupied = occupied_days(transaction, date_ids)
             with self.warehouse.transaction(f"{self.run_id[:8]} staged", read_only=True) as staging:

@@ -1,12 +1,13 @@
-"""Dimension names: collect the latest name of each city, customer and item, and upsert them.
+"""Names of cities, customers and items: collect each distinct one, store it once, upsert the dimensions.
 
-Which name wins is a rule of ``sql/dims``: the latest by event time, then by line number.
+Order rows are staged with ids only. Which name a dimension has is a rule of ``sql/dims``: the latest by event time.
 """
 
 import datetime as dt
 from collections.abc import Iterable, Sequence
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -27,7 +28,7 @@ def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt
 
 
 def names_in(lines: pa.Table) -> pa.Table:
-    """Collect the names in order rows with their latest use: dimension, id, first, second, event_time, line_no."""
+    """Collect the distinct names in order rows, with the event times of their first and last use (`_COLUMNS`)."""
     events = _event_times(lines.column("date_time").combine_chunks())
     # One number per row that grows with time, then with the line number: the latest use of a name is a maximum.
     ranks = pc.rank(events.dictionary, tiebreaker="dense").to_numpy().astype(np.int64)
@@ -35,17 +36,22 @@ def names_in(lines: pa.Table) -> pa.Table:
     moments = (ranks[events.indices.to_numpy()] << _LINE_BITS) + line_nos
     lines = lines.append_column("moment", pa.array(moments))
     in_order = events.dictionary.take(pc.sort_indices(events.dictionary)).unique()
+
+    def event_time(moment: npt.NDArray[np.int64]) -> pa.Array:
+        return in_order.take(pa.array((moment >> _LINE_BITS) - 1))
+
     found = []
     for table, (key, names) in NAMED_DIMENSIONS.items():
-        latest = lines.group_by([key, *names], use_threads=False).aggregate([("moment", "max")])
-        moment = latest.column("moment_max").to_numpy()
+        uses = lines.group_by([key, *names], use_threads=False).aggregate([("moment", "min"), ("moment", "max")])
+        last = uses.column("moment_max").to_numpy()
         columns = [
-            pa.repeat(pa.scalar(table), latest.num_rows),
-            latest.column(key),
-            latest.column(names[0]),
-            latest.column(names[1]) if len(names) > 1 else pa.repeat(pa.scalar(""), latest.num_rows),
-            in_order.take(pa.array((moment >> _LINE_BITS) - 1)),
-            pa.array(moment & ((1 << _LINE_BITS) - 1)),
+            pa.repeat(pa.scalar(table), uses.num_rows),
+            uses.column(key),
+            uses.column(names[0]),
+            uses.column(names[1]) if len(names) > 1 else pa.repeat(pa.scalar(""), uses.num_rows),
+            event_time(uses.column("moment_min").to_numpy()),
+            event_time(last),
+            pa.array(last & ((1 << _LINE_BITS) - 1)),
         ]
         found.append(pa.table(columns, names=_COLUMNS))
     return pa.concat_tables(found)
@@ -62,22 +68,23 @@ def _event_times(date_times: pa.Array) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(encoded.indices, pc.binary_join_element_wise(minutes, seconds, ""))
 
 
-def _latest(names: Sequence[pa.Table]) -> pa.Table:
-    """Merge names that were collected in several parts: each once, with its latest use."""
-    together = pa.concat_tables(names).sort_by([("event_time", "ascending"), ("line_no", "ascending")])
+def _merged(names: Sequence[pa.Table]) -> pa.Table:
+    """Merge names that were collected in several parts: each once, with its first and last use."""
+    together = pa.concat_tables(names).sort_by([("last_seen", "ascending"), ("last_line", "ascending")])
     grouped = together.group_by(_COLUMNS[:4], use_threads=False)
-    latest = grouped.aggregate([("event_time", "last"), ("line_no", "last")])
-    return latest.rename_columns(_COLUMNS)
+    return grouped.aggregate([("first_seen", "min"), ("last_seen", "last"), ("last_line", "last")]).rename_columns(
+        _COLUMNS
+    )
 
 
-_COLUMNS = ["dimension", "id", "first", "second", "event_time", "line_no"]
+_COLUMNS = ["dimension", "id", "first", "second", "first_seen", "last_seen", "last_line"]
 _LINE_BITS = 32  # no file has four billion lines
 _NAMES_TOGETHER = 50_000
 _NAMES_A_BLOCK = 10_000
 
 
-def upsert_names(transaction: Transaction, names: Iterable[pa.Table]) -> dict[str, int]:
-    """Upsert collected names into the dimensions; returns {table: rows written}."""
+def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimensions: bool) -> None:
+    """Store collected names, each once; `in_dimensions`: upsert the dimensions too."""
     collected: list[pa.Table] = []
     more = 0
     for table in names:
@@ -85,22 +92,25 @@ def upsert_names(transaction: Transaction, names: Iterable[pa.Table]) -> dict[st
         more += table.num_rows
         # Merging when the new ones outnumber the merged ones keeps the work linear in the names.
         if more > max(_NAMES_TOGETHER, collected[0].num_rows):
-            collected, more = [_latest(collected)], 0
+            collected, more = [_merged(collected)], 0
     transaction.run("dims/named", "create")
     if collected:
-        batches = _latest(collected).to_batches(max_chunksize=_NAMES_A_BLOCK)
+        batches = _merged(collected).to_batches(max_chunksize=_NAMES_A_BLOCK)
         transaction.copy("dims/named", "copy", (encode(batch) for batch in batches))
-    return _upsert(transaction)
+        transaction.run("dims/named", "remember")
+    if in_dimensions:
+        _upsert(transaction)
+    transaction.run("dims/named", "drop")
 
 
-def upsert_names_from_staging(transaction: Transaction, date_ids: Sequence[int]) -> dict[str, int]:
-    """Upsert the names in the staged rows of some days; returns {table: rows written}."""
+def upsert_dimensions(transaction: Transaction, date_ids: Sequence[int]) -> dict[str, int]:
+    """Upsert the cities, customers and items of some staged days; returns {table: rows written}."""
     transaction.run("dims/named", "create")
     transaction.run("dims/named", "from_staging", date_ids=list(date_ids))
-    return _upsert(transaction)
+    written = _upsert(transaction)
+    transaction.run("dims/named", "drop")
+    return written
 
 
 def _upsert(transaction: Transaction) -> dict[str, int]:
-    written = {table: transaction.run(f"dims/{table}", "upsert") for table in NAMED_DIMENSIONS}
-    transaction.run("dims/named", "drop")
-    return written
+    return {table: transaction.run(f"dims/{table}", "upsert") for table in NAMED_DIMENSIONS}

@@ -135,12 +135,14 @@ def replaced_days(selected: Sequence[SelectedFile]) -> list[int]:
 
 
 def selected_rows(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.RecordBatch]:
-    """The rows of days, each from its selected file, with the column fetch_id; small days combined."""
+    """The rows of days, each from its selected file, with fetch_id and without names; small days combined."""
     waiting: list[pa.RecordBatch] = []
     size = 0
     for day in selected:
-        for rows in parsed_files[day.fetch_id].rows(day.date_id):
-            waiting.append(_with_fetch_id(rows, day.fetch_id))
+        parsed = parsed_files[day.fetch_id]
+        names = [column.name for column in parsed.file.columns if column.is_name]
+        for rows in parsed.rows(day.date_id):
+            waiting.append(_with_fetch_id(rows.drop_columns(names), day.fetch_id))
             size += rows.num_rows
             if size >= _ROWS_PER_BLOCK:
                 yield pa.concat_batches(waiting)

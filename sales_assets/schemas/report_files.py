@@ -54,6 +54,7 @@ class Column:
     header: what the file's header calls it; None for a column that the reader adds.
     optional: a header may lack it. A missing status reads as shipped, any other missing column as null.
     blank: its cells may be empty.
+    is_name: a name of the city, customer or item; it is not staged with each line, but once in staging.name.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Column:
     header: str | None
     optional: bool = False
     blank: bool = False
+    is_name: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +87,11 @@ class ReportFile:
     def delivered(self) -> tuple[Column, ...]:
         """The columns that stand in the file itself."""
         return tuple(column for column in self.columns if column.header is not None)
+
+    @property
+    def staged(self) -> tuple[Column, ...]:
+        """The columns of the staging table."""
+        return tuple(column for column in self.columns if not column.is_name)
 
     @property
     def schema(self) -> pa.Schema:
@@ -115,8 +122,9 @@ def _column(
     header: str | None = None,
     optional: bool = False,
     blank: bool = False,
+    is_name: bool = False,
 ) -> Column:
-    return Column(name, kind, description, header or name, optional, blank)
+    return Column(name, kind, description, header or name, optional, blank, is_name)
 
 
 _LINE_NO = Column("line_no", Kind.LINE_NO, "Line of the raw file, counted from 1; the header is line 1", None)
@@ -132,12 +140,12 @@ USER_ORDERS_LOG: Final = ReportFile(
         _column("uniq_id", Kind.TEXT, "Identity of the event; null in very old files", optional=True),
         _DATE_TIME,
         _column("city_id", Kind.INTEGER, "City of the sale"),
-        _column("city_name", Kind.TEXT, "Name of the city", blank=True),
+        _column("city_name", Kind.TEXT, "Name of the city", blank=True, is_name=True),
         _column("customer_id", Kind.INTEGER, "Customer"),
-        _column("first_name", Kind.TEXT, "Customer's first name", blank=True),
-        _column("last_name", Kind.TEXT, "Customer's last name", blank=True),
+        _column("first_name", Kind.TEXT, "Customer's first name", blank=True, is_name=True),
+        _column("last_name", Kind.TEXT, "Customer's last name", blank=True, is_name=True),
         _column("item_id", Kind.INTEGER, "Item sold"),
-        _column("item_name", Kind.TEXT, "Name of the item", blank=True),
+        _column("item_name", Kind.TEXT, "Name of the item", blank=True, is_name=True),
         _column("quantity", Kind.AMOUNT, "Pieces; not negative, for refunds too"),
         _column("payment_amount", Kind.AMOUNT, "The line's total; not negative, for refunds too"),
         _column("status", Kind.STATUS, "shipped or refunded; shipped if not given", optional=True, blank=True),

@@ -1,10 +1,10 @@
 -- name: upsert
 -- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes.
 INSERT INTO mart.d_item AS d (item_id, item_name, name_as_of)
-SELECT DISTINCT ON (id) id, first, CASE WHEN first <> '' THEN event_time::timestamp END
-FROM named
-WHERE dimension = 'd_item'
-ORDER BY id, (first <> '') DESC, event_time DESC, line_no DESC
+SELECT DISTINCT ON (id) id, first, CASE WHEN first <> '' THEN last_seen END
+FROM staging.name
+WHERE dimension = 'd_item' AND id IN (SELECT id FROM named WHERE dimension = 'd_item')
+ORDER BY id, (first <> '') DESC, last_seen DESC, loaded_at DESC, last_line DESC
 ON CONFLICT (item_id) DO UPDATE
 SET item_name = EXCLUDED.item_name, name_as_of = EXCLUDED.name_as_of
 WHERE (d.name_as_of IS NULL OR EXCLUDED.name_as_of >= d.name_as_of)

@@ -1,39 +1,37 @@
--- Names as they stand in lines, on their way into the dimensions; `first` alone is used where a name has one part.
+-- Names of order rows on their way into staging.name and the dimensions; `first` alone is used where a name has one part.
 
 -- name: create
 CREATE TEMP TABLE named (
     dimension  text NOT NULL,
     id         integer NOT NULL,
-    first      text NOT NULL,
-    second     text NOT NULL,
-    event_time text NOT NULL,  -- of the latest line with this name; in one form, so that it orders as times do. Without
-                               -- the zone: an impossible one (+99) would break a cast, and with it the day
-    line_no    bigint NOT NULL
+    first      text,
+    second     text,
+    first_seen text,           -- event times in one form, YYYY-MM-DDTHH:MM:SS without zone
+    last_seen  text,
+    last_line  bigint
 ) ON COMMIT DROP
 
 -- name: copy
-COPY named (dimension, id, first, second, event_time, line_no) FROM STDIN (FORMAT binary)
+COPY named (dimension, id, first, second, first_seen, last_seen, last_line) FROM STDIN (FORMAT binary)
+
+-- name: remember
+-- Of names that were seen at the same moment the one that was loaded last is the later.
+INSERT INTO staging.name AS n (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at)
+SELECT dimension, id, first, second, first_seen::timestamp, last_seen::timestamp, last_line, clock_timestamp() FROM named
+ON CONFLICT (dimension, id, (md5(md5(first) || second)::uuid)) DO UPDATE
+SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
+    last_seen = greatest(n.last_seen, EXCLUDED.last_seen),
+    last_line = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.last_line ELSE n.last_line END,
+    loaded_at = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.loaded_at ELSE n.loaded_at END
+WHERE EXCLUDED.first_seen < n.first_seen OR EXCLUDED.last_seen >= n.last_seen
 
 -- name: from_staging
--- A moment as text, as long for each: time, then line. Its maximum is the latest use of a name.
-WITH used AS (
-    SELECT city_id, city_name, customer_id, first_name, last_name, item_id, item_name,
-           to_char((CASE substr(date_time, 17, 1) WHEN ':' THEN left(date_time, 19) ELSE left(date_time, 16) END)::timestamp,
-                   'YYYY-MM-DD HH24:MI:SS') || lpad(line_no::text, 19, '0') AS moment
-    FROM staging.user_orders_log
-    WHERE date_id = ANY (%(date_ids)s)
-), latest AS (
-    SELECT 'd_city' AS dimension, city_id AS id, city_name AS first, '' AS second, max(moment) AS moment
-    FROM used GROUP BY city_id, city_name
-    UNION ALL
-    SELECT 'd_customer', customer_id, first_name, last_name, max(moment)
-    FROM used GROUP BY customer_id, first_name, last_name
-    UNION ALL
-    SELECT 'd_item', item_id, item_name, '', max(moment)
-    FROM used GROUP BY item_id, item_name
-)
-INSERT INTO named (dimension, id, first, second, event_time, line_no)
-SELECT dimension, id, first, second, left(moment, 19), substr(moment, 20)::bigint FROM latest
+-- The cities, customers and items of some days; their names are in staging.name.
+INSERT INTO named (dimension, id)
+SELECT DISTINCT key.dimension, key.id
+FROM staging.user_orders_log AS l
+CROSS JOIN LATERAL (VALUES ('d_city', city_id), ('d_customer', customer_id), ('d_item', item_id)) AS key (dimension, id)
+WHERE l.date_id = ANY (%(date_ids)s)
 
 -- name: drop
 DROP TABLE named

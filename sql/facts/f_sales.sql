@@ -72,7 +72,10 @@ SELECT set_config('default_statistics_target', '10', true)
 
 -- name: sample_staging
 -- Where this may not be done (only an owner may), the checks of a large first load take longer.
-ANALYZE staging.user_orders_log (date_id, status, item_name)
+ANALYZE staging.user_orders_log (date_id, status, item_id)
+
+-- name: sample_names
+ANALYZE staging.name (dimension, id, first)
 
 -- name: sample_prices
 ANALYZE staging.price_log (date_id, item_name)

@@ -12,8 +12,8 @@ DELETE FROM staging.user_orders_log
 WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
 
 -- name: copy_days
-COPY staging.user_orders_log (line_no, date_id, uniq_id, date_time, city_id, city_name, customer_id, first_name,
-                              last_name, item_id, item_name, quantity, payment_amount, status, fetch_id, sale_id)
+COPY staging.user_orders_log (line_no, date_id, uniq_id, date_time, city_id, customer_id, item_id, quantity, payment_amount,
+                              status, fetch_id, sale_id)
 FROM STDIN (FORMAT binary)
 
 -- name: staged_rows

@@ -6,7 +6,7 @@ import dagster as dg
 
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.defs.staging.assets import staging_key
-from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_names_from_staging
+from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
@@ -82,7 +82,7 @@ def dimensions(
     """Bring all dimensions up to what staging holds."""
     with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
         staged = [row["day"] for row in transaction.rows("dims/d_calendar", "staged_days")]
-        written = upsert_names_from_staging(transaction, [date_id(day) for day in staged])
+        written = upsert_dimensions(transaction, [date_id(day) for day in staged])
         if staged:
             written["d_calendar"] = add_calendar_days(transaction, staged[0], staged[-1])
     for table in ("d_calendar", *NAMED_DIMENSIONS):

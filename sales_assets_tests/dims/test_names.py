@@ -1,0 +1,82 @@
+"""Names stored once, with the time they were in use; each order row finds the one of its own time."""
+
+import datetime as dt
+
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
+
+DAYS = ["2024-10-01", "2024-10-02", "2024-10-03"]
+NAMED = "SELECT uniq_id, city_name, first_name, last_name, item_name FROM staging.user_orders_log_named ORDER BY 1"
+
+
+def at(day: int, hour: int = 0) -> dt.datetime:
+    return dt.datetime(2024, 10, day, hour)  # noqa: DTZ001  event times have no zone
+
+
+def cities(shop: Shop) -> list[tuple[object, ...]]:
+    return shop.query(
+        "SELECT id, first, first_seen, last_seen FROM staging.name WHERE dimension = 'd_city'"
+        " ORDER BY id, first_seen, first"
+    )
+
+
+def test_each_name_is_stored_once_with_its_first_and_last_use(shop: Shop) -> None:
+    """Whatever the order of loading."""
+    for day, name in zip(DAYS, ("Rostov", "Rostov-on-Don", "Rostov"), strict=True):
+        shop.reports.increment(
+            day, [Order(f"{day} {n}", day=day, city_name=name, time=f" {n:02}:00:00") for n in (5, 7)]
+        )
+    for day in (DAYS[1], DAYS[2], DAYS[0]):
+        shop.load(day)
+    assert cities(shop) == [(1, "Rostov", at(1, 5), at(3, 7)), (1, "Rostov-on-Don", at(2, 5), at(2, 7))]
+    shop.load(DAYS[0], DAYS[2])
+    assert cities(shop) == [(1, "Rostov", at(1, 5), at(3, 7)), (1, "Rostov-on-Don", at(2, 5), at(2, 7))]
+
+
+def test_a_row_has_the_names_of_its_time(shop: Shop) -> None:
+    old = Order("a", day=DAYS[0], city_name="Rostov", first_name="Anna", last_name="Orlova", item_name="Milk")
+    new = Order(
+        "b", day=DAYS[2], city_name="Rostov-on-Don", first_name="Anna", last_name="Petrova", item_name="Oat milk"
+    )
+    shop.reports.increment(DAYS[0], [old])
+    shop.reports.increment(DAYS[2], [new, new.but(uniq_id="c", city_name="", item_name="")])
+    shop.load(DAYS[0], DAYS[2])
+    assert shop.query(NAMED) == [
+        ("a", "Rostov", "Anna", "Orlova", "Milk"),
+        ("b", "Rostov-on-Don", "Anna", "Petrova", "Oat milk"),
+        ("c", "Rostov-on-Don", "Anna", "Petrova", "Oat milk"),
+    ]
+
+
+def test_a_corrected_name_at_the_same_moment_is_the_later_one(shop: Shop) -> None:
+    """A day that is delivered again with another spelling."""
+    shop.reports.increment(DAYS[0], [Order("a", city_name="Rostow")])
+    shop.load(DAYS[0])
+    shop.reports.increment(DAYS[0], [Order("a", city_name="Rostov")])
+    shop.load(DAYS[0])
+    assert shop.query("SELECT city_name FROM mart.d_city") == [("Rostov",)]
+    shop.query("TRUNCATE mart.d_city, mart.d_customer, mart.d_item")
+    shop.rebuild_dimensions()
+    assert shop.query("SELECT city_name FROM mart.d_city") == [("Rostov",)]
+
+
+def test_names_may_be_longer_than_an_index_entry_and_parts_stay_apart(shop: Shop) -> None:
+    long = "x" * 9000
+    orders = [
+        Order(str(n), city_name=f"{long}{n}", first_name=first, last_name=last, time=f" 00:00:0{n}")
+        for n, (first, last) in enumerate([("ab", "c"), ("a", "bc")])
+    ]
+    shop.reports.increment(DAYS[0], orders)
+    shop.load(DAYS[0])
+    assert [name for _, name, *_ in cities(shop)] == [f"{long}0", f"{long}1"]
+    customers = "SELECT first, second FROM staging.name WHERE dimension = 'd_customer' ORDER BY first_seen"
+    assert shop.query(customers) == [("ab", "c"), ("a", "bc")]
+
+
+def test_names_are_kept_where_staging_alone_is_loaded(shop: Shop) -> None:
+    shop.reports.increment(DAYS[0], [Order("a")])
+    shop.load(DAYS[0], selection=[*RAW, ORDERS])
+    assert shop.query(NAMED) == [("a", "Rostov", "Anna", "Orlova", "Milk")]
+    assert shop.query("SELECT * FROM mart.d_city") == []
+    shop.load(DAYS[0], selection=[F_SALES])
+    assert shop.query("SELECT city_name FROM mart.d_city") == [("Rostov",)]
