@@ -7,7 +7,7 @@ Does not belong here: I/O (the caller hands over chunks of bytes), SQL, repeats 
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
 from typing import Final
 
 import numpy as np
@@ -26,6 +26,7 @@ from sales_assets.pipeline.line_rules import (
     read_header,
     refuse_utf16,
 )
+from sales_assets.pipeline.prefetch import parallel_map
 from sales_assets.schemas.report_files import ReportFile
 
 __all__ = ["BAD_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line"]
@@ -92,22 +93,39 @@ class ReportReader:
         self._rules = LineRules(file, self.header)
 
     def __iter__(self) -> Iterator[Batch]:
-        rest = b""
-        for data in self._blocks:
-            block = _Block(rest + data)
-            batch, rest = self._read(block, is_last=False)
-            if batch:
-                yield batch
-        if rest:
-            batch, _ = self._read(_Block(rest), is_last=True)
-            if batch:
-                yield batch
+        for part in self._parts():
+            self._not_utf8 = self._not_utf8 or part.not_utf8
+            self._has_multibyte |= part.has_multibyte
+            self.good_lines += part.batch.lines.num_rows
+            self.bad_lines += part.batch.bad.num_rows
+            if part.batch.lines.num_rows or part.batch.bad.num_rows:
+                yield part.batch
         if self._not_utf8 and not self._has_multibyte:
             line_no, reason = self._not_utf8
             raise UnreadableFile(
                 f"the file is not UTF-8, perhaps cp1251 or latin-1: line {line_no} is {reason}, "
                 "and no line holds a valid character beyond ASCII"
             )
+
+    def _parts(self) -> Iterator["_Part"]:
+        """Read the blocks in order; in parallel those without quotes, which nothing ties to the next block."""
+        first_line = self._next_line
+        rest = b""
+        for has_quotes, blocks in groupby(self._blocks, lambda block: b'"' in block):
+            for block in blocks:
+                if has_quotes or rest:
+                    parts: Iterable[_Part] = [self._read(rest + block, first_line)]
+                else:
+                    parts = parallel_map(
+                        lambda numbered: self._read(*numbered),
+                        _numbered(chain([block], blocks), first_line),  # noqa: B031  all are taken
+                    )
+                for part in parts:
+                    rest = part.rest
+                    first_line += part.line_count
+                    yield part
+        if rest:
+            yield self._read(rest, first_line, is_last=True)
 
     def _read_header(self) -> Header:
         block = next(self._blocks, b"")
@@ -133,29 +151,31 @@ class ReportReader:
             raise UnreadableFile(f"the file is empty, expected the header {self.file.expected_header}")
         return plain_header(self.file)
 
-    def _read(self, block: "_Block", *, is_last: bool) -> tuple[Batch | None, bytes]:
-        """The lines of a block, and the unfinished record at its end, to be read with the next block."""
+    def _read(self, data: bytes, first_line: int, *, is_last: bool = False) -> "_Part":
+        """Read complete lines. An unfinished record at the end is left, to be read with the next block."""
+        block = _Block(data)
         plain, records, end = self._set_apart(block, is_last=is_last)
         good: list[pa.RecordBatch] = []
-        data = block.cut(plain)
-        if data:
-            self._has_multibyte |= not data.isascii()
-            taken = take_good_lines(data, self._rules)
+        has_multibyte = False
+        if kept := block.cut(plain):
+            has_multibyte = not kept.isascii()
+            taken = take_good_lines(kept, self._rules)
             numbers = np.flatnonzero(plain)
             records += [(line, block.raw(line)) for line in numbers[taken.left].tolist()]
-            line_no = pa.array(numbers[taken.lines] + self._next_line)
+            line_no = pa.array(numbers[taken.lines] + first_line)
             good.append(pa.RecordBatch.from_arrays([line_no, *taken.columns], schema=self.file.schema))
-        judged, bad = self._judge(sorted(records))
+        numbered = [(first_line + line, raw) for line, raw in sorted(records)]
+        judged, bad, not_utf8 = _judge(numbered, self._rules)
+        has_multibyte |= any(
+            line_no not in not_utf8 and len(raw) <= MAX_LINE and not raw.isascii() for line_no, raw in numbered
+        )
         if judged.num_rows or not good:
             good.append(judged)
         lines = pa.concat_batches(good)
         if len(good) > 1:
             lines = lines.take(pc.sort_indices(lines.column("line_no")))
-        self._next_line += end
-        self.good_lines += lines.num_rows
-        self.bad_lines += bad.num_rows
-        batch = Batch(lines, bad) if lines.num_rows or bad.num_rows else None
-        return batch, block.data[block.starts[end] :] if end < len(block) else b""
+        rest = block.data[block.starts[end] :] if end < len(block) else b""
+        return _Part(Batch(lines, bad), rest, end, has_multibyte, next(iter(not_utf8.items()), None))
 
     def _set_apart(self, block: "_Block", *, is_last: bool) -> tuple[Flags, list[tuple[int, bytes]], int]:
         """Splits a block's lines by who is to read them.
@@ -206,14 +226,27 @@ class ReportReader:
             break
         return first + 1
 
-    def _judge(self, records: list[tuple[int, bytes]]) -> tuple[pa.RecordBatch, pa.RecordBatch]:
-        numbered = [(self._next_line + line, raw) for line, raw in records]
-        good, bad, not_utf8 = _judge(numbered, self._rules)
-        self._not_utf8 = self._not_utf8 or next(iter(not_utf8.items()), None)
-        self._has_multibyte |= any(
-            line_no not in not_utf8 and len(raw) <= MAX_LINE and not raw.isascii() for line_no, raw in numbered
-        )
-        return good, bad
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a block comes to.
+
+    rest: an unfinished record at its end. line_count: its lines without the rest.
+    has_multibyte: whether a line is valid UTF-8 beyond ASCII.
+    not_utf8: number and reason of the first line that is not UTF-8.
+    """
+
+    batch: Batch
+    rest: bytes
+    line_count: int
+    has_multibyte: bool
+    not_utf8: tuple[int, str] | None
+
+
+def _numbered(blocks: Iterable[bytes], first_line: int) -> Iterator[tuple[bytes, int]]:
+    for block in blocks:
+        yield block, first_line
+        first_line += block.count(b"\n")
 
 
 class _Block:

@@ -7,7 +7,6 @@ between lines in `deduplicate`; which file wins a day is decided by `file_select
 import datetime as dt
 import itertools
 import re
-import zlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,11 +17,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sales_assets.pipeline.csv_reader import Batch, ReportReader, parse_line
-from sales_assets.pipeline.deduplicate import deduplicate
+from sales_assets.pipeline.deduplicate import Deduplicated, deduplicate
 from sales_assets.pipeline.file_selection import RawFile
+from sales_assets.pipeline.hashing import hash_texts
 from sales_assets.pipeline.line_rules import UnreadableFile
 from sales_assets.pipeline.names import names_in
-from sales_assets.pipeline.prefetch import prefetch
+from sales_assets.pipeline.prefetch import parallel_map, prefetch
 from sales_assets.pipeline.spill import SpillBuffer
 from sales_assets.resources.raw_files import RawFilesError
 from sales_assets.schemas.calendar import date_id
@@ -30,6 +30,8 @@ from sales_assets.schemas.report_files import USER_ORDERS_LOG, ReportFile
 
 # Rows that are deduplicated at once: tens of megabytes. A larger day is partitioned by the hash of its key.
 _ROWS_PER_PARTITION = 30_000
+# A partition that has become larger, because the file's days are uneven, is split.
+_ROWS_PER_LARGE_PARTITION = 4 * _ROWS_PER_PARTITION
 # Rows that are distributed to their days at once: ten million rows go to some three hundred partitions, and each
 # slice costs.
 _ROWS_PER_DISTRIBUTION = 30_000
@@ -37,6 +39,7 @@ _MAX_SHOWN = 40  # characters of a value in a reason
 
 _REJECTED = "rejected"
 _OUTSIDE = "outside"
+_SPLIT = "split"
 # The day of the rows of an undated file.
 NO_DAY = 0
 
@@ -228,26 +231,25 @@ def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch, partitions: int) -> None
         return
     keys = days.astype(np.int64) * partitions + (_partition(parsed.file, rows, partitions) if partitions > 1 else 0)
     order = np.argsort(keys, kind="stable")
-    keys = keys[order]
-    rows = rows.take(pa.array(order))
+    for key, of_key in _runs(rows.take(pa.array(order)), keys[order]):
+        day, partition = divmod(key, partitions)
+        buffer.add(f"rows-{day}-{partition}", of_key)
+
+
+def _runs(rows: pa.RecordBatch, keys: npt.NDArray[np.int64]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Slices of rows that are sorted by their key, each with its key."""
     starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
     for start, end in itertools.pairwise(starts):
-        day, partition = divmod(int(keys[start]), partitions)
-        buffer.add(f"rows-{day}-{partition}", rows.slice(start, end - start))
+        yield int(keys[start]), rows.slice(start, end - start)
 
 
 def _partition(file: ReportFile, rows: pa.RecordBatch, partitions: int) -> npt.NDArray[np.int64]:
     """The partition of each row within its day; rows that share a key share a partition."""
-    key = rows.column(file.key[1])
+    key = rows.column(file.key[1 if file.is_dated else 0])
     if key.null_count:  # very old order files: the whole row is its identity, the customer's number included
         key = rows.column("customer_id")
-    if pa.types.is_integer(key.type):
-        numbers: npt.NDArray[np.int64] = key.to_numpy().astype(np.int64)
-        return np.remainder(numbers, partitions)
-    ends = pc.utf8_slice_codeunits(key, -3).dictionary_encode()
-    hashes = np.array([zlib.crc32(end.encode()) for end in ends.dictionary.to_pylist()], dtype=np.int64)
-    chosen: npt.NDArray[np.int64] = np.remainder(hashes, partitions)[ends.indices.to_numpy()]
-    return chosen
+    hashes = hash_texts(key) if pa.types.is_string(key.type) else key.to_numpy().astype(np.int64)
+    return np.remainder(hashes, partitions)
 
 
 # --- deduplication ----------------------------------------------------------------------------------------
@@ -260,10 +262,17 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
     """
     file, buffer = parsed.file, parsed._buffer
     reasons: dict[int, tuple[int | None, str]] = {}
-    for partition in [name for name in buffer.rows if name.startswith("rows-")]:
-        _, day, number = partition.split("-")
-        rows = buffer.table(partition)
+    _split_large_partitions(parsed)
+
+    def work(partition: tuple[str, pa.Table]) -> tuple[str, pa.Table, Deduplicated, pa.Table | None]:
+        name, rows = partition
         result = deduplicate(rows, file)
+        has_names = result.rows.num_rows and file is USER_ORDERS_LOG and not parsed.is_small
+        return name, rows, result, names_in(result.rows) if has_names else None
+
+    partitions = ((name, buffer.table(name)) for name in list(buffer.rows) if name.startswith("rows-"))
+    for partition, rows, result, names in parallel_map(work, partitions):
+        _, day, number = partition.split("-")
         counts = parsed.days.setdefault(int(day), DayCounts())
         counts.kept += result.rows.num_rows
         counts.duplicates += result.duplicates
@@ -273,8 +282,8 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
             buffer.drop(partition)
             if result.rows.num_rows:
                 buffer.add(f"kept-{day}-{number}", result.rows)
-        if result.rows.num_rows and file is USER_ORDERS_LOG and not parsed.is_small:
-            buffer.add(f"names-{day}", names_in(result.rows))
+        if names is not None:
+            buffer.add(f"names-{day}", names)
         for row in result.conflicts.to_pylist():
             key = ", ".join(f"{name} {str(row[name])[:_MAX_SHOWN]}" for name in file.key)
             reasons[row["line_no"]] = (int(day) or None, f"{row['versions']} different lines share {key}")
@@ -285,6 +294,22 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
         for line_no, outside_day in zip(*(column.to_pylist() for column in outside.columns), strict=True):
             reasons[line_no] = (outside_day, f"the day is outside the period {period} of the fetch")
     return reasons
+
+
+def _split_large_partitions(parsed: ParsedFile) -> None:
+    """Split what a day has beyond its share of the file, so that memory is bounded however uneven the days are."""
+    buffer = parsed._buffer
+    for name, rows in [(name, rows) for name, rows in buffer.rows.items() if name.startswith("rows-")]:
+        if rows <= _ROWS_PER_LARGE_PARTITION:
+            continue
+        parts = 1 + rows // _ROWS_PER_PARTITION
+        buffer.rename(name, _SPLIT)
+        for batch in buffer.batches(_SPLIT):
+            chosen = _partition(parsed.file, batch, parts)
+            order = np.argsort(chosen, kind="stable")
+            for part, of_part in _runs(batch.take(pa.array(order)), chosen[order]):
+                buffer.add(f"{name}_{part}", of_part)
+        buffer.drop(_SPLIT)
 
 
 # --- rejected rows ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Prefetch an iterator in a background thread.
+"""Iterate in background threads: prefetch the items of an iterator, or work on several at a time.
 
 Parsing and encoding release the GIL, and so does waiting for the server: a load is shorter by the overlap.
 """
@@ -6,10 +6,34 @@ Parsing and encoding release the GIL, and so does waiting for the server: a load
 import itertools
 import queue
 import threading
-from collections.abc import Generator, Iterator
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+# More would only wait for each other: parsing is half Python, which runs one thread at a time.
+THREADS = 2
+
 T = TypeVar("T")
+R = TypeVar("R")
+
+
+def parallel_map(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
+    """Yield the results of `work` in the order of the items, made by `THREADS` threads.
+
+    Items are taken in the calling thread, a few ahead. The first is worked on there too: most files have only one.
+    """
+    remaining = iter(items)
+    for item in itertools.islice(remaining, 1):
+        yield work(item)
+    with ThreadPoolExecutor(THREADS, thread_name_prefix="parallel_map") as pool:
+        working: deque[Future[R]] = deque()
+        for item in remaining:
+            working.append(pool.submit(work, item))
+            if len(working) > THREADS:
+                yield working.popleft().result()
+        while working:
+            yield working.popleft().result()
 
 
 def prefetch(items: Iterator[T], depth: int = 1) -> Generator[T]:

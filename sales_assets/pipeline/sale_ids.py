@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sales_assets.pipeline.hashing import hash_texts
 from sales_assets.pipeline.line_rules import REFUNDED
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
@@ -22,9 +23,10 @@ class SaleIds:
     new: an id for each row. former: (date_id, uniq_id, status, sale_id) of the rows that were there before.
     """
 
-    def __init__(self, new: npt.NDArray[np.int64], former: pa.Table) -> None:
+    def __init__(self, new: npt.NDArray[np.int64], former: Iterable[pa.RecordBatch] = ()) -> None:
         self._new = new
-        self._former = _FormerIds(former) if former.num_rows else None
+        hashed = [(_hash_keys(rows), rows.column("sale_id").to_numpy()) for rows in former]
+        self._former = _FormerIds(*map(np.concatenate, zip(*hashed, strict=True))) if hashed else None
 
     def assign(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Append the column sale_id to batches of order rows."""
@@ -45,18 +47,16 @@ class _FormerIds:
     Each id is given once. So where two keys share a hash, at worst one gets the id of the other, or a new one.
     """
 
-    def __init__(self, rows: pa.Table) -> None:
-        hashes = _hash_keys(rows)
+    def __init__(self, hashes: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> None:
         order = np.argsort(hashes)
-        self._hashes = hashes[order]
-        self._ids: npt.NDArray[np.int64] = rows.column("sale_id").to_numpy()[order]
+        self._hashes, self._ids = hashes[order], ids[order]
         self._is_used = np.zeros(len(order), dtype=np.bool_)
 
     def forget_uses(self) -> None:
         self._is_used[:] = False
 
     def replace_in(self, ids: npt.NDArray[np.int64], rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
-        hashes = _hash_keys(pa.Table.from_batches([rows]))
+        hashes = _hash_keys(rows)
         at = np.searchsorted(self._hashes, hashes).clip(max=len(self._hashes) - 1)
         keeps = (self._hashes[at] == hashes) & ~self._is_used[at]
         _, first = np.unique(at[keeps], return_index=True)
@@ -67,24 +67,21 @@ class _FormerIds:
         return kept
 
 
-def _hash_keys(rows: pa.Table) -> npt.NDArray[np.int64]:
-    """64 bits of each row's key, by Python's own hash of texts, which is seeded anew in each process."""
-    texts = rows.column("uniq_id").to_numpy()
-    hashes: npt.NDArray[np.int64] = np.fromiter(map(hash, texts), np.int64, len(texts))
-    is_refunded = pc.equal(rows.column("status"), REFUNDED).to_numpy().astype(np.int64)
-    days: npt.NDArray[np.int64] = rows.column("date_id").to_numpy().astype(np.int64)
+def _hash_keys(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    days = rows.column("date_id").to_numpy().astype(np.int64)
+    is_refunded = pc.equal(rows.column("status"), REFUNDED).to_numpy(zero_copy_only=False)
+    hashes = hash_texts(rows.column("uniq_id"))
     hashes += (2 * days + is_refunded) << 32
     return hashes
 
 
 def sale_ids(transaction: Transaction, rows: int, replaced_days: list[int]) -> SaleIds:
     """Draw ids for a number of rows, and read the ids of the rows that are staged for the days to be replaced."""
-    former = _FORMER.empty_table()
+    former: Iterable[pa.RecordBatch] = ()
     if replaced_days:
         window = {"first_date_id": min(replaced_days), "last_date_id": max(replaced_days)}
-        former = pa.Table.from_batches(
-            transaction.copy_out("staging/user_orders_log", "former_ids", _FORMER, date_ids=replaced_days, **window),
-            _FORMER,
+        former = transaction.copy_out(
+            "staging/user_orders_log", "former_ids", _FORMER, date_ids=replaced_days, **window
         )
     return SaleIds(_draw(transaction, rows), former)
 

@@ -15,8 +15,8 @@ def rows(*keys: tuple[int, str, str]) -> pa.RecordBatch:
     return pa.RecordBatch.from_pylist([dict(zip(_SCHEMA.names, key, strict=True)) for key in keys], _SCHEMA)
 
 
-def former(*keys: tuple[int, str, str, int]) -> pa.Table:
-    return pa.Table.from_pylist([dict(zip(_FORMER.names, key, strict=True)) for key in keys], _FORMER)
+def former(*keys: tuple[int, str, str, int]) -> list[pa.RecordBatch]:
+    return [pa.RecordBatch.from_pylist([dict(zip(_FORMER.names, key, strict=True))], _FORMER) for key in keys]
 
 
 def assigned(ids: SaleIds, *batches: pa.RecordBatch) -> list[int]:
