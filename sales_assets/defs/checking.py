@@ -58,12 +58,12 @@ def evaluate(
     warehouse: Reader,
     checks: Iterable[SqlCheck],
     days: Sequence[dt.date],
-    answered: Mapping[str, Collection[dt.date]] = MappingProxyType({}),
+    counted: Mapping[str, Collection[dt.date]] = MappingProxyType({}),
 ) -> list[dg.AssetCheckResult]:
     """Ask each check about the span of the days; without days, about the whole history.
 
-    answered: {check: days of which the transaction that wrote them has asked the same, and found nothing}. A check of
-    other days only asks about their span, one without any other asks nothing.
+    counted: {check: days for which the load has proven the same before its commit}. Only the other days are queried;
+    the metadata says how a result was obtained.
 
     The failing days are named in the metadata: a check records one result per run, not one per day, because a
     result per check and day would be most of what a year's run writes to the event log.
@@ -71,16 +71,20 @@ def evaluate(
     span = f"{min(days)} to {max(days)}" if days else "the whole history"
     checks = list(checks)
     files = list(dict.fromkeys(check.file for check in checks))
-    known = {check.file: answered[check.name] for check in checks if check.name in answered and not check.query}
+    known = {check.file: counted[check.name] for check in checks if check.name in counted and not check.query}
+    to_query = {file: [day for day in days if day not in known.get(file, ())] for file in files}
 
     def ask(file: str) -> list[dict[str, Any]]:
-        open_days = [day for day in days if day not in known.get(file, ())]
-        return [] if days and not open_days else warehouse.rows(file, "offending", **_window(open_days))
+        return [] if days and not to_query[file] else warehouse.rows(file, "offending", **_window(to_query[file]))
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         found = dict(zip(files, pool.map(ask, files), strict=True))
     return [
-        _result(check, [row for row in found[check.file] if row.get("check_name", check.name) == check.name], span)
+        _result(
+            check,
+            [row for row in found[check.file] if row.get("check_name", check.name) == check.name],
+            {"days asked": span, "obtained": _obtained(len(days), len(to_query[check.file]))},
+        )
         for check in checks
     ]
 
@@ -98,11 +102,17 @@ def _window(days: Sequence[dt.date]) -> dict[str, object]:
     }
 
 
-def _result(check: SqlCheck, rows: Sequence[dict[str, object]], span: str) -> dg.AssetCheckResult:
-    metadata: dict[str, dg.RawMetadataValue] = {"days asked": span}
+def _obtained(days: int, queried: int) -> str:
+    if queried == days:
+        return "queried"
+    return f"counted while loading; {queried} of {days} days queried" if queried else "counted while loading"
+
+
+def _result(check: SqlCheck, rows: Sequence[dict[str, object]], metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
     if rows:
         shown = rows[:_SHOWN_DAYS]
-        metadata |= {
+        metadata = {
+            **metadata,
             "failing days": len({row["date_id"] for row in rows}),
             "offending": sum(int(str(row["offending"])) for row in rows),
             "first failing days": dg.MetadataValue.table(

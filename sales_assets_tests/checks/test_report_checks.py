@@ -259,21 +259,36 @@ def test_a_day_is_compared_with_days_around_it_as_far_as_half_a_million_lines(
     assert not is_found("far")
 
 
-def test_days_that_their_transaction_has_asked_about_are_not_asked_about_again(
-    statement: Callable[[str], object],
-) -> None:
+def test_days_that_were_counted_while_loading_are_not_queried_again(statement: Callable[[str], object]) -> None:
+    """And the result says how it was obtained."""
     statement("UPDATE mart.f_sales SET amount = amount + 1")
     days = [dt.date.fromisoformat(day) for day in (DAY, OTHER)]
     check = next(check for check in all_checks().values() if check.name == "equal_to_staging")
 
-    def failing(answered: list[dt.date]) -> list[str]:
-        (result,) = evaluate(Warehouse(), [check], days, {check.name: answered})
+    def failing(counted: list[dt.date]) -> tuple[list[str], object]:
+        (result,) = evaluate(Warehouse(), [check], days, {check.name: counted})
         table: Any = result.metadata.get("first failing days")
-        return [record.data["day"] for record in table.records] if table else []
+        obtained: Any = result.metadata["obtained"]
+        return [record.data["day"] for record in table.records] if table else [], obtained.value
 
-    assert failing([]) == [str(DATE_ID), str(OTHER_ID)]
-    assert failing(days[:1]) == [str(OTHER_ID)]
-    assert failing(days) == []
+    assert failing([]) == ([str(DATE_ID), str(OTHER_ID)], "queried")
+    assert failing(days[:1]) == ([str(OTHER_ID)], "counted while loading; 1 of 2 days queried")
+    assert failing(days) == ([], "counted while loading")
+
+
+def test_a_load_says_which_checks_it_has_counted(loaded: Shop) -> None:
+    """What was loaded just now is counted; a day that a run leaves as it is, is queried."""
+
+    def obtained() -> dict[str, object]:
+        keys = list(all_checks())
+        records = loaded.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+        evaluated = [record.event.asset_check_evaluation for record in records.values() if record.event]
+        return {check.check_name: check.metadata["obtained"].value for check in evaluated if check}
+
+    assert obtained()["equal_to_staging"] == "counted while loading"
+    assert obtained()["signs"] == "queried"
+    loaded.load(DAY, OTHER)
+    assert obtained()["equal_to_staging"] == "queried"
 
 
 def test_a_run_records_its_checks_also_when_a_day_broke(loaded: Shop) -> None:
