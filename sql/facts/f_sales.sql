@@ -23,9 +23,10 @@ FROM pg_attribute
 WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped
 
 -- name: draw_ids
+-- The name of the sequence is looked up once: in the list of the SELECT it would be for each id.
+WITH f_sales AS MATERIALIZED (SELECT pg_get_serial_sequence('mart.f_sales', 'id')::regclass AS sequence)
 SELECT array_agg(nextval(sequence)) AS ids
-FROM (SELECT pg_get_serial_sequence('mart.f_sales', 'id')::regclass AS sequence) AS of_ids,
-     generate_series(1, %(count)s)
+FROM f_sales CROSS JOIN generate_series(1, %(count)s)
 
 -- name: copy_rows
 COPY mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount, status, source)

@@ -26,6 +26,7 @@ DROP VIEW staging.user_orders_log_named;
 
 CREATE TEMP TABLE put_back AS
 SELECT * FROM unnest(ops.take_down_views(ARRAY['staging.user_orders_log'::regclass])) WITH ORDINALITY AS v (statement, place);
+DROP FUNCTION staging.name_at(text, integer, text);
 DROP TABLE staging.user_orders_log, staging.name;
 DROP FUNCTION staging.event_time(text);
 ALTER TABLE staging.user_orders_log_with_names RENAME TO user_orders_log;

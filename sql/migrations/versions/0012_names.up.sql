@@ -63,29 +63,25 @@ FROM staging.user_orders_log_with_names;
 DROP TABLE staging.user_orders_log_with_names;
 CREATE INDEX user_orders_log_days ON staging.user_orders_log USING brin (date_id) WITH (pages_per_range = 32);
 
+-- The name that was in use at the time of an order row. Where two were, taking turns, the one that came up later.
+CREATE FUNCTION staging.name_at(dimension text, id integer, date_time text) RETURNS TABLE (first text, second text)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+    SELECT n.first, n.second
+    FROM staging.name AS n
+    WHERE n.dimension = name_at.dimension AND n.id = name_at.id
+      AND staging.event_time(name_at.date_time) BETWEEN n.first_seen AND n.last_seen
+    ORDER BY n.first || n.second <> '' DESC, n.first_seen DESC, n.loaded_at DESC, n.last_line DESC
+    LIMIT 1
+$$;
+
 CREATE VIEW staging.user_orders_log_named AS
-SELECT l.fetch_id, l.line_no, l.sale_id, l.date_id, l.uniq_id, l.date_time, l.city_id, c.first AS city_name,
-       l.customer_id, k.first AS first_name, k.second AS last_name, l.item_id, i.first AS item_name, l.quantity,
-       l.payment_amount, l.status
+SELECT l.fetch_id, l.line_no, l.sale_id, l.date_id, l.uniq_id, l.date_time, l.city_id, city.first AS city_name,
+       l.customer_id, customer.first AS first_name, customer.second AS last_name, l.item_id, item.first AS item_name,
+       l.quantity, l.payment_amount, l.status
 FROM staging.user_orders_log AS l
-LEFT JOIN LATERAL (
-    SELECT n.first FROM staging.name AS n
-    WHERE n.dimension = 'd_city' AND n.id = l.city_id
-      AND staging.event_time(l.date_time) BETWEEN n.first_seen AND n.last_seen
-    ORDER BY n.first <> '' DESC, n.first_seen DESC, n.loaded_at DESC, n.last_line DESC LIMIT 1
-) AS c ON true
-LEFT JOIN LATERAL (
-    SELECT n.first, n.second FROM staging.name AS n
-    WHERE n.dimension = 'd_customer' AND n.id = l.customer_id
-      AND staging.event_time(l.date_time) BETWEEN n.first_seen AND n.last_seen
-    ORDER BY n.first || n.second <> '' DESC, n.first_seen DESC, n.loaded_at DESC, n.last_line DESC LIMIT 1
-) AS k ON true
-LEFT JOIN LATERAL (
-    SELECT n.first FROM staging.name AS n
-    WHERE n.dimension = 'd_item' AND n.id = l.item_id
-      AND staging.event_time(l.date_time) BETWEEN n.first_seen AND n.last_seen
-    ORDER BY n.first <> '' DESC, n.first_seen DESC, n.loaded_at DESC, n.last_line DESC LIMIT 1
-) AS i ON true;
+LEFT JOIN LATERAL staging.name_at('d_city', l.city_id, l.date_time) AS city ON true
+LEFT JOIN LATERAL staging.name_at('d_customer', l.customer_id, l.date_time) AS customer ON true
+LEFT JOIN LATERAL staging.name_at('d_item', l.item_id, l.date_time) AS item ON true;
 COMMENT ON VIEW staging.user_orders_log_named IS
     'The staged order rows with the names that city, customer and item had at the time of the row.';
 
