@@ -12,8 +12,9 @@ _M_MMAP_THRESHOLD = -3
 _PR_SET_THP_DISABLE = 41
 # For `MALLOC_ARENA_MAX` as well, which glibc reads when a process starts.
 ARENAS = 2
-# Blocks of lines are larger and go back to the system at once; the many small things are kept.
-_MMAP_BYTES = 1 << 17
+# Larger blocks go back to the system at once. From 128 KB on, as glibc has it at first, columns of each block of lines
+# would: parsing a million lines took 3.1 s instead of 2.0, for 8 MB less.
+_MMAP_BYTES = 1 << 20
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -18,28 +19,28 @@ import pyarrow.compute as pc
 
 from sales_assets.pipeline.csv_reader import Batch, ReportReader, parse_line
 from sales_assets.pipeline.deduplicate import Deduplicated, deduplicate
+from sales_assets.pipeline.fast_path import Flags
 from sales_assets.pipeline.file_selection import RawFile
 from sales_assets.pipeline.hashing import hash_texts
 from sales_assets.pipeline.line_rules import UnreadableFile
-from sales_assets.pipeline.names import names_in
 from sales_assets.pipeline.prefetch import parallel_map, prefetch
 from sales_assets.pipeline.spill import SpillBuffer
 from sales_assets.resources.raw_files import RawFilesError
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import USER_ORDERS_LOG, ReportFile
 
-# Rows that are deduplicated at once: tens of megabytes. A larger day is partitioned by the hash of its key.
+# Rows that are compared as texts at once: tens of megabytes.
 _ROWS_PER_PARTITION = 30_000
-# A partition that has become larger, because the file's days are uneven, is split.
-_ROWS_PER_LARGE_PARTITION = 4 * _ROWS_PER_PARTITION
-# Rows that are distributed to their days at once: ten million rows go to some three hundred partitions, and each
-# slice costs.
+# Keys whose hashes are compared at once: 32 MB. A larger day is compared in several passes.
+_HASHES_AT_ONCE = 2_000_000
+# Rows that are distributed to their days at once: each slice costs.
 _ROWS_PER_DISTRIBUTION = 30_000
 _MAX_SHOWN = 40  # characters of a value in a reason
 
 _REJECTED = "rejected"
 _OUTSIDE = "outside"
-_SPLIT = "split"
+_KEY_HASH = "key_hash"
+_ODD = 1_000_003
 # The day of the rows of an undated file.
 NO_DAY = 0
 
@@ -64,6 +65,7 @@ class ParsedFile:
 
     days: {date_id: counts}. An undated file (the price list) has the single day `NO_DAY`.
     unreadable: why the file as a whole can't be read; such a file has no rows.
+    lacks_uniq_id: the file is a very old order file, whose rows are identified by their contents.
     discarded: lines that a person discarded in quarantine.
     """
 
@@ -73,11 +75,14 @@ class ParsedFile:
     has_status: bool = False
     extra_columns: list[str] = field(default_factory=list)
     unreadable: str | None = None
+    lacks_uniq_id: bool = False
     lines: int = 0
     discarded: int = 0
     outside_period: int = 0
     rejected_count: int = 0
     days: dict[int, DayCounts] = field(default_factory=dict)
+    # {date_id: which of the rows read share their key with another one}; these were deduplicated apart.
+    _suspected: dict[int, Flags] = field(default_factory=dict)
 
     @property
     def kept(self) -> int:
@@ -92,21 +97,24 @@ class ParsedFile:
         counts = self.days.get(day if self.file.is_dated else NO_DAY)
         return counts.kept if counts else 0
 
-    @property
-    def is_small(self) -> bool:
-        """Whether `names` is computed from the rows on demand instead of while deduplicating."""
-        return self.raw_file.line_count <= _ROWS_PER_PARTITION
-
     def rows(self, day: int) -> Iterator[pa.RecordBatch]:
         """The kept rows of a day with the schema of the file, plus date_id for an undated file."""
         key = day if self.file.is_dated else NO_DAY
-        for partition in sorted(name for name in self._buffer.rows if name.startswith(f"kept-{key}-")):
-            for batch in self._buffer.batches(partition):
-                yield batch if self.file.is_dated else _with_day(batch, day)
+        for batch in self._kept_rows(key):
+            yield batch if self.file.is_dated else _with_day(batch, day)
 
-    def names(self, day: int) -> Iterator[pa.RecordBatch]:
-        """The names of cities, customers and items in the rows of a day (see `names`); one may occur repeatedly."""
-        return self._buffer.batches(f"names-{day}")
+    def _kept_rows(self, key: int) -> Iterator[pa.RecordBatch]:
+        suspected = self._suspected.get(key)
+        at = 0
+        for batch in self._buffer.batches(f"rows-{key}"):
+            rows = batch.drop_columns([_KEY_HASH])
+            if suspected is not None:
+                rows = rows.filter(pa.array(~suspected[at : at + len(batch)]))
+                at += len(batch)
+            if rows.num_rows:
+                yield rows
+        for partition in [name for name in self._buffer.rows if name.startswith(f"kept-{key}-")]:
+            yield from self._buffer.batches(partition)
 
     @property
     def rejected(self) -> pa.Table:
@@ -162,12 +170,10 @@ def _with_day(batch: pa.RecordBatch, day: int) -> pa.RecordBatch:
 
 
 def _distribute(parsed: ParsedFile, chunks: Iterator[bytes], corrections: Mapping[int, str | None]) -> None:
-    file, raw_file = parsed.file, parsed.raw_file
-    reader = ReportReader(chunks, file)
+    reader = ReportReader(chunks, parsed.file)
     parsed.has_status = reader.header.has_status
     parsed.extra_columns = list(reader.header.extra_columns)
-    days = (raw_file.last_day - raw_file.first_day).days + 1
-    partitions = 1 + raw_file.line_count // (_ROWS_PER_PARTITION * (days if file.is_dated else 1))
+    parsed.lacks_uniq_id = parsed.file is USER_ORDERS_LOG and "uniq_id" not in reader.header.columns
     waiting: list[pa.RecordBatch] = []
     for batch in prefetch(_corrected(reader, parsed, corrections)):
         parsed.lines += batch.lines.num_rows + batch.bad.num_rows
@@ -177,9 +183,9 @@ def _distribute(parsed: ParsedFile, chunks: Iterator[bytes], corrections: Mappin
             _add_rejected(parsed, batch.bad.column("line_no"), days_of, batch.bad.column("reason"), texts)
         waiting.append(batch.lines)
         if sum(rows.num_rows for rows in waiting) >= _ROWS_PER_DISTRIBUTION:
-            _add_rows(parsed, _drain(waiting), partitions)
+            _add_rows(parsed, _drain(waiting))
     if waiting:
-        _add_rows(parsed, _drain(waiting), partitions)
+        _add_rows(parsed, _drain(waiting))
 
 
 def _drain(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
@@ -209,13 +215,14 @@ def _corrected(reader: ReportReader, parsed: ParsedFile, corrections: Mapping[in
             yield parse_line(text, parsed.file, reader.header, line_no)
 
 
-def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch, partitions: int) -> None:
-    """Put rows into the partitions of their days; rows outside the file's period are rejected at the end."""
+def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch) -> None:
+    """Put rows into the buffers of their days; rows outside the file's period are rejected at the end."""
     buffer = parsed._buffer
     if not rows.num_rows:
         return
+    rows = rows.append_column(_KEY_HASH, pa.array(_key_hashes(parsed.file, rows)))
     if not parsed.file.is_dated:
-        buffer.add(f"rows-{NO_DAY}-0", rows)
+        buffer.add(f"rows-{NO_DAY}", rows)
         return
     days = rows.column("date_id").to_numpy()
     first, last = date_id(parsed.raw_file.first_day), date_id(parsed.raw_file.last_day)
@@ -226,67 +233,68 @@ def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch, partitions: int) -> None
         days = days[~outside]
     if not len(days):
         return
-    if partitions == 1 and (days[0] == days).all():
-        buffer.add(f"rows-{days[0]}-0", rows)
-        return
-    keys = days.astype(np.int64) * partitions + (_partition(parsed.file, rows, partitions) if partitions > 1 else 0)
-    order = np.argsort(keys, kind="stable")
-    for key, of_key in _runs(rows.take(pa.array(order)), keys[order]):
-        day, partition = divmod(key, partitions)
-        buffer.add(f"rows-{day}-{partition}", of_key)
+    if not (days[1:] >= days[:-1]).all():
+        order = np.argsort(days, kind="stable")
+        rows, days = rows.take(pa.array(order)), days[order]
+    for day, of_day in _runs(rows, days):
+        buffer.add(f"rows-{day}", of_day)
 
 
-def _runs(rows: pa.RecordBatch, keys: npt.NDArray[np.int64]) -> Iterator[tuple[int, pa.RecordBatch]]:
+def _key_hashes(file: ReportFile, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
+    """A hash for each row, equal for rows of one day that share their key, and perhaps for others."""
+    # The status is left out: few rows share all the rest.
+    columns = [rows.column(name) for name in file.key if name not in ("date_id", "status")]
+    if columns[0].null_count:  # no uniq_id: the whole row is its identity, the customer's number included
+        columns = [rows.column("customer_id")]
+    hashes = np.zeros(rows.num_rows, np.int64)
+    for column in columns:
+        of_column = hash_texts(column) if pa.types.is_string(column.type) else column.to_numpy().astype(np.int64)
+        hashes = hashes * _ODD + of_column
+    return hashes
+
+
+def _runs(rows: pa.RecordBatch, keys: npt.NDArray[np.integer[Any]]) -> Iterator[tuple[int, pa.RecordBatch]]:
     """Slices of rows that are sorted by their key, each with its key."""
     starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
     for start, end in itertools.pairwise(starts):
         yield int(keys[start]), rows.slice(start, end - start)
 
 
-def _partition(file: ReportFile, rows: pa.RecordBatch, partitions: int) -> npt.NDArray[np.int64]:
-    """The partition of each row within its day; rows that share a key share a partition."""
-    key = rows.column(file.key[1 if file.is_dated else 0])
-    if key.null_count:  # very old order files: the whole row is its identity, the customer's number included
-        key = rows.column("customer_id")
-    hashes = hash_texts(key) if pa.types.is_string(key.type) else key.to_numpy().astype(np.int64)
-    return np.remainder(hashes, partitions)
-
-
 # --- deduplication ----------------------------------------------------------------------------------------
 
 
 def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
-    """Deduplicate every partition.
+    """Find the rows that share their key by its hash, and deduplicate these by their texts.
 
     Returns {line number: (day, reason)} of lines that are rejected because of another line or their day.
     """
     file, buffer = parsed.file, parsed._buffer
     reasons: dict[int, tuple[int | None, str]] = {}
-    _split_large_partitions(parsed)
+    for name in [name for name in buffer.rows if name.startswith("rows-")]:
+        day = int(name.removeprefix("rows-"))
+        suspected = _sharing_keys(parsed, name)
+        parsed.days.setdefault(day, DayCounts()).kept += int(len(suspected) - suspected.sum())
+        if suspected.any():
+            parsed._suspected[day] = suspected
+            _set_apart(buffer, name, suspected)
 
-    def work(partition: tuple[str, pa.Table]) -> tuple[str, pa.Table, Deduplicated, pa.Table | None]:
+    def work(partition: tuple[str, pa.Table]) -> tuple[str, Deduplicated]:
         name, rows = partition
-        result = deduplicate(rows, file)
-        has_names = result.rows.num_rows and file is USER_ORDERS_LOG and not parsed.is_small
-        return name, rows, result, names_in(result.rows) if has_names else None
+        return name, deduplicate(rows.drop_columns([_KEY_HASH]), file)
 
-    partitions = ((name, buffer.table(name)) for name in list(buffer.rows) if name.startswith("rows-"))
-    for partition, rows, result, names in parallel_map(work, partitions):
-        _, day, number = partition.split("-")
-        counts = parsed.days.setdefault(int(day), DayCounts())
+    partitions = ((name, buffer.table(name)) for name in list(buffer.rows) if name.startswith("suspects-"))
+    for partition, result in parallel_map(work, partitions):
+        _, day_text, number = partition.split("-")
+        day = int(day_text)
+        counts = parsed.days[day]
         counts.kept += result.rows.num_rows
         counts.duplicates += result.duplicates
-        if result.rows is rows:
-            buffer.rename(partition, f"kept-{day}-{number}")
-        else:
-            buffer.drop(partition)
-            if result.rows.num_rows:
-                buffer.add(f"kept-{day}-{number}", result.rows)
-        if names is not None:
-            buffer.add(f"names-{day}", names)
+        buffer.drop(partition)
+        if result.rows.num_rows:
+            buffer.add(f"kept-{day}-{number}", result.rows)
         for row in result.conflicts.to_pylist():
             key = ", ".join(f"{name} {str(row[name])[:_MAX_SHOWN]}" for name in file.key)
-            reasons[row["line_no"]] = (int(day) or None, f"{row['versions']} different lines share {key}")
+            reasons[row["line_no"]] = (day or None, f"{row['versions']} different lines share {key}")
     outside = buffer.table(_OUTSIDE)
     if outside is not None:
         period = f"{parsed.raw_file.first_day} to {parsed.raw_file.last_day}"
@@ -296,20 +304,44 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
     return reasons
 
 
-def _split_large_partitions(parsed: ParsedFile) -> None:
-    """Split what a day has beyond its share of the file, so that memory is bounded however uneven the days are."""
+def _sharing_keys(parsed: ParsedFile, name: str) -> Flags:
+    """Tell which rows of a day share the hash of their key with another row."""
     buffer = parsed._buffer
-    for name, rows in [(name, rows) for name, rows in buffer.rows.items() if name.startswith("rows-")]:
-        if rows <= _ROWS_PER_LARGE_PARTITION:
+    count = buffer.rows[name]
+    if parsed.lacks_uniq_id:  # a row gets one where it is compared
+        return np.ones(count, dtype=np.bool_)
+    shared = np.zeros(count, dtype=np.bool_)
+    passes = 1 + count // _HASHES_AT_ONCE
+    for number in range(passes):
+        hashes = np.concatenate([of[of % passes == number] for of in _hashes(buffer, name)])
+        hashes.sort()
+        repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
+        if not len(repeated):
             continue
-        parts = 1 + rows // _ROWS_PER_PARTITION
-        buffer.rename(name, _SPLIT)
-        for batch in buffer.batches(_SPLIT):
-            chosen = _partition(parsed.file, batch, parts)
-            order = np.argsort(chosen, kind="stable")
-            for part, of_part in _runs(batch.take(pa.array(order)), chosen[order]):
-                buffer.add(f"{name}_{part}", of_part)
-        buffer.drop(_SPLIT)
+        at = 0
+        for of in _hashes(buffer, name):
+            found = np.searchsorted(repeated, of).clip(max=len(repeated) - 1)
+            shared[at : at + len(of)] |= repeated[found] == of
+            at += len(of)
+    return shared
+
+
+def _hashes(buffer: SpillBuffer, name: str) -> Iterator[npt.NDArray[np.int64]]:
+    for batch in buffer.batches(name):
+        yield batch.column(_KEY_HASH).to_numpy()
+
+
+def _set_apart(buffer: SpillBuffer, name: str, suspected: Flags) -> None:
+    """Copy the rows to be compared into partitions; rows that share a key share a partition."""
+    parts = 1 + int(suspected.sum()) // _ROWS_PER_PARTITION
+    at = 0
+    for batch in buffer.batches(name):
+        rows = batch.filter(pa.array(suspected[at : at + len(batch)]))
+        at += len(batch)
+        parts_of_rows = rows.column(_KEY_HASH).to_numpy() % parts
+        order = np.argsort(parts_of_rows, kind="stable")
+        for part, of_part in _runs(rows.take(pa.array(order)), parts_of_rows[order]):
+            buffer.add(f"{name.replace('rows', 'suspects')}-{part}", of_part)
 
 
 # --- rejected rows ----------------------------------------------------------------------------------------

@@ -42,19 +42,13 @@ class SpillBuffer:
         return _combined(batches) if batches else None
 
     def batches(self, key: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a key, a few thousand at a time."""
+        """The rows of a key, a few thousand at a time: those it has when the iteration begins."""
+        # Rows that are added meanwhile may send these to the file, behind the size at which it was opened.
+        held = list(self._held.get(key, []))
         file = self._file(key)
         if file.exists():
             yield from _read(file)
-        yield from self._held.get(key, [])
-
-    def rename(self, key: str, to: str) -> None:
-        """Move the rows of a key to a key that has none."""
-        self._rows[to] = self._rows.pop(key)
-        if key in self._held:
-            self._held[to] = self._held.pop(key)
-        if self._file(key).exists():
-            self._file(key).rename(self._file(to))
+        yield from held
 
     def drop(self, key: str) -> None:
         """Delete the rows of a key."""

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from sales_assets.pipeline.file_selection import SelectedFile
 from sales_assets.pipeline.names import names_in
 from sales_assets.pipeline.parse_file import NO_DAY, ParsedFile
-from sales_assets.pipeline.prefetch import prefetch
+from sales_assets.pipeline.prefetch import parallel_map, prefetch
 from sales_assets.postgres.binary_copy import encode
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.calendar import date_id
@@ -23,7 +23,7 @@ from sales_assets.schemas.report_files import ReportFile
 # Fewer, and commits would dominate a load; more, and a failing day would take many others with it.
 _ROWS_PER_TRANSACTION = 200_000
 _ROWS_PER_BLOCK = 4_000
-# Rows of small files whose names are collected at once.
+# Rows whose names are collected at once.
 _ROWS_PER_NAMES = 40_000
 
 Validate = Callable[[ReportFile, pa.RecordBatch], object]
@@ -166,19 +166,22 @@ def batches_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, Pars
 
 def names_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.Table]:
     """Collect the names of cities, customers and items in the order rows of the selected days."""
-    small: list[pa.RecordBatch] = []
-    for day in selected:
-        parsed = parsed_files[day.fetch_id]
-        if not parsed.is_small:
-            yield from (pa.Table.from_batches([names]) for names in parsed.names(day.date_id))
-            continue
+
+    def portions() -> Iterator[pa.Table]:
         # No day comes from two files, so within one event time the line number still orders the rows.
-        small.extend(parsed.rows(day.date_id))
-        if sum(rows.num_rows for rows in small) > _ROWS_PER_NAMES:
-            yield names_in(pa.Table.from_batches(small))
-            small = []
-    if small:
-        yield names_in(pa.Table.from_batches(small))
+        rows: list[pa.RecordBatch] = []
+        size = 0
+        for day in selected:
+            for batch in parsed_files[day.fetch_id].rows(day.date_id):
+                rows.append(batch)
+                size += batch.num_rows
+                if size >= _ROWS_PER_NAMES:
+                    yield pa.Table.from_batches(rows)
+                    rows, size = [], 0
+        if rows:
+            yield pa.Table.from_batches(rows)
+
+    return parallel_map(names_in, portions())
 
 
 def _with_fetch_id(rows: pa.RecordBatch, fetch_id: int) -> pa.RecordBatch:

@@ -15,7 +15,7 @@ DAYS = days_between("2024-10-01", "2024-10-06")
 DAY = DAYS[0]
 SIZES: dict[str, list[tuple[object, str, int]]] = {
     "parts of a day": [(parse_file, "_ROWS_PER_PARTITION", 3)],
-    "days of uneven size": [(parse_file, "_ROWS_PER_LARGE_PARTITION", 1), (parse_file, "_ROWS_PER_PARTITION", 2)],
+    "hashes compared at once": [(parse_file, "_HASHES_AT_ONCE", 2)],
     "lines divided at once": [(parse_file, "_ROWS_PER_DISTRIBUTION", 2)],
     "lines in a block": [(stage, "_ROWS_PER_BLOCK", 2)],
     "lines in a transaction": [(stage, "_ROWS_PER_TRANSACTION", 2)],
