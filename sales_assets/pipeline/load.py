@@ -10,13 +10,14 @@ A failing day never blocks the others: days are loaded together, and one by one 
 import datetime as dt
 import itertools
 import tempfile
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from logging import Logger
 from pathlib import Path
+from types import MappingProxyType
 from typing import TypeVar
 
 from sales_assets.pipeline.extract import fetch_increments, record
@@ -35,7 +36,7 @@ from sales_assets.pipeline.names import add_calendar_days, store_names, upsert_d
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
 from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days, staged_rows
-from sales_assets.pipeline.sale_ids import sale_ids
+from sales_assets.pipeline.sale_ids import reserve_ids, sale_ids
 from sales_assets.pipeline.stage import (
     Validate,
     batches_of,
@@ -275,9 +276,15 @@ class _Load:
         parsed_files: Mapping[int, ParsedFile],
         writer: Writer,
     ) -> None:
+        reserved_ids: dict[int, int] = {}
+        if file is USER_ORDERS_LOG:
+            with self._transaction("ids", writer) as transaction:
+                days = itertools.chain(*batches)
+                reserved_ids = reserve_ids(transaction, _rows_of(days, parsed_files))
+
         def replace(batch: Sequence[SelectedFile]) -> None:
             begin = partial(self._transaction, f"{file.name} {batch[0].date_id}", writer)
-            self._replace(file, batch, parsed_files, begin)
+            self._replace(file, batch, parsed_files, begin, reserved_ids)
             if self.occupied.intersection(day.date_id for day in batch):
                 # Otherwise the next batch would read the blocks that the index does not cover yet: those of all before.
                 self._summarize(writer)
@@ -292,6 +299,7 @@ class _Load:
         batch: Sequence[SelectedFile],
         parsed_files: Mapping[int, ParsedFile],
         begin: Callable[[], AbstractContextManager[Transaction]],
+        reserved_ids: Mapping[int, int] = MappingProxyType({}),
     ) -> None:
         """Replace days in staging and the mart, in one transaction or savepoint that `begin` opens."""
 
@@ -300,8 +308,7 @@ class _Load:
             with begin() as transaction:
                 if file is USER_ORDERS_LOG:
                     transaction.run("facts/f_sales", "read_by_days")
-                    count = sum(parsed_files[day.fetch_id].kept_on(day.date_id) for day in days)
-                    ids = sale_ids(transaction, count, replaced_days(days))
+                    ids = sale_ids(transaction, _rows_of(days, parsed_files), reserved_ids, replaced_days(days))
                     stage_days(transaction, file, days, ids.assign(selected_rows(days, parsed_files)), self.run_id)
                     if self.publishes:
                         rows = ids.assign(selected_rows(days, parsed_files))
@@ -375,6 +382,10 @@ class _Load:
         if self.publishes:
             for row in self.warehouse.rows("facts/f_sales", "summary", date_ids=list(days)):
                 self.report.add(F_SALES, days[row["date_id"]], {k: v for k, v in row.items() if k != "date_id"})
+
+
+def _rows_of(selected: Iterable[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> dict[int, int]:
+    return {day.date_id: parsed_files[day.fetch_id].kept_on(day.date_id) for day in selected}
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[list[T]]:

@@ -173,7 +173,7 @@ class Bench:
                 parsed = parse_file(chunks, USER_ORDERS_LOG, raw_file, {}, Path(folder))
                 selected = [SelectedFile(day, 1, revision=1, staged=False) for day in parsed.days]
                 with warehouse.transaction("bench") as transaction:
-                    ids = sale_ids(transaction, parsed.kept, [])
+                    ids = sale_ids(transaction, {day: counts.kept for day, counts in parsed.days.items()}, {}, [])
                     rows = ids.assign(selected_rows(selected, {1: parsed}))
                     stage_days(transaction, USER_ORDERS_LOG, selected, rows, "bench")
         return cost[0]

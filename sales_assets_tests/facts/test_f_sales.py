@@ -7,7 +7,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from sales_assets.pipeline import sale_ids
+from sales_assets.pipeline import sale_ids, stage
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
@@ -29,7 +29,7 @@ def test_refunds_are_negative_and_repeats_count_once(shop: Shop) -> None:
     shop.load(DAY)
     rows = shop.query(
         "SELECT date_id, item_id, customer_id, city_id, quantity::text, amount::text, status, source"
-        " FROM mart.f_sales ORDER BY id"
+        " FROM mart.f_sales ORDER BY status DESC"
     )
     assert rows == [
         (20241001, 3, 51, 1, "2.00", "200.00", "shipped", "report_api"),
@@ -99,6 +99,52 @@ def test_a_legacy_writer_may_draw_ids_while_days_are_loaded(shop: Shop, monkeypa
         *[(1, "report_api"), (2, "report_api"), (3, "legacy"), (4, "report_api"), (5, "report_api"), (6, "legacy")],
         *[(7, "report_api"), (8, "legacy"), (9, "legacy")],
     ]
+
+
+@pytest.fixture
+def batches(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A report of three days, each in a transaction of its own."""
+    monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
+    shop.reports.report([Order(f"{day}{n}", day=day) for day in ("2024-09-29", "2024-09-30", DAY) for n in "ab"])
+
+
+@pytest.mark.usefixtures("batches")
+def test_the_ids_of_a_large_file_are_reserved_at_once(shop: Shop) -> None:
+    """A writer that draws ids beside it neither waits nor gets one of them."""
+    shop.query(OLD_INSERT, 20250101, 500)
+    shop.load("2024-09-29", DAY)
+    shop.query(OLD_INSERT, 20250101, 500)
+    assert shop.query("SELECT id, date_id FROM mart.f_sales ORDER BY id") == [
+        *[(1, 20250101), (2, 20240929), (3, 20240929), (4, 20240930), (5, 20240930), (6, 20241001), (7, 20241001)],
+        (8, 20250101),
+    ]
+    shop.reports.report([Order(f"{DAY}{n}") for n in "cbd"])
+    shop.fetch_report()
+    shop.load("2024-09-29", DAY)
+    assert shop.query(
+        "SELECT l.uniq_id, f.id FROM mart.f_sales AS f JOIN mart.f_sales_lines AS l USING (id)"
+        " WHERE f.date_id = 20241001 ORDER BY 1"
+    ) == [(f"{DAY}b", 7), (f"{DAY}c", 9), (f"{DAY}d", 11)]
+
+
+@pytest.mark.usefixtures("batches")
+@pytest.mark.parametrize("hindrance", ["an open transaction", "another step", "another owner"])
+def test_ids_that_can_not_be_reserved_are_drawn(shop: Shop, warehouse_url: str, hindrance: str) -> None:
+    with psycopg.connect(warehouse_url) as other:
+        if hindrance == "an open transaction":
+            other.execute(OLD_INSERT, [20250101, 500])
+        elif hindrance == "another step":
+            shop.query("ALTER SEQUENCE mart.f_sales_id_seq INCREMENT BY 10")
+        else:
+            shop.query("CREATE ROLE reserving; ALTER FUNCTION staging.reserve_sale_ids OWNER TO reserving")
+            shop.query("GRANT USAGE ON SCHEMA mart, staging TO reserving")
+        shop.load("2024-09-29", DAY)
+        other.rollback()
+    if hindrance == "another owner":
+        shop.query("DROP OWNED BY reserving CASCADE; DROP ROLE reserving")
+    rows = shop.query("SELECT count(DISTINCT id), count(*) FROM mart.f_sales WHERE source = 'report_api'")
+    assert rows == [(6, 6)]
+    shop.query(OLD_INSERT, 20250101, 500)
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,9 @@ SELECT attname AS column, atttypid::regtype::text AS type
 FROM pg_attribute
 WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped
 
+-- name: reserve_ids
+SELECT staging.reserve_sale_ids(%(count)s) AS first_id
+
 -- name: draw_ids
 -- The name of the sequence is looked up once: in the list of the SELECT it would be for each id.
 WITH f_sales AS MATERIALIZED (SELECT pg_get_serial_sequence('mart.f_sales', 'id')::regclass AS sequence)

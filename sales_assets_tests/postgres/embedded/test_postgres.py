@@ -23,6 +23,7 @@ import psycopg
 import pytest
 
 from sales_assets.postgres.embedded import DATABASES, EmbeddedPostgres, EmbeddedPostgresError, binary, postgres
+from sales_assets.postgres.embedded.server_settings import render_settings
 from sales_assets.postgres.embedded.unprivileged import candidates
 
 # What another process does to share the home given as its argument. A job in a shell's background ignores Ctrl-C, and
@@ -139,9 +140,17 @@ def test_every_setting_is_understood_and_in_force(shared: EmbeddedPostgres) -> N
         "data_checksums": "on",
         "server_encoding": "UTF8",
         "TimeZone": "UTC",
-        "shared_buffers": "256MB",
     }.items():
         assert value(shared, f"SELECT current_setting('{name}')") == wanted
+
+
+@pytest.mark.parametrize(("gigabytes", "buffers"), [(2, "256MB"), (8, "512MB"), (64, "1024MB")])
+def test_buffers_follow_the_memory_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gigabytes: int, buffers: str
+) -> None:
+    sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gigabytes << 18}
+    monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
+    assert f"shared_buffers = '{buffers}'\n" in render_settings(tmp_path, 5432)
 
 
 @pytest.mark.parametrize("database", DATABASES)

@@ -1,0 +1,1 @@
+DROP FUNCTION staging.reserve_sale_ids(bigint);
