@@ -14,7 +14,7 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from sales_assets.definitions import defs
+from sales_assets.definitions import load_definitions
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.partitions import DAYS, days_of, key_of
 from sales_assets.pipeline.memory import share_one_pool
@@ -65,7 +65,7 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
     warehouse.require_writable()
     if from_day is not None or to_day is not None:
         _require_partitions(from_day or to_day, to_day or from_day)
-    job_definitions = defs()
+    job_definitions = load_definitions()
     gc.freeze()  # what stays for good need not be searched for garbage with every day
     with dg.DagsterInstance.get() as instance:
         if fresh_report or not _has_usable_report(warehouse, from_day):

@@ -1,6 +1,6 @@
 """Reading a report file: bytes in, batches of typed lines and bad lines out, as a stream in bounded memory.
 
-Belongs here: cutting the stream into lines and records, and sending each to `fast_path.py` or to `rules.py`.
+Belongs here: cutting the stream into lines and records, and sending each to `fast_path.py` or to `line_rules.py`.
 Does not belong here: I/O (the caller hands over chunks of bytes), SQL, repeats and conflicts between lines.
 """
 
@@ -180,7 +180,7 @@ class ReportReader:
     def _set_apart(self, block: "_Block", *, is_last: bool) -> tuple[Flags, list[tuple[int, bytes]], int]:
         """Splits a block's lines by who is to read them.
 
-        Returns which lines are plain, the records for `rules.py` with their first line, and where to stop.
+        Returns which lines are plain, the records for `line_rules.py` with their first line, and where to stop.
         """
         blank, odd = block.blank_lines(), block.odd_lines()
         plain = ~(blank | odd)

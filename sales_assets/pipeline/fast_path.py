@@ -1,7 +1,7 @@
 """Many plain lines at once: the lines that are good beyond doubt, converted column by column.
 
 Belongs here: numpy and arrow over whole columns. Every test is narrower than the rule it stands in for; a
-line that fails one is not bad, it is only not taken, and goes to `rules.py`. Hence no reasons here.
+line that fails one is not bad, it is only not taken, and goes to `line_rules.py`. Hence no reasons here.
 Does not belong here: anything that says a line is bad.
 
 pyarrow's own conversions can't serve as the test: its integers may have spaces around them or read 0x1F, its

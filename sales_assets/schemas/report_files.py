@@ -2,7 +2,7 @@
 
 Belongs here: what a file of the report API looks like. The parser, the DDL check and the assets' column
 schemas all read it from here, so that a column is described once.
-Does not belong here: how a file is read (`parse.py`), where it lies, which of its lines count.
+Does not belong here: how a file is read (`pipeline.csv_reader`), where it is stored, which of its lines count.
 """
 
 import re

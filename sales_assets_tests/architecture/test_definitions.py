@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sales_assets.definitions import defs
+from sales_assets.definitions import defs, load_definitions
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 from sales_assets_tests.architecture import inventory
@@ -117,6 +117,14 @@ def test_one_name_in_four_places(query: Query) -> None:
 def test_columns_are_shown_as_they_are(spec: dg.AssetSpec, query: Query) -> None:
     shown = {column.name: column.type for column in spec.metadata["dagster/column_schema"].columns}
     assert shown == columns_of(query, str(spec.metadata["dagster/table_name"]))
+
+
+@pytest.mark.parametrize("job", ["load_report", "load_days"])
+def test_the_jobs_of_the_command_are_those_of_the_code_location(job: str) -> None:
+    """Dagster shows a run under the job that it knows by name and snapshot."""
+    mine, whole = (made.resolve_job_def(job) for made in (load_definitions(), defs()))
+    assert mine.get_job_snapshot_id() == whole.get_job_snapshot_id()
+    assert mine.resource_defs.keys() == whole.resource_defs.keys()
 
 
 @pytest.mark.parametrize("file", REPORT_FILES.values(), ids=REPORT_FILES)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sales_assets.pipeline.prefetch import prefetch
+from sales_assets.pipeline.prefetch import THREADS, parallel_map, prefetch
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
@@ -33,3 +33,39 @@ def test_who_takes_no_more_leaves_no_thread() -> None:
     assert any(thread.name == "prefetch" for thread in threading.enumerate())
     items.close()
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_results_come_in_the_order_of_the_items() -> None:
+    """The first, which is often the only one, is worked on in the calling thread."""
+    first_is_done = threading.Event()
+
+    def work(number: int) -> tuple[int, bool]:
+        if number == 1:
+            assert first_is_done.wait(10)
+        if number == 2:
+            first_is_done.set()
+        return number, threading.current_thread() is threading.main_thread()
+
+    assert list(parallel_map(work, range(4))) == [(0, True), (1, False), (2, False), (3, False)]
+    assert list(parallel_map(work, [])) == []
+
+
+def test_items_are_taken_a_few_ahead_only() -> None:
+    taken: list[int] = []
+
+    def items() -> Iterator[int]:
+        for number in range(100):
+            taken.append(number)
+            yield number
+
+    results = parallel_map(str, items())
+    assert [next(results), next(results)] == ["0", "1"]
+    assert len(taken) <= 2 + THREADS
+    results.close()
+
+
+def test_an_error_is_raised_in_the_place_of_its_result() -> None:
+    results = parallel_map(lambda number: 1 // (3 - number), range(9))
+    assert [next(results) for _ in range(3)] == [0, 0, 1]
+    with pytest.raises(ZeroDivisionError):
+        next(results)

@@ -1,0 +1,74 @@
+"""One raw file parsed: kept rows, duplicates and rejected rows, however the hashes of the keys fall."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sales_assets.pipeline import parse_file as module
+from sales_assets.pipeline.file_selection import RawFile
+from sales_assets.pipeline.parse_file import ParsedFile, parse_file
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
+from sales_assets_tests.reports import Order, order_file
+
+FIRST, LAST = dt.date(2024, 10, 1), dt.date(2024, 10, 2)
+ORDERS = [
+    Order("a"),
+    Order("b"),
+    Order("a"),
+    Order("c", amount="1"),
+    Order("c", amount="2"),
+    Order("b", day="2024-10-02"),
+    Order("b", status="refunded"),
+    Order("d", day="2024-10-02"),
+    Order("d", day="2024-10-02"),
+    Order("e", day="2024-10-03"),
+]
+
+
+def parsed(text: str, folder: Path, file: str = USER_ORDERS_LOG.name) -> ParsedFile:
+    def read() -> Iterator[bytes]:
+        yield text.encode()
+
+    found = dt.datetime(2024, 10, 5, tzinfo=dt.UTC)
+    raw_file = RawFile(1, "report", "orders.csv", "", FIRST, LAST, text.count("\n"), corrected=False, found_at=found)
+    return parse_file(read, REPORT_FILES[file], raw_file, {}, folder)
+
+
+def summary(result: ParsedFile) -> tuple[object, ...]:
+    days = {20241001: result.days[20241001], 20241002: result.days[20241002]}
+    lines = {day: sorted(n for rows in result.rows(day) for n in rows.column("line_no").to_pylist()) for day in days}
+    rejected = sorted(zip(*(result.rejected.column(name).to_pylist() for name in ("line_no", "reason")), strict=True))
+    return lines, days, rejected
+
+
+@pytest.mark.parametrize("hashes", ["as they are", "all the same"])
+def test_rows_are_compared_by_their_texts_whatever_their_hashes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashes: str
+) -> None:
+    """Keys that share a hash are never taken for duplicates, and reject no line."""
+    if hashes == "all the same":
+        monkeypatch.setattr(module, "_key_hashes", lambda _file, rows: np.zeros(rows.num_rows, np.int64))
+    result = parsed(order_file(ORDERS, statuses=True), tmp_path)
+    lines, days, rejected = summary(result)
+    assert lines == {20241001: [2, 3, 8], 20241002: [7, 9]}
+    assert (result.lines, result.kept, result.duplicates, result.rejected_count) == (10, 5, 2, 3)
+    assert [line_no for line_no, _ in rejected] == [5, 6, 11]  # type: ignore[attr-defined]
+    assert days[20241001].duplicates == 1  # type: ignore[index]
+
+
+def test_a_row_without_uniq_id_gets_one_from_its_contents(tmp_path: Path) -> None:
+    """Also one whose customer has no other row in the file."""
+    text = order_file(
+        [Order("", customer_id="7"), Order("", customer_id="8"), Order("", customer_id="8")], statuses=False
+    )
+    text = "".join(
+        ",".join(cells[:1] + cells[2:]) for cells in (line.split(",") for line in text.splitlines(keepends=True))
+    )
+    result = parsed(text, tmp_path)
+    ids = [uniq_id for rows in result.rows(20241001) for uniq_id in rows.column("uniq_id").to_pylist()]
+    assert len(set(ids)) == 2
+    assert all(len(uniq_id) == 32 for uniq_id in ids)
+    assert (result.kept, result.duplicates) == (2, 1)
