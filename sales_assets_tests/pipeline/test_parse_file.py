@@ -61,12 +61,9 @@ def test_rows_are_compared_by_their_texts_whatever_their_hashes(
 
 def test_a_row_without_uniq_id_gets_one_from_its_contents(tmp_path: Path) -> None:
     """Also one whose customer has no other row in the file."""
-    text = order_file(
-        [Order("", customer_id="7"), Order("", customer_id="8"), Order("", customer_id="8")], statuses=False
-    )
-    text = "".join(
-        ",".join(cells[:1] + cells[2:]) for cells in (line.split(",") for line in text.splitlines(keepends=True))
-    )
+    orders = [Order("", customer_id=customer) for customer in ("7", "8", "8")]
+    lines = [line.split(",") for line in order_file(orders, statuses=False).splitlines(keepends=True)]
+    text = "".join(",".join(cells[:1] + cells[2:]) for cells in lines)
     result = parsed(text, tmp_path)
     ids = [uniq_id for rows in result.rows(20241001) for uniq_id in rows.column("uniq_id").to_pylist()]
     assert len(set(ids)) == 2
