@@ -392,6 +392,8 @@ def test_names_move_out_of_the_rows_and_back(
     """Rows, ids and views of others stay; a load goes on where it was."""
     migrations.migrate(url)
     sql("CREATE VIEW public.lines AS SELECT uniq_id, sale_id FROM staging.user_orders_log")
+    sql("GRANT SELECT ON staging.user_orders_log TO PUBLIC")
+    grants = "SELECT relacl::text LIKE '%=r/%' FROM pg_class WHERE oid = 'staging.user_orders_log'::regclass"
     first = Order("a", city_name="Rostov", item_name="", time=" 10:00")
     second = Order("b", city_name="Rostov-on-Don", last_name="Petrova", time=" 12:00")
     reports.increment(DAY, [first, second])
@@ -410,8 +412,10 @@ def test_names_move_out_of_the_rows_and_back(
     ]
     assert sql("SELECT * FROM public.lines ORDER BY 1") == before[2]
     assert sql("SELECT city_name FROM mart.d_city") == [("Rostov-on-Don",)]
+    assert sql(grants) == [(True,)]
 
     migrations.migrate(url)
+    assert sql(grants) == [(True,)]
     assert (sql(names), sql(staged), sql("SELECT * FROM public.lines ORDER BY 1")) == before
     reports.increment(DAY, [first, second, Order("c")])
     assert load_days(instance, DAY).success
@@ -426,6 +430,12 @@ def test_a_view_that_reads_names_from_staging_is_reported(url: str, sql: Sql) ->
         migrations.migrate(url)
     assert migrations.current_revision(url) == "0011"
     assert sql("SELECT * FROM public.named") == []
+
+    sql("DROP VIEW public.named")
+    migrations.migrate(url)
+    sql("CREATE VIEW public.named AS SELECT city_name FROM staging.user_orders_log_named")
+    with pytest.raises(migrations.MigrationError, match="and create it again on staging"):
+        migrations.migrate(url, "0011")
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA mart TO sales_loader;
 GRANT DELETE ON mart.f_sales, mart.f_customer_retention, mart.f_mailing_deliveries, mart.f_mailing_statistics
     TO sales_loader;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA raw, staging, mart, orders, mailings TO sales_loader;
-GRANT EXECUTE ON FUNCTION staging.reserve_sale_ids(bigint) TO sales_loader;
+GRANT EXECUTE ON FUNCTION staging.reserve_sale_ids(bigint), staging.event_time(text),
+    staging.name_at(text, integer, text) TO sales_loader;
 
 -- The mailings' own processes see clients, mailings and messages, and no sale.
 GRANT USAGE ON SCHEMA ops, mailings TO sales_mailings;

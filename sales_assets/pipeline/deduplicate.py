@@ -20,8 +20,7 @@ _IDENTITY = "uniq_id"
 class Deduplicated:
     """Each input row is in `rows`, counted in `duplicates`, or in `conflicts`.
 
-    rows: distinct rows in file order, with the schema of the file; line_no is that of the first copy. It is the input
-        table itself where nothing had to be removed.
+    rows: distinct rows in file order, with the schema of the file; line_no is that of the first copy.
     duplicates: number of dropped copies.
     conflicts: line_no, versions and the key columns of every row whose key occurs with different contents.
     """

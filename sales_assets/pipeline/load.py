@@ -32,10 +32,10 @@ from sales_assets.pipeline.file_selection import (
 from sales_assets.pipeline.isolation import together_or_one_by_one
 from sales_assets.pipeline.load_report import F_SALES, LoadReport, raw_table, staging_table
 from sales_assets.pipeline.memory import give_back
-from sales_assets.pipeline.names import add_calendar_days, store_names, upsert_dimensions
+from sales_assets.pipeline.names import add_calendar_days, forget_names, store_names, upsert_dimensions
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
-from sales_assets.pipeline.publish import RECONCILIATION, occupied_days, publish_days, staged_rows
+from sales_assets.pipeline.publish import RECONCILIATION, counted, occupied_days, publish_days, staged_rows
 from sales_assets.pipeline.sale_ids import reserve_ids, sale_ids
 from sales_assets.pipeline.stage import (
     Validate,
@@ -46,6 +46,7 @@ from sales_assets.pipeline.stage import (
     selected_rows,
     stage_days,
 )
+from sales_assets.pipeline.sums import Sums
 from sales_assets.postgres.warehouse import Transaction, Warehouse, Writer
 from sales_assets.resources.raw_files import RawFiles, RawFilesError
 from sales_assets.resources.report_api import ReportApi
@@ -104,6 +105,7 @@ class _Load:
         self.files = [file for file in REPORT_FILES.values() if staging_table(file) in report.tables]
         self.publishes = F_SALES in report.tables
         self.occupied: set[int] = set()
+        self.names_stored_at: dt.datetime | None = None
         # {file: {fetch_id: reason}} of raw files that can't be read, or were changed. A run tries each once.
         self.out_of_reach: dict[ReportFile, dict[int, str]] = {file: {} for file in REPORT_FILES.values()}
         self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
@@ -253,7 +255,9 @@ class _Load:
             complete = parsed_files.keys() - inherited
             selected = [day for day in select_files(transaction, file, days) if day.fetch_id in complete]
             if file is USER_ORDERS_LOG:
-                store_names(transaction, names_of(selected, parsed_files), in_dimensions=self.publishes)
+                self.names_stored_at = store_names(
+                    transaction, names_of(selected, parsed_files), in_dimensions=self.publishes
+                )
                 give_back()
                 if self.publishes:
                     self.occupied = occupied_days(transaction, [day.date_id for day in selected])
@@ -309,13 +313,18 @@ class _Load:
                 if file is USER_ORDERS_LOG:
                     transaction.run("facts/f_sales", "read_by_days")
                     ids = sale_ids(transaction, _rows_of(days, parsed_files), reserved_ids, replaced_days(days))
-                    stage_days(transaction, file, days, ids.assign(selected_rows(days, parsed_files)), self.run_id)
+                    staged = Sums()
+                    rows = counted(ids.assign(selected_rows(days, parsed_files)), staged)
+                    stage_days(transaction, file, days, rows, self.run_id)
+                    if replaced_days(days):
+                        forget_names(transaction, replaced_days(days), self.names_stored_at)
                     if self.publishes:
                         rows = ids.assign(selected_rows(days, parsed_files))
-                        publish_days(transaction, date_ids, rows, self.occupied)
+                        publish_days(transaction, date_ids, rows, self.occupied, staged)
                 else:
-                    rows = selected_rows(days, parsed_files)
-                    stage_days(transaction, file, days, rows, self.run_id, self.pipeline.validate)
+                    stage_days(
+                        transaction, file, days, selected_rows(days, parsed_files), self.run_id, self.pipeline.validate
+                    )
             self.replaced[file].update(date_ids)
 
         together_or_one_by_one(batch, replace, lambda day, error: self._fail_day(file, day_of(day.date_id), error))
@@ -361,6 +370,7 @@ class _Load:
             transaction.run("facts/f_sales", "read_by_days")
             occupied = occupied_days(transaction, date_ids)
             with self.warehouse.transaction(f"{self.run_id[:8]} staged", read_only=True) as staging:
+                staging.run("facts/f_sales", "read_by_days")
                 publish_days(transaction, date_ids, staged_rows(staging, date_ids), occupied)
 
     # --- report -------------------------------------------------------------------------------------------

@@ -25,7 +25,7 @@ class LoadReport:
     tables: schema-qualified names, in the order of the data flow.
     facts: {(table, day): numbers and texts that explain the day}.
     failures: {day: reasons}.
-    reconciled: days of the mart that were compared with staging inside the transaction that replaced them.
+    reconciled: days of the mart that were compared with the staged rows inside the transaction that replaced them.
     """
 
     def __init__(self, tables: Iterable[str], days: Sequence[dt.date]) -> None:

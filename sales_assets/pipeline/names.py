@@ -58,7 +58,7 @@ def names_in(lines: pa.Table) -> pa.Table:
 
 
 def _event_times(date_times: pa.Array) -> pa.DictionaryArray:
-    """Format event times as YYYY-MM-DDTHH:MM:SS, which sorts like time. Fractions and zones are cut (``sql/dims``)."""
+    """Format event times as YYYY-MM-DDTHH:MM:SS, which sorts like time; as the SQL function staging.event_time."""
     encoded = date_times.dictionary_encode()
     texts = encoded.dictionary
     minutes = pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, 16), " ", "T")
@@ -83,8 +83,8 @@ _NAMES_TOGETHER = 50_000
 _NAMES_A_BLOCK = 10_000
 
 
-def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimensions: bool) -> None:
-    """Store collected names, each once; `in_dimensions`: upsert the dimensions too."""
+def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimensions: bool) -> dt.datetime:
+    """Store collected names, each once, and return when; `in_dimensions`: upsert the dimensions too."""
     collected: list[pa.Table] = []
     more = 0
     for table in names:
@@ -101,6 +101,14 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
     if in_dimensions:
         _upsert(transaction)
     transaction.run("dims/named", "drop")
+    (now,) = transaction.rows("dims/named", "stored_at")
+    stored_at: dt.datetime = now["stored_at"]
+    return stored_at
+
+
+def forget_names(transaction: Transaction, date_ids: Sequence[int], stored_at: dt.datetime | None) -> None:
+    """Delete names that were seen on replaced days alone, and not by the load that stored its names at `stored_at`."""
+    transaction.run("dims/named", "forget", date_ids=list(date_ids), stored_at=stored_at)
 
 
 def upsert_dimensions(transaction: Transaction, date_ids: Sequence[int]) -> dict[str, int]:

@@ -222,7 +222,7 @@ def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch) -> None:
         return
     rows = rows.append_column(_KEY_HASH, pa.array(_key_hashes(parsed.file, rows)))
     if not parsed.file.is_dated:
-        buffer.add(f"rows-{NO_DAY}", rows)
+        _add_to_day(buffer, NO_DAY, rows)
         return
     days = rows.column("date_id").to_numpy()
     first, last = date_id(parsed.raw_file.first_day), date_id(parsed.raw_file.last_day)
@@ -237,7 +237,12 @@ def _add_rows(parsed: ParsedFile, rows: pa.RecordBatch) -> None:
         order = np.argsort(days, kind="stable")
         rows, days = rows.take(pa.array(order)), days[order]
     for day, of_day in _runs(rows, days):
-        buffer.add(f"rows-{day}", of_day)
+        _add_to_day(buffer, day, of_day)
+
+
+def _add_to_day(buffer: SpillBuffer, day: int, rows: pa.RecordBatch) -> None:
+    buffer.add(f"rows-{day}", rows)
+    buffer.add(f"hashes-{day}", rows.select([_KEY_HASH]))
 
 
 def _key_hashes(file: ReportFile, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
@@ -270,13 +275,12 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
     """
     file, buffer = parsed.file, parsed._buffer
     reasons: dict[int, tuple[int | None, str]] = {}
-    for name in [name for name in buffer.rows if name.startswith("rows-")]:
-        day = int(name.removeprefix("rows-"))
-        suspected = _sharing_keys(parsed, name)
+    for day in [int(name.removeprefix("rows-")) for name in buffer.rows if name.startswith("rows-")]:
+        suspected = _sharing_keys(parsed, day)
         parsed.days.setdefault(day, DayCounts()).kept += int(len(suspected) - suspected.sum())
         if suspected.any():
             parsed._suspected[day] = suspected
-            _set_apart(buffer, name, suspected)
+            _set_apart(buffer, day, suspected)
 
     def work(partition: tuple[str, pa.Table]) -> tuple[str, Deduplicated]:
         name, rows = partition
@@ -304,44 +308,46 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
     return reasons
 
 
-def _sharing_keys(parsed: ParsedFile, name: str) -> Flags:
+def _sharing_keys(parsed: ParsedFile, day: int) -> Flags:
     """Tell which rows of a day share the hash of their key with another row."""
     buffer = parsed._buffer
-    count = buffer.rows[name]
+    count = buffer.rows[f"rows-{day}"]
     if parsed.lacks_uniq_id:  # a row gets one where it is compared
         return np.ones(count, dtype=np.bool_)
     shared = np.zeros(count, dtype=np.bool_)
     passes = 1 + count // _HASHES_AT_ONCE
     for number in range(passes):
-        hashes = np.concatenate([of[of % passes == number] for of in _hashes(buffer, name)])
+        hashes = np.concatenate([of[of % passes == number] for of in _hashes(buffer, day)])
         hashes.sort()
         repeated = np.unique(hashes[1:][hashes[1:] == hashes[:-1]])
         if not len(repeated):
             continue
         at = 0
-        for of in _hashes(buffer, name):
+        for of in _hashes(buffer, day):
             found = np.searchsorted(repeated, of).clip(max=len(repeated) - 1)
             shared[at : at + len(of)] |= repeated[found] == of
             at += len(of)
     return shared
 
 
-def _hashes(buffer: SpillBuffer, name: str) -> Iterator[npt.NDArray[np.int64]]:
-    for batch in buffer.batches(name):
+def _hashes(buffer: SpillBuffer, day: int) -> Iterator[npt.NDArray[np.int64]]:
+    for batch in buffer.batches(f"hashes-{day}"):
         yield batch.column(_KEY_HASH).to_numpy()
 
 
-def _set_apart(buffer: SpillBuffer, name: str, suspected: Flags) -> None:
+def _set_apart(buffer: SpillBuffer, day: int, suspected: Flags) -> None:
     """Copy the rows to be compared into partitions; rows that share a key share a partition."""
     parts = 1 + int(suspected.sum()) // _ROWS_PER_PARTITION
     at = 0
-    for batch in buffer.batches(name):
+    for batch in buffer.batches(f"rows-{day}"):
         rows = batch.filter(pa.array(suspected[at : at + len(batch)]))
         at += len(batch)
+        if not rows.num_rows:
+            continue
         parts_of_rows = rows.column(_KEY_HASH).to_numpy() % parts
         order = np.argsort(parts_of_rows, kind="stable")
         for part, of_part in _runs(rows.take(pa.array(order)), parts_of_rows[order]):
-            buffer.add(f"{name.replace('rows', 'suspects')}-{part}", of_part)
+            buffer.add(f"suspects-{day}-{part}", of_part)
 
 
 # --- rejected rows ----------------------------------------------------------------------------------------

@@ -43,7 +43,7 @@ class SaleIds:
 
 
 class _FormerIds:
-    """Ids by a hash of the row's key: 16 bytes a row, where the texts of five million would take a gigabyte.
+    """Ids by a hash of the row's key: some 50 bytes a row at the peak, where the texts would take several hundred.
 
     Each id is given once. So where two keys share a hash, at worst one gets the id of the other, or a new one.
     """

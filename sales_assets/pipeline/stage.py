@@ -15,6 +15,7 @@ from sales_assets.pipeline.file_selection import SelectedFile
 from sales_assets.pipeline.names import names_in
 from sales_assets.pipeline.parse_file import NO_DAY, ParsedFile
 from sales_assets.pipeline.prefetch import parallel_map, prefetch
+from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.binary_copy import encode
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.calendar import date_id
@@ -123,7 +124,8 @@ def stage_days(
 
     with closing(prefetch(encoded())) as blocks:
         stored = transaction.copy(statements, "copy_days", blocks)
-    assert stored == sum(counts.values()), f"{sum(counts.values())} rows were sent to {statements}, {stored} stored"
+    if stored != sum(counts.values()):
+        raise NotReconciledError(f"{sum(counts.values())} rows were sent to staging, {stored} stored")
     staged = [(day.date_id, day.fetch_id, day.revision, counts[day.date_id]) for day in selected]
     columns = ("date_ids", "fetch_ids", "revisions", "rows")
     transaction.run("staging/staged_day", "record", file=file.name, run_id=run_id, **_columns(columns, staged))

@@ -1,7 +1,7 @@
 """The door to the warehouse: transactions, named statements, COPY.
 
 Belongs here: the right schema, running statements of ``sql/`` with bound
-parameters, and streaming rows in. Does not belong here: the statements, or the order in which a day is loaded.
+parameters, and streaming rows in and out. Does not belong here: the statements, or the order in which a day is loaded.
 """
 
 import contextlib

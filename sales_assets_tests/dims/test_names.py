@@ -2,6 +2,9 @@
 
 import datetime as dt
 
+import pytest
+
+from sales_assets.pipeline import parse_file, stage
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
 
@@ -80,3 +83,29 @@ def test_names_are_kept_where_staging_alone_is_loaded(shop: Shop) -> None:
     assert shop.query("SELECT * FROM mart.d_city") == []
     shop.load(DAYS[0], selection=[F_SALES])
     assert shop.query("SELECT city_name FROM mart.d_city") == [("Rostov",)]
+
+
+def test_of_one_moment_the_later_line_counts_however_the_rows_are_divided(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stage, "_ROWS_PER_NAMES", 1)
+    monkeypatch.setattr(parse_file, "_ROWS_PER_DISTRIBUTION", 1)
+    moments = [("A", 9), ("B", 10), ("A", 10)]
+    orders = [Order(str(n), city_name=name, time=f" {hour:02}:00:00") for n, (name, hour) in enumerate(moments)]
+    shop.reports.increment(DAYS[0], orders)
+    shop.load(DAYS[0])
+    assert shop.query("SELECT city_name FROM mart.d_city") == [("A",)]
+
+
+def test_a_name_of_replaced_rows_alone_is_forgotten(shop: Shop) -> None:
+    """It would be the name in use at its time, and come back when the dimensions are rebuilt."""
+    for day, name in zip(DAYS, ("Milk", "Oat milk", "Milk"), strict=True):
+        shop.reports.increment(day, [Order(day, day=day, item_name=name), Order(f"{day} b", day=day, city_name="Omsk")])
+    shop.load(DAYS[0], DAYS[2])
+    shop.reports.increment(DAYS[1], [Order(DAYS[1], day=DAYS[1])])
+    shop.load(DAYS[1])
+    names = "SELECT item_name FROM staging.user_orders_log_named WHERE date_id = 20241002"
+    assert shop.query(names) == [("Milk",)]
+    stored = "SELECT first FROM staging.name WHERE dimension IN ('d_item', 'd_city') ORDER BY 1"
+    assert shop.query(stored) == [("Milk",), ("Omsk",), ("Rostov",)], "Omsk is in use on the other days"
+    assert shop.query(NAMED)[0][4] == "Milk"

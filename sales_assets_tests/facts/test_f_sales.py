@@ -127,6 +127,15 @@ def test_the_ids_of_a_large_file_are_reserved_at_once(shop: Shop) -> None:
     ) == [(f"{DAY}b", 7), (f"{DAY}c", 9), (f"{DAY}d", 11)]
 
 
+@pytest.mark.parametrize("count", ["-1000", "0", "NULL"])
+def test_the_sequence_is_never_moved_back(shop: Shop, count: str) -> None:
+    shop.query(OLD_INSERT, 20250101, 500)
+    with pytest.raises(psycopg.errors.RaiseException, match="must be positive"):
+        shop.query(f"SELECT staging.reserve_sale_ids({count})")
+    shop.query(OLD_INSERT, 20250101, 500)
+    assert shop.query("SELECT id FROM mart.f_sales ORDER BY id") == [(1,), (2,)]
+
+
 @pytest.mark.usefixtures("batches")
 @pytest.mark.parametrize("hindrance", ["an open transaction", "another step", "another owner"])
 def test_ids_that_can_not_be_reserved_are_drawn(shop: Shop, warehouse_url: str, hindrance: str) -> None:
@@ -151,7 +160,8 @@ def test_ids_that_can_not_be_reserved_are_drawn(shop: Shop, warehouse_url: str, 
     "types",
     [
         "id TYPE bigint, ALTER customer_id TYPE bigint, ALTER status TYPE varchar(20)",
-        "item_id TYPE smallint, ALTER city_id TYPE numeric",
+        "item_id TYPE smallint",
+        "city_id TYPE numeric, ALTER id TYPE numeric",
     ],
 )
 def test_a_mart_may_have_other_types_than_the_seeds(shop: Shop, types: str) -> None:

@@ -14,7 +14,7 @@ from sales_assets.defs.checking import evaluate
 from sales_assets.defs.mailings.automation import new_deliveries
 from sales_assets.defs.mailings.checks import delivery_checks
 from sales_assets.defs.mailings.keys import F_MAILING_DELIVERIES, F_MAILING_STATISTICS
-from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, metadata_of
 from sales_assets_tests.reports import job

@@ -20,7 +20,7 @@ from sales_assets.defs.checking import evaluate
 from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, retention_checks
 from sales_assets.defs.marts.automation import changed_weeks
 from sales_assets.partitions import WEEKS
-from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import F_SALES, Shop

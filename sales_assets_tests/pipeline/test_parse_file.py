@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from sales_assets.pipeline import parse_file as module
+from sales_assets.pipeline import spill
 from sales_assets.pipeline.file_selection import RawFile
-from sales_assets.pipeline.parse_file import ParsedFile, parse_file
+from sales_assets.pipeline.parse_file import DayCounts, ParsedFile, parse_file
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets_tests.reports import Order, order_file
 
@@ -38,7 +39,7 @@ def parsed(text: str, folder: Path, file: str = USER_ORDERS_LOG.name) -> ParsedF
 
 
 def summary(result: ParsedFile) -> tuple[object, ...]:
-    days = {20241001: result.days[20241001], 20241002: result.days[20241002]}
+    days = {day: result.days.get(day) for day in (20241001, 20241002)}
     lines = {day: sorted(n for rows in result.rows(day) for n in rows.column("line_no").to_pylist()) for day in days}
     rejected = sorted(zip(*(result.rejected.column(name).to_pylist() for name in ("line_no", "reason")), strict=True))
     return lines, days, rejected
@@ -69,3 +70,19 @@ def test_a_row_without_uniq_id_gets_one_from_its_contents(tmp_path: Path) -> Non
     assert len(set(ids)) == 2
     assert all(len(uniq_id) == 32 for uniq_id in ids)
     assert (result.kept, result.duplicates) == (2, 1)
+
+
+@pytest.mark.parametrize("held", [1, 1 << 20])
+def test_one_repeat_among_many_blocks_of_distinct_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
+    """Most blocks have no row to compare."""
+    monkeypatch.setattr(spill, "HELD_BYTES", held)
+    monkeypatch.setattr(spill, "_ROWS_PER_BATCH", 2)
+    monkeypatch.setattr(module, "_ROWS_PER_DISTRIBUTION", 2)
+    monkeypatch.setattr("sales_assets.pipeline.csv_reader.BLOCK_SIZE", 64)
+    orders = [Order(str(n)) for n in range(20)]
+    result = parsed(order_file([*orders, orders[7], Order("3", status="refunded")], statuses=True), tmp_path)
+    lines, days, _ = summary(result)
+    assert lines == {20241001: [*range(2, 22), 23], 20241002: []}
+    assert days[20241001] == DayCounts(kept=21, duplicates=1)  # type: ignore[index]

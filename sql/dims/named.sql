@@ -15,15 +15,27 @@ CREATE TEMP TABLE named (
 COPY named (dimension, id, first, second, first_seen, last_seen, last_line) FROM STDIN (FORMAT binary)
 
 -- name: remember
--- Of names that were seen at the same moment the one that was loaded last is the later.
-INSERT INTO staging.name AS n (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at)
-SELECT dimension, id, first, second, first_seen::timestamp, last_seen::timestamp, last_line, clock_timestamp() FROM named
+-- Of names that were seen at the same moment the one that was loaded later counts, and within a load that of the later line.
+INSERT INTO staging.name AS n (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at, stored_at)
+SELECT dimension, id, first, second, first_seen::timestamp, last_seen::timestamp, last_line, now(), now() FROM named
 ON CONFLICT (dimension, id, (md5(md5(first) || second)::uuid)) DO UPDATE
 SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
     last_seen = greatest(n.last_seen, EXCLUDED.last_seen),
     last_line = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.last_line ELSE n.last_line END,
-    loaded_at = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.loaded_at ELSE n.loaded_at END
-WHERE EXCLUDED.first_seen < n.first_seen OR EXCLUDED.last_seen >= n.last_seen
+    loaded_at = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.loaded_at ELSE n.loaded_at END,
+    stored_at = EXCLUDED.stored_at
+
+-- name: stored_at
+SELECT now() AS stored_at
+
+-- name: forget
+-- A name whose whole time lies in days that were replaced, and that the new rows do not have.
+DELETE FROM staging.name
+WHERE stored_at < %(stored_at)s
+  AND to_char(first_seen, 'YYYYMMDD')::integer = ANY (%(date_ids)s)
+  AND (SELECT count(*) FROM unnest(%(date_ids)s::integer[]) AS replaced (date_id)
+       WHERE to_date(replaced.date_id::text, 'YYYYMMDD') BETWEEN first_seen::date AND last_seen::date)
+      = last_seen::date - first_seen::date + 1
 
 -- name: from_staging
 -- The cities, customers and items of some days; their names are in staging.name.

@@ -16,7 +16,7 @@ from sales_assets.defs.mailings.columns import DELIVERY_COLUMNS, STATISTICS_COLU
 from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, F_MAILING_DELIVERIES, F_MAILING_STATISTICS
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, key_of
-from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets.schemas.calendar import date_id, day_of
 from sales_assets.settings import settings

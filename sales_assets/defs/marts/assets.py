@@ -15,7 +15,7 @@ from sales_assets.defs.facts.assets import F_SALES
 from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
 from sales_assets.defs.raw.assets import OWNERS
 from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, key_of
-from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets.schemas.calendar import date_id, week_id
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sales_assets.pipeline.names import add_calendar_days
-from sales_assets.pipeline.publish import NotReconciledError
+from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import settings

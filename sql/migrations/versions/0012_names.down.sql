@@ -22,11 +22,24 @@ INSERT INTO staging.user_orders_log_with_names (date_id, uniq_id, status, date_t
 SELECT date_id, uniq_id, status, date_time, city_id, coalesce(city_name, ''), customer_id, coalesce(first_name, ''),
        coalesce(last_name, ''), item_id, coalesce(item_name, ''), quantity, payment_amount, fetch_id, line_no, sale_id
 FROM staging.user_orders_log_named;
-DROP VIEW staging.user_orders_log_named;
+DO $drop$
+BEGIN
+    DROP VIEW staging.user_orders_log_named;
+    DROP FUNCTION staging.name_at(text, integer, text);
+EXCEPTION WHEN dependent_objects_still_exist THEN
+    RAISE EXCEPTION 'a view reads names from staging, where they go back into the rows of user_orders_log: %', SQLERRM
+        USING HINT = 'Drop the view, migrate, and create it again on staging.user_orders_log.';
+END
+$drop$;
 
 CREATE TEMP TABLE put_back AS
-SELECT * FROM unnest(ops.take_down_views(ARRAY['staging.user_orders_log'::regclass])) WITH ORDINALITY AS v (statement, place);
-DROP FUNCTION staging.name_at(text, integer, text);
+SELECT * FROM unnest(ops.take_down_views(ARRAY['staging.user_orders_log'::regclass])) WITH ORDINALITY AS v (statement, place)
+UNION ALL
+SELECT format('GRANT %s ON staging.user_orders_log TO %s%s', a.privilege_type,
+              CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+              CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), 0
+FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a
+WHERE c.oid = 'staging.user_orders_log'::regclass AND a.grantee <> c.relowner;
 DROP TABLE staging.user_orders_log, staging.name;
 DROP FUNCTION staging.event_time(text);
 ALTER TABLE staging.user_orders_log_with_names RENAME TO user_orders_log;

@@ -1,6 +1,12 @@
 -- A view that reads names from staging.user_orders_log can not be put back: it has to read them from the view below.
 CREATE TEMP TABLE put_back AS
-SELECT * FROM unnest(ops.take_down_views(ARRAY['staging.user_orders_log'::regclass])) WITH ORDINALITY AS v (statement, place);
+SELECT * FROM unnest(ops.take_down_views(ARRAY['staging.user_orders_log'::regclass])) WITH ORDINALITY AS v (statement, place)
+UNION ALL
+SELECT format('GRANT %s ON staging.user_orders_log TO %s%s', a.privilege_type,
+              CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END,
+              CASE WHEN a.is_grantable THEN ' WITH GRANT OPTION' ELSE '' END), 0
+FROM pg_class AS c CROSS JOIN aclexplode(c.relacl) AS a
+WHERE c.oid = 'staging.user_orders_log'::regclass AND a.grantee <> c.relowner;
 
 ALTER TABLE staging.user_orders_log RENAME TO user_orders_log_with_names;
 ALTER INDEX staging.user_orders_log_days RENAME TO user_orders_log_with_names_days;
@@ -21,13 +27,15 @@ CREATE TABLE staging.name (
     last_seen  timestamp NOT NULL,
     last_line  bigint NOT NULL,                 -- of the raw file, at last_seen
     loaded_at  timestamptz NOT NULL,            -- of the load that saw it at last_seen, latest
+    stored_at  timestamptz NOT NULL,            -- of the load that saw it last, at whatever event time
     CHECK (first_seen <= last_seen)
 );
 -- By a digest: a name may be longer than an index entry can be.
 CREATE UNIQUE INDEX name_once ON staging.name (dimension, id, (md5(md5(first) || second)::uuid));
 
-INSERT INTO staging.name (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at)
-SELECT dimension, id, first, second, min(seen), max(seen), (array_agg(line_no ORDER BY seen DESC, line_no DESC))[1], now()
+INSERT INTO staging.name (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at, stored_at)
+SELECT dimension, id, first, second, min(seen), max(seen), (array_agg(line_no ORDER BY seen DESC, line_no DESC))[1],
+       now(), now()
 FROM (
     SELECT 'd_city' AS dimension, city_id AS id, city_name AS first, '' AS second,
            staging.event_time(date_time) AS seen, max(line_no) AS line_no

@@ -7,6 +7,9 @@ DECLARE
     sequence constant regclass := pg_get_serial_sequence('mart.f_sales', 'id');
     first_id bigint;
 BEGIN
+    IF (count > 0) IS NOT TRUE THEN
+        RAISE EXCEPTION 'the number of ids must be positive, not %', count;
+    END IF;
     IF (SELECT seqincrement FROM pg_sequence WHERE seqrelid = sequence) <> 1 THEN
         RETURN NULL;
     END IF;

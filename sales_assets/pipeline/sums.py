@@ -1,0 +1,86 @@
+"""Sums of the rows that a load sends, to prove before the commit that PostgreSQL holds them."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sales_assets.pipeline.line_rules import REFUNDED, SHIPPED
+from sales_assets.postgres.binary_copy import unscaled
+
+
+class NotReconciledError(Exception):
+    """PostgreSQL does not hold what was sent for a day; the transaction must not be committed."""
+
+
+class Sums:
+    """Sums of mart rows by day and status, to be compared with others and with those that PostgreSQL finds.
+
+    `keys` ties item, customer and city to the row's id: totals alone would not show that two rows have swapped them.
+    """
+
+    def __init__(self) -> None:
+        self.rows = 0
+        self.first_id, self.last_id = 0, -1
+        # {(date_id, status): [rows, quantity and amount in hundredths, keys modulo 2 ** 64]}
+        self._sums: dict[tuple[int, str], list[int]] = {}
+
+    def count(self, rows: pa.RecordBatch) -> pa.RecordBatch:
+        """Add a batch of mart rows; returns it."""
+        ids, days, item, customer, city = (
+            rows.column(name).to_numpy().astype(np.int64)
+            for name in ("id", "date_id", "item_id", "customer_id", "city_id")
+        )
+        if not len(ids):
+            return rows
+        first, last = int(ids.min()), int(ids.max())
+        self.first_id = min(self.first_id, first) if self.rows else first
+        self.last_id = max(self.last_id, last)
+        self.rows += len(ids)
+        # Sums that are too large for 64 bits wrap around, which is what modulo 2 ** 64 means.
+        keys = ids % 65521 * (1 + item + 7 * customer + 31 * city)
+        values = np.stack([np.ones_like(ids), unscaled(rows.column("quantity")), unscaled(rows.column("amount")), keys])
+        is_refunded = pc.equal(rows.column("status"), REFUNDED).to_numpy(zero_copy_only=False)
+        groups, members = np.unique(2 * days + is_refunded, return_inverse=True)
+        sums = np.zeros((len(values), len(groups)), np.int64)
+        for total, of_rows in zip(sums, values, strict=True):
+            np.add.at(total, members, of_rows)
+        for group, added in zip(groups.tolist(), sums.T.tolist(), strict=True):
+            key = group // 2, REFUNDED if group % 2 else SHIPPED
+            known = self._sums.get(key, [0, 0, 0, 0])
+            self._sums[key] = [a + b for a, b in zip(known, added, strict=True)]
+        return rows
+
+    def require_equal(self, other: "Sums") -> None:
+        """Raise NotReconciledError unless the same rows were counted twice: for staging and for the mart."""
+        if self._sums != other._sums:
+            raise NotReconciledError(f"{other.rows} rows were staged, and {self.rows} or others sent to the mart")
+
+    def require_stored(self, stored: int, found: Iterable[Mapping[str, Any]]) -> None:
+        """Raise NotReconciledError unless PostgreSQL stored and finds the rows that were counted."""
+        sent = {key: (*sums[:3], sums[3] % 2**64) for key, sums in self._sums.items()}
+        held = {
+            (row["date_id"], row["status"]): (
+                row["rows"],
+                int(row["quantity"] * 100),
+                int(row["amount"] * 100),
+                int(row["keys"]) % 2**64,
+            )
+            for row in found
+        }
+        wrong = [
+            f"{key[0]}: {key[1]}: {_spelled(sent.get(key))} sent, {_spelled(held.get(key))} in the mart"
+            for key in sorted(sent.keys() | held.keys())
+            if sent.get(key) != held.get(key)
+        ]
+        if stored != self.rows:
+            wrong.append(f"{self.rows} rows were sent, {stored} stored")
+        if wrong:
+            raise NotReconciledError("; ".join(wrong))
+
+
+def _spelled(sums: tuple[int, ...] | None) -> str:
+    rows, quantity, amount, keys = sums or (0, 0, 0, 0)
+    return f"{rows} rows, quantity {quantity / 100:.2f}, amount {amount / 100:.2f}, keys {keys:x}"

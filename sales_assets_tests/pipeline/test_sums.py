@@ -1,0 +1,68 @@
+"""Sums of sent rows: any difference to what was staged or stored is found."""
+
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sales_assets.pipeline.sums import NotReconciledError, Sums
+
+_MONEY = pa.decimal128(10, 2)
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.int64()) for name in ("id", "date_id", "item_id", "customer_id", "city_id")),
+        ("quantity", _MONEY),
+        ("amount", _MONEY),
+        ("status", pa.string()),
+    ]
+)
+_ROW = {
+    "id": 1, "date_id": 20241001, "item_id": 3, "customer_id": -51, "city_id": 2_147_483_647,
+    "quantity": Decimal(-2), "amount": Decimal("-0.05"), "status": "refunded",
+}  # fmt: skip
+_FOUND = {
+    "date_id": 20241001, "status": "refunded", "rows": 1, "quantity": Decimal(-2), "amount": Decimal("-0.05"),
+    "keys": Decimal(1 + 3 - 7 * 51 + 31 * 2_147_483_647),
+}  # fmt: skip
+
+
+def counted(*rows: dict[str, Any]) -> Sums:
+    sums = Sums()
+    for row in rows:
+        sums.count(pa.RecordBatch.from_pylist([row], _SCHEMA))
+    return sums
+
+
+def test_equal_rows_are_equal_however_they_are_divided() -> None:
+    other = _ROW | {"id": 70_000, "status": "shipped", "quantity": Decimal(1), "amount": Decimal(5)}
+    sums = Sums()
+    sums.count(pa.RecordBatch.from_pylist([other, _ROW], _SCHEMA))
+    sums.require_equal(counted(_ROW, other))
+    assert (sums.rows, sums.first_id, sums.last_id) == (2, 1, 70_000)
+    counted(_ROW).require_stored(1, [_FOUND])
+    Sums().require_stored(0, [])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"id": 2}, {"date_id": 20241002}, {"item_id": 4}, {"customer_id": 51}, {"city_id": 1},
+        {"quantity": Decimal(-3)}, {"amount": Decimal("-0.06")}, {"status": "shipped"},
+    ],
+)  # fmt: skip
+def test_any_other_row_is_a_difference(change: dict[str, Any]) -> None:
+    with pytest.raises(NotReconciledError):
+        counted(_ROW).require_equal(counted(_ROW | change))
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        (0, [_FOUND]), (1, []), (1, [_FOUND, _FOUND | {"date_id": 20241002}]),
+        *((1, [_FOUND | {name: _FOUND[name] + 1}]) for name in ("rows", "quantity", "amount", "keys")),  # type: ignore[operator]
+    ],
+)  # fmt: skip
+def test_what_postgresql_does_not_hold_is_a_difference(stored: int, found: list[dict[str, Any]]) -> None:
+    with pytest.raises(NotReconciledError):
+        counted(_ROW).require_stored(stored, found)
