@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sales_assets.postgres.binary_copy import encode
+from sales_assets.postgres.binary_copy import encoded
 from sales_assets.postgres.warehouse import Transaction
 
 # {dimension: (key column, name columns)} of an order row.
@@ -96,7 +96,7 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
     transaction.run("dims/named", "create")
     if collected:
         batches = _merged(collected).to_batches(max_chunksize=_NAMES_A_BLOCK)
-        transaction.copy("dims/named", "copy", (encode(batch) for batch in batches))
+        transaction.copy("dims/named", "copy", encoded(batches))
         transaction.run("dims/named", "remember")
     if in_dimensions:
         _upsert(transaction)

@@ -14,7 +14,7 @@ import pyarrow.csv as pa_csv
 from sales_assets.pipeline.line_rules import REFUNDED
 from sales_assets.pipeline.prefetch import prefetch
 from sales_assets.pipeline.sums import Sums
-from sales_assets.postgres.binary_copy import encode
+from sales_assets.postgres.binary_copy import encoded
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
@@ -122,14 +122,9 @@ def _copy(transaction: Transaction, rows: Iterator[pa.RecordBatch]) -> int:
     schema = _mart_rows(pa.RecordBatch.from_pylist([], _STAGED)).schema
     binary = [_BINARY[field.type].get(types[field.name]) for field in schema]
     if None in binary:
-        return transaction.copy("facts/f_sales", "copy_rows_as_text", map(_as_csv, rows), binary=False)
-
-    def encoded() -> Iterator[memoryview]:
-        for batch in rows:
-            columns = [column.cast(kind) for column, kind in zip(batch.columns, binary, strict=True)]
-            yield encode(pa.RecordBatch.from_arrays(columns, batch.schema.names))
-
-    with closing(prefetch(encoded())) as blocks:
+        return transaction.copy("facts/f_sales", "copy_rows_as_text", map(_as_csv, rows))
+    typed = pa.schema(list(zip(schema.names, binary, strict=True)))
+    with closing(prefetch(encoded(batch.cast(typed) for batch in rows))) as blocks:
         return transaction.copy("facts/f_sales", "copy_rows", blocks)
 
 

@@ -16,7 +16,7 @@ from sales_assets.pipeline.names import names_in
 from sales_assets.pipeline.parse_file import NO_DAY, ParsedFile
 from sales_assets.pipeline.prefetch import parallel_map, prefetch
 from sales_assets.pipeline.sums import NotReconciledError
-from sales_assets.postgres.binary_copy import encode
+from sales_assets.postgres.binary_copy import encoded
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import ReportFile
@@ -39,7 +39,7 @@ def record_parse_results(
     to be parsed once more.
     """
     transaction.run("staging/fetch_reading", "create_bad_line")
-    transaction.copy("staging/fetch_reading", "copy_bad_line", _rejected(parsed_files))
+    transaction.copy("staging/fetch_reading", "copy_bad_line", encoded(_rejected(parsed_files)))
     fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
     transaction.run("staging/fetch_reading", "quarantine")
     transaction.run("staging/fetch_reading", "resolve_quarantine", fetch_ids=fetch_ids)
@@ -86,10 +86,10 @@ def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:
     }
 
 
-def _rejected(parsed_files: Sequence[ParsedFile]) -> Iterator[memoryview]:
+def _rejected(parsed_files: Sequence[ParsedFile]) -> Iterator[pa.RecordBatch]:
     for parsed in parsed_files:
         for batch in parsed.rejected.to_batches(max_chunksize=_ROWS_PER_BLOCK):
-            yield encode(_with_fetch_id(batch, parsed.raw_file.fetch_id))
+            yield _with_fetch_id(batch, parsed.raw_file.fetch_id)
 
 
 def stage_days(
@@ -114,15 +114,15 @@ def stage_days(
         )
     counts = dict.fromkeys((day.date_id for day in selected), 0)
 
-    def encoded() -> Iterator[memoryview]:
+    def counted() -> Iterator[pa.RecordBatch]:
         for batch in rows:
             if validate is not None:
                 validate(file, batch)
             for count in pc.value_counts(batch.column("date_id")).to_pylist():
                 counts[count["values"]] += count["counts"]
-            yield encode(batch)
+            yield batch
 
-    with closing(prefetch(encoded())) as blocks:
+    with closing(prefetch(encoded(counted()))) as blocks:
         stored = transaction.copy(statements, "copy_days", blocks)
     if stored != sum(counts.values()):
         raise NotReconciledError(f"{sum(counts.values())} rows were sent to staging, {stored} stored")

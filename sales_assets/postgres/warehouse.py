@@ -17,7 +17,6 @@ from psycopg.abc import Buffer
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.postgres import migrations
 from sales_assets.postgres.address import with_database
-from sales_assets.postgres.binary_copy import HEADER, TRAILER
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.queries import statements
 from sales_assets.settings import settings
@@ -100,14 +99,14 @@ class Transaction:
             if name.startswith(prefix):
                 self.run(file, name, **parameters)
 
-    def copy(self, file: str, name: str, /, blocks: Iterable[Buffer], *, binary: bool = True) -> int:
-        """Stream blocks of rows, encoded by `binary_copy.encode`, into a ``COPY ... FROM STDIN (FORMAT binary)``.
+    def copy(self, file: str, name: str, /, blocks: Iterable[Buffer]) -> int:
+        """Stream blocks into a ``COPY ... FROM STDIN``; returns the number of rows that PostgreSQL stored.
 
-        binary: false for a COPY of text. Returns the number of rows that PostgreSQL stored.
+        `binary_copy.encoded` makes the blocks of a ``FORMAT binary``.
         """
         with self.connection.cursor() as cursor:
             with cursor.copy(statements(file)[name]) as copy:
-                for block in itertools.chain([HEADER], blocks, [TRAILER]) if binary else blocks:
+                for block in blocks:
                     copy.write(block)
             return cursor.rowcount
 

@@ -8,9 +8,8 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from sales_assets.postgres.binary_copy import HEADER, TRAILER, encode
+from sales_assets.postgres.binary_copy import encoded
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.schemas.report_files import REPORT_FILES
 
 SQL_TYPES = {
     pa.int32(): "integer",
@@ -41,10 +40,8 @@ def through_postgresql(connection: psycopg.Connection, batches: list[pa.RecordBa
     columns = ", ".join(f'"{field.name}" {SQL_TYPES[field.type]}' for field in schema)
     connection.execute(f"CREATE TEMP TABLE landing ({columns}) ON COMMIT DROP".encode())
     with connection.cursor().copy("COPY landing FROM STDIN (FORMAT binary)") as copy:
-        copy.write(HEADER)
-        for batch in batches:
-            copy.write(encode(batch))
-        copy.write(TRAILER)
+        for block in encoded(batches):
+            copy.write(block)
     rows = connection.execute("SELECT * FROM landing ORDER BY 1").fetchall()
     connection.rollback()
     return rows
@@ -79,14 +76,30 @@ def test_a_part_of_a_batch_is_that_part(connection: psycopg.Connection) -> None:
     assert through_postgresql(connection, [part]) == rows_of([part])
 
 
-def test_every_column_of_the_reports_has_a_form() -> None:
-    for file in REPORT_FILES.values():
-        lines = pa.RecordBatch.from_pylist([{}], schema=pa.schema([(f.name, f.type) for f in file.schema]))
-        assert len(encode(lines)) == 2 + 4 * len(file.columns), "a row of nulls is their count and lengths"
+def test_no_batch_is_no_row(connection: psycopg.Connection) -> None:
+    connection.execute("CREATE TEMP TABLE landing (n integer) ON COMMIT DROP")
+    with connection.cursor() as cursor:
+        with cursor.copy("COPY landing FROM STDIN (FORMAT binary)") as copy:
+            for block in encoded([]):
+                copy.write(block)
+        assert cursor.rowcount == 0
 
 
-def test_a_type_without_a_form_is_refused() -> None:
-    money = Decimal("1.50")
-    for value, kind in ((1.5, pa.float64()), (money, pa.decimal128(19, 2)), (money, pa.decimal128(10, 5))):
-        with pytest.raises(TypeError, match="no binary form"):
-            encode(pa.RecordBatch.from_arrays([pa.array([value], kind)], names=["x"]))
+def test_few_rows_are_one_block_and_many_are_several(connection: psycopg.Connection) -> None:
+    """What is one block needs no thread to be sent."""
+    schema = pa.schema([("n", pa.int64()), ("text", pa.string())])
+    batches = [drawn(random.Random(1), schema, at, 100) for at in range(0, 2000, 100)]
+    assert len(list(encoded(batches[:2]))) == 1
+    assert len(list(encoded(batches))) > 1
+    assert through_postgresql(connection, batches) == rows_of(batches)
+
+
+def test_a_column_of_another_type_than_the_tables_is_refused(connection: psycopg.Connection) -> None:
+    """A value is sent with its length, which is another."""
+    connection.execute("CREATE TEMP TABLE landing (n bigint)")
+    batch = pa.RecordBatch.from_pydict({"n": pa.array([1], pa.int32())})
+    with (
+        pytest.raises(psycopg.DatabaseError, match="landing, line 1, column n"),
+        connection.cursor().copy("COPY landing FROM STDIN (FORMAT binary)") as copy,
+    ):
+        copy.write(b"".join(encoded([batch])))
