@@ -14,7 +14,10 @@ from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_START_TAG,
 )
 
-from sales_assets.definitions import load_definitions
+from sales_assets.defs.automation.jobs import load_days, load_report
+from sales_assets.defs.load_daily_sales import load_daily_sales
+from sales_assets.defs.raw.assets import report_files
+from sales_assets.defs.resources import resources
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.partitions import DAYS, days_of, key_of
 from sales_assets.pipeline.memory import share_one_pool
@@ -54,6 +57,12 @@ class LoadResult:
         return (self.last_day - self.first_day).days + 1
 
 
+def defs() -> dg.Definitions:
+    """The part of the code location that a load runs: building the whole takes a third of a second longer."""
+    loading = dg.Definitions(assets=[report_files, load_daily_sales], jobs=[load_report, load_days])
+    return dg.Definitions.merge(loading, resources())
+
+
 def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None, progress: Progress) -> LoadResult:
     """Load the days from_day..to_day (inclusive). Raises `LoadError` when nothing could be tried.
 
@@ -65,7 +74,7 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
     warehouse.require_writable()
     if from_day is not None or to_day is not None:
         _require_partitions(from_day or to_day, to_day or from_day)
-    job_definitions = load_definitions()
+    job_definitions = defs()
     gc.freeze()  # what stays for good need not be searched for garbage with every day
     with dg.DagsterInstance.get() as instance:
         if fresh_report or not _has_usable_report(warehouse, from_day):

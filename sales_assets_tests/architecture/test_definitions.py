@@ -9,7 +9,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sales_assets.definitions import defs, load_definitions
+from sales_assets.commands.load import defs as defs_of_load
+from sales_assets.definitions import defs
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 from sales_assets_tests.architecture import inventory
@@ -122,7 +123,7 @@ def test_columns_are_shown_as_they_are(spec: dg.AssetSpec, query: Query) -> None
 @pytest.mark.parametrize("job", ["load_report", "load_days"])
 def test_the_jobs_of_the_command_are_those_of_the_code_location(job: str) -> None:
     """Dagster shows a run under the job that it knows by name and snapshot."""
-    mine, whole = (made.resolve_job_def(job) for made in (load_definitions(), defs()))
+    mine, whole = (made.resolve_job_def(job) for made in (defs_of_load(), defs()))
     assert mine.get_job_snapshot_id() == whole.get_job_snapshot_id()
     assert mine.resource_defs.keys() == whole.resource_defs.keys()
 
