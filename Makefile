@@ -35,8 +35,9 @@ dev: $(INSTALLED)  ## Run the Dagster UI on the configured warehouse and report 
 
 check: test  ## All that CI does: lint, then the tests
 
-# Nothing stands behind pytest: its closing line is the last one. A file stays in one process, since files share what is
-# slow to start; the order is the collection's, which begins with the slowest.
+# pytest is the last command, so that its closing line is the last line. A file stays in one process, because its tests share
+# servers that are slow to start. The order is random: pytest prints the seed, and
+# TEST_ARGS="--randomly-seed=SEED" repeats it.
 test: lint  ## Lint, then run the tests; TEST_ARGS="-k refund" for some of them
 	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
 
