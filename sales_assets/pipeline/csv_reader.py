@@ -108,7 +108,7 @@ class ReportReader:
             )
 
     def _parts(self) -> Iterator["_Part"]:
-        """Read the blocks in order; in parallel those without quotes, which nothing ties to the next block."""
+        """Read blocks in order. Blocks without quotes are read in parallel: no record in them can span two blocks."""
         first_line = self._next_line
         rest = b""
         for has_quotes, blocks in groupby(self._blocks, lambda block: b'"' in block):
@@ -229,7 +229,7 @@ class ReportReader:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """What a block comes to.
+    """Result of reading one block.
 
     rest: an unfinished record at its end. line_count: its lines without the rest.
     has_multibyte: whether a line is valid UTF-8 beyond ASCII.

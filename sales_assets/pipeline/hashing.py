@@ -1,4 +1,4 @@
-"""Hashes of texts, to compare and to partition them without holding them."""
+"""Hash texts, to compare and partition them without keeping them in memory."""
 
 import numpy as np
 import numpy.typing as npt
@@ -6,5 +6,5 @@ import pyarrow as pa
 
 
 def hash_texts(texts: pa.Array) -> npt.NDArray[np.int64]:
-    """64 bits of each text, without nulls. It is Python's own hash, which is seeded anew in each process."""
+    """Hash each text to 64 bits with Python's built-in hash, seeded per process. The column must have no nulls."""
     return np.fromiter(map(hash, texts.to_numpy(zero_copy_only=False)), np.int64, len(texts))

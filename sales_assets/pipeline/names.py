@@ -107,7 +107,7 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
 
 
 def forget_names(transaction: Transaction, date_ids: Sequence[int], stored_at: dt.datetime | None) -> None:
-    """Delete names that were seen on replaced days alone, and not by the load that stored its names at `stored_at`."""
+    """Delete names that were seen only on replaced days and not by the load that stored its names at `stored_at`."""
     transaction.run("dims/named", "forget", date_ids=list(date_ids), stored_at=stored_at)
 
 

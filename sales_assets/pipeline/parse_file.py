@@ -246,7 +246,7 @@ def _add_to_day(buffer: SpillBuffer, day: int, rows: pa.RecordBatch) -> None:
 
 
 def _key_hashes(file: ReportFile, rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
-    """A hash for each row, equal for rows of one day that share their key, and perhaps for others."""
+    """Hash the key of each row. Rows of a day with equal keys have equal hashes; the converse need not hold."""
     # The status is left out: few rows share all the rest.
     columns = [rows.column(name) for name in file.key if name not in ("date_id", "status")]
     if columns[0].null_count:  # no uniq_id: the whole row is its identity, the customer's number included
@@ -269,7 +269,7 @@ def _runs(rows: pa.RecordBatch, keys: npt.NDArray[np.integer[Any]]) -> Iterator[
 
 
 def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
-    """Find the rows that share their key by its hash, and deduplicate these by their texts.
+    """Find rows whose key hash occurs more than once in their day, and deduplicate them by their texts.
 
     Returns {line number: (day, reason)} of lines that are rejected because of another line or their day.
     """
@@ -309,7 +309,7 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
 
 
 def _sharing_keys(parsed: ParsedFile, day: int) -> Flags:
-    """Tell which rows of a day share the hash of their key with another row."""
+    """Flag the rows of a day that share their key hash with another row."""
     buffer = parsed._buffer
     count = buffer.rows[f"rows-{day}"]
     if parsed.lacks_uniq_id:  # a row gets one where it is compared
@@ -336,7 +336,7 @@ def _hashes(buffer: SpillBuffer, day: int) -> Iterator[npt.NDArray[np.int64]]:
 
 
 def _set_apart(buffer: SpillBuffer, day: int, suspected: Flags) -> None:
-    """Copy the rows to be compared into partitions; rows that share a key share a partition."""
+    """Copy the flagged rows into partitions; rows with equal keys go to the same partition."""
     parts = 1 + int(suspected.sum()) // _ROWS_PER_PARTITION
     at = 0
     for batch in buffer.batches(f"rows-{day}"):

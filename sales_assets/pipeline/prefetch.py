@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-# More would only wait for each other: parsing is half Python, which runs one thread at a time.
+# More would wait for the GIL: half of parsing is Python code.
 THREADS = 2
 
 T = TypeVar("T")
@@ -21,7 +21,7 @@ R = TypeVar("R")
 def parallel_map(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
     """Yield the results of `work` in the order of the items, made by `THREADS` threads.
 
-    Items are taken in the calling thread, a few ahead. The first is worked on there too: most files have only one.
+    Items are taken in the calling thread, a few ahead. The first one is also processed there: most files have only one.
     """
     remaining = iter(items)
     for item in itertools.islice(remaining, 1):

@@ -47,7 +47,7 @@ _BINARY: dict[pa.DataType, dict[str, pa.DataType]] = {
     _HUNDREDTHS: {"numeric": _HUNDREDTHS},
     pa.string(): {"text": pa.string(), "character varying": pa.string()},
 }
-# Ids per row up to which the rows of a batch are found by their ids.
+# A batch is read back by its range of ids unless the range is longer than this many ids per row.
 _LONGEST_SPAN = 4
 
 
@@ -65,7 +65,7 @@ def staged_rows(transaction: Transaction, date_ids: Sequence[int]) -> Iterator[p
 
 
 def counted(rows: Iterable[pa.RecordBatch], sums: Sums) -> Iterator[pa.RecordBatch]:
-    """Pass order rows on and count what they come to in the mart."""
+    """Yield order rows unchanged, adding the mart rows made from them to `sums`."""
     for batch in rows:
         sums.count(_mart_rows(batch))
         yield batch

@@ -19,7 +19,7 @@ _DRAWN_AT_ONCE = 100_000
 
 
 class SaleIds:
-    """Assigns ids to rows in their order; assigning to the same rows again gives the same ids.
+    """Assign ids to rows in order; assigning to the same rows again gives the same ids.
 
     new: an id for each row. former: (date_id, uniq_id, status, sale_id) of the rows that were there before.
     """
@@ -45,7 +45,7 @@ class SaleIds:
 class _FormerIds:
     """Ids by a hash of the row's key: some 50 bytes a row at the peak, where the texts would take several hundred.
 
-    Each id is given once. So where two keys share a hash, at worst one gets the id of the other, or a new one.
+    Each id is assigned once. If two keys share a hash, one of them may get the other's id or a new one.
     """
 
     def __init__(self, hashes: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]) -> None:

@@ -43,7 +43,7 @@ class SpillBuffer:
 
     def batches(self, key: str) -> Iterator[pa.RecordBatch]:
         """The rows of a key, a few thousand at a time: those it has when the iteration begins."""
-        # Rows that are added meanwhile may send these to the file, behind the size at which it was opened.
+        # Adding rows during the iteration may spill these to the file, beyond the size read here.
         held = list(self._held.get(key, []))
         file = self._file(key)
         if file.exists():

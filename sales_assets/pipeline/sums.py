@@ -1,4 +1,4 @@
-"""Sums of the rows that a load sends, to prove before the commit that PostgreSQL holds them."""
+"""Sum the rows that a load sends, to verify before the commit that PostgreSQL stored them."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""The order of the tests is drawn anew for each run."""
+"""Tests run in random order."""
 
 import pytest
 

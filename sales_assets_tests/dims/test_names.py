@@ -1,4 +1,4 @@
-"""Names stored once, with the time they were in use; each order row finds the one of its own time."""
+"""Names are stored once with the period in which they were seen; each order row gets the name valid at its time."""
 
 import datetime as dt
 
@@ -24,7 +24,7 @@ def cities(shop: Shop) -> list[tuple[object, ...]]:
 
 
 def test_each_name_is_stored_once_with_its_first_and_last_use(shop: Shop) -> None:
-    """Whatever the order of loading."""
+    """The order of loading does not matter."""
     for day, name in zip(DAYS, ("Rostov", "Rostov-on-Don", "Rostov"), strict=True):
         shop.reports.increment(
             day, [Order(f"{day} {n}", day=day, city_name=name, time=f" {n:02}:00:00") for n in (5, 7)]

@@ -103,7 +103,7 @@ def test_a_legacy_writer_may_draw_ids_while_days_are_loaded(shop: Shop, monkeypa
 
 @pytest.fixture
 def batches(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A report of three days, each in a transaction of its own."""
+    """A report of three days, each loaded in a separate transaction."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
     shop.reports.report([Order(f"{day}{n}", day=day) for day in ("2024-09-29", "2024-09-30", DAY) for n in "ab"])
 

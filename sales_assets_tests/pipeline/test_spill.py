@@ -1,4 +1,4 @@
-"""The spill buffer keeps rows by key, in memory or in files, whatever is added meanwhile."""
+"""The spill buffer returns rows by key, from memory or files, while more rows are added."""
 
 from pathlib import Path
 

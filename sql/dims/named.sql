@@ -15,7 +15,7 @@ CREATE TEMP TABLE named (
 COPY named (dimension, id, first, second, first_seen, last_seen, last_line) FROM STDIN (FORMAT binary)
 
 -- name: remember
--- Of names that were seen at the same moment the one that was loaded later counts, and within a load that of the later line.
+-- Of two names with the same event time, the later load wins; within a load, the later line.
 INSERT INTO staging.name AS n (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at, stored_at)
 SELECT dimension, id, first, second, first_seen::timestamp, last_seen::timestamp, last_line, now(), now() FROM named
 ON CONFLICT (dimension, id, (md5(md5(first) || second)::uuid)) DO UPDATE
@@ -29,7 +29,7 @@ SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
 SELECT now() AS stored_at
 
 -- name: forget
--- A name whose whole time lies in days that were replaced, and that the new rows do not have.
+-- Names that were seen only on replaced days and are not used by the new rows.
 DELETE FROM staging.name
 WHERE stored_at < %(stored_at)s
   AND to_char(first_seen, 'YYYYMMDD')::integer = ANY (%(date_ids)s)

@@ -27,7 +27,7 @@ CREATE TABLE staging.name (
     last_seen  timestamp NOT NULL,
     last_line  bigint NOT NULL,                 -- of the raw file, at last_seen
     loaded_at  timestamptz NOT NULL,            -- of the load that saw it at last_seen, latest
-    stored_at  timestamptz NOT NULL,            -- of the load that saw it last, at whatever event time
+    stored_at  timestamptz NOT NULL,            -- of the latest load that saw it, at any event time
     CHECK (first_seen <= last_seen)
 );
 -- By a digest: a name may be longer than an index entry can be.
