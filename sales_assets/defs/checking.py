@@ -71,8 +71,13 @@ def evaluate(
     span = f"{min(days)} to {max(days)}" if days else "the whole history"
     checks = list(checks)
     files = list(dict.fromkeys(check.file for check in checks))
-    known = {check.file: counted[check.name] for check in checks if check.name in counted and not check.query}
-    to_query = {file: [day for day in days if day not in known.get(file, ())] for file in files}
+    # A query of several checks is asked about the days that any of them needs.
+    to_query = {
+        file: [
+            day for day in days if any(day not in counted.get(check.name, ()) for check in checks if check.file == file)
+        ]
+        for file in files
+    }
 
     def ask(file: str) -> list[dict[str, Any]]:
         return [] if days and not to_query[file] else warehouse.rows(file, "offending", **_window(to_query[file]))

@@ -22,7 +22,6 @@ from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
 from sales_assets.pipeline.load_report import LoadReport
 from sales_assets.pipeline.memory import share_one_pool
 from sales_assets.pipeline.progress import Progress
-from sales_assets.pipeline.publish import RECONCILIATION
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
@@ -67,5 +66,5 @@ def load_daily_sales(
         except NoReportError as error:
             raise dg.Failure(str(error), allow_retries=False) from error
     checks = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
-    results = evaluate(warehouse, checks, days, {RECONCILIATION: report.reconciled})
+    results = evaluate(warehouse, checks, days, report.counted)
     yield from report_load(context, report, results)

@@ -30,12 +30,21 @@ from sales_assets.pipeline.file_selection import (
     unparsed_files,
 )
 from sales_assets.pipeline.isolation import together_or_one_by_one
-from sales_assets.pipeline.load_report import F_SALES, LoadReport, raw_table, staging_table
+from sales_assets.pipeline.load_report import (
+    F_SALES,
+    ONE_DATE,
+    RECONCILIATION,
+    ROW_RULES,
+    UNIQUE_KEYS,
+    LoadReport,
+    raw_table,
+    staging_table,
+)
 from sales_assets.pipeline.memory import give_back
 from sales_assets.pipeline.names import add_calendar_days, forget_names, store_names, upsert_dimensions
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
-from sales_assets.pipeline.publish import RECONCILIATION, counted, occupied_days, publish_days, staged_rows
+from sales_assets.pipeline.publish import counted, days_of_other_sources, occupied_days, publish_days, staged_rows
 from sales_assets.pipeline.sale_ids import reserve_ids, sale_ids
 from sales_assets.pipeline.stage import (
     Validate,
@@ -57,6 +66,8 @@ from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, Rep
 DAYS_TOGETHER = 30
 # Transactions of a large file at a time. Encoding rows is bound by the processor: two keep two cores busy.
 _WRITERS = 2
+# Summarizing an index reads the rows written since the last time: while they still are in memory.
+_ROWS_PER_SUMMARY = 1_000_000
 
 T = TypeVar("T")
 
@@ -109,6 +120,9 @@ class _Load:
         # {file: {fetch_id: reason}} of raw files that can't be read, or were changed. A run tries each once.
         self.out_of_reach: dict[ReportFile, dict[int, str]] = {file: {} for file in REPORT_FILES.values()}
         self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
+        # {day: sums of all its rows of the mart} of days that were published and hold no rows of other sources.
+        self.sums: dict[int, Sums] = {}
+        self.days_apart: set[int] = set()
 
     def run(self) -> None:
         days, progress = self.report.days, self.pipeline.progress
@@ -130,8 +144,9 @@ class _Load:
             self._note_unusable_files(file)
         if self.publishes:
             self._publish_remaining()
-            replaced = self.replaced[USER_ORDERS_LOG]
-            self.report.reconciled = {day for day in self.report.good_days(F_SALES) if date_id(day) in replaced}
+            for day in days_of_other_sources(self.warehouse, self.sums):
+                del self.sums[day]
+        self._note_counted_rules()
         self._describe()
 
     def _transaction(self, purpose: str, writer: Writer | None = None) -> AbstractContextManager[Transaction]:
@@ -271,7 +286,18 @@ class _Load:
         if len(batches) > 1:
             with self._transaction("sample", writer) as transaction:
                 transaction.run_all("facts/f_sales", "sample")
+            if file is USER_ORDERS_LOG:
+                self.days_apart = self._find_days_apart(selected, parsed_files)
         return inherited
+
+    def _find_days_apart(self, selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> set[int]:
+        """Find days that share no uniq_id with another day, without a query: only for the first load of one file."""
+        if len(parsed_files) > 1 or self.warehouse.rows(
+            "staging/staged_day", "other_days", file=USER_ORDERS_LOG.name, date_ids=[day.date_id for day in selected]
+        ):
+            return set()
+        (parsed,) = parsed_files.values()
+        return {day.date_id for day in selected} - parsed.days_sharing_uniq_ids()
 
     def _replace_in_parallel(
         self,
@@ -286,16 +312,19 @@ class _Load:
                 days = itertools.chain(*batches)
                 reserved_ids = reserve_ids(transaction, _rows_of(days, parsed_files))
 
-        def replace(batch: Sequence[SelectedFile]) -> None:
+        def replace(batch: Sequence[SelectedFile], rows_before: int) -> None:
             begin = partial(self._transaction, f"{file.name} {batch[0].date_id}", writer)
             self._replace(file, batch, parsed_files, begin, reserved_ids)
-            if self.occupied.intersection(day.date_id for day in batch):
-                # Otherwise the next batch would read the blocks that the index does not cover yet: those of all before.
+            rows = rows_before + sum(_rows_of(batch, parsed_files).values())
+            # A batch that deletes rows would read all blocks that the index does not cover yet.
+            is_replaced = self.occupied.intersection(day.date_id for day in batch)
+            if is_replaced or rows_before // _ROWS_PER_SUMMARY < rows // _ROWS_PER_SUMMARY:
                 self._summarize(writer)
 
+        sizes = [sum(_rows_of(batch, parsed_files).values()) for batch in batches]
         with ThreadPoolExecutor(_WRITERS, thread_name_prefix="write") as pool:
-            for written in [pool.submit(replace, batch) for batch in batches]:
-                written.result()
+            for _ in pool.map(replace, batches, itertools.accumulate(sizes, initial=0)):
+                pass
 
     def _replace(
         self,
@@ -309,6 +338,7 @@ class _Load:
 
         def replace(days: Sequence[SelectedFile]) -> None:
             date_ids = [day.date_id for day in days]
+            sums: Sums | None = None
             with begin() as transaction:
                 if file is USER_ORDERS_LOG:
                     transaction.run("facts/f_sales", "read_by_days")
@@ -320,12 +350,14 @@ class _Load:
                         forget_names(transaction, replaced_days(days), self.names_stored_at)
                     if self.publishes:
                         rows = ids.assign(selected_rows(days, parsed_files))
-                        publish_days(transaction, date_ids, rows, self.occupied, staged)
+                        sums = publish_days(transaction, date_ids, rows, self.occupied, staged)
                 else:
                     stage_days(
                         transaction, file, days, selected_rows(days, parsed_files), self.run_id, self.pipeline.validate
                     )
             self.replaced[file].update(date_ids)
+            if sums is not None:
+                self.sums |= dict.fromkeys(date_ids, sums)
 
         together_or_one_by_one(batch, replace, lambda day, error: self._fail_day(file, day_of(day.date_id), error))
 
@@ -375,6 +407,20 @@ class _Load:
 
     # --- report -------------------------------------------------------------------------------------------
 
+    def _note_counted_rules(self) -> None:
+        """Say for which days the load has proven what asset checks would query."""
+        staged = self.replaced[USER_ORDERS_LOG] & {date_id(day) for day in self._good_days(USER_ORDERS_LOG)}
+        proven = {
+            UNIQUE_KEYS: staged,  # whole days, each from one file, in which `deduplicate` has compared the keys
+            ONE_DATE: staged & self.days_apart,
+        }
+        if self.publishes:
+            good = staged & {date_id(day) for day in self.report.good_days(F_SALES)}
+            proven[RECONCILIATION] = good
+            for rule in ROW_RULES:
+                proven[rule] = {day for day in good & self.sums.keys() if day not in self.sums[day].days_of_wrong_sign}
+        self.report.counted = {rule: {day_of(day) for day in days} for rule, days in proven.items()}
+
     def _describe(self) -> None:
         """Add the numbers of each day to the report."""
         days = {date_id(day): day for day in self.report.days}
@@ -390,7 +436,9 @@ class _Load:
                 }
                 self.report.add(staging_table(file), days[row["date_id"]], facts)
         if self.publishes:
-            for row in self.warehouse.rows("facts/f_sales", "summary", date_ids=list(days)):
+            for day in days.keys() & self.sums.keys():
+                self.report.add(F_SALES, days[day], self.sums[day].summary(day))
+            for row in self.warehouse.rows("facts/f_sales", "summary", date_ids=list(days.keys() - self.sums.keys())):
                 self.report.add(F_SALES, days[row["date_id"]], {k: v for k, v in row.items() if k != "date_id"})
 
 

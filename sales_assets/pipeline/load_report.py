@@ -8,6 +8,12 @@ from sales_assets.schemas.report_files import ReportFile
 
 F_SALES = "mart.f_sales"
 
+# Rules that a load proves for the days that it replaces, by the names of the asset checks that query the same.
+RECONCILIATION = "equal_to_staging"
+UNIQUE_KEYS = "no_key_twice"
+ONE_DATE = "uniq_id_on_one_date"
+ROW_RULES = ("statuses", "signs", "legacy_rows_shipped")
+
 
 def raw_table(file: ReportFile) -> str:
     """The name under which the increments of a file are reported."""
@@ -25,7 +31,7 @@ class LoadReport:
     tables: schema-qualified names, in the order of the data flow.
     facts: {(table, day): numbers and texts that explain the day}.
     failures: {day: reasons}.
-    reconciled: days of the mart that were compared with the staged rows inside the transaction that replaced them.
+    counted: {rule: days for which the load has proven it}, so that its asset check need not read them again.
     """
 
     def __init__(self, tables: Iterable[str], days: Sequence[dt.date]) -> None:
@@ -33,7 +39,7 @@ class LoadReport:
         self.days = list(days)
         self.facts: dict[tuple[str, dt.date], dict[str, Any]] = {}
         self.failures: dict[dt.date, list[str]] = {}
-        self.reconciled: set[dt.date] = set()
+        self.counted: dict[str, set[dt.date]] = {}
         self._failed: dict[str, set[dt.date]] = {table: set() for table in self.tables}
 
     def add(self, table: str, day: dt.date, facts: Mapping[str, Any]) -> None:

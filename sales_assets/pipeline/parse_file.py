@@ -116,6 +116,32 @@ class ParsedFile:
         for partition in [name for name in self._buffer.rows if name.startswith(f"kept-{key}-")]:
             yield from self._buffer.batches(partition)
 
+    def days_sharing_uniq_ids(self) -> set[int]:
+        """Days of an order file that may share a uniq_id with another of its days: those that share a hash.
+
+        All days of a very old file may: its rows get their uniq_ids when they are compared.
+        """
+        if self.lacks_uniq_id:
+            return set(self.days)
+        days = sorted(self.days)
+        day_bits = len(days).bit_length()
+        passes = 1 + sum(self._buffer.rows.get(f"hashes-{day}", 0) for day in days) // _HASHES_AT_ONCE
+        shared: set[int] = set()
+        for number in range(passes):
+            # The day replaces the lowest bits of a hash, so that sorting brings equal hashes together with their days.
+            parts = [
+                (of[of % passes == number] >> day_bits << day_bits) | at
+                for at, day in enumerate(days)
+                for of in _hashes(self._buffer, day)
+            ]
+            hashes = np.concatenate([np.empty(0, np.int64), *parts])
+            hashes.sort()
+            differs = hashes[1:] ^ hashes[:-1]
+            pairs = np.flatnonzero((differs != 0) & (differs >> day_bits == 0))
+            for at in np.unique(np.concatenate([hashes[pairs], hashes[pairs + 1]]) & ((1 << day_bits) - 1)):
+                shared.add(days[at])
+        return shared
+
     @property
     def rejected(self) -> pa.Table:
         """Rejected rows: line_no, date_id (null if unknown), reason, text."""

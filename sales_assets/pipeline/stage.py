@@ -22,7 +22,7 @@ from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import ReportFile
 
 # Fewer, and commits would dominate a load; more, and a failing day would take many others with it.
-_ROWS_PER_TRANSACTION = 200_000
+_ROWS_PER_TRANSACTION = 100_000
 _ROWS_PER_BLOCK = 4_000
 # Rows whose names are collected at once.
 _ROWS_PER_NAMES = 40_000

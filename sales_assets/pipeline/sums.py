@@ -1,6 +1,7 @@
 """Sum the rows that a load sends, to verify before the commit that PostgreSQL stored them."""
 
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,12 @@ class Sums:
     """Sums of mart rows by day and status, to be compared with others and with those that PostgreSQL finds.
 
     `keys` ties item, customer and city to the row's id: totals alone would not show that two rows have swapped them.
+    days_of_wrong_sign: days with a refunded row above zero or a shipped one below.
     """
 
     def __init__(self) -> None:
         self.rows = 0
+        self.days_of_wrong_sign: set[int] = set()
         self.first_id, self.last_id = 0, -1
         # {(date_id, status): [rows, quantity and amount in hundredths, keys modulo 2 ** 64]}
         self._sums: dict[tuple[int, str], list[int]] = {}
@@ -41,8 +44,11 @@ class Sums:
         self.rows += len(ids)
         # Sums that are too large for 64 bits wrap around, which is what modulo 2 ** 64 means.
         keys = ids % 65521 * (1 + item + 7 * customer + 31 * city)
-        values = np.stack([np.ones_like(ids), unscaled(rows.column("quantity")), unscaled(rows.column("amount")), keys])
+        quantity, amount = unscaled(rows.column("quantity")), unscaled(rows.column("amount"))
+        values = np.stack([np.ones_like(ids), quantity, amount, keys])
         is_refunded = pc.equal(rows.column("status"), REFUNDED).to_numpy(zero_copy_only=False)
+        has_wrong_sign = np.where(is_refunded, (quantity > 0) | (amount > 0), (quantity < 0) | (amount < 0))
+        self.days_of_wrong_sign.update(days[has_wrong_sign].tolist())
         groups, members = np.unique(2 * days + is_refunded, return_inverse=True)
         sums = np.zeros((len(values), len(groups)), np.int64)
         for total, of_rows in zip(sums, values, strict=True):
@@ -52,6 +58,17 @@ class Sums:
             known = self._sums.get(key, [0, 0, 0, 0])
             self._sums[key] = [a + b for a, b in zip(known, added, strict=True)]
         return rows
+
+    def summary(self, day: int) -> dict[str, Any]:
+        """What a reader of the mart wants to know of a day, as the statement `summary` of ``facts/f_sales`` has it."""
+        shipped, refunded = (self._sums.get((day, status), [0, 0, 0, 0]) for status in (SHIPPED, REFUNDED))
+        return {
+            "rows": shipped[0] + refunded[0],
+            "refunded_rows": refunded[0],
+            "net_amount": _money(shipped[2] + refunded[2]),
+            "net_quantity": _money(shipped[1] + refunded[1]),
+            "refunded_amount": _money(refunded[2]),
+        }
 
     def require_equal(self, other: "Sums") -> None:
         """Raise NotReconciledError unless the same rows were counted twice: for staging and for the mart."""
@@ -79,6 +96,10 @@ class Sums:
             wrong.append(f"{self.rows} rows were sent, {stored} stored")
         if wrong:
             raise NotReconciledError("; ".join(wrong))
+
+
+def _money(hundredths: int) -> Decimal:
+    return Decimal(hundredths).scaleb(-2)
 
 
 def _spelled(sums: tuple[int, ...] | None) -> str:

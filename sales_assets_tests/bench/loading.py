@@ -91,6 +91,7 @@ class Bench:
                     break
                 except requests.ConnectionError:
                     time.sleep(0.05)
+            _make_report(port)
             yield
         finally:
             process.terminate()
@@ -216,6 +217,14 @@ def figures(bench: Bench, lines: int) -> Iterator[tuple[Data, Figure]]:
 
 def _address(port: int) -> str:
     return f"http://127.0.0.1:{port}"
+
+
+def _make_report(port: int) -> None:
+    """Have a report made: the simulator then knows the period of its files, 0.4 s of reading a million lines."""
+    headers = {"X-API-KEY": "bench", "X-Nickname": "bench", "X-Cohort": "1", "X-Project": "True"}
+    answer = requests.post(f"{_address(port)}/generate_report", headers=headers, timeout=60)
+    answer.raise_for_status()
+    requests.get(f"{_address(port)}/get_report", headers=headers, params=answer.json(), timeout=600).raise_for_status()
 
 
 def _copy(bench: Bench, data: Data) -> Cost:

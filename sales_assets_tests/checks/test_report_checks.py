@@ -14,6 +14,7 @@ import pytest
 
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.load_daily_sales import all_checks, load_daily_sales
+from sales_assets.pipeline import stage
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.warehouse import Warehouse
@@ -276,19 +277,65 @@ def test_days_that_were_counted_while_loading_are_not_queried_again(statement: C
     assert failing(days) == ([], "counted while loading")
 
 
+def obtained(shop: Shop) -> dict[str, object]:
+    """How the latest result of each check was obtained."""
+    keys = list(all_checks())
+    records = shop.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    evaluated = [record.event.asset_check_evaluation for record in records.values() if record.event]
+    return {check.check_name: check.metadata["obtained"].value for check in evaluated if check}
+
+
 def test_a_load_says_which_checks_it_has_counted(loaded: Shop) -> None:
     """What was loaded just now is counted; a day that a run leaves as it is, is queried."""
-
-    def obtained() -> dict[str, object]:
-        keys = list(all_checks())
-        records = loaded.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
-        evaluated = [record.event.asset_check_evaluation for record in records.values() if record.event]
-        return {check.check_name: check.metadata["obtained"].value for check in evaluated if check}
-
-    assert obtained()["equal_to_staging"] == "counted while loading"
-    assert obtained()["signs"] == "queried"
+    counted = {name for name, how in obtained(loaded).items() if how == "counted while loading"}
+    assert counted == {"equal_to_staging", "statuses", "signs", "legacy_rows_shipped"}
     loaded.load(DAY, OTHER)
-    assert obtained()["equal_to_staging"] == "queried"
+    assert set(obtained(loaded).values()) == {"queried"}
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_first_load_of_many_rows_counts_its_uniq_ids(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, shared: bool
+) -> None:
+    """Unless days share one: then they are queried, and named."""
+    monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 2)
+    lines = [
+        Order(uniq_id, day=day) for day in (DAY, OTHER) for uniq_id in (f"{day}1", f"{day}2", "both" if shared else day)
+    ]
+    shop.reports.report(lines)
+    shop.load(DAY, OTHER)
+    assert obtained(shop)["uniq_id_on_one_date"] == ("queried" if shared else "counted while loading")
+    assert evaluations([DAY, OTHER])["uniq_id_on_one_date"].passed is not shared
+    # From now on there are other days to compare with.
+    shop.reports.report([*lines, Order("late", day="2024-10-03"), Order("later", day="2024-10-03")])
+    shop.fetch_report()
+    shop.load("2024-10-03")
+    assert obtained(shop)["uniq_id_on_one_date"] == "queried"
+
+
+def test_rows_of_other_sources_are_queried(loaded: Shop) -> None:
+    """The load has not seen the partner orders of its days."""
+    loaded.query(
+        "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, status, source)"
+        f" VALUES ({DATE_ID}, 3, 1, 1, -1, 1, 'shipped', 'partner_orders')"
+    )
+    loaded.query(
+        "INSERT INTO staging.partner_order_line (uniq_id, date_id, status, message_id, project_id, order_id, line_no,"
+        " item_id, customer_id, city_id, quantity, amount, sale_id)"
+        f" SELECT 'p', {DATE_ID}, 'shipped', gen_random_uuid(), 1, 1, 1, 3, 1, 1, 1, 1, max(id) FROM mart.f_sales"
+    )
+    for day in (DAY, OTHER):
+        loaded.reports.increment(day, [Order(f"new {day}", day=day)], price_log="Milk,100\n")
+    loaded.load(DAY, OTHER)
+    assert obtained(loaded)["signs"] == "counted while loading; 1 of 2 days queried"
+    records = loaded.instance.event_log_storage.get_latest_asset_check_execution_by_key(list(all_checks()))
+    passed = {
+        key.name: evaluation.passed
+        for key, record in records.items()
+        if record.event and (evaluation := record.event.asset_check_evaluation)
+    }
+    assert passed["signs"] is False
+    assert passed["equal_to_staging"] is True
 
 
 def test_a_run_records_its_checks_also_when_a_day_broke(loaded: Shop) -> None:

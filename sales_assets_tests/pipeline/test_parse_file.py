@@ -86,3 +86,17 @@ def test_one_repeat_among_many_blocks_of_distinct_rows(
     lines, days, _ = summary(result)
     assert lines == {20241001: [*range(2, 22), 23], 20241002: []}
     assert days[20241001] == DayCounts(kept=21, duplicates=1)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("at_once", [3, 1_000])
+def test_days_that_share_a_uniq_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
+    """A uniq_id twice on one day is shared with no other."""
+    monkeypatch.setattr(module, "_HASHES_AT_ONCE", at_once)
+    first, second = "2024-10-01", "2024-10-02"
+    apart = [Order(f"{day}{n}", day=day) for day in (first, second) for n in (1, 2, 3, 1)]
+    text = order_file(apart, statuses=True)
+    assert parsed(text, tmp_path / "apart").days_sharing_uniq_ids() == set()
+    shared = order_file([*apart, Order("b", day=second), Order("b", day=first)], statuses=True)
+    assert parsed(shared, tmp_path / "shared").days_sharing_uniq_ids() == {20241001, 20241002}
+    without = "".join(",".join(line.split(",")[:1] + line.split(",")[2:]) for line in text.splitlines(keepends=True))
+    assert parsed(without, tmp_path / "without").days_sharing_uniq_ids() == {20241001, 20241002}

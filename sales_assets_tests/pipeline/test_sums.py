@@ -66,3 +66,23 @@ def test_any_other_row_is_a_difference(change: dict[str, Any]) -> None:
 def test_what_postgresql_does_not_hold_is_a_difference(stored: int, found: list[dict[str, Any]]) -> None:
     with pytest.raises(NotReconciledError):
         counted(_ROW).require_stored(stored, found)
+
+
+def test_a_day_of_wrong_signs_is_named() -> None:
+    for change in ({"quantity": Decimal(1)}, {"amount": Decimal(1)}, {"status": "shipped"}):
+        assert counted(_ROW, _ROW | change | {"date_id": 20241002}).days_of_wrong_sign == {20241002}
+    zero = {"quantity": Decimal(0), "amount": Decimal(0)}
+    assert counted(_ROW, _ROW | zero, _ROW | zero | {"status": "shipped"}).days_of_wrong_sign == set()
+
+
+def test_the_summary_of_a_day() -> None:
+    shipped = _ROW | {"status": "shipped", "quantity": Decimal(3), "amount": Decimal("10.10")}
+    sums = counted(_ROW, shipped, shipped, _ROW | {"date_id": 20241002})
+    assert sums.summary(20241001) == {
+        "rows": 3,
+        "refunded_rows": 1,
+        "net_amount": Decimal("20.15"),
+        "net_quantity": Decimal(4),
+        "refunded_amount": Decimal("-0.05"),
+    }
+    assert str(Sums().summary(20241001)["net_amount"]) == "0.00"

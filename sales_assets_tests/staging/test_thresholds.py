@@ -19,6 +19,7 @@ SIZES: dict[str, list[tuple[object, str, int]]] = {
     "lines divided at once": [(parse_file, "_ROWS_PER_DISTRIBUTION", 2)],
     "lines in a block": [(stage, "_ROWS_PER_BLOCK", 2)],
     "lines in a transaction": [(stage, "_ROWS_PER_TRANSACTION", 2)],
+    "lines between summaries of an index": [(stage, "_ROWS_PER_TRANSACTION", 2), (load, "_ROWS_PER_SUMMARY", 5)],
     "lines whose names are gathered": [(stage, "_ROWS_PER_NAMES", 2)],
     "names merged at once": [(stage, "_ROWS_PER_NAMES", 0), (names, "_NAMES_TOGETHER", 3)],
     "names in a block": [(names, "_NAMES_A_BLOCK", 2)],

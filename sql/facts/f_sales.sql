@@ -55,6 +55,11 @@ FROM mart.f_sales
 WHERE source = 'report_api' AND date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
 GROUP BY date_id, status
 
+-- name: days_of_other_sources
+-- Days that the report API shares with partner orders. Legacy rows of the days that it replaces are deleted.
+SELECT DISTINCT date_id FROM staging.partner_order_line
+WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
+
 -- name: summary
 SELECT date_id, count(*) AS rows, count(*) FILTER (WHERE status = 'refunded') AS refunded_rows,
        coalesce(sum(amount), 0) AS net_amount, coalesce(sum(quantity), 0) AS net_quantity,

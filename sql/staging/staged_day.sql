@@ -33,6 +33,10 @@ ON CONFLICT (file, date_id) DO UPDATE
 SET former_rows = s.rows, fetch_id = EXCLUDED.fetch_id, revision = EXCLUDED.revision, rows = EXCLUDED.rows,
     staged_at = now(), run_id = EXCLUDED.run_id
 
+-- name: other_days
+-- Whether other days of the file are staged: a row, or none.
+SELECT date_id FROM staging.staged_day WHERE file = %(file)s AND date_id <> ALL (%(date_ids)s) LIMIT 1
+
 -- name: faults
 -- Days whose newest delivery can't be used: the increment's file, or, where no increment serves, the report's.
 SELECT d.day, coalesce(i.reason, p.reason) AS reason

@@ -2,7 +2,7 @@
 
 from sales_assets.defs.checking import SqlCheck
 from sales_assets.defs.facts.assets import F_SALES
-from sales_assets.pipeline.publish import RECONCILIATION
+from sales_assets.pipeline.load_report import RECONCILIATION
 
 _ROWS = "f_sales_rows"
 
