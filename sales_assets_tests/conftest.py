@@ -45,6 +45,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
     embedded = EmbeddedPostgres(tmp_path_factory.mktemp(f"postgres-{worker_id}"))
     embedded.ensure_running()
     with psycopg.connect(embedded.url("sales"), autocommit=True) as connection:
+        # A database per test is a checkpoint per test. Tests of power cuts and kills use servers with the defaults.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
         connection.execute("CREATE DATABASE migrated_template")
     migrations.migrate(embedded.url("migrated_template"))
     yield embedded
