@@ -491,9 +491,9 @@ def demo(
 ) -> None:
     """Show the whole platform on generated data, with nothing else installed.
 
-    Starts the embedded PostgreSQL and a stand-in for the report API, loads a report and all increments through
+    Starts the embedded PostgreSQL and a simulator of the report API, loads a report and all increments through
     Dagster, and shows what was loaded. Where RabbitMQ answers at RABBITMQ_URL it also starts the services with
-    stand-ins for the partner and the sender, places orders and cancels some, shows them in the mart, and sends a
+    simulators of the partner and the sender, places orders and cancels some, shows them in the mart, and sends a
     mailing to the customers that got money back. Then the Dagster UI and the services run with the sensors on: new
     increments appear while one watches, orders as one places them, and mailings are sent. Ctrl-C ends it all.
     """
@@ -645,17 +645,17 @@ def report_api(
     never_ready: Annotated[bool, typer.Option("--never-ready", help="Fault: reports are RUNNING for ever.")] = False,
     expired_links: Annotated[int, typer.Option(help="Fault: links handed out expired so many times.", min=0)] = 0,
 ) -> None:
-    """Run a stand-in for the report API, over a folder of files or over generated data, until Ctrl-C.
+    """Run a simulator of the report API, over a folder of files or over generated data, until Ctrl-C.
 
     Speaks the real service's wire format. Callers send REPORT_API_KEY; where it is not set, any key will do.
     """
     from tempfile import TemporaryDirectory
 
     from sales_assets.deploy.ui import end_on_signals
-    from sales_assets.services.report_api.app import ReportApi
-    from sales_assets.services.report_api.faults import Faults
-    from sales_assets.services.report_api.server import serve
+    from sales_assets.services.server import serve
     from sales_assets.settings import settings
+    from sales_assets.simulators.report_api.app import ReportApi
+    from sales_assets.simulators.report_api.faults import Faults
 
     if (data is None) is not generated:
         raise typer.BadParameter("give --data DIR or --generated")
@@ -674,8 +674,8 @@ def report_api(
     end_on_signals()  # the server minds INT and TERM; HUP would leave the generated files behind
     with ExitStack() as stack:
         if data is None:
-            from sales_assets.services.report_api.generate import Shop
-            from sales_assets.services.report_api.live import live
+            from sales_assets.simulators.report_api.generate import Shop
+            from sales_assets.simulators.report_api.live import live
 
             data = Path(stack.enter_context(TemporaryDirectory(dir=_generated_home())))
             stack.enter_context(live(data, Shop(seed=seed, lines_per_day=lines_per_day), every=news_every))
@@ -720,13 +720,13 @@ def partner_api(
         float, typer.Option(help="Fault: share of creates and cancels done without an answer.", min=0, max=1)
     ] = 0,
 ) -> None:
-    """Run a stand-in for the partner's API until Ctrl-C: `PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api`.
+    """Run a simulator of the partner's API until Ctrl-C: `PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api`.
 
     Orders live in memory. While it runs: PUT /_faults {"slow": 3}; PUT /_answers/create [{"status": 500}] for the
     next answers; PUT /_stock/21737 {"known": false}; PUT /_orders/777 {"status": "done"}; GET /_seen counts the calls.
     """
-    from sales_assets.services.partner_api.app import Faults, PartnerApi
     from sales_assets.services.server import serve
+    from sales_assets.simulators.partner_api import Faults, PartnerApi
 
     faults = Faults(seed=seed, slow=slow, server_error=server_error, too_many=too_many, html=html, lost=lost)
     serve(PartnerApi(faults), port=port, on_ready=lambda url: out.print(f"partner API: {url}"))
@@ -744,15 +744,15 @@ def sender_api(
     refused: Annotated[float, typer.Option(help="Fault: share of answers with another code.", min=0, max=1)] = 0,
     lost: Annotated[float, typer.Option(help="Fault: share of messages sent without an answer.", min=0, max=1)] = 0,
 ) -> None:
-    """Run a stand-in for the service that sends messages, until Ctrl-C, for SENDER_URL=http://127.0.0.1:8082.
+    """Run a simulator of the service that sends messages, until Ctrl-C, for SENDER_URL=http://127.0.0.1:8082.
 
     Checks SENDER_TOKEN; where it is not set, any token will do. What was sent lives in memory. While it runs:
     PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next answers; GET /_seen counts by message id;
     GET /_messages shows the latest.
     """
-    from sales_assets.services.sender_api.app import Faults, SenderApi
     from sales_assets.services.server import serve
     from sales_assets.settings import settings
+    from sales_assets.simulators.sender_api import Faults, SenderApi
 
     faults = Faults(
         seed=seed,

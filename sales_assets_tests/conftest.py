@@ -16,9 +16,9 @@ from psycopg import sql
 from sales_assets import settings as settings_module
 from sales_assets.postgres import connection, migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets.services.report_api.server import running
+from sales_assets.services.server import running
 from sales_assets.settings import OUR_PREFIXES
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.reports import ReportFolderBuilder
 from sales_assets_tests.shop import Shop
 
@@ -118,7 +118,7 @@ def reports(tmp_path: Path) -> ReportFolderBuilder:
 
 @pytest.fixture
 def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReportApi]:
-    """The stand-in over `reports`, answering; the settings of the test point at it."""
+    """The simulator over `reports`, answering; the settings of the test point at it."""
     api = ReportApi(reports.folder, api_key=KEY, report_seconds=0)
     with running(api) as url:
         monkeypatch.setenv("REPORT_API_URL", url)
@@ -140,7 +140,7 @@ def shop(
     instance: dg.DagsterInstance,
     query: Callable[..., list[tuple[object, ...]]],
 ) -> Shop:
-    """Report files, the stand-in over them and the warehouse, in one."""
+    """Report files, the simulator over them and the warehouse, in one."""
     return Shop(reports, report_api, instance, query)
 
 

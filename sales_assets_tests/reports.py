@@ -1,7 +1,7 @@
 """Report files made line by line, and loading them, for tests that say exactly what a file holds.
 
-Belongs here: the folder layout of the stand-in and short ways to run `load_daily_sales`. Does not belong here:
-assertions, or bulk data (`sales_assets.services.report_api.generate`).
+Belongs here: the folder layout of the simulator and short ways to run `load_daily_sales`. Does not belong here:
+assertions, or bulk data (`sales_assets.simulators.report_api.generate`).
 """
 
 import datetime as dt
@@ -71,7 +71,7 @@ def order_file(orders: Sequence[Order | str], *, statuses: bool, end: str = "\n"
 
 
 class ReportFolderBuilder:
-    """A folder in the stand-in's layout."""
+    """A folder in the simulator's layout."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -115,7 +115,7 @@ def job(name: str) -> dg.JobDefinition:
 
 
 def fetch_report(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """Have the stand-in make a report and keep its files."""
+    """Have the simulator make a report and keep its files."""
     return job("load_report").execute_in_process(instance=instance, raise_on_error=False)
 
 

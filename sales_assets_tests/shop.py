@@ -1,4 +1,4 @@
-"""One shop for a test of rules: its report files, the stand-in that serves them, the warehouse, and loading.
+"""One shop for a test of rules: its report files, the simulator that serves them, the warehouse, and loading.
 
 Belongs here: short words for what a user does (have a report made, load days) and sees (the sales of a day).
 Does not belong here: making files (`sales_assets_tests.reports`), or assertions about rules.
@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.defs.raw.assets import increment_specs
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets.services.report_api.faults import Faults
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.reports import ReportFolderBuilder, fetch_report, job, load_days
 
 ORDERS = dg.AssetKey(["staging", "user_orders_log"])
@@ -34,7 +34,7 @@ class Shop:
     query: Callable[..., list[tuple[Any, ...]]]
 
     def fetch_report(self) -> None:
-        """Have the stand-in make a report of what lies in the folder now, and keep its files."""
+        """Have the simulator make a report of what lies in the folder now, and keep its files."""
         run = fetch_report(self.instance)
         assert run.success, failure_of(run)
 
@@ -57,7 +57,7 @@ class Shop:
         assert job("rebuild_dimensions").execute_in_process(instance=self.instance).success
 
     def fault(self, faults: Faults | None) -> None:
-        """Let the stand-in go wrong from now on; None lets it do well again."""
+        """Let the simulator go wrong from now on; None lets it do well again."""
         self.api.faults = faults or Faults()
 
     def sales(self, day: str | None = None) -> list[Sale]:

@@ -19,7 +19,7 @@ from sales_assets import settings as settings_module
 from sales_assets.postgres import migrations, names
 from sales_assets.postgres.migrations import MigrationError
 from sales_assets.postgres.queries import sql_folder
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 
 Sql = Callable[..., list[tuple[Any, ...]]]

@@ -29,17 +29,17 @@ Row = dict[str, Any]
 
 @contextmanager
 def demo_loaded(progress: Progress, *, once: bool) -> Iterator[tuple[LoadResult, list[Row]]]:
-    """Embedded server, migrations, stand-in API with generated data, and everything it has, loaded.
+    """Embedded server, migrations, simulated report API with generated data, and everything it has, loaded.
 
     Gives the result and the sales per day. All that was started ends with the block. Raises `SettingsError` for a
     home that holds something else than a demo: generated sales must not mix with real ones.
     """
     _require_own_home()
     # numpy and the HTTP server are of use to no other command
-    from sales_assets.services.report_api.app import ReportApi
-    from sales_assets.services.report_api.generate import Shop
-    from sales_assets.services.report_api.live import live, utc_today
-    from sales_assets.services.report_api.server import running
+    from sales_assets.services.server import running
+    from sales_assets.simulators.report_api.app import ReportApi
+    from sales_assets.simulators.report_api.generate import Shop
+    from sales_assets.simulators.report_api.live import live, utc_today
 
     key = secrets.token_hex(16)
     folder = settings().sales_home / "generated"
@@ -113,6 +113,6 @@ def _require_own_home() -> None:
 
 
 def _point_settings_at(url: str, key: str) -> None:
-    """Make this process and its children ask the demo's own stand-in, and see its orders as sales at once."""
+    """Make this process and its children ask the demo's own report API, and see its orders as sales at once."""
     os.environ |= {"REPORT_API_URL": url, "REPORT_API_KEY": key, "SALE_ON": "created"}
     settings.cache_clear()

@@ -1,4 +1,4 @@
-"""The services in `sales-assets demo`: the stand-ins, the API of port 8000, orders followed to the mart.
+"""The services in `sales-assets demo`: the simulators, the API of port 8000, orders followed to the mart.
 
 Belongs here: starting the services on the demo's warehouse, and the step that shows the partner orders
 (`follow_orders`). A further service joins `services_running` with what it needs, and gets a step of its own.
@@ -37,12 +37,12 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.application import application
 from sales_assets.services.logging import configure_logging
 from sales_assets.services.mailings.service import Mailings
-from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.service import PartnerOrders
-from sales_assets.services.sender_api.app import SenderApi
 from sales_assets.services.server import running
 from sales_assets.settings import settings
+from sales_assets.simulators.partner_api import PartnerApi
+from sales_assets.simulators.sender_api import SenderApi
 
 _log = structlog.get_logger()
 
@@ -108,12 +108,12 @@ def why_no_broker() -> str | None:
 
 @contextmanager
 def services_running(progress: Progress) -> Iterator[Services]:
-    """The stand-ins, the services over the demo's warehouse and Celery's processes, until the end of the block.
+    """The simulators, the services over the demo's warehouse and Celery's processes, until the end of the block.
 
     Listens on port 8000 of the loopback, or on a free one where that is taken. The logs are SALES_HOME/services.log,
     worker.log and beat.log.
     """
-    progress.say("starting the stand-ins and the services")
+    progress.say("starting the simulators and the services")
     broker = _broker(f"sales_assets_demo_{secrets.token_hex(4)}", settings().partnerapi_rabbitmq_timeout)
     with ExitStack() as stack:
         log = stack.enter_context((settings().sales_home / "services.log").open("a", encoding="utf-8"))

@@ -115,7 +115,7 @@ class ReportApi:
             if time.monotonic() + pause > deadline:
                 raise TransientError(f"GET /get_report: still RUNNING after {waited:.0f} s")
             progress(f"the report is being made, {waited:.0f} s so far")
-            # Reports take 63 to 80 s at the real service and 1 s at the stand-in: begin short, grow to 5 s.
+            # Reports take 63 to 80 s at the real service and 1 s at the simulator: begin short, grow to 5 s.
             time.sleep(pause)
             pause = min(pause * 1.5, 5)
 

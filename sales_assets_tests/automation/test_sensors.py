@@ -13,8 +13,8 @@ from sales_assets.partitions import DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import Content, ReportApi, ReportApiError, TransientError
 from sales_assets.schemas.report_api import Increment
-from sales_assets.services.report_api.faults import Faults
 from sales_assets.settings import settings
+from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.automation.runs import record_runs
 from sales_assets_tests.cache import cached
 from sales_assets_tests.reports import Order, job

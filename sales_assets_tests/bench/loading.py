@@ -32,8 +32,8 @@ from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres, binary
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
-from sales_assets.services.report_api.generate import Shop, generate
 from sales_assets.settings import settings
+from sales_assets.simulators.report_api.generate import Shop, generate
 from sales_assets_tests.bench.measuring import Cost, Figure, measured, run
 
 FIRST = dt.date(2024, 1, 1)
@@ -52,7 +52,7 @@ _KEPT = """WITH d AS (INSERT INTO raw.delivery (kind, first_day, last_day, outco
 
 
 class Bench:
-    """A platform below a folder: an embedded server, report files by size, a stand-in that serves one set of them."""
+    """A platform below a folder: an embedded server, report files by size, a simulator that serves one set of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -191,7 +191,7 @@ class Bench:
 
 
 def figures(bench: Bench, lines: int) -> Iterator[tuple[Data, Figure]]:
-    """(what the stand-in serves, the figure), for order logs of so many lines."""
+    """(what the simulator serves, the figure), for order logs of so many lines."""
     days = 20
     shop = Shop(seed=1, lines_per_day=lines // days, repeats=0.0)
     size = f"{lines // 1_000_000} M" if lines >= 1_000_000 else f"{lines // 1000} k"

@@ -26,7 +26,7 @@ import psycopg
 from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.queries import statements
-from sales_assets.services.sender_api.app import SenderApi
+from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, TOKEN, Post
 from sales_assets_tests.services.partner_orders.running import broker_reachable, until
 
@@ -190,7 +190,7 @@ async def _bare(sender_url: str, sends: int) -> float:
 
 @contextmanager
 def _sender() -> Iterator[str]:
-    """The stand-in in a process of its own."""
+    """The simulator in a process of its own."""
     command = [sys.executable, "-m", "sales_assets.cli", "sender-api", "--port", "0", "--slow", str(_SENDER_SECONDS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

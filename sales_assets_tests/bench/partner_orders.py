@@ -1,6 +1,6 @@
 """The partner orders against their own parts, as ratios; also ``python -m sales_assets_tests.bench.partner_orders``.
 
-Creating orders through the service against the same two calls at the stand-in directly; confirmed publishes against
+Creating orders through the service against the same two calls at the simulator directly; confirmed publishes against
 unconfirmed ones; the latency of a create with the broker down against up. Needs RabbitMQ for the latter two.
 
 Belongs here: what is measured against what. Does not belong here: assertions.
@@ -88,7 +88,7 @@ def show(orders: int, rounds: int, only: str = "") -> None:
 
 
 def creation(orders: int, rounds: int, partner_seconds: float, name: str, database_url: str) -> None:
-    """Orders per second through the whole path against find + create at the stand-in, by 50 clients at once."""
+    """Orders per second through the whole path against find + create at the simulator, by 50 clients at once."""
     rates: list[tuple[float, float]] = []
     with (
         _partner(partner_seconds) as partner_url,
@@ -104,7 +104,7 @@ def creation(orders: int, rounds: int, partner_seconds: float, name: str, databa
 
 @contextmanager
 def _partner(delay: float) -> Iterator[str]:
-    """The stand-in in a process of its own."""
+    """The simulator in a process of its own."""
     command = [sys.executable, "-m", "sales_assets.cli", "partner-api", "--port", "0", "--slow", str(delay)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:

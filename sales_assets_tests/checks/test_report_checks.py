@@ -20,9 +20,9 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.services.report_api.app import ReportApi as StandIn
-from sales_assets.services.report_api.server import running
+from sales_assets.services.server import running
 from sales_assets.settings import settings
+from sales_assets.simulators.report_api.app import ReportApi as Simulator
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.shop import RAW, Shop
@@ -147,7 +147,7 @@ def right_days(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactor
         with (
             pytest.MonkeyPatch.context() as patched,
             dg.DagsterInstance.ephemeral() as instance,
-            running(StandIn(reports.folder, api_key=KEY, report_seconds=0)) as url,
+            running(Simulator(reports.folder, api_key=KEY, report_seconds=0)) as url,
         ):
             for variable, value in (
                 ("SALES_HOME", str(folder / "home")),

@@ -29,8 +29,8 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.mailings.celery_app import dispatch_queue, plan_queue
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.services.sender_api.app import SenderApi
 from sales_assets.settings import SettingsError
+from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.commands.running import Command, beyond_this_machine, listening
 from sales_assets_tests.commands.test_looking import table
 from sales_assets_tests.services.mailings.running import api_running

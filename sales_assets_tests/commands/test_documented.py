@@ -21,7 +21,7 @@ import typer
 
 from sales_assets.cli import app
 from sales_assets.postgres.embedded import binary
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.commands.running import Command
 from sales_assets_tests.commands.test_demo import free_port
 from sales_assets_tests.conftest import KEY

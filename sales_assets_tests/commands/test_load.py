@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.commands.running import Command
 from sales_assets_tests.conftest import KEY

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
-from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.server import running
+from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.reports import ORDER_COLUMNS, Order
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker

@@ -8,7 +8,7 @@ import pytest
 from psycopg import sql
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.commands.conftest import Run
 from sales_assets_tests.commands.running import Command
 from sales_assets_tests.postgres.hostile import ENVIRONMENT, ROLE, set_defaults

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.faults.victims import World
 from sales_assets_tests.reports import ReportFolderBuilder
 

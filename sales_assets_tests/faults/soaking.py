@@ -23,7 +23,7 @@ from dagster._core.test_utils import freeze_time
 from sales_assets.defs.automation import asking, sensors
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.services.report_api.faults import Faults
+from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.automation.test_housekeeping import age, rows
 from sales_assets_tests.oracle import Delivered, mart
 from sales_assets_tests.reports import Order, job, order_file

@@ -9,7 +9,7 @@ import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.faults.victims import Victim, contents, load_undisturbed
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 from sales_assets_tests.shop import Shop

@@ -19,8 +19,8 @@ from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.warehouse import _WRITER_LOCK, Warehouse
 from sales_assets.resources.report_api import ReportApi as ReportApiResource
-from sales_assets.services.report_api.app import ReportApi
 from sales_assets.settings import settings
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.faults.victims import Victim, World, contents, load_undisturbed, unequal_to_staging
 from sales_assets_tests.reports import Order, ReportFolderBuilder, job
 from sales_assets_tests.shop import Shop

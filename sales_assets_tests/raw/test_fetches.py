@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from sales_assets.services.report_api.faults import Faults
+from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import RAW_ORDERS, Shop
 

@@ -1,6 +1,6 @@
 """A small HTTP server that says, byte for byte, what a test wants to be said.
 
-Belongs here: what the stand-in report API can't do wrong. Does not belong here: what the right answer is.
+Belongs here: what the simulated report API can't do wrong. Does not belong here: what the right answer is.
 """
 
 import socket

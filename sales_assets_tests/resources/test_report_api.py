@@ -1,4 +1,4 @@
-"""The door to the report API, against the stand-in with its faults and against servers that say anything."""
+"""The door to the report API, against the simulator with its faults and against servers that say anything."""
 
 import datetime as dt
 import gzip
@@ -23,8 +23,8 @@ from sales_assets.resources.report_api import (
     TransientError,
     UnknownReport,
 )
-from sales_assets.services.report_api.app import ReportApi as StandIn
-from sales_assets.services.report_api.faults import Faults
+from sales_assets.simulators.report_api.app import ReportApi as Simulator
+from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.resources.servers import answer, serving
@@ -59,11 +59,11 @@ def kept(tmp_path: Path) -> list[str]:
     return sorted(path.name for path in (tmp_path / "home" / "raw").rglob("*.csv"))
 
 
-# --- the stand-in and its faults --------------------------------------------------------------------------
+# --- the simulator and its faults --------------------------------------------------------------------------
 
 
 def test_a_day_of_faults_that_pass_is_loaded_whole(
-    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query, set_up: Set
+    reports: ReportFolderBuilder, report_api: Simulator, instance: dg.DagsterInstance, query: Query, set_up: Set
 ) -> None:
     set_up(report_api_patience=20)
     reports.increment("2024-10-01", ORDERS, price_log="Milk,100\n", user_activity_log="id\n")
@@ -73,7 +73,7 @@ def test_a_day_of_faults_that_pass_is_loaded_whole(
     assert query("SELECT count(*) FROM mart.f_sales") == [(50,)]
 
 
-def test_a_report_that_is_never_ready_ends_at_the_deadline(report_api: StandIn, set_up: Set) -> None:
+def test_a_report_that_is_never_ready_ends_at_the_deadline(report_api: Simulator, set_up: Set) -> None:
     set_up(report_api_report_deadline=0.5)
     report_api.faults = Faults(never_ready=True)
     started = time.monotonic()
@@ -91,7 +91,7 @@ def test_a_report_that_is_never_ready_ends_at_the_deadline(report_api: StandIn, 
     ],
 )
 def test_faults_that_stay_are_transient_failures_after_the_patience(
-    report_api: StandIn, set_up: Set, faults: Faults, told: str
+    report_api: Simulator, set_up: Set, faults: Faults, told: str
 ) -> None:
     set_up(report_api_timeout=0.2)
     report_api.faults = faults
@@ -110,7 +110,7 @@ def _two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("faults", [Faults(cut=1), Faults(wrong_length=7), Faults(trickle=5)])
 def test_a_body_that_does_not_come_whole_is_not_kept(
     reports: ReportFolderBuilder,
-    report_api: StandIn,
+    report_api: Simulator,
     instance: dg.DagsterInstance,
     query: Query,
     tmp_path: Path,
@@ -132,7 +132,7 @@ def test_a_body_that_does_not_come_whole_is_not_kept(
 
 
 def test_a_lost_file_costs_its_own_table_only(
-    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query
+    reports: ReportFolderBuilder, report_api: Simulator, instance: dg.DagsterInstance, query: Query
 ) -> None:
     reports.increment("2024-10-01", ORDERS, price_log="Milk,100\n")
     report_api.faults = Faults(lost_file="price_log_inc")
@@ -142,7 +142,7 @@ def test_a_lost_file_costs_its_own_table_only(
 
 
 def test_an_expired_link_is_asked_for_anew(
-    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query
+    reports: ReportFolderBuilder, report_api: Simulator, instance: dg.DagsterInstance, query: Query
 ) -> None:
     reports.increment("2024-10-01", ORDERS)
     assert fetch_report(instance).success
@@ -152,7 +152,7 @@ def test_an_expired_link_is_asked_for_anew(
     assert query("SELECT count(*) FROM mart.f_sales") == [(50,)]
 
 
-def test_a_wrong_key_is_told_by_the_name_of_its_setting(report_api: StandIn, set_up: Set) -> None:
+def test_a_wrong_key_is_told_by_the_name_of_its_setting(report_api: Simulator, set_up: Set) -> None:
     set_up(report_api_key="some-other-secret")
     with pytest.raises(PermanentError, match="check REPORT_API_KEY") as caught:
         ReportApi().make_report()
@@ -160,14 +160,14 @@ def test_a_wrong_key_is_told_by_the_name_of_its_setting(report_api: StandIn, set
     assert report_api.count("/generate_report") == 1
 
 
-def test_an_unknown_report_id_is_a_failure_of_its_own(report_api: StandIn) -> None:
+def test_an_unknown_report_id_is_a_failure_of_its_own(report_api: Simulator) -> None:
     with pytest.raises(UnknownReport):
         ReportApi().increment("bm9uc2Vuc2U=", DAY)
 
 
 @pytest.mark.usefixtures("_two_attempts")
 def test_signatures_stay_out_of_messages_manifests_and_the_warehouse(
-    reports: ReportFolderBuilder, report_api: StandIn, instance: dg.DagsterInstance, query: Query, tmp_path: Path
+    reports: ReportFolderBuilder, report_api: Simulator, instance: dg.DagsterInstance, query: Query, tmp_path: Path
 ) -> None:
     reports.increment("2024-10-01", ORDERS)
     assert fetch_report(instance).success
@@ -251,7 +251,7 @@ def test_an_id_or_link_that_no_database_keeps_is_refused(set_up: Set, body: str)
 
 
 def test_a_reason_is_kept_whatever_it_holds(
-    reports: ReportFolderBuilder, instance: dg.DagsterInstance, report_api: StandIn, query: Query, set_up: Set
+    reports: ReportFolderBuilder, instance: dg.DagsterInstance, report_api: Simulator, query: Query, set_up: Set
 ) -> None:
     """Alone in the batch: what is recorded for a day must not cost the others of its transaction."""
     assert fetch_report(instance).success

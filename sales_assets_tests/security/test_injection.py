@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.postgres.queries import sql_folder
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.architecture.modules import PACKAGE
 from sales_assets_tests.commands.conftest import Run, here, loading_here
 from sales_assets_tests.reports import Order, ReportFolderBuilder

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.commands.conftest import command
 from sales_assets_tests.commands.running import Command
 from sales_assets_tests.reports import Order, ReportFolderBuilder

@@ -3,7 +3,7 @@
 import pytest
 
 from sales_assets.pipeline import spill
-from sales_assets.services.report_api.faults import Faults
+from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.reports import ORDER_COLUMNS, Order, order_file
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW_ORDERS, Shop
 
@@ -165,7 +165,7 @@ def test_lines_before_the_first_day_are_counted(shop: Shop) -> None:
 def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(shop: Shop) -> None:
     shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
     shop.reports.increment("2024-09-04", [Order("i", day="2024-09-04")])
-    # A good line each end makes the stand-in tell the period; the bytes of another encoding void the whole file.
+    # A good line each end makes the simulator tell the period; the bytes of another encoding void the whole file.
     file = shop.reports.folder / "main" / "user_orders_log.csv"
     file.write_bytes(file.read_text().replace("Rostov", "Ростов").encode("cp1251"))
     told = shop.fail_to_load("2024-09-02", "2024-09-06")

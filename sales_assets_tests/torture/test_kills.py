@@ -15,7 +15,7 @@ import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.migrations import migrate
-from sales_assets.services.report_api.app import ReportApi
+from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.faults.conftest import world
 from sales_assets_tests.faults.test_servers import kill
 from sales_assets_tests.faults.victims import World, moments, suffer, suffer_without_server

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets.services.sender_api.app import Faults
+from sales_assets.simulators.sender_api import Faults
 from sales_assets_tests.services.mailings.worker import Post, post_office
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
 from sales_assets_tests.services.partner_orders.running import until

@@ -56,7 +56,7 @@ class Platform:
 
 @contextmanager
 def running_platform(folder: Path) -> Iterator[Platform]:
-    """Stand-in, embedded PostgreSQL and `sales-assets dev`, with a report fetched and its day 20 loaded.
+    """Simulator, embedded PostgreSQL and `sales-assets dev`, with a report fetched and its day 20 loaded.
 
     Each day sells for 200 + its age; those with an increment (1 to 7 days ago) have a refund of 50 besides.
     """

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets.services.sender_api.app import Answer, Faults
+from sales_assets.simulators.sender_api import Answer, Faults
 from sales_assets_tests.services.mailings.worker import FINAL, PHONE, TEXT, TOKEN, Post, post_office
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
 from sales_assets_tests.services.partner_orders.running import need_broker, until

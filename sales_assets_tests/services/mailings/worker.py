@@ -1,4 +1,4 @@
-"""Workers and beat as a test runs them: Celery's own command in a process of its own, the stand-in sender, and queues
+"""Workers and beat as a test runs them: Celery's own command in a process of its own, the simulated sender, and queues
 under names of the test's own.
 
 Belongs here: starting, killing, filling and waiting. Does not belong here: assertions.
@@ -28,8 +28,8 @@ from sales_assets.services.mailings.messages import Lane
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
 from sales_assets.services.mailings.sender import Sender
-from sales_assets.services.sender_api.app import SenderApi
 from sales_assets.services.server import running
+from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.commands.running import listening
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable, until
 

@@ -11,9 +11,9 @@ import pytest
 
 from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.server import running
+from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.services.partner_orders.running import Service, need_broker, own_names, service_running
 
 Start = Callable[..., Service]
@@ -32,7 +32,7 @@ def broker() -> Iterator[Broker]:
 
 @pytest.fixture
 def start(warehouse_url: str) -> Iterator[Start]:
-    """Start the service over the test's warehouse and a new stand-in partner, or one given."""
+    """Start the service over the test's warehouse and a new simulated partner, or one given."""
     with ExitStack() as stack:
 
         def start_one(

@@ -1,4 +1,4 @@
-"""The service as a test runs it: real HTTP, real database, the stand-in partner, and a broker under names of its own.
+"""The service as a test runs it: real HTTP, real database, the simulated partner, and a broker under names of its own.
 
 Belongs here: starting, asking and waiting, for every folder that tests the partner orders. Does not belong here:
 assertions.
@@ -23,11 +23,11 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from sales_assets.services.application import application
-from sales_assets.services.partner_api.app import PartnerApi
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
 from sales_assets.services.server import running
 from sales_assets.settings import Settings
+from sales_assets.simulators.partner_api import PartnerApi
 
 # Read at import: the settings of the machine are cleared before each test.
 BROKER_URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")

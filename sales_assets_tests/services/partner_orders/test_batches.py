@@ -7,9 +7,9 @@ from typing import Any
 
 import psycopg
 
-from sales_assets.services.partner_api.app import Answer
 from sales_assets.services.partner_orders.batches import Batches, Row, StatementRefused
 from sales_assets.services.partner_orders.orders import ServiceError
+from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import Start
 from sales_assets_tests.services.partner_orders.running import order, until
 

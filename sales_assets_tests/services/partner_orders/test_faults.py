@@ -10,7 +10,7 @@ import pytest
 import requests
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.partner_api.app import Answer
+from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
 from sales_assets_tests.services.partner_orders.process import http_running
 from sales_assets_tests.services.partner_orders.running import Service, order, until

@@ -18,7 +18,6 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sales_assets.services.partner_api.app import Answer, PartnerApi
 from sales_assets.services.partner_orders.breaker import Breaker
 from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.ordering import Ordering
@@ -37,6 +36,7 @@ from sales_assets.services.partner_orders.states import State
 from sales_assets.services.partner_orders.store import Store, engine_for
 from sales_assets.services.partner_orders.v2 import OrderBody
 from sales_assets.services.server import running
+from sales_assets.simulators.partner_api import Answer, PartnerApi
 from sales_assets_tests.services.partner_orders.running import order
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from sales_assets.services.partner_api.app import Answer
+from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import Start
 from sales_assets_tests.services.partner_orders.running import Service, order, order_v1
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets.services.partner_api.app import Answer, PartnerApi, Stock
+from sales_assets.simulators.partner_api import Answer, PartnerApi, Stock
 from sales_assets_tests.services.partner_orders.conftest import Start
 from sales_assets_tests.services.partner_orders.running import Service, order
 

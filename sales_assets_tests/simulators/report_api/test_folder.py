@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets.services.report_api.folder import Period, ReportFolder
-from sales_assets_tests.services.report_api.conftest import ORDERS_HEADER, Start, orders, write
+from sales_assets.simulators.report_api.folder import Period, ReportFolder
+from sales_assets_tests.simulators.report_api.conftest import ORDERS_HEADER, Start, orders, write
 
 REAL_DATA = next(
     (

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets.services.report_api.faults import Faults
-from sales_assets_tests.services.report_api.conftest import Client, Start, orders, write
+from sales_assets.simulators.report_api.faults import Faults
+from sales_assets_tests.simulators.report_api.conftest import Client, Start, orders, write
 
 
 @pytest.fixture

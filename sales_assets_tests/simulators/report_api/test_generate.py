@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets.services.report_api.generate import DayTotals, Shop, generate, write_increment
-from sales_assets_tests.services.report_api.conftest import Start, orders, write
+from sales_assets.simulators.report_api.generate import DayTotals, Shop, generate, write_increment
+from sales_assets_tests.simulators.report_api.conftest import Start, orders, write
 
 FIRST_DAY = date(2024, 9, 1)
 REPORT = [f"2024-09-{n:02}" for n in range(1, 24)]

@@ -1,6 +1,6 @@
-"""The wire: one call that sends a message, and the calls under ``/_`` by which a person or a test makes it misbehave.
+"""Simulator of the service that sends messages: its one call, and calls under ``/_`` that make it misbehave.
 
-What was sent lives in memory. A repeated send is taken like the first, and counted.
+Try mailings without sending any. Sent messages live in memory. A repeated send is accepted like the first, and counted.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
-"""The ids that the stand-in hands out: base64, self-contained, checkable without any memory.
+"""Report and task ids of the simulator: base64, self-contained, checkable without any memory.
 
-A report lives for days while a stand-in is restarted at will, so an id carries what is needed to answer for
+A report lives for days while a simulator is restarted at will, so an id carries what is needed to answer for
 it later, in another process. Its check bytes tell an issued id from garbage; they do not prevent forgery.
 """
 

@@ -1,4 +1,4 @@
-"""A stand-in over a folder that tests fill, and a plain client that knows no more than the wire format."""
+"""A simulator over a folder that tests fill, and a plain client that knows no more than the wire format."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets.services.report_api.faults import Faults
-from sales_assets.services.report_api.server import running
+from sales_assets.services.server import running
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets.simulators.report_api.faults import Faults
 
 KEY = "a-key-for-tests"
 HEADERS = {"X-Nickname": "tester", "X-Cohort": "1", "X-Project": "True", "X-API-KEY": KEY}
@@ -72,7 +72,7 @@ Start = Callable[..., Client]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a stand-in over tmp_path (or another folder), with reports that are ready at once."""
+    """Start a simulator over tmp_path (or another folder), with reports that are ready at once."""
     with ExitStack() as stack:
 
         def start_one(folder: Path = tmp_path, *, wait: float = 0.0, faults: Faults | None = None) -> Client:

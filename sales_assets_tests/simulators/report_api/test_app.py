@@ -9,9 +9,9 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets.services.report_api.server import running
-from sales_assets_tests.services.report_api.conftest import HEADERS, KEY, Client, Start, orders, write
+from sales_assets.services.server import running
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.simulators.report_api.conftest import HEADERS, KEY, Client, Start, orders, write
 
 NAMES = ["user_orders_log", "custom_research", "user_activity_log", "price_log"]
 

@@ -1,7 +1,7 @@
 """The wire: the report service's three calls and its file links, answered from a folder.
 
 What belongs here: routes, headers, the exact shape of each answer, and the faults that can be asked for.
-What does not: which files there are (``folder``), how a process listens (``server``).
+What does not: which files there are (``folder``), how a process listens (`sales_assets.services.server`).
 
 No answer depends on memory of earlier requests: any report_id, task_id or link that an earlier process issued
 works in this one. (The one exception is a fault: which links were already handed out expired.)
@@ -27,9 +27,9 @@ from starlette.responses import HTMLResponse, JSONResponse, Response, StreamingR
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sales_assets.services.report_api import ids, links
-from sales_assets.services.report_api.faults import Faults
-from sales_assets.services.report_api.folder import PRICES, ReportFolder, file_version
+from sales_assets.simulators.report_api import ids, links
+from sales_assets.simulators.report_api.faults import Faults
+from sales_assets.simulators.report_api.folder import PRICES, ReportFolder, file_version
 
 _CHUNK_BYTES = 1 << 20
 _TRICKLE_PIECES = 8

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from sales_assets.services.report_api.folder import ReportFolder
-from sales_assets.services.report_api.generate import Shop
-from sales_assets.services.report_api.live import live, utc_today
+from sales_assets.simulators.report_api.folder import ReportFolder
+from sales_assets.simulators.report_api.generate import Shop
+from sales_assets.simulators.report_api.live import live, utc_today
 
 SHOP = Shop(lines_per_day=20)
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from sales_assets.services.report_api.generate import Shop, generate, write_increment
+from sales_assets.simulators.report_api.generate import Shop, generate, write_increment
 
 REPORT_DAYS = 23
 INCREMENT_DAYS = 7

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Faults:
-    """The faults that a stand-in shows. Rates are shares of the answers, 0 to 1; the default shows none.
+    """Faults of a simulator. Rates are shares of the answers, 0 to 1; the default shows none.
 
     Attributes:
         seed: Decides which answers the rates hit, given the order of the requests.

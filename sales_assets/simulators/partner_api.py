@@ -1,6 +1,7 @@
-"""The wire: the partner's four calls, and the calls under ``/_`` by which a person or a test makes it misbehave.
+"""Simulator of the partner's API: its four calls, and calls under ``/_`` that make it misbehave.
 
-Orders live in memory. Like the real one it is not idempotent: two creates with one external_id are two orders.
+Try the partner orders without a real partner. Orders live in memory. Like the real API it is not idempotent: two
+creates with one external_id are two orders.
 """
 
 import asyncio

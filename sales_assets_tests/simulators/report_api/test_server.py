@@ -1,4 +1,4 @@
-"""The stand-in as a process: it is there soon, says one line, and goes when told to."""
+"""The simulator as a process: it is there soon, says one line, and goes when told to."""
 
 import signal
 import socket
@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets.services.report_api.server import running, serve
-from sales_assets_tests.services.report_api.conftest import HEADERS, KEY, orders, write
+from sales_assets.services.server import running, serve
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.simulators.report_api.conftest import HEADERS, KEY, orders, write
 
 PROGRAM = """
 import sys
 from pathlib import Path
-from sales_assets.services.report_api.app import ReportApi
-from sales_assets.services.report_api.server import serve
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets.services.server import serve
 heavy = {"dagster", "numpy", "pandas", "pyarrow", "sqlalchemy"} & set(sys.modules)
 assert not heavy, heavy
 serve(ReportApi(Path(sys.argv[1]), api_key=sys.argv[2]), on_ready=lambda url: print(url, flush=True))

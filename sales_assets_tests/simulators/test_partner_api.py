@@ -1,4 +1,4 @@
-"""The stand-in partner on the wire: its four calls as the contract has them, and what it can be made to do wrong."""
+"""The simulated partner on the wire: its four calls as the contract has them, and what it can be made to do wrong."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets.services.partner_api.app import Faults, PartnerApi
 from sales_assets.services.server import running
+from sales_assets.simulators.partner_api import Faults, PartnerApi
 
 Call = Callable[..., Any]
 FORM = {

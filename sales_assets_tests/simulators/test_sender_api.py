@@ -1,4 +1,4 @@
-"""The stand-in sender on the wire: its one call as the contract has it, and what it can be made to do wrong."""
+"""The simulated sender on the wire: its one call as the contract has it, and what it can be made to do wrong."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets.services.sender_api.app import Faults, SenderApi
 from sales_assets.services.server import running
+from sales_assets.simulators.sender_api import Faults, SenderApi
 
 BODY = {"id": 1, "phone": 78218173218, "text": "hello"}
 Post = Callable[..., requests.Response]

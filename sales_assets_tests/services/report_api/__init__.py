@@ -1,1 +1,0 @@
-"""The stand-in report API, over real HTTP on the loopback."""

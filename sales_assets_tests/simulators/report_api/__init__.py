@@ -1,0 +1,1 @@
+"""The simulated report API, over real HTTP on the loopback."""
