@@ -497,13 +497,18 @@ def demo(
     mailing to the customers that got money back. Then the Dagster UI and the services run with the sensors on: new
     increments appear while one watches, orders as one places them, and mailings are sent. Ctrl-C ends it all.
     """
-    from sales_assets.commands.demo import demo_loaded, serve_ui
+    from sales_assets.commands.load import load as load_days
     from sales_assets.defs.facts.plotting import draw_days
-    from sales_assets.deploy.ui import end_on_signals
+    from sales_assets.demo.platform import platform_running, sales_by_day
+    from sales_assets.deploy.instance import prepare_dagster_home
+    from sales_assets.deploy.ui import end_on_signals, serve_ui
 
     end_on_signals()
-    with _Bar() as progress, demo_loaded(progress.resource, once=once) as (result, days):
-        progress.__exit__()
+    with ExitStack() as stack:
+        with _Bar() as progress:
+            first, last = stack.enter_context(platform_running(progress.resource, once=once))
+            result = load_days(fresh_report=True, from_day=first, to_day=last, progress=progress.resource)
+            days = sales_by_day(first, last)
         _print_load(result)
         table = Table("day", "rows", "refunded", "net amount", title="the last days")
         for row in sorted(days, key=lambda row: row["date_id"])[-7:]:
@@ -512,21 +517,20 @@ def demo(
         out.print(draw_days(days, width=100, height=16))
         if result.failures:
             raise typer.Exit(1)
-        with ExitStack() as stack:
-            services = _demo_services(stack)
-            if once:
-                return
-            if services:
-                out.print(f"services: {services.url}/docs; what was sent: {services.sender_url}/_messages")
-            of_services = ("new_order_events", "changed_weeks", "changed_audience", "new_deliveries")
-            sensors = ["new_increments", *(of_services if services else ())]
-            serve_ui(port, sensors=sensors, on_ready=_say_where)
+        services = _demo_services(stack)
+        if once:
+            return
+        if services:
+            out.print(f"services: {services.url}/docs; what was sent: {services.sender_url}/_messages")
+        of_services = ("new_order_events", "changed_weeks", "changed_audience", "new_deliveries")
+        sensors = ["new_increments", *(of_services if services else ())]
+        serve_ui(port, prepare_dagster_home(), sensors=sensors, on_ready=_say_where)
 
 
 def _demo_services(stack: ExitStack) -> Any:
     """Start the services until the stack is closed, and show what they do; they, or None without a broker."""
-    from sales_assets.commands.demo_mailings import follow_mailing
-    from sales_assets.commands.demo_services import PORT, follow_orders, services_running, why_no_broker
+    from sales_assets.demo.mailings import follow_mailing
+    from sales_assets.demo.services import PORT, follow_orders, services_running, why_no_broker
 
     left_out = why_no_broker()
     if left_out is not None:
@@ -598,13 +602,21 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
 
     Schedules and the sensor are switched on in the UI, under Automation.
     """
-    from sales_assets.commands.demo import development, serve_ui
-    from sales_assets.deploy.ui import end_on_signals
+    from sales_assets.database import embedded_running, warehouse_url
+    from sales_assets.deploy.instance import prepare_dagster_home
+    from sales_assets.deploy.ui import end_on_signals, serve_ui
+    from sales_assets.postgres import migrations
+    from sales_assets.settings import settings
 
     end_on_signals()
-    with _Bar() as progress, development(progress.resource):
-        progress.__exit__()
-        serve_ui(port, sensors=(), on_ready=_say_where)
+    with ExitStack() as stack:
+        with _Bar() as progress:
+            if settings().warehouse_url is None:
+                progress.resource.say("starting PostgreSQL")
+                stack.enter_context(embedded_running())
+                migrations.migrate(warehouse_url())
+            home = prepare_dagster_home()
+        serve_ui(port, home, on_ready=_say_where)
 
 
 def _say_where(ui: "Ui") -> None:
@@ -778,8 +790,8 @@ def orders_map(
     (phone, our customer_id): `kind,theirs,ours` and then lines such as `item,58,3`. The supplier is PARTNERAPI_KODPOST.
     Commas, semicolons or tabs; UTF-8, or UTF-16 as spreadsheets save it. All of the file is stored, or nothing.
     """
-    from sales_assets.commands.orders import mappings_in, shared_phones, store
     from sales_assets.postgres.warehouse import Warehouse
+    from sales_assets.services.partner_orders.mapping import mappings_in, shared_phones, store
 
     mappings = mappings_in(file)
     again = store(Warehouse(), mappings)
@@ -792,8 +804,8 @@ def orders_map(
 @orders_app.command("waiting")
 def orders_waiting() -> None:
     """List the order lines that wait for a mapping, with the reason and the phone that was looked up."""
-    from sales_assets.commands.orders import waiting
     from sales_assets.postgres.warehouse import Warehouse
+    from sales_assets.services.partner_orders.mapping import waiting
 
     rows = waiting(Warehouse())
     table = Table("day", "event", "line", "status", "reason")

@@ -5,6 +5,9 @@ Does not belong here: connections, transactions or statements (``resources.wareh
 for itself).
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.settings import settings
 
@@ -14,6 +17,19 @@ WAREHOUSE_DATABASE = "sales"
 def embedded() -> EmbeddedPostgres:
     """The embedded server of SALES_HOME, running or not."""
     return EmbeddedPostgres(settings().sales_home / "postgres")
+
+
+@contextmanager
+def embedded_running() -> Iterator[None]:
+    """Run the embedded server until the end of the block, and longer if it was running before."""
+    server = embedded()
+    was_running = server.is_running()
+    try:
+        server.ensure_running()
+        yield
+    finally:
+        if not was_running:
+            server.stop()
 
 
 def warehouse_url() -> str:

@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
 from sales_assets.defs.automation.jobs import load_days, load_report
 from sales_assets.defs.load_daily_sales import load_daily_sales
 from sales_assets.defs.raw.assets import report_files
 from sales_assets.defs.resources import resources
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.deploy.runs import failures_of, range_tags, run_job
 from sales_assets.partitions import DAYS, days_of, key_of
 from sales_assets.pipeline.memory import share_one_pool
 from sales_assets.pipeline.progress import Progress
@@ -26,9 +23,6 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi, UnknownReport
 from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import first_day
-
-# Events of levels below would drown what the terminal is told.
-QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 class LoadError(Exception):
@@ -84,26 +78,8 @@ def load(*, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None
                 raise LoadError("; ".join(failures_of(report_run)))
         first, last = _range(warehouse, from_day, to_day)
         progress.say("increments")
-        tags = {ASSET_PARTITION_RANGE_START_TAG: key_of(first), ASSET_PARTITION_RANGE_END_TAG: key_of(last)}
-        run = run_job(job_definitions, instance, "load_days", tags, progress)
+        run = run_job(job_definitions, instance, "load_days", range_tags(key_of(first), key_of(last)), progress)
         return _summary(warehouse, first, last, run)
-
-
-def run_job(
-    definitions: dg.Definitions,
-    instance: dg.DagsterInstance,
-    job: str,
-    tags: dict[str, str],
-    progress: Progress,
-) -> dg.ExecuteInProcessResult:
-    """Run a job in this process, silently; `tags` say which partitions."""
-    return definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        tags=tags,
-        raise_on_error=False,
-        run_config=QUIET,
-        resources={"progress": progress},
-    )
 
 
 def _require_partitions(first: dt.date | None, last: dt.date | None) -> None:
@@ -155,20 +131,3 @@ def _summary(warehouse: Warehouse, first: dt.date, last: dt.date, run: dg.Execut
         **mart,
         **outside,
     )
-
-
-def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:
-    """Why the run failed, as the ops said it; without the stack traces, which the UI has."""
-    told = []
-    for event in run.all_events:
-        if not event.is_step_failure:
-            continue
-        data = event.step_failure_data
-        if data.user_failure_data is not None and data.user_failure_data.description:
-            told.append(data.user_failure_data.description)
-        elif data.error is not None:
-            cause = data.error.cause or data.error
-            # "package.module.Kind: what happened": the kind is for programmers.
-            kind, _, text = cause.message.strip().partition(": ")
-            told.append(text if text and kind.rpartition(".")[2] == cause.cls_name else cause.message.strip())
-    return told or ([] if run.success else ["the run failed; its log in the UI says why"])

@@ -12,16 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
-from sales_assets.commands.load import QUIET, failures_of
 from sales_assets.definitions import defs
 from sales_assets.defs.facts.assets import F_SALES
 from sales_assets.defs.staging.assets import staging_key
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.deploy.runs import failures_of, range_tags, run_job
 from sales_assets.partitions import DAYS, days_of, key_of, ranges
 from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
 from sales_assets.postgres.warehouse import Warehouse
@@ -154,7 +150,7 @@ def _days_by_file(lines: Sequence[Row]) -> dict[str, set[dt.date]]:
 
 def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
     prepare_dagster_home()
-    job = defs().resolve_job_def("load_days")
+    definitions = defs()
     latest = days_of([DAYS.get_last_partition_key() or ""])[0]
     failures: list[str] = []
     with dg.DagsterInstance.get() as instance:
@@ -162,15 +158,7 @@ def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
             file = REPORT_FILES[name]
             selection = [staging_key(file), *([F_SALES] if file is USER_ORDERS_LOG else [])]
             for first, last in ranges(day for day in days if first_day() <= day <= latest):
-                run = job.execute_in_process(
-                    instance=instance,
-                    asset_selection=selection,
-                    raise_on_error=False,
-                    run_config=QUIET,
-                    tags={
-                        ASSET_PARTITION_RANGE_START_TAG: key_of(first),
-                        ASSET_PARTITION_RANGE_END_TAG: key_of(last),
-                    },
-                )
+                tags = range_tags(key_of(first), key_of(last))
+                run = run_job(definitions, instance, "load_days", tags, selection=selection)
                 failures += failures_of(run)
     return failures

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,6 +70,15 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
         yield Ui(url, process, has_daemon)
     finally:
         end_group(process)
+
+
+def serve_ui(port: int, home: Path, *, sensors: Sequence[str] = (), on_ready: Callable[[Ui], None]) -> None:
+    """Run the Dagster UI, with the sensors switched on, until Ctrl-C, TERM or the terminal's end. Raises `UiError`."""
+    with ui_running(port, home) as ui:
+        for sensor in sensors:
+            start_sensor(ui.url, sensor)
+        on_ready(ui)
+        ui.process.wait()
 
 
 def _require_short_temporary_folder() -> None:

@@ -11,7 +11,7 @@ import pytest
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, undocumented
 
 EVERYTHING = {
-    "backoff", "commands", "database", "definitions", "defs", "deploy", "failures", "partitions", "pipeline",
+    "backoff", "commands", "database", "definitions", "defs", "demo", "deploy", "failures", "partitions", "pipeline",
     "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
 }  # fmt: skip
 
@@ -33,6 +33,18 @@ MAY_IMPORT: dict[str, set[str]] = {
     "services": {"backoff", "database", "postgres", "schemas", "settings"},
     "simulators": {"services"},
     "deploy": {"database", "pipeline", "postgres", "settings"},
+    "demo": {
+        "database",
+        "definitions",
+        "deploy",
+        "partitions",
+        "pipeline",
+        "postgres",
+        "schemas",
+        "services",
+        "settings",
+        "simulators",
+    },
     "commands": EVERYTHING,
     "cli": EVERYTHING,
 }
@@ -45,7 +57,8 @@ DOORS = {
 
 # Every other part leaves the environment alone; these hand it on to processes that they start.
 ENVIRONMENT = {
-    "settings.py", "deploy/instance.py", "postgres/embedded/postgres.py", "commands/demo.py", "commands/demo_celery.py",
+    "settings.py", "deploy/instance.py", "postgres/embedded/postgres.py", "demo/platform.py",
+    "demo/celery_processes.py",
     "scrubbing.py",  # the secrets that it removes from messages are those of the environment
 }  # fmt: skip
 
@@ -66,7 +79,7 @@ def test_imports_point_one_way() -> None:
 
 def test_only_what_is_made_of_dagster_imports_it() -> None:
     importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
-    assert importing == {"commands", "definitions", "defs", "deploy", "partitions"}
+    assert importing == {"commands", "definitions", "defs", "demo", "deploy", "partitions"}
 
 
 def test_the_loading_engine_runs_without_dagster() -> None:

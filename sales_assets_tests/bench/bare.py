@@ -9,9 +9,9 @@ from collections.abc import Iterator
 import dagster as dg
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from sales_assets.commands.load import QUIET
 from sales_assets.defs.load_daily_sales import load_daily_sales
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.deploy.runs import QUIET
 from sales_assets.partitions import DAYS, WHOLE_RANGE
 
 

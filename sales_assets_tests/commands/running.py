@@ -3,6 +3,7 @@
 import ipaddress
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -15,6 +16,7 @@ import pytest
 from sales_assets import cli
 from sales_assets import settings as settings_module
 from sales_assets.commands import load, quarantine
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.reports import definitions
 
 SECONDS = 120
@@ -68,6 +70,11 @@ def _address(text: str) -> str:
 def beyond_this_machine(addresses: Iterable[str]) -> list[str]:
     """Those that others can reach."""
     return [text for text in addresses if not ipaddress.ip_address(text.rpartition(":")[0]).is_loopback]
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 class Command:
@@ -138,3 +145,9 @@ class Command:
         for number in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
+
+
+def no_process_is_left(command: Command) -> None:
+    command.wait_until(lambda: not command.processes(), "all processes of the home are gone")
+    # PostgreSQL's processes write over their environment, by which the others are found.
+    assert not EmbeddedPostgres(command.home / "postgres").is_running()

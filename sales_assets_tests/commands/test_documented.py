@@ -22,8 +22,7 @@ import typer
 from sales_assets.cli import app
 from sales_assets.postgres.embedded import binary
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.commands.running import Command
-from sales_assets_tests.commands.test_demo import free_port
+from sales_assets_tests.commands.running import Command, free_port
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
@@ -119,7 +118,7 @@ ELSEWHERE = {
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
         "make demo DEMO_ARGS=--once"
     ],
-    f"{_DEMO}test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
+    "commands/test_dev.py::test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
     f"{_SERVICES}test_an_order_through_the_commands": [
         "sales-assets partner-api",
         "sales-assets api",

@@ -141,7 +141,7 @@ def test_nothing_is_exported_as_csv() -> None:
         if writes.search(ast.unparse(ast.parse(path.read_text(encoding="utf-8"))))
     }
     # The demo's own numbers; rows on their way into COPY.
-    assert writers == {"commands/demo_services.py", "pipeline/publish.py"}
+    assert writers == {"demo/services.py", "pipeline/publish.py"}
     copies = re.compile(r"\bTO\s+(STDOUT|PROGRAM)\b", re.IGNORECASE)
     files = {path.stem for path in sql_folder().rglob("*.sql") if copies.search(path.read_text(encoding="utf-8"))}
     # Ids and rows of staging that the load itself reads back.

@@ -11,8 +11,7 @@ import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.commands.conftest import command
-from sales_assets_tests.commands.running import Command, beyond_this_machine, listening
-from sales_assets_tests.commands.test_demo import free_port
+from sales_assets_tests.commands.running import Command, beyond_this_machine, free_port, listening
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 __all__ = ["command"]

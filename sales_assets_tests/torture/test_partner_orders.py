@@ -14,10 +14,10 @@ import pytest
 import requests
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from sales_assets.commands.orders import Mapping, store
 from sales_assets.definitions import defs
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.mapping import Mapping, store
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
 from sales_assets_tests.services.partner_orders.process import http_running, process_running
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode

@@ -1,8 +1,4 @@
-"""What ``celery -A`` is given in `sales-assets demo`: the mailings' own application, told to leave nothing behind.
-
-Belongs here: what differs from a worker at work: queues that go by themselves, and processes that end with the demo.
-Does not belong here: starting the processes (``demo_celery``), tasks.
-"""
+"""Celery application of the demo: the mailings' own, with queues that expire and processes that end with the demo."""
 
 import os
 import signal

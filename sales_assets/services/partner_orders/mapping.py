@@ -1,7 +1,6 @@
-"""`sales-assets orders map` and `waiting`: the partner's ids and our own, and order lines that wait for a mapping.
+"""Mapping of the partner's ids to ours: read a mapping file, store it, list order lines that wait for a mapping.
 
-Belongs here: reading a mapping file, as an editor or a spreadsheet saves it, and storing it. Does not belong here:
-printing, how a phone is read (the function ``mailings.phone_key``), or loading the days again (the sensor
+Does not belong here: how a phone is read (the function ``mailings.phone_key``), or loading the days again (the sensor
 `new_order_events`).
 """
 

@@ -1,11 +1,10 @@
-"""The services in `sales-assets demo`: the simulators, the API of port 8000, orders followed to the mart.
+"""Services of the demo: simulators, the API of port 8000, Celery's processes, and orders followed to the mart.
 
-Belongs here: starting the services on the demo's warehouse, and the step that shows the partner orders
-(`follow_orders`). A further service joins `services_running` with what it needs, and gets a step of its own.
-Does not belong here: the step of the mailings (``demo_mailings``), the pipeline (``demo``), printing.
+A further service joins `services_running`, and gets a step beside `follow_orders`; the step of the mailings is in
+``mailings``.
 
-The broker may be one that works for others. All that the demo makes there has a name of its own, goes with the demo,
-and after a day by itself should the demo be killed.
+The broker may be shared with others. Queues and exchanges of the demo have names that nobody else uses; they are
+removed with the demo, and expire after a day should the demo be killed.
 """
 
 import asyncio
@@ -23,21 +22,20 @@ import dagster as dg
 import requests
 import structlog
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 from prometheus_client import CollectorRegistry
 
-from sales_assets.commands.demo_celery import CeleryProcess, celery_running
-from sales_assets.commands.load import LoadError, failures_of, run_job
-from sales_assets.commands.orders import mappings_in, store
 from sales_assets.database import warehouse_url
 from sales_assets.definitions import defs
+from sales_assets.demo.celery_processes import CeleryProcess, celery_running
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.deploy.runs import failures_of, range_tags, run_job
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.application import application
 from sales_assets.services.logging import configure_logging
 from sales_assets.services.mailings.service import Mailings
 from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.mapping import mappings_in, store
 from sales_assets.services.partner_orders.service import PartnerOrders
 from sales_assets.services.server import running
 from sales_assets.settings import settings
@@ -63,6 +61,10 @@ _ORDERS: tuple[tuple[int, tuple[tuple[int, str, int], ...], bool], ...] = (
     (0, ((1, "99.90", 1), (2, "1250.00", 1)), False),
     (2, ((0, "641.52", 2),), True),
 )
+
+
+class DemoError(Exception):
+    """A step of the demo did not work; the message says which and why."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ def _leave_it_to_the_tick() -> None:
 def follow_orders(services: Services, progress: Progress) -> Followed:
     """Place some orders and cancel some, wait for their events, name their ids, and have Dagster make their days.
 
-    Raises `LoadError` when an order is not placed, or its event does not come.
+    Raises `DemoError` when an order is not placed, or its event does not come.
     """
     warehouse = Warehouse()
     progress.say("placing orders")
@@ -204,7 +206,7 @@ def _ask(url: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = requests.request(method, f"{url}/v2/orders/", json=body, timeout=settings().partnerapi_deadline + 10)
     told: dict[str, Any] = answer.json()
     if told.get("result") != "success":
-        raise LoadError(f"{method} {url}/v2/orders/ answered {answer.text}; {log_path()} says why")
+        raise DemoError(f"{method} {url}/v2/orders/ answered {answer.text}; {log_path()} says why")
     return told
 
 
@@ -212,7 +214,7 @@ def _wait_until_staged(warehouse: Warehouse, order_ids: list[int], events: int) 
     deadline = time.monotonic() + _STAGED_SECONDS
     while warehouse.rows("orders/demo", "staged", order_ids=order_ids)[0]["events"] < events:
         if time.monotonic() > deadline:
-            raise LoadError(f"the orders' events were not staged in {_STAGED_SECONDS:.0f} s; {log_path()} says why")
+            raise DemoError(f"the orders' events were not staged in {_STAGED_SECONDS:.0f} s; {log_path()} says why")
         time.sleep(0.1)
 
 
@@ -238,8 +240,7 @@ def _load(warehouse: Warehouse, progress: Progress) -> tuple[list[str], list[str
     news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     days = [row["day"] for row in news]
     prepare_dagster_home()
-    tags = {ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]}
     with dg.DagsterInstance.get() as instance:
-        run = run_job(defs(), instance, "load_partner_orders", tags, progress)
+        run = run_job(defs(), instance, "load_partner_orders", range_tags(days[0], days[-1]), progress)
     red = [check.check_name for check in run.get_asset_check_evaluations() if not check.passed]
     return days, [*failures_of(run), *(f"check {name} is red" for name in red)]

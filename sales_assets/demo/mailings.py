@@ -1,8 +1,4 @@
-"""The mailings in `sales-assets demo`: from a refund in the mart to a message at the sender, and back to the mart.
-
-Belongs here: the step that shows it (`follow_mailing`). Does not belong here: starting the services
-(``demo_services``), printing.
-"""
+"""Mailing of the demo: from a refund in the mart to a message at the sender, and back to the mart."""
 
 import datetime as dt
 import time
@@ -12,12 +8,11 @@ from typing import Any
 
 import dagster as dg
 import requests
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
-from sales_assets.commands.demo_services import PHONES, Followed, Services, log_path
-from sales_assets.commands.load import LoadError, failures_of, run_job
 from sales_assets.definitions import defs
+from sales_assets.demo.services import PHONES, DemoError, Followed, Services, log_path
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.deploy.runs import failures_of, range_tags, run_job
 from sales_assets.partitions import ORDER_DAYS, days_of, key_of
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse
@@ -67,7 +62,7 @@ class Mailed:
 def follow_mailing(services: Services, orders: Followed, progress: Progress) -> Mailed:
     """Create clients, have Dagster say who they are and who got money back, and send those a mailing.
 
-    Raises `LoadError` when the services refuse something, or the mailing does not come to its end.
+    Raises `DemoError` when the services refuse something, or the mailing does not come to its end.
     """
     warehouse = Warehouse()
     failures: list[str] = []
@@ -103,7 +98,7 @@ def follow_mailing(services: Services, orders: Followed, progress: Progress) -> 
 def _ask(url: str, method: str, path: str, **options: Any) -> Any:
     answer = requests.request(method, f"{url}/api/v1/{path}", timeout=30, **options)
     if not answer.ok:
-        raise LoadError(f"{method} {url}/api/v1/{path} answered {answer.text}; {log_path()} says why")
+        raise DemoError(f"{method} {url}/api/v1/{path} answered {answer.text}; {log_path()} says why")
     return answer.json()
 
 
@@ -114,7 +109,7 @@ def _create_client(url: str, client: Mapping[str, Any]) -> None:
 
 
 def create_mailing(url: str) -> int:
-    """A mailing to the customers with refunds, to begin now; its id. Raises `LoadError`."""
+    """A mailing to the customers with refunds, to begin now; its id. Raises `DemoError`."""
     now = dt.datetime.now(dt.UTC)
     mailing = {
         "start_time": now.isoformat(),
@@ -127,14 +122,14 @@ def create_mailing(url: str) -> int:
 
 
 def when_finished(services: Services, mailing_id: int) -> dict[str, int]:
-    """Wait until the mailing is finished; its messages by status. Raises `LoadError` when it does not come to that."""
+    """Wait until the mailing is finished; its messages by status. Raises `DemoError` when it does not come to that."""
     deadline = time.monotonic() + _SENT_SECONDS
     while _ask(services.url, "GET", f"mailings/{mailing_id}/detail/")["state"] != "finished":
         for ended in filter(None, (process.why_ended for process in services.celery)):
-            raise LoadError(ended)
+            raise DemoError(ended)
         if time.monotonic() > deadline:
             logs = " and ".join(str(process.log) for process in services.celery)
-            raise LoadError(f"the mailing was not finished in {_SENT_SECONDS:.0f} s; {logs} say why")
+            raise DemoError(f"the mailing was not finished in {_SENT_SECONDS:.0f} s; {logs} say why")
         time.sleep(0.1)
     told = _ask(services.url, "GET", f"mailings/{mailing_id}")["message_data"]
     return {row["status"]: row["count"] for row in told}
@@ -143,18 +138,14 @@ def when_finished(services: Services, mailing_id: int) -> dict[str, int]:
 def _weeks() -> dict[str, str]:
     """The weeks of the days that the demo loads, up to this one; as tags of a run."""
     today = dt.datetime.now(dt.UTC).date()
-    return _range(key_of(monday_of(today - dt.timedelta(days=30))), key_of(monday_of(today)))
+    return range_tags(key_of(monday_of(today - dt.timedelta(days=30))), key_of(monday_of(today)))
 
 
 def _days_with_news(warehouse: Warehouse) -> dict[str, str]:
     """The days that the sensor would ask for; as tags of a run."""
     news = warehouse.rows("marts/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
     days = [key_of(day) for day in days_of({row["day"] for row in news} & set(ORDER_DAYS.get_partition_keys()))]
-    return _range(days[0], days[-1]) if days else {}
-
-
-def _range(first: str, last: str) -> dict[str, str]:
-    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    return range_tags(days[0], days[-1]) if days else {}
 
 
 def _make(instance: dg.DagsterInstance, job: str, tags: dict[str, str], progress: Progress) -> list[str]:

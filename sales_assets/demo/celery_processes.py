@@ -1,7 +1,6 @@
-"""Celery's processes in `sales-assets demo`: a worker and beat that end with it, and what they had at the broker.
+"""Celery's processes in the demo: start a worker and beat, notice their end, end them, remove their queues.
 
-Belongs here: starting them, noticing their end, ending them, taking their queues away. Does not belong here: what they
-do (`sales_assets.services.mailings`), and what they do differently in a demo (``demo_celery_app``).
+How they differ from processes at work is in ``celery_app``.
 """
 
 import asyncio
@@ -68,7 +67,7 @@ def celery_running(broker: Broker, *, sender_url: str, sender_token: str) -> Ite
 def _running(name: str, arguments: Sequence[str], environment: dict[str, str]) -> Iterator[CeleryProcess]:
     home = settings().sales_home
     log = home / f"{name}.log"
-    app = "sales_assets.commands.demo_celery_app"
+    app = "sales_assets.demo.celery_app"
     with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", app, name, *arguments],

@@ -1,0 +1,72 @@
+"""The pipeline of the demo from nothing: embedded server, migrations, and a report API with generated data."""
+
+import datetime as dt
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from sales_assets.database import embedded, embedded_running, warehouse_url
+from sales_assets.pipeline.progress import Progress
+from sales_assets.postgres import migrations
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.schemas.calendar import date_id
+from sales_assets.services.server import running
+from sales_assets.settings import SettingsError, settings
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets.simulators.report_api.generate import Shop
+from sales_assets.simulators.report_api.live import live, utc_today
+
+_MARK = "DEMO"
+_DAYS = 30
+_NEWS_EVERY_SECONDS = 45.0
+
+
+@contextmanager
+def platform_running(progress: Progress, *, once: bool) -> Iterator[tuple[dt.date, dt.date]]:
+    """Embedded server, migrations and simulated report API with generated data, until the end of the block.
+
+    Gives the first and the last day that have data; unless `once`, new increments follow. Raises `SettingsError` for a
+    home that holds something else than a demo: generated sales must not mix with real ones.
+    """
+    _require_own_home()
+    key = secrets.token_hex(16)
+    folder = settings().sales_home / "generated"
+    with ExitStack() as stack:
+        progress.say("starting PostgreSQL")
+        stack.enter_context(embedded_running())
+        progress.say("migrating the warehouse")
+        migrations.migrate(warehouse_url())
+        progress.say("generating reports")
+        stack.enter_context(live(folder, Shop(seed=7), every=None if once else _NEWS_EVERY_SECONDS))
+        url = stack.enter_context(running(ReportApi(folder, api_key=key)))
+        _point_settings_at(url, key)
+        today = utc_today()
+        yield today - dt.timedelta(days=_DAYS), today - dt.timedelta(days=1)
+
+
+def sales_by_day(first: dt.date, last: dt.date) -> list[dict[str, Any]]:
+    """Rows, refunds and net amount of each day first..last (inclusive) in mart.f_sales."""
+    days = [date_id(first + dt.timedelta(days=n)) for n in range((last - first).days + 1)]
+    return Warehouse().rows("facts/f_sales", "summary", date_ids=days)
+
+
+def _require_own_home() -> None:
+    home = settings().sales_home
+    for name in ("warehouse_url", "dagster_storage_url", "raw_files_url"):
+        if getattr(settings(), name):
+            raise SettingsError(f"{name.upper()} is set: the demo keeps all it makes in SALES_HOME, unset it")
+    if embedded().data.exists() and not (home / _MARK).exists():
+        raise SettingsError(
+            f"SALES_HOME {home} holds a warehouse that the demo did not make, and generated sales would mix with "
+            "its rows: set SALES_HOME to another folder"
+        )
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _MARK).touch()
+
+
+def _point_settings_at(url: str, key: str) -> None:
+    """Make this process and its children ask the demo's own report API, and see its orders as sales at once."""
+    os.environ |= {"REPORT_API_URL": url, "REPORT_API_KEY": key, "SALE_ON": "created"}
+    settings.cache_clear()

@@ -1,0 +1,46 @@
+"""Celery's processes in the demo: they end with it, and it notices when one of them ends."""
+
+from functools import partial
+
+import pytest
+from aio_pika.abc import AbstractChannel
+
+from sales_assets import settings as settings_module
+from sales_assets.demo.celery_processes import celery_running
+from sales_assets.demo.mailings import create_mailing, when_finished
+from sales_assets.demo.services import DemoError, Services
+from sales_assets.simulators.sender_api import SenderApi
+from sales_assets_tests.demo.broker import mailings_queues, nothing_has_the_name_of
+from sales_assets_tests.services.mailings.running import api_running
+from sales_assets_tests.services.partner_orders.running import BROKER_URL, at_broker, need_broker, own_names, until
+
+
+async def _declare_fleeting(queue: str, channel: AbstractChannel) -> None:
+    """The broker refuses it where the queue is there by other arguments."""
+    await channel.declare_queue(queue, durable=True, arguments={"x-expires": 24 * 3600 * 1000})
+
+
+@pytest.mark.broker
+def test_celery_ends_by_itself_when_the_demo_is_killed_and_is_missed_when_it_ends(
+    warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    settings_module.settings.cache_clear()
+    settings_module.settings().sales_home.mkdir()
+    with (
+        own_names() as broker,
+        api_running(warehouse_url) as api,
+        celery_running(broker, sender_url="http://127.0.0.1:9", sender_token="t") as (beat, worker),
+    ):
+        until(lambda: "the worker is ready" in worker.log.read_text() and beat.log.stat().st_size, seconds=90)
+        for queue in mailings_queues(broker):
+            at_broker(broker, partial(_declare_fleeting, queue))
+        for one in (worker, beat):
+            assert one.why_ended is None
+            assert one.process.stdin is not None
+            one.process.stdin.close()  # which the kernel does for whoever is killed
+            one.process.wait(30)
+        with pytest.raises(DemoError, match=r"the mailings' worker ended with -?\d+; .*/worker\.log says why"):
+            when_finished(Services(api.url, SenderApi(), "", [worker]), create_mailing(api.url))
+    nothing_has_the_name_of(broker)

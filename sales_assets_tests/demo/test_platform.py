@@ -1,0 +1,40 @@
+"""The demo's home: it keeps away from whatever it did not make."""
+
+import pytest
+
+from sales_assets import settings as settings_module
+from sales_assets.demo.platform import platform_running
+from sales_assets.pipeline.progress import Progress
+from sales_assets.settings import SettingsError
+
+
+def test_the_demo_keeps_away_from_a_home_that_it_did_not_make() -> None:
+    home = settings_module.settings().sales_home
+    (home / "postgres" / "data").mkdir(parents=True)
+    with (
+        pytest.raises(SettingsError, match="holds a warehouse that the demo did not make"),
+        platform_running(Progress(), once=True),
+    ):
+        pytest.fail("it was started")
+    assert not (home / "DEMO").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("WAREHOUSE_URL", "postgresql://h/d"),
+        ("DAGSTER_STORAGE_URL", "postgresql://h/d"),
+        ("RAW_FILES_URL", "memory://elsewhere"),
+    ],
+)
+def test_the_demo_keeps_away_from_what_lies_outside_its_home(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(name, value)
+    settings_module.settings.cache_clear()
+    with (
+        pytest.raises(SettingsError, match=f"{name} is set: the demo keeps all it makes in SALES_HOME"),
+        platform_running(Progress(), once=True),
+    ):
+        pytest.fail("it was started")
+    assert not settings_module.settings().sales_home.exists()
