@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sales_assets.commands.load import defs as defs_of_load
+from sales_assets.cli.load import defs as defs_of_load
 from sales_assets.definitions import defs
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.schemas.report_files import REPORT_FILES, ReportFile

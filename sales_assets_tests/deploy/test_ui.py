@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.deploy.ui import UiError, ui_running
-from sales_assets_tests.commands.running import free_port
+from sales_assets_tests.cli.running import free_port
 
 # The parent of what `dev` starts: it is told to end in the midst of its cleaning up, twice.
 _CLEANING_UP = """

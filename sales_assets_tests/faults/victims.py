@@ -50,7 +50,8 @@ def _definitions() -> Any:
 
 def preload() -> None:
     """Import all that a load imports, in the process that the victims are forked from."""
-    from sales_assets.commands import load  # noqa: F401
+    from sales_assets.cli import load  # noqa: F401
+    from sales_assets.deploy import instance, runs  # noqa: F401
 
     _definitions()
 
@@ -62,7 +63,8 @@ def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: 
     import dagster as dg
 
     from sales_assets import settings
-    from sales_assets.commands import load
+    from sales_assets.cli import load
+    from sales_assets.deploy import instance
     from sales_assets.pipeline.progress import Progress
 
     os.environ.clear()
@@ -70,12 +72,12 @@ def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: 
     settings.settings.cache_clear()
     mock.patch.object(load, "defs", _definitions).start()
     # Dagster's events have a storage of the process's own: a connection for each of them would be most of a load.
-    mock.patch.object(load, "prepare_dagster_home").start()
+    mock.patch.object(instance, "prepare_dagster_home").start()
     mock.patch.object(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral).start()
     passed = _arm(kill_at)
     try:
         first, last = map(dt.date.fromisoformat, days)
-        result = load.load(fresh_report=True, from_day=first, to_day=last, progress=Progress())
+        result = load.load_days(fresh_report=True, from_day=first, to_day=last, progress=Progress())
         done.send((passed(), result.failures))
     except Exception as error:  # noqa: BLE001  the test reads it
         done.send((passed(), [f"{type(error).__name__}: {error}"]))

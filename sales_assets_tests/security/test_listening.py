@@ -1,6 +1,6 @@
 """Everything that listens does so on the loopback or a Unix socket: asked of the kernel, process by process.
 
-The demo with its UI is looked at where it runs anyway (`commands/test_demo`).
+The demo with its UI is looked at where it runs anyway (`cli/test_demo`).
 """
 
 import socket
@@ -10,8 +10,8 @@ import sys
 import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets_tests.commands.conftest import command
-from sales_assets_tests.commands.running import Command, beyond_this_machine, free_port, listening
+from sales_assets_tests.cli.conftest import command
+from sales_assets_tests.cli.running import Command, beyond_this_machine, free_port, listening
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 __all__ = ["command"]

@@ -16,8 +16,8 @@ from sales_assets import settings as settings_module
 from sales_assets.services.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
-from sales_assets_tests.commands.conftest import command
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.cli.conftest import command
+from sales_assets_tests.cli.running import Command
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 __all__ = ["command"]

@@ -1,6 +1,6 @@
 """Settling bad lines (day-rules, "Replay"): back to the fetch they came from, then the choice is made again.
 
-Does not belong here: the command line around it (`sales_assets_tests.commands`).
+Does not belong here: the command line around it (`sales_assets_tests.cli`).
 """
 
 import contextlib

@@ -30,7 +30,7 @@ from sales_assets.services.mailings.planner import Planner
 from sales_assets.services.mailings.sender import Sender
 from sales_assets.services.server import running
 from sales_assets.simulators.sender_api import SenderApi
-from sales_assets_tests.commands.running import listening
+from sales_assets_tests.cli.running import listening
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable, until
 
 TOKEN = "the-token-of-the-tests"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from dagster._core.errors import DagsterExecutionInterruptedError
 
-from sales_assets.commands import why
-from sales_assets_tests.commands.conftest import Run
-from sales_assets_tests.commands.running import Command
+from sales_assets.cli import why
+from sales_assets_tests.cli.conftest import Run
+from sales_assets_tests.cli.running import Command
 
 DAY = "2024-10-01"
 

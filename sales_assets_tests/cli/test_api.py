@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets_tests.commands.running import Command, free_port
+from sales_assets_tests.cli.running import Command, free_port
 from sales_assets_tests.services.mailings.running import Api
 from sales_assets_tests.services.partner_orders.running import order
 

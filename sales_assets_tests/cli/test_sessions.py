@@ -9,8 +9,8 @@ from psycopg import sql
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.commands.conftest import Run
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.cli.conftest import Run
+from sales_assets_tests.cli.running import Command
 from sales_assets_tests.postgres.hostile import ENVIRONMENT, ROLE, set_defaults
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 from sales_assets_tests.services.mailings.running import api_running, mailing

@@ -1,14 +1,11 @@
-"""`sales-assets migrate` and `warehouse`: the schema, and the embedded server's life."""
+"""`sales-assets migrate`: revisions up, down and listed."""
 
-import time
 from collections.abc import Callable
 
-import psycopg
 import pytest
 
 from sales_assets.postgres import migrations
-from sales_assets_tests.commands.conftest import Run
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.cli.conftest import Run
 
 
 def test_the_warehouse_goes_up_and_down(
@@ -42,24 +39,3 @@ def test_a_revision_that_is_not_there_is_an_error(
     done = here("migrate", "--to", "9999")
     assert (done.returncode, done.stdout) == (1, "")
     assert "error: there is no revision '9999'; known are base, 0001" in done.stderr
-
-
-def test_the_embedded_server_outlives_the_command_that_started_it(command: Command) -> None:
-    url = command("warehouse", "url")  # reads the output to its end: the server must not hold it open
-    assert url.returncode == 0, url.stderr
-    assert url.stdout.count("\n") == 1
-    with psycopg.connect(url.stdout.strip()) as connection:
-        assert connection.info.dbname == "sales"
-    stopped = [command("warehouse", "stop").stdout for _ in range(2)]
-    assert stopped == ["the embedded server is stopped\n", "no embedded server is running\n"]
-    with pytest.raises(psycopg.OperationalError):
-        psycopg.connect(url.stdout.strip())
-    assert command.written_outside() == []
-
-
-def test_the_url_of_a_given_warehouse_starts_nothing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WAREHOUSE_URL", "postgresql+psycopg2://u@h/d")
-    started = time.monotonic()
-    assert command("warehouse", "url").stdout == "postgresql://u@h/d\n"
-    assert time.monotonic() - started < 10
-    assert not (command.home / "postgres").exists()

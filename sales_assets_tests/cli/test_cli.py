@@ -1,4 +1,4 @@
-"""The command line itself: help, wrong arguments, wrong settings. What the commands do is tested in `commands/`."""
+"""The command line itself: help, startup, wrong arguments, wrong settings."""
 
 import subprocess
 import sys
@@ -32,6 +32,16 @@ def test_every_command_explains_itself(words: tuple[str, ...], monkeypatch: pyte
     assert lines[1].strip().endswith((".", ":")) or len(lines[1].strip()) > 20
     bare = [line for line in lines if line.startswith("│ --") and not line.rstrip("│ ").split("  ")[-1].strip()]
     assert bare == []
+
+
+def test_the_command_line_starts_without_what_its_commands_work_with() -> None:
+    """`--help` and `warehouse url` must not wait for Dagster, pandas or a driver."""
+    script = "import sys, sales_assets.cli; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(done.stdout.split())
+    ours = {name for name in loaded if name.startswith("sales_assets.") and not name.startswith("sales_assets.cli")}
+    assert ours == {"sales_assets.scrubbing", "sales_assets.settings"}
+    assert not loaded & {"dagster", "fastapi", "numpy", "pandas", "psycopg", "pyarrow", "requests", "sqlalchemy"}
 
 
 def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:

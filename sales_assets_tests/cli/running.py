@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+import sales_assets.definitions
 from sales_assets import cli
 from sales_assets import settings as settings_module
-from sales_assets.commands import load, quarantine
+from sales_assets.cli import load
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.reports import definitions
 
@@ -32,7 +33,7 @@ def run_here(
     defaults = {"DAGSTER_HOME": "", "DAGSTER_STORAGE_URL": "", "DAGSTER_EVENT_BATCH_SIZE": "100"}
     for name, value in (defaults | {"DAGSTER_DISABLE_TELEMETRY": "1"}).items():
         monkeypatch.setenv(name, os.environ.get(name, value))
-    for module in (load, quarantine):
+    for module in (load, sales_assets.definitions):
         monkeypatch.setattr(module, "defs", definitions)
     monkeypatch.setattr(sys, "argv", ["sales-assets", *arguments])
     settings_module.settings.cache_clear()
@@ -75,6 +76,24 @@ def beyond_this_machine(addresses: Iterable[str]) -> list[str]:
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])
+
+
+def cells(line: str) -> list[str]:
+    return [cell.strip() for cell in line.split("│")[1:-1]]
+
+
+def table(text: str, *columns: str) -> list[list[str]]:
+    """The rows of the printed table with these columns first."""
+    lines = text.splitlines()
+    start = next(
+        n for n, line in enumerate(lines) if [c.strip() for c in line.split("┃")[1:-1]][: len(columns)] == [*columns]
+    )
+    rows = []
+    for line in lines[start + 2 :]:
+        if not line.startswith("│"):
+            break
+        rows.append(cells(line))
+    return [row for row in rows if row[0]]
 
 
 class Command:

@@ -1,6 +1,6 @@
-"""`sales-assets doctor`: what is configured, what can be reached, what is behind.
+"""`sales-assets doctor`: check configuration, connectivity and backlog.
 
-Does not belong here: mending anything.
+Does not belong here: mending anything. Each check imports what it looks at.
 """
 
 import asyncio
@@ -9,20 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import requests
+import typer
 
-from sales_assets.database import embedded, warehouse_url
-from sales_assets.deploy.storage import open_as_dagster
-from sales_assets.failures import sentence
-from sales_assets.partitions import DAYS, days_of, spelled_out
-from sales_assets.postgres import migrations
-from sales_assets.postgres.connection import connect
-from sales_assets.postgres.queries import statements
-from sales_assets.postgres.warehouse import WarehouseError, dagster_storage_url
-from sales_assets.resources.raw_files import RawFiles
-from sales_assets.resources.report_api import without_query
-from sales_assets.schemas.calendar import date_id, day_of
-from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.cli.console import out
 from sales_assets.settings import first_day, settings
 
 # The relay looks five times a second; an event that is older has been kept waiting.
@@ -39,8 +28,23 @@ class Finding:
     good: bool | None = None
 
 
+def doctor() -> None:
+    """Look at what is configured, what can be reached and what is behind. Exit code 1 if something needs a hand."""
+    ill = False
+    for finding in examine():
+        mark = {True: "[green]ok [/]", False: "[red]!! [/]", None: "   "}[finding.good]
+        out.print(mark, end="", markup=True)
+        out.print(f"{finding.subject}: {finding.text}")
+        ill = ill or finding.good is False
+    if ill:
+        raise typer.Exit(1)
+
+
 def examine() -> Iterator[Finding]:
     """Look at each part in turn; a part that can't be looked at is a finding, not an end."""
+    from sales_assets.database import embedded
+    from sales_assets.resources.raw_files import RawFiles
+
     yield Finding("home", str(settings().sales_home))
     if (settings().sales_home / "DEMO").exists():
         yield Finding("home", "holds generated data: it was filled by `sales-assets demo`")
@@ -58,6 +62,8 @@ def examine() -> Iterator[Finding]:
 
 
 def _tried(subject: str, look: Callable[[], str]) -> Finding:
+    from sales_assets.failures import sentence
+
     try:
         return Finding(subject, look(), good=True)
     except Exception as error:  # noqa: BLE001  every failure of a part is a finding
@@ -65,6 +71,12 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def _revision(where: str) -> str:
+    from sales_assets.database import warehouse_url
+    from sales_assets.postgres import migrations
+    from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.queries import statements
+    from sales_assets.postgres.warehouse import WarehouseError
+
     connect(warehouse_url(), "sales_assets doctor").close()  # raises where nothing could be written
     found = migrations.current_revision(warehouse_url())
     latest = migrations.latest_revision()
@@ -77,6 +89,10 @@ def _revision(where: str) -> str:
 
 
 def _dagster_storage() -> str:
+    from sales_assets.deploy.storage import open_as_dagster
+    from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.warehouse import dagster_storage_url
+
     url = dagster_storage_url()
     with connect(url, "sales_assets doctor") as connection:
         database = connection.info.dbname
@@ -85,6 +101,10 @@ def _dagster_storage() -> str:
 
 
 def _report_api() -> str:
+    import requests
+
+    from sales_assets.resources.report_api import without_query
+
     url = settings().report_api_url
     try:
         # Any answer will do: a real call would need a report, and making one is not a doctor's business.
@@ -95,6 +115,11 @@ def _report_api() -> str:
 
 
 def _state() -> Iterator[Finding]:
+    from sales_assets.database import warehouse_url
+    from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.queries import statements
+    from sales_assets.schemas.calendar import date_id
+
     with connect(warehouse_url(), "sales_assets doctor", writing=False) as connection:
         report = connection.execute(
             "SELECT first_day, last_day, asked_at FROM raw.delivery WHERE kind = 'report' AND outcome = 'delivered' "
@@ -128,6 +153,9 @@ def _state() -> Iterator[Finding]:
 
 def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
     """A line for each cause, however many days it costs."""
+    from sales_assets.partitions import spelled_out
+    from sales_assets.schemas.calendar import day_of
+
     days_of_cause: dict[str, list[dt.date]] = {}
     for number, cause in rows:
         days_of_cause.setdefault(cause, []).append(day_of(number))
@@ -141,6 +169,10 @@ def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
 
 def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
     """The partner orders. A platform that takes none needs neither partner nor broker: there their lack is a fact."""
+    from sales_assets.database import warehouse_url
+    from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.queries import statements
+
     url = settings().partnerapi_url
     if url:
         yield _tried("partner API", lambda: _partner_api(url))
@@ -179,6 +211,8 @@ def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
 
 
 def _partner_api(url: str) -> str:
+    import requests
+
     try:
         # Any answer will do, as above; a real call could only be about somebody's order.
         requests.get(url, timeout=5, allow_redirects=False)
@@ -188,6 +222,8 @@ def _partner_api(url: str) -> str:
 
 
 def _broker() -> str:
+    from sales_assets.services.partner_orders.broker import Broker
+
     url = settings().rabbitmq_url.get_secret_value()
     try:
         asyncio.run(Broker(url, 5).ping())
@@ -203,6 +239,8 @@ def _address(url: str) -> str:
 
 
 def _behind(latest: dt.date | None) -> Finding:
+    from sales_assets.partitions import DAYS, days_of
+
     yesterday = days_of([DAYS.get_last_partition_key() or ""])[0]
     if latest is None:
         return Finding("days", "no day was loaded yet", good=False)

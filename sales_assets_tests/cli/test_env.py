@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.commands.conftest import Run
+from sales_assets_tests.cli.conftest import Run
 
 PASSWORD = "pa%23ss-of-the-warehouse"
 

@@ -22,7 +22,7 @@ import typer
 from sales_assets.cli import app
 from sales_assets.postgres.embedded import binary
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.commands.running import Command, free_port
+from sales_assets_tests.cli.running import Command, free_port
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 
@@ -97,9 +97,9 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
 ]
 
 # Long-running ones, by the test that executes them.
-_HERE = "commands/test_documented.py::"
-_SERVICES = "commands/test_services.py::"
-_DEMO = "commands/test_demo.py::"
+_HERE = "cli/test_documented.py::"
+_SERVICES = "cli/test_api.py::"
+_DEMO = "cli/test_demo.py::"
 _CELERY = "services/mailings/test_worker_faults.py::test_from_beat_to_the_sender_and_no_log_knows_a_person"
 ELSEWHERE = {
     f"{_HERE}test_dagsters_own_commands_share_the_instance": [
@@ -118,7 +118,7 @@ ELSEWHERE = {
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
         "make demo DEMO_ARGS=--once"
     ],
-    "commands/test_dev.py::test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
+    "cli/test_dev.py::test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
     f"{_SERVICES}test_an_order_through_the_commands": [
         "sales-assets partner-api",
         "sales-assets api",
@@ -129,10 +129,10 @@ ELSEWHERE = {
         "sales-assets api --part relay",
         "api --part http",
     ],
-    "commands/test_report_api.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
+    "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
         "sales-assets report-api --data DIR"
     ],
-    "commands/test_quick_start.py::test_the_quick_start_sends_a_message": [
+    "cli/test_quick_start.py::test_the_quick_start_sends_a_message": [
         "export SENDER_URL=http://127.0.0.1:8082",
         (
             "curl http://127.0.0.1:8000/api/v1/clients/ --json"
@@ -147,7 +147,7 @@ ELSEWHERE = {
     "services/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
         "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
     ],
-    "commands/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
+    "cli/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
     _CELERY: [
         "celery -A sales_assets.services.mailings.celery_app worker -P threads",
         "celery -A sales_assets.services.mailings.celery_app beat",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.commands.running import free_port
+from sales_assets_tests.cli.running import free_port
 from sales_assets_tests.services.mailings.worker import remove_queues
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, until
 

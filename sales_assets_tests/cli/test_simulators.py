@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets_tests.commands.running import Command
+from sales_assets_tests.cli.running import Command
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 

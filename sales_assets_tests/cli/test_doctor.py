@@ -1,104 +1,23 @@
-"""`sales-assets why` and `doctor`: what they tell, on a warehouse that is well and on one that is not."""
+"""`sales-assets doctor`: its findings, on a warehouse that is well and on one that is not."""
 
 import datetime as dt
 import re
 import secrets
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.services.server import running
 from sales_assets.simulators.partner_api import PartnerApi
-from sales_assets_tests.commands.conftest import Run
+from sales_assets_tests.cli.conftest import Run
 from sales_assets_tests.reports import ORDER_COLUMNS, Order
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker
 from sales_assets_tests.shop import Shop
 
 YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"
-
-
-def cells(line: str) -> list[str]:
-    return [cell.strip() for cell in line.split("│")[1:-1]]
-
-
-def table(text: str, *columns: str) -> list[list[str]]:
-    """The rows of the printed table with these columns first."""
-    lines = text.splitlines()
-    start = next(
-        n for n, line in enumerate(lines) if [c.strip() for c in line.split("┃")[1:-1]][: len(columns)] == [*columns]
-    )
-    rows = []
-    for line in lines[start + 2 :]:
-        if not line.startswith("│"):
-            break
-        rows.append(cells(line))
-    return [row for row in rows if row[0]]
-
-
-def test_why_tells_what_was_chosen_and_what_the_others_lost_by(loading_here: Run, shop: Shop) -> None:
-    shop.reports.report([Order("r", day=DAY), Order("q", day="2024-09-30")])
-    shop.reports.increment(
-        DAY, [Order("a", day=DAY), Order("b", day=DAY, status="refunded", amount="50"), Order("z", amount="1e2")]
-    )
-    shop.load(DAY)
-    shop.reports.increment(DAY, [Order("c", day=DAY)], statuses=False)
-    shop.load(DAY)
-    shop.reports.increment(DAY, None, user_orders_log="[/bold] no header\n")
-    shop.fail_to_load(DAY)
-    shop.reports.without_increment(DAY)
-    shop.load(DAY)
-
-    done = loading_here("why", DAY)
-    assert done.returncode == 0, done.stderr
-    assert [row[:5] for row in table(done.stdout, "source", "status")] == [
-        ["report_api", "shipped", "1", "2.00", "200.00"],
-        ["report_api", "refunded", "1", "-2.00", "-50.00"],
-    ]
-    fetches = table(done.stdout, "fetch", "kind")
-    best = fetches[0][0]
-    assert [(row[1], row[2], row[6].partition(":")[0]) for row in fetches] == [
-        ("increment", "yes", "chosen"),
-        ("increment", "no", f"has no statuses, {best} has"),
-        ("report", "no", f"has no statuses, {best} has"),
-        ("increment", "no", "never chosen"),
-    ]
-    assert fetches[0][3:6] == ["2", "0", "1"]
-    assert "[/bold]" in done.stdout
-    answers = [row[1] for row in table(done.stdout, "asked at", "answer")]
-    assert answers == ["not_found", "delivered", "delivered", "delivered"]
-    assert [row[2:4] for row in table(done.stdout, "id", "fetch")] == [["4", "open"]]
-
-
-def test_why_shows_repeated_deliveries(loading_here: Run, shop: Shop) -> None:
-    """A, B, A, A: the first contents count, delivered three times."""
-    for name in "abaa":
-        shop.reports.increment(DAY, [Order(name)])
-        shop.load(DAY)
-    first, second = (fetch for (fetch,) in shop.query("SELECT fetch_id FROM raw.fetch ORDER BY 1"))
-    done = loading_here("why", DAY)
-    assert done.returncode == 0, done.stderr
-    fetches = table(done.stdout, "fetch", "kind")
-    assert [row[0] for row in fetches] == [str(first), str(second)]
-    assert [row[6] for row in fetches] == ["chosen", f"delivered before {first}"]
-    assert [row[7].partition(",")[0] for row in fetches] == ["3 times", "once"]
-    answers = [row[2] for row in table(done.stdout, "asked at", "answer")]
-    again = f"same contents as fetch {first}"
-    assert answers == [again, again, f"fetch {second}", f"fetch {first}"]
-    assert f"staged from fetch {first}: 1 rows" in done.stdout
-
-
-def test_why_of_a_day_that_nobody_asked_for(loading_here: Run) -> None:
-    done = loading_here("why", DAY)
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        f"mart.f_sales has no row on {DAY}",
-        "no kept fetch covers the day",
-        "the increment of the day was never asked for",
-    ]
 
 
 def test_doctor_finds_everything_well(loading_here: Run, shop: Shop) -> None:
@@ -259,53 +178,6 @@ def test_doctor_tells_broker_partner_and_outbox(
     } <= {*lines}
     assert [line[:46] for line in lines if "outbox" in line] == ["!! outbox: 1 events wait for the broker, the o"]
     assert "hush" not in done.stdout + done.stderr
-
-
-def test_a_phone_of_two_customers_is_told_of_where_it_is_mapped_and_by_the_doctor(
-    loading_here: Run, query: Callable[..., list[tuple[object, ...]]], tmp_path: Path
-) -> None:
-    file = tmp_path / "mapping.csv"
-    file.write_text("kind,theirs,ours\nitem,58,3\ncustomer,+7 (999) 777-22-11,51\ncustomer,8 999 777 22 11,52\n")
-    done = loading_here("orders", "map", str(file))
-    assert done.returncode == 0
-    assert done.stdout.splitlines() == [
-        "3 mapped; 0 events are taken again",
-        "phone 79997772211 is mapped to several customers (51, 52) and leads to none of them",
-    ]
-    lines = loading_here("doctor").stdout.splitlines()
-    assert "   orders: 1 phones are mapped to several customers and lead to none of them" in lines
-
-
-def test_of_a_rejected_mapping_file_nothing_is_stored(
-    loading_here: Run, query: Callable[..., list[tuple[object, ...]]], tmp_path: Path
-) -> None:
-    file = tmp_path / "mapping.csv"
-    for content, reason in (
-        (b"kind,theirs,ours\nitem,58,3\nitem,5\x008,3\n", "line 3: holds a character that is not text"),
-        (b"kind,theirs,ours\nitem,58,3\ncustomer,no phone,3\n", "line 3: 'no phone' is not a phone number"),
-        (b"kind,theirs,ours\nitem,58,3\nitem,\xcc\xee\xeb,3\n", "line 3: not UTF-8"),
-    ):
-        file.write_bytes(content)
-        done = loading_here("orders", "map", str(file))
-        assert done.returncode == 1
-        assert reason in done.stderr.replace("\n", " ")
-        assert "Traceback" not in done.stderr
-        assert query("SELECT count(*) FROM staging.partner_item") == [(0,)]
-
-
-def test_the_phone_that_was_looked_up_is_shown(
-    loading_here: Run, query: Callable[..., list[tuple[object, ...]]]
-) -> None:
-    query(
-        """INSERT INTO staging.partner_order_event (message_id, kind, project_id, kodpost, order_id, their_order_id,
-               their_pharmacy_id, phone, dated_at, lines)
-           VALUES ('8-1-accepted', 'accepted', 8, 116897, 1, '777', '1086', '8 (999) 777-22-11', now(), '[]')"""
-    )
-    query(
-        "INSERT INTO staging.partner_order_quarantine"
-        " VALUES ('8-1-accepted', 1, 'shipped', 20240620, 'the customer''s phone has no mapping')"
-    )
-    assert "79997772211" in loading_here("orders", "waiting").stdout
 
 
 @pytest.mark.broker

@@ -1,0 +1,76 @@
+"""The command `sales-assets`: one module per command or group, with its options, its work and what it prints.
+
+Results go to stdout, everything else to stderr. Work that others share is elsewhere: this package is the only one that
+may import all others, and nothing imports it.
+
+At the top of a module is only what its help needs. A function imports what it works with, so that `--help` and
+`warehouse url` don't wait for Dagster.
+"""
+
+import gc
+import sys
+from typing import Annotated
+
+import typer
+
+from sales_assets.cli import api, demo, dev, doctor, env, load, migrate, orders, quarantine, simulators, warehouse, why
+from sales_assets.cli.console import say_error
+from sales_assets.settings import SettingsError
+
+_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
+
+app = typer.Typer(
+    name="sales-assets",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+for command in (load.load, migrate.migrate, why.why, doctor.doctor, env.env, demo.demo, dev.dev):
+    app.command()(command)
+app.command("report-api")(simulators.report_api)
+app.command()(api.api)
+app.command("partner-api")(simulators.partner_api)
+app.command("sender-api")(simulators.sender_api)
+app.add_typer(warehouse.app, name="warehouse")
+app.add_typer(quarantine.app, name="quarantine")
+app.add_typer(orders.app, name="orders")
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the command.")
+    ] = False,
+) -> None:
+    """Turn a shop's sales reports into a sales mart that people trust.
+
+    A first look: `sales-assets demo`. At work: `migrate`, then `load --report`, then `dev` for the Dagster UI.
+    Settings come from the environment or a .env file; .env.example lists them all.
+    """
+    # `main` has looked for it already: the arguments of a command may be what goes wrong.
+
+
+def main() -> None:
+    """Run the command; a failure is one message on stderr and exit code 1 (2 for wrong settings and usage)."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app(args=[argument for argument in sys.argv[1:] if argument != "--debug"])
+    except SystemExit:
+        raise
+    except KeyboardInterrupt:
+        sys.exit(_INTERRUPTED)
+    except BaseException as error:  # noqa: BLE001  one sentence for every failure
+        # Dagster's own name for Ctrl-C while an op runs; it is no Exception either.
+        if type(error).__name__ == "DagsterExecutionInterruptedError":
+            sys.exit(_INTERRUPTED)
+        from sales_assets.failures import details, sentence
+
+        if debug:
+            print(details(error), file=sys.stderr)  # noqa: T201  rich would wrap it
+        say_error(sentence(error))
+        sys.exit(2 if isinstance(error, SettingsError) else 1)
+    finally:
+        # The process ends, and everything with it. Python would look through all of Dagster and pandas for cycles of
+        # garbage first, several times: as long as a load of 20 000 lines takes.
+        gc.freeze()

@@ -1,0 +1,101 @@
+"""`sales-assets api`: the services of port 8000, whole or in parts, each part in as many processes as one likes."""
+
+import asyncio
+import signal
+from collections.abc import Callable, Collection
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from sales_assets.cli.console import out
+
+if TYPE_CHECKING:
+    from sales_assets.services.application import Service
+
+HTTP = "http"
+
+
+def api(
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8000,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    part: Annotated[
+        list[str] | None,
+        typer.Option(help="Run only this part: http, relay, consumer or reconciler. May be given again. Default: all."),
+    ] = None,
+) -> None:
+    """Serve partner orders and mailings (/docs, /admin, /health, /ready, /metrics) on port 8000, until Ctrl-C.
+
+    One process does it all: answers requests, takes events to RabbitMQ (relay) and from there to staging (consumer),
+    and settles unknown outcomes (reconciler). To run them apart: `api --part http`, `api --part relay`, and so on.
+    Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Mailings are sent by Celery's
+    processes: celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
+    """
+    from sales_assets.services.partner_orders.service import PARTS
+
+    all_parts = (HTTP, *PARTS)
+    unknown = set(part or ()) - set(all_parts)
+    if unknown:
+        raise typer.BadParameter(f"there is no part {', '.join(sorted(unknown))}; parts are {', '.join(all_parts)}")
+    run_services(part or all_parts, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}"))
+
+
+def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` for a database of another revision."""
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from sales_assets.database import warehouse_url
+    from sales_assets.services.application import application
+    from sales_assets.services.logging import configure_logging
+    from sales_assets.services.mailings.celery_app import kick
+    from sales_assets.services.mailings.service import Mailings
+    from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
+    from sales_assets.services.server import serve
+    from sales_assets.settings import settings
+
+    configure_logging()
+    database_url = warehouse_url()
+    _require_schema(database_url)
+    registry = CollectorRegistry()
+    orders = PartnerOrders(settings(), database_url, registry=registry, parts=[part for part in PARTS if part in parts])
+    metrics_port = settings().partnerapi_metrics_port
+    if metrics_port is not None:
+        start_http_server(metrics_port, addr=host, registry=registry)
+    if HTTP in parts:
+        mailings = Mailings(settings(), database_url, registry=registry, kick=kick)
+        serve(
+            application(orders, mailings, registry=registry),
+            host=host,
+            port=port,
+            lifespan=True,
+            trusted_proxies=sorted(settings().sales_trusted_proxies),
+            on_ready=on_ready,
+        )
+    else:
+        asyncio.run(_until_told(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
+
+
+def _require_schema(url: str) -> None:
+    from sales_assets.postgres import migrations
+    from sales_assets.postgres.connection import connect
+    from sales_assets.settings import settings
+
+    connect(url, "sales_assets api").close()  # raises where nothing could be written
+    found, latest = migrations.current_revision(url), migrations.latest_revision()
+    if found is None and settings().warehouse_url is None:
+        migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
+    elif found != latest:
+        raise migrations.MigrationError(
+            f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"
+        )
+
+
+async def _until_told(*services: "Service", on_ready: Callable[[], None]) -> None:
+    told = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    async with AsyncExitStack() as stack:
+        for service in services:
+            await stack.enter_async_context(service.running())
+        on_ready()
+        await told.wait()

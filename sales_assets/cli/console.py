@@ -1,0 +1,61 @@
+"""Output of the commands: results on stdout, everything else on stderr, and a progress bar."""
+
+import sys
+
+from rich.console import Console
+
+
+def _console(*, stderr: bool) -> Console:
+    return Console(
+        stderr=stderr,
+        soft_wrap=True,
+        # Where the output is no terminal it is read by programs: lines are not cut to 80 columns.
+        width=None if (sys.stderr if stderr else sys.stdout).isatty() else 240,
+        # File names, reasons and rejected rows come from outside: brackets in them are no markup, colons no emoji.
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+out = _console(stderr=False)
+err = _console(stderr=True)
+
+
+def say_error(text: str) -> None:
+    """Print an error in red, on stderr."""
+    err.print(f"error: {text}", style="bold red")
+
+
+class ProgressBar:
+    """A progress bar on stderr, as the `Progress` resource of the ops."""
+
+    def __enter__(self) -> "ProgressBar":
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bars
+
+        from sales_assets.pipeline.progress import Progress
+
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+        bars = Bars(*columns, TimeElapsedColumn(), console=err, transient=True)
+        task = bars.add_task("starting", total=None)
+
+        class Terminal(Progress):
+            def say(self, text: str) -> None:
+                bars.update(task, description=text)
+                if not err.is_terminal:
+                    err.print(text)
+
+            def days_ahead(self, number: int) -> None:
+                bars.update(task, total=number, completed=0)
+
+            def days_done(self, number: int) -> None:
+                bars.advance(task, number)
+
+        self.resource = Terminal()
+        self._bars = bars
+        bars.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bars.stop()

@@ -1,0 +1,286 @@
+"""`sales-assets quarantine`: list rejected rows, resolve them, and load their days again, through Dagster.
+
+Does not belong here: how a corrected row is parsed (`sales_assets.pipeline.parse_file`).
+"""
+
+import datetime as dt
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.table import Table
+
+from sales_assets.cli.console import out, say_error
+from sales_assets.settings import first_day
+
+if TYPE_CHECKING:
+    from sales_assets.postgres.warehouse import Warehouse
+
+app = typer.Typer(
+    help="""Bad lines: see them, settle them, take them back.
+
+    A line that breaks a rule never reaches the mart. It waits here with its file, line number and reason. Correct it
+    (`replay ID --line ...`) or decide against it (`replay ID --discard`): the line goes back to the fetch it came
+    from, and its day is made anew.""",
+    no_args_is_help=True,
+)
+
+Row = dict[str, Any]
+
+
+class QuarantineError(Exception):
+    """A line can't be settled as asked; the message says which and why."""
+
+
+@dataclass(frozen=True)
+class Replayed:
+    """The rows after the replay, and what went wrong while their days were loaded.
+
+    also: the very same rows of other contents, which have taken over the resolution.
+    """
+
+    lines: list[Row]
+    failures: list[str]
+    also: list[int]
+
+
+@app.command("list")
+def quarantine_list(
+    day: Annotated[
+        dt.date | None,
+        typer.Option(
+            parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only lines of this day, and of files for it."
+        ),
+    ] = None,
+    all_states: Annotated[bool, typer.Option("--all", help="Settled lines too.")] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="JSON lines, to be corrected in a file and replayed with --file.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="At most so many lines.", min=1)] = 1000,
+) -> None:
+    """List bad lines with file, line number and reason."""
+    from sales_assets.postgres.warehouse import Warehouse
+
+    rows = list_lines(Warehouse(), day=day, all_states=all_states, limit=limit)
+    if as_json:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False, default=str))  # noqa: T201  rich would wrap the lines
+        return
+    table = Table("id", "state", "day", "file", "line", "reason", "text")
+    for row in rows:
+        table.add_row(
+            str(row["quarantine_id"]),
+            state_of(row),
+            str(row["date_id"] or "?"),
+            row["path"],
+            str(row["line_no"]),
+            row["reason"],
+            row["line_text"][:80],
+        )
+    out.print(table if rows else "the quarantine is empty")
+
+
+def state_of(row: Row) -> str:
+    """The state of a rejected row, with the row that it has its resolution from."""
+    return f"{row['state']}, inherited from {row['inherited_from']}" if row["inherited_from"] else str(row["state"])
+
+
+@app.command("show")
+def quarantine_show(
+    ids: Annotated[list[int], typer.Argument(help="Numbers from `quarantine list`.")],
+) -> None:
+    """Show all that is known of some lines: fetch, file, line number, text, reason, what became of them."""
+    from sales_assets.postgres.warehouse import Warehouse
+
+    for row in show_lines(Warehouse(), ids):
+        for name, value in row.items():
+            out.print(f"{name:>15}  {'' if value is None else value}")
+        out.print()
+
+
+@app.command("replay")
+def quarantine_replay(
+    ids: Annotated[list[int] | None, typer.Argument(help="Numbers from `quarantine list`.")] = None,
+    line: Annotated[str | None, typer.Option(help="The corrected line, for a single number.")] = None,
+    discard: Annotated[bool, typer.Option("--discard", help="Leave the lines out for good.")] = False,
+    file: Annotated[
+        Path | None,
+        typer.Option(exists=True, dir_okay=False, help="Corrected lines, as `quarantine list --json` wrote them."),
+    ] = None,
+) -> None:
+    """Settle bad lines and make their days anew from the kept fetches; the report API is not asked.
+
+    A corrected line takes the place of the bad one: `replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'`. Of two
+    lines that contradict each other one can be left out: `replay 18 --discard`; the other is then good. Numbers alone
+    read the lines once more as they are, after an upgrade that forgives more. Resolutions last: the same contents
+    delivered again keep them, and the very same row of other contents inherits them.
+    """
+    from sales_assets.postgres.warehouse import Warehouse
+
+    numbers = ids or []
+    if (file is None) == (not numbers):
+        raise typer.BadParameter("give numbers, or --file")
+    if file is not None and discard:
+        raise typer.BadParameter("--discard goes with numbers")
+    if line is not None and (len(numbers) != 1 or discard):
+        raise typer.BadParameter("--line goes with a single number, and not with --discard")
+    if file is not None:
+        corrections = corrections_in(file)
+    else:
+        corrections = {numbers[0]: line} if line is not None else {}
+    done = replay(
+        Warehouse(),
+        corrections=corrections,
+        discarded=numbers if discard else [],
+        as_they_are=[] if discard else [number for number in numbers if number not in corrections],
+    )
+    still_open = [row for row in done.lines if row["state"] == "open"]
+    for row in done.lines:
+        text = f"{row['quarantine_id']}: {row['state']}" + (f" ({row['reason']})" if row in still_open else "")
+        out.print(text)
+    if done.also:
+        out.print(f"the same rows of other contents follow: {', '.join(map(str, done.also))}")
+    for failure in done.failures:
+        say_error(failure)
+    if still_open or done.failures:
+        raise typer.Exit(1)
+
+
+def list_lines(warehouse: "Warehouse", *, day: dt.date | None, all_states: bool, limit: int) -> list[Row]:
+    """Rejected rows, of one day or all, open or in any state."""
+    from sales_assets.schemas.calendar import date_id
+
+    return warehouse.rows(
+        "staging/quarantine",
+        "list",
+        day=day,
+        date_id=date_id(day) if day else None,
+        all_states=all_states,
+        limit=limit,
+    )
+
+
+def show_lines(warehouse: "Warehouse", ids: Sequence[int]) -> list[Row]:
+    """Everything known of some lines. Raises `QuarantineError` for an unknown number."""
+    rows = warehouse.rows("staging/quarantine", "show", ids=list(ids))
+    _require_all(ids, rows)
+    return rows
+
+
+def corrections_in(file: Path) -> dict[int, str]:
+    """{quarantine_id: line} of a file of JSON lines, as `quarantine list --json` writes them."""
+    corrections = {}
+    try:
+        # Not splitlines(): it knows further line ends, which a bad line may hold and JSON leaves as they are.
+        lines = file.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise QuarantineError(f"{file} is not UTF-8 ({error.reason} at byte {error.start})") from error
+    for number, text in enumerate(lines, start=1):
+        if not text.strip():
+            continue
+        try:
+            row = json.loads(text)
+            corrections[int(row["quarantine_id"])] = str(row["line_text"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise QuarantineError(
+                f"{file}, line {number}: expected a JSON object with quarantine_id and line_text ({error})"
+            ) from error
+    return corrections
+
+
+def replay(
+    warehouse: "Warehouse",
+    *,
+    corrections: Mapping[int, str],
+    discarded: Collection[int],
+    as_they_are: Collection[int],
+) -> Replayed:
+    """Settle lines and load the days they concern again, from the fetches that are kept.
+
+    A corrected row takes the place of the rejected one in its fetch, with its line number; a discarded one is left out
+    for good. The very same row of other contents takes over the resolution, because these may be delivered again. Then
+    the choice between fetches is made again. Doing it twice changes nothing.
+    """
+    ids = [*corrections, *discarded, *as_they_are]
+    show_lines(warehouse, ids)
+    with warehouse.writing() as writer, writer.transaction("sales_assets quarantine replay") as transaction:
+        for number, text in corrections.items():
+            transaction.run("staging/quarantine", "correct", id=number, text=text)
+        for number in discarded:
+            transaction.run("staging/quarantine", "discard", id=number)
+        transaction.run("staging/quarantine", "touch", ids=list(as_they_are))
+        resolved = [*corrections, *discarded]
+        inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=[], ids=resolved)
+    also = sorted({row["quarantine_id"] for row in inherited} - set(ids))
+    failures = _load_again(_days_by_file(show_lines(warehouse, [*ids, *also])))
+    return Replayed(warehouse.rows("staging/quarantine", "states", ids=ids), failures, also)
+
+
+def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
+    unknown = sorted(set(ids) - {row["quarantine_id"] for row in rows})
+    if unknown:
+        raise QuarantineError(f"there is no line {', '.join(map(str, unknown))} in quarantine")
+
+
+def _days(line: Row) -> set[dt.date]:
+    """The days of the fetch that a resolved row can change; all of an undated file's, or of a fetch of no use.
+
+    Where the new text can be parsed, it says which day it belongs to; the old day changes as well.
+    """
+    from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
+    from sales_assets.resources.raw_files import RawFiles, RawFilesError
+    from sales_assets.schemas.calendar import date_id
+    from sales_assets.schemas.report_files import REPORT_FILES
+
+    text = line["corrected_text"] or line["line_text"]
+    span = {line["first_day"] + dt.timedelta(days=n) for n in range((line["last_day"] - line["first_day"]).days + 1)}
+    if line["verdict"] == "failed":
+        return span  # with its first good line the fetch becomes one to choose, for all of its days
+    file = REPORT_FILES[line["file"]]
+    try:
+        reader = ReportReader(RawFiles().chunks(line["path"]), file)
+        parsed = parse_line(text, file, reader.header, line["line_no"]).lines
+    except (UnreadableFile, RawFilesError):
+        return span  # the load names the days that the file fails
+    numbers = {line["date_id"]}
+    if "date_id" in parsed.schema.names:
+        numbers |= set(parsed.column("date_id").to_pylist())
+    else:
+        return span
+    return {day for day in span if date_id(day) in numbers} or span
+
+
+def _days_by_file(lines: Sequence[Row]) -> dict[str, set[dt.date]]:
+    by_file: dict[str, set[dt.date]] = {}
+    for line in lines:
+        by_file.setdefault(line["file"], set()).update(_days(line))
+    return by_file
+
+
+def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
+    import dagster as dg
+
+    from sales_assets.definitions import defs
+    from sales_assets.defs.facts.assets import F_SALES
+    from sales_assets.defs.staging.assets import staging_key
+    from sales_assets.deploy.instance import prepare_dagster_home
+    from sales_assets.deploy.runs import failures_of, range_tags, run_job
+    from sales_assets.partitions import DAYS, days_of, key_of, ranges
+    from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
+
+    prepare_dagster_home()
+    definitions = defs()
+    latest = days_of([DAYS.get_last_partition_key() or ""])[0]
+    failures: list[str] = []
+    with dg.DagsterInstance.get() as instance:
+        for name, days in days_by_file.items():
+            file = REPORT_FILES[name]
+            selection = [staging_key(file), *([F_SALES] if file is USER_ORDERS_LOG else [])]
+            for first, last in ranges(day for day in days if first_day() <= day <= latest):
+                tags = range_tags(key_of(first), key_of(last))
+                run = run_job(definitions, instance, "load_days", tags, selection=selection)
+                failures += failures_of(run)
+    return failures

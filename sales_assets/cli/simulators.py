@@ -1,0 +1,143 @@
+"""`sales-assets report-api`, `partner-api` and `sender-api`: simulators of the systems that we don't own."""
+
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from sales_assets.cli.console import out
+
+
+def report_api(
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            exists=True,
+            file_okay=False,
+            help="Serve this folder: main/*.csv and inc/YYYY-MM-DD/*_inc.csv, any file missing, any number of days.",
+        ),
+    ] = None,
+    generated: Annotated[bool, typer.Option("--generated", help="Serve made-up data, as of today.")] = False,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
+    report_seconds: Annotated[float, typer.Option(help="How long a report is RUNNING.", min=0)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Of the generated data.", min=0)] = 0,
+    lines_per_day: Annotated[int, typer.Option(help="Generated order lines per day.", min=0)] = 1000,
+    news_every: Annotated[
+        float | None, typer.Option(help="Seconds between new generated increments; default: all at once.")
+    ] = None,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    trickle: Annotated[float, typer.Option(help="Fault: seconds between the pieces of a file.", min=0)] = 0,
+    bad_gateway: Annotated[float, typer.Option(help="Fault: share of answers that are a 502.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    cut: Annotated[float, typer.Option(help="Fault: share of downloads that break off.", min=0, max=1)] = 0,
+    wrong_length: Annotated[int, typer.Option(help="Fault: bytes that Content-Length is off by.")] = 0,
+    lost_file: Annotated[
+        str | None, typer.Option(help="Fault: a listed file that is a 404, such as price_log_inc.")
+    ] = None,
+    never_ready: Annotated[bool, typer.Option("--never-ready", help="Fault: reports are RUNNING for ever.")] = False,
+    expired_links: Annotated[int, typer.Option(help="Fault: links handed out expired so many times.", min=0)] = 0,
+) -> None:
+    """Run a simulator of the report API, over a folder of files or over generated data, until Ctrl-C.
+
+    Speaks the real service's wire format. Callers send REPORT_API_KEY; where it is not set, any key will do.
+    """
+    from tempfile import TemporaryDirectory
+
+    from sales_assets.deploy.ui import end_on_signals
+    from sales_assets.services.server import serve
+    from sales_assets.settings import settings
+    from sales_assets.simulators.report_api.app import ReportApi
+    from sales_assets.simulators.report_api.faults import Faults
+
+    if (data is None) is not generated:
+        raise typer.BadParameter("give --data DIR or --generated")
+    faults = Faults(
+        seed=seed,
+        slow=slow,
+        trickle=trickle,
+        bad_gateway=bad_gateway,
+        html=html,
+        cut=cut,
+        wrong_length=wrong_length,
+        lost_file=lost_file,
+        never_ready=never_ready,
+        expired_links=expired_links,
+    )
+    end_on_signals()  # the server minds INT and TERM; HUP would leave the generated files behind
+    with ExitStack() as stack:
+        if data is None:
+            from sales_assets.simulators.report_api.generate import Shop
+            from sales_assets.simulators.report_api.live import live
+
+            data = Path(stack.enter_context(TemporaryDirectory(dir=_generated_home())))
+            stack.enter_context(live(data, Shop(seed=seed, lines_per_day=lines_per_day), every=news_every))
+        key = settings().report_api_key.get_secret_value()
+        api = ReportApi(data, api_key=key, report_seconds=report_seconds, faults=faults)
+        serve(api, port=port, on_ready=lambda url: out.print(f"report API: {url}"))
+
+
+def _generated_home() -> Path:
+    from sales_assets.settings import settings
+
+    folder = settings().sales_home / "generated"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def partner_api(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8081,
+    seed: Annotated[int, typer.Option(help="Decides which answers the faults hit.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of answers that are a 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of answers that are a 429.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    lost: Annotated[
+        float, typer.Option(help="Fault: share of creates and cancels done without an answer.", min=0, max=1)
+    ] = 0,
+) -> None:
+    """Run a simulator of the partner's API until Ctrl-C: `PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api`.
+
+    Orders live in memory. While it runs: PUT /_faults {"slow": 3}; PUT /_answers/create [{"status": 500}] for the
+    next answers; PUT /_stock/21737 {"known": false}; PUT /_orders/777 {"status": "done"}; GET /_seen counts the calls.
+    """
+    from sales_assets.services.server import serve
+    from sales_assets.simulators.partner_api import Faults, PartnerApi
+
+    faults = Faults(seed=seed, slow=slow, server_error=server_error, too_many=too_many, html=html, lost=lost)
+    serve(PartnerApi(faults), port=port, on_ready=lambda url: out.print(f"partner API: {url}"))
+
+
+def sender_api(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8082,
+    seed: Annotated[int, typer.Option(help="Decides which answers the faults hit.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of answers that are a 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of answers that are a 429.", min=0, max=1)] = 0,
+    retry_after: Annotated[str, typer.Option(help="Retry-After of a 429: seconds, an HTTP date, or empty.")] = "1",
+    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    refused: Annotated[float, typer.Option(help="Fault: share of answers with another code.", min=0, max=1)] = 0,
+    lost: Annotated[float, typer.Option(help="Fault: share of messages sent without an answer.", min=0, max=1)] = 0,
+) -> None:
+    """Run a simulator of the service that sends messages, until Ctrl-C, for SENDER_URL=http://127.0.0.1:8082.
+
+    Checks SENDER_TOKEN; where it is not set, any token will do. What was sent lives in memory. While it runs:
+    PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next answers; GET /_seen counts by message id;
+    GET /_messages shows the latest.
+    """
+    from sales_assets.services.server import serve
+    from sales_assets.settings import settings
+    from sales_assets.simulators.sender_api import Faults, SenderApi
+
+    faults = Faults(
+        seed=seed,
+        slow=slow,
+        server_error=server_error,
+        too_many=too_many,
+        retry_after=retry_after,
+        html=html,
+        refused=refused,
+        lost=lost,
+    )
+    sender = SenderApi(faults, token=settings().sender_token.get_secret_value())
+    serve(sender, port=port, on_ready=lambda url: out.print(f"sender API: {url}"))

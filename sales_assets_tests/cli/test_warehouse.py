@@ -1,0 +1,29 @@
+"""`sales-assets warehouse`: the address, and the embedded server's life."""
+
+import time
+
+import psycopg
+import pytest
+
+from sales_assets_tests.cli.running import Command
+
+
+def test_the_embedded_server_outlives_the_command_that_started_it(command: Command) -> None:
+    url = command("warehouse", "url")  # reads the output to its end: the server must not hold it open
+    assert url.returncode == 0, url.stderr
+    assert url.stdout.count("\n") == 1
+    with psycopg.connect(url.stdout.strip()) as connection:
+        assert connection.info.dbname == "sales"
+    stopped = [command("warehouse", "stop").stdout for _ in range(2)]
+    assert stopped == ["the embedded server is stopped\n", "no embedded server is running\n"]
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(url.stdout.strip())
+    assert command.written_outside() == []
+
+
+def test_the_url_of_a_given_warehouse_starts_nothing(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql+psycopg2://u@h/d")
+    started = time.monotonic()
+    assert command("warehouse", "url").stdout == "postgresql://u@h/d\n"
+    assert time.monotonic() - started < 10
+    assert not (command.home / "postgres").exists()
