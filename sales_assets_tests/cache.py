@@ -17,7 +17,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 
 _OWN = {"content-length", "transfer-encoding", "connection", "date", "server", "host"}
 

@@ -16,7 +16,7 @@ from psycopg import sql
 from sales_assets import settings as settings_module
 from sales_assets.postgres import connection, migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.reports import ReportFolderBuilder

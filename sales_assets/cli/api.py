@@ -11,7 +11,7 @@ import typer
 from sales_assets.cli.console import out
 
 if TYPE_CHECKING:
-    from sales_assets.services.application import Service
+    from sales_assets.services.http.application import Service
 
 HTTP = "http"
 
@@ -45,12 +45,12 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
     from prometheus_client import CollectorRegistry, start_http_server
 
     from sales_assets.database import warehouse_url
-    from sales_assets.services.application import application
-    from sales_assets.services.logging import configure_logging
+    from sales_assets.services.http.application import application
+    from sales_assets.services.http.logging import configure_logging
+    from sales_assets.services.http.server import serve
     from sales_assets.services.mailings.celery_app import kick
     from sales_assets.services.mailings.service import Mailings
     from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
-    from sales_assets.services.server import serve
     from sales_assets.settings import settings
 
     configure_logging()

@@ -45,7 +45,7 @@ def report_api(
     from tempfile import TemporaryDirectory
 
     from sales_assets.deploy.ui import end_on_signals
-    from sales_assets.services.server import serve
+    from sales_assets.services.http.server import serve
     from sales_assets.settings import settings
     from sales_assets.simulators.report_api.app import ReportApi
     from sales_assets.simulators.report_api.faults import Faults
@@ -101,7 +101,7 @@ def partner_api(
     Orders live in memory. While it runs: PUT /_faults {"slow": 3}; PUT /_answers/create [{"status": 500}] for the
     next answers; PUT /_stock/21737 {"known": false}; PUT /_orders/777 {"status": "done"}; GET /_seen counts the calls.
     """
-    from sales_assets.services.server import serve
+    from sales_assets.services.http.server import serve
     from sales_assets.simulators.partner_api import Faults, PartnerApi
 
     faults = Faults(seed=seed, slow=slow, server_error=server_error, too_many=too_many, html=html, lost=lost)
@@ -125,7 +125,7 @@ def sender_api(
     PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next answers; GET /_seen counts by message id;
     GET /_messages shows the latest.
     """
-    from sales_assets.services.server import serve
+    from sales_assets.services.http.server import serve
     from sales_assets.settings import settings
     from sales_assets.simulators.sender_api import Faults, SenderApi
 

@@ -12,7 +12,7 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres import migrations
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.settings import SettingsError, settings
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.generate import Shop

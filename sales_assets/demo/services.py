@@ -31,13 +31,13 @@ from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.deploy.runs import failures_of, range_tags, run_job
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse
-from sales_assets.services.application import application
-from sales_assets.services.logging import configure_logging
+from sales_assets.services.http.application import application
+from sales_assets.services.http.logging import configure_logging
+from sales_assets.services.http.server import running
 from sales_assets.services.mailings.service import Mailings
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.mapping import mappings_in, store
 from sales_assets.services.partner_orders.service import PartnerOrders
-from sales_assets.services.server import running
 from sales_assets.settings import settings
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets.simulators.sender_api import SenderApi

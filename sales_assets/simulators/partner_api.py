@@ -20,7 +20,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
-from sales_assets.services.numbers import parse_integer
+from sales_assets.services.http.numbers import parse_integer
 
 _OPERATIONS = {"/find-orders": "find", "/create": "create", "/orders-data": "status", "/cancel": "cancel"}
 _FIRST_ID = 777

@@ -1,4 +1,8 @@
-"""One-way imports: schemas <- postgres <- resources <- pipeline <- defs, and schemas, postgres <- services."""
+"""One-way imports: schemas <- postgres <- resources <- pipeline <- defs, and schemas, postgres <- services.
+
+The command line alone may import everything. Simulators and the demo are imported by nothing else, but that the demo
+shows the simulators.
+"""
 
 import ast
 import re
@@ -74,6 +78,16 @@ STATEMENT = re.compile(
 def test_imports_point_one_way() -> None:
     against = {module.name: module.parts_imported() - MAY_IMPORT[module.part] for module in modules()}
     assert {name: parts for name, parts in against.items() if parts} == {}
+
+
+def test_services_and_simulators_share_http_and_nothing_else() -> None:
+    """The services know nothing of each other, and simulators nothing of the services that call them."""
+    against: dict[str, set[str]] = {}
+    for module in modules():
+        if module.part in ("services", "simulators"):
+            imported = {name.split(".")[2] for name in module.imports() if name.startswith("sales_assets.services.")}
+            against[module.name] = imported - {"http", module.name.split("/")[1]}
+    assert {name: services for name, services in against.items() if services} == {}
 
 
 def test_only_what_is_made_of_dagster_imports_it() -> None:

@@ -20,7 +20,7 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi as Simulator
 from sales_assets_tests.conftest import KEY

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.cli.conftest import Run
 from sales_assets_tests.reports import ORDER_COLUMNS, Order

@@ -144,7 +144,7 @@ ELSEWHERE = {
         ),
         "curl http://127.0.0.1:8000/api/v1/mailings/",
     ],
-    "services/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
+    "services/http/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
         "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
     ],
     "cli/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],

@@ -13,7 +13,7 @@ import pytest
 from psycopg import sql
 
 from sales_assets import settings as settings_module
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.cli.conftest import command

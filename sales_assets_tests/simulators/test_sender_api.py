@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.simulators.sender_api import Faults, SenderApi
 
 BODY = {"id": 1, "phone": 78218173218, "text": "hello"}

@@ -34,11 +34,11 @@ from starlette_admin.fields import BaseField, BooleanField, DateTimeField, Integ
 from starlette_admin.flash import flash
 from starlette_admin.views import BaseModelView
 
+from sales_assets.services.http.numbers import parse_integer
 from sales_assets.services.mailings.answers import NON_FIELD, Invalid, NotFound
 from sales_assets.services.mailings.bodies import Form
 from sales_assets.services.mailings.rules import INT64, client_values, mailing_values
 from sales_assets.services.mailings.store import Row, Store
-from sales_assets.services.numbers import parse_integer
 
 _log = structlog.get_logger()
 

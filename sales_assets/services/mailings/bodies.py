@@ -12,7 +12,7 @@ from fastapi import Request
 from python_multipart.exceptions import FormParserError
 from starlette.exceptions import HTTPException
 
-from sales_assets.services.bodies import (
+from sales_assets.services.http.bodies import (
     FORM_TYPES,
     JSON_TYPE,
     MAX_FIELDS,

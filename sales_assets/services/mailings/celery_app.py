@@ -20,7 +20,7 @@ from celery import Celery, signals
 from kombu.connection import Connection
 from kombu.entity import Exchange, Queue
 
-from sales_assets.services.logging import configure_logging
+from sales_assets.services.http.logging import configure_logging
 from sales_assets.services.mailings import worker
 from sales_assets.settings import SettingsError, settings
 

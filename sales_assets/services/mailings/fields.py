@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from sales_assets.services.http.numbers import SpelledFloat, parse_integer
 from sales_assets.services.mailings.answers import Invalid
 from sales_assets.services.mailings.bodies import Form
-from sales_assets.services.numbers import SpelledFloat, parse_integer
 
 REQUIRED = "This field is required."
 NULL = "This field may not be null."

@@ -18,7 +18,8 @@ from pydantic import BeforeValidator
 from pydantic_core import PydanticCustomError
 from structlog.contextvars import bind_contextvars
 
-from sales_assets.services.application import BothSlashes
+from sales_assets.services.http.application import BothSlashes
+from sales_assets.services.http.numbers import Integer
 from sales_assets.services.mailings import documents
 from sales_assets.services.mailings.answers import Invalid
 from sales_assets.services.mailings.bodies import read_body
@@ -26,7 +27,6 @@ from sales_assets.services.mailings.documents import answers
 from sales_assets.services.mailings.rules import INT64, client_values, customer_id, mailing_values
 from sales_assets.services.mailings.store import Row, Store
 from sales_assets.services.mailings.windows import known_zone
-from sales_assets.services.numbers import Integer
 
 _log = structlog.get_logger()
 

@@ -14,13 +14,13 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from sales_assets.services.application import ErrorAnswer
+from sales_assets.services.http.application import ErrorAnswer
+from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.mailings import answers
 from sales_assets.services.mailings.admin import admin_routes
 from sales_assets.services.mailings.metrics import Queue
 from sales_assets.services.mailings.routes import PREFIX, clients_router, mailings_router
 from sales_assets.services.mailings.store import Store, engine_for
-from sales_assets.services.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.settings import Settings
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError, PydanticKnownError
 
 from sales_assets.schemas.partner_orders import INT32, INT64, utc
-from sales_assets.services.numbers import Integer, IntegerSpelling, PositiveDecimal, parse_integer
+from sales_assets.services.http.numbers import Integer, IntegerSpelling, PositiveDecimal, parse_integer
 
 MAX_TEXT = 256
 MAX_ITEMS = 1000

@@ -18,7 +18,8 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
-from sales_assets.services.application import ErrorAnswer
+from sales_assets.services.http.application import ErrorAnswer
+from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.partner_orders import v1, v2
 from sales_assets.services.partner_orders.breaker import Breaker
 from sales_assets.services.partner_orders.broker import Broker
@@ -30,7 +31,6 @@ from sales_assets.services.partner_orders.partner import Attempts, Partner
 from sales_assets.services.partner_orders.reconciler import Reconciler
 from sales_assets.services.partner_orders.relay import Relay
 from sales_assets.services.partner_orders.store import Store, engine_for
-from sales_assets.services.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.settings import Settings
 
 _log = structlog.get_logger()

@@ -12,7 +12,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 from structlog.contextvars import bind_contextvars
 
-from sales_assets.services.application import BODY_RESPONSES, BothSlashes
+from sales_assets.services.http.application import BODY_RESPONSES, BothSlashes
 from sales_assets.services.partner_orders.fields import (
     Count,
     Extra,

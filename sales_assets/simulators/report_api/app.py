@@ -1,7 +1,7 @@
 """The wire: the report service's three calls and its file links, answered from a folder.
 
 What belongs here: routes, headers, the exact shape of each answer, and the faults that can be asked for.
-What does not: which files there are (``folder``), how a process listens (`sales_assets.services.server`).
+What does not: which files there are (``folder``), how a process listens (`sales_assets.services.http.server`).
 
 No answer depends on memory of earlier requests: any report_id, task_id or link that an earlier process issued
 works in this one. (The one exception is a fault: which links were already handed out expired.)

@@ -15,9 +15,9 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
-from sales_assets.services.application import application
+from sales_assets.services.http.application import application
+from sales_assets.services.http.server import running
 from sales_assets.services.mailings.service import Mailings
-from sales_assets.services.server import running
 from sales_assets.settings import Settings
 
 CLIENT = {"phone": "78218173218", "operator_code": "123", "timezone": "timezone"}

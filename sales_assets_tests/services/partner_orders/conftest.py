@@ -11,8 +11,8 @@ import pytest
 
 from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.services.server import running
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.services.partner_orders.running import Service, need_broker, own_names, service_running
 

@@ -14,11 +14,11 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry
 
-from sales_assets.services.application import application
-from sales_assets.services.logging import configure_logging
+from sales_assets.services.http.application import application
+from sales_assets.services.http.logging import configure_logging
+from sales_assets.services.http.server import serve
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
-from sales_assets.services.server import serve
 from sales_assets.settings import Settings
 
 

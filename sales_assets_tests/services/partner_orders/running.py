@@ -22,10 +22,10 @@ from aio_pika.abc import AbstractChannel
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from sales_assets.services.application import application
+from sales_assets.services.http.application import application
+from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
-from sales_assets.services.server import running
 from sales_assets.settings import Settings
 from sales_assets.simulators.partner_api import PartnerApi
 

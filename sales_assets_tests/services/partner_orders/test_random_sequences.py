@@ -18,6 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.breaker import Breaker
 from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.ordering import Ordering
@@ -35,7 +36,6 @@ from sales_assets.services.partner_orders.reconciler import Reconciler
 from sales_assets.services.partner_orders.states import State
 from sales_assets.services.partner_orders.store import Store, engine_for
 from sales_assets.services.partner_orders.v2 import OrderBody
-from sales_assets.services.server import running
 from sales_assets.simulators.partner_api import Answer, PartnerApi
 from sales_assets_tests.services.partner_orders.running import order
 

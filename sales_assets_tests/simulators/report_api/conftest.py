@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
 

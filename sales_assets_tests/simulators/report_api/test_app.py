@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import requests
 
-from sales_assets.services.server import running
+from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.simulators.report_api.conftest import HEADERS, KEY, Client, Start, orders, write
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets.services.server import running, serve
+from sales_assets.services.http.server import running, serve
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.simulators.report_api.conftest import HEADERS, KEY, orders, write
 
@@ -19,7 +19,7 @@ PROGRAM = """
 import sys
 from pathlib import Path
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets.services.server import serve
+from sales_assets.services.http.server import serve
 heavy = {"dagster", "numpy", "pandas", "pyarrow", "sqlalchemy"} & set(sys.modules)
 assert not heavy, heavy
 serve(ReportApi(Path(sys.argv[1]), api_key=sys.argv[2]), on_ready=lambda url: print(url, flush=True))

@@ -16,7 +16,7 @@ from fastapi import FastAPI
 from prometheus_client import CollectorRegistry
 from starlette.types import Message
 
-from sales_assets.services.application import application
+from sales_assets.services.http.application import application
 from sales_assets.services.mailings.service import Mailings
 from sales_assets.services.partner_orders.service import PartnerOrders
 from sales_assets.settings import Settings

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sales_assets.services.bodies import MAX_BODY_BYTES, MAX_BODY_TEXT, URLENCODED, content_type, is_bounded_form
+from sales_assets.services.http.bodies import MAX_BODY_BYTES, MAX_BODY_TEXT, URLENCODED, content_type, is_bounded_form
 
 # The server below collects both without a bound of its own.
 _MAX_ADDRESS_BYTES = 8 << 10

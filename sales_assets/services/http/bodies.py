@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from python_multipart.multipart import parse_options_header
 
-from sales_assets.services.numbers import SpelledFloat
+from sales_assets.services.http.numbers import SpelledFloat
 
 MAX_BODY_BYTES = 1 << 20
 MAX_BODY_TEXT = "1 MiB"

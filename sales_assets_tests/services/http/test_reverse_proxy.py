@@ -15,13 +15,13 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry
 
-from sales_assets.services.application import application
+from sales_assets.services.http.application import application
+from sales_assets.services.http.server import running
 from sales_assets.services.mailings.service import Mailings
-from sales_assets.services.server import running
 from sales_assets.settings import Settings
 from sales_assets_tests.services.partner_orders.running import until
 
-EXAMPLE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "nginx.conf"
+EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "nginx.conf"
 PASSWORD = "a-password-of-the-tests"
 CALLER = ("the-shop", "a-caller's-password")
 

@@ -24,10 +24,10 @@ from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from sales_assets.services.bodies import MAX_BODY_TEXT, TooComplex, content_type, parse_json
-from sales_assets.services.limits import RequestLimits
-from sales_assets.services.numbers import SpelledFloat
-from sales_assets.services.readiness import Check, Readiness
+from sales_assets.services.http.bodies import MAX_BODY_TEXT, TooComplex, content_type, parse_json
+from sales_assets.services.http.limits import RequestLimits
+from sales_assets.services.http.numbers import SpelledFloat
+from sales_assets.services.http.readiness import Check, Readiness
 
 _log = structlog.get_logger()
 
