@@ -28,7 +28,7 @@ import psycopg
 import structlog
 
 from sales_assets.backoff import doubling_pause
-from sales_assets.services.mailings.gathering import Gathered
+from sales_assets.services.http.micro_batch import MicroBatch
 from sales_assets.services.mailings.messages import Lane, Row
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.sender import Outcome, Sender, Verdict
@@ -147,8 +147,8 @@ class Dispatcher:
         self._rates = Lane(database_url, "rate")
         self._lease = dt.timedelta(seconds=pace.lease_seconds + pace.timeout)
         self._slots = asyncio.Semaphore(pace.in_flight)
-        self._leave = Gathered(self._ask_leave, most=_MOST_TOGETHER, pause=_LEAVE_PAUSE)
-        self._settle = Gathered(self._store, most=_MOST_TOGETHER)
+        self._leave = MicroBatch(self._ask_leave, most=_MOST_TOGETHER, pause=_LEAVE_PAUSE)
+        self._settle = MicroBatch(self._store, most=_MOST_TOGETHER)
         self._stopped = asyncio.Event()
         self._turns = Turns(
             pace.rate or math.inf,

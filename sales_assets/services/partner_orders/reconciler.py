@@ -10,13 +10,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from sales_assets.services.partner_orders.batches import Row
 from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.ordering import Ordering
 from sales_assets.services.partner_orders.orders import ServiceError
 from sales_assets.services.partner_orders.partner import PartnerError
 from sales_assets.services.partner_orders.states import IN_CALL, UNRESOLVED, State
-from sales_assets.services.partner_orders.store import Store
+from sales_assets.services.partner_orders.store import Row, Store
 
 _log = structlog.get_logger()
 

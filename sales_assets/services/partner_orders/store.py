@@ -7,6 +7,7 @@ database from a failed statement. Does not belong here: deciding what was learnt
 import asyncio
 import datetime as dt
 from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import psycopg
 import structlog
@@ -18,7 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine
 from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import message_id
-from sales_assets.services.partner_orders.batches import Batches, Row, StatementRefused
+from sales_assets.services.http.micro_batch import MicroBatch
 from sales_assets.services.partner_orders.orders import CancelAnswer, Order, Refused, ServiceError
 from sales_assets.services.partner_orders.states import (
     AFTER_WATCH,
@@ -35,6 +36,9 @@ from sales_assets.services.partner_orders.states import (
 
 _log = structlog.get_logger()
 
+Row = Mapping[str, Any]
+
+_MOST_TOGETHER = 200
 _POOL_SIZE = 16
 _POOL_SECONDS = 5
 # A server that hangs must not hold a request beyond what its caller waits for.
@@ -45,6 +49,10 @@ _LOCK_MS = 2_000
 # A claim is renewed three times before it lapses.
 LEASE = dt.timedelta(seconds=15)
 RENEW_SECONDS = 5
+
+
+class StatementRefused(ServiceError):
+    """The database is there, and a row kept it from running the statement."""
 
 
 def engine_for(url: str) -> AsyncEngine:
@@ -84,12 +92,12 @@ class Store:
         self._kodpost = kodpost
         self._pause = pause
         self._watch = {state: period.total_seconds() for state, period in watch_periods(poll_open_for).items()}
-        self._begun = Batches(self._begin_creates)
-        self._learnt = Batches(self._learn_all)
+        self._begun = MicroBatch(self._begin_creates, most=_MOST_TOGETHER, key=_order_id, alone_after=StatementRefused)
+        self._learnt = MicroBatch(self._learn_all, most=_MOST_TOGETHER, key=_order_id, alone_after=StatementRefused)
 
     async def begin_create(self, order: Order, body_hash: str) -> State | None:
         """Store the intent and claim the order; the state to call from, or None: not ours to call for."""
-        row = await self._begun.run(
+        row = await self._begun(
             {
                 "order_id": order.order_id,
                 "body_hash": body_hash,
@@ -102,8 +110,8 @@ class Store:
         )
         return State(row["state"]) if row else None
 
-    async def _begin_creates(self, orders: Sequence[Row]) -> Sequence[Row]:
-        return await self._rows(
+    async def _begin_creates(self, orders: Sequence[Row]) -> Sequence[Row | None]:
+        rows = await self._rows(
             "begin_create",
             orders=Jsonb(orders),
             initial=INITIAL,
@@ -112,6 +120,7 @@ class Store:
             lease=LEASE,
             watch=RESOLVE_FOR,
         )
+        return _in_order(orders, rows)
 
     async def begin_cancel(self, order_id: int, their_order_id: str) -> State | None:
         """Store the intent of a cancel and claim the order; the state to call from, or None: not ours to call for."""
@@ -149,7 +158,7 @@ class Store:
         transition for it, the partner's id is another, or the claim was lost meanwhile.
         """
         guard = "claim" if evidence in FROM_CLAIM_HOLDER else "watch" if evidence in AFTER_WATCH else None
-        return await self._learnt.run(
+        return await self._learnt(
             {
                 "order_id": order_id,
                 "moves": TRANSITIONS[evidence],
@@ -162,8 +171,8 @@ class Store:
             }
         )
 
-    async def _learn_all(self, evidence: Sequence[Row]) -> Sequence[Row]:
-        return await self._rows(
+    async def _learn_all(self, evidence: Sequence[Row]) -> Sequence[Row | None]:
+        rows = await self._rows(
             "learn",
             evidence=Jsonb(evidence),
             claim=self._worker,
@@ -173,6 +182,7 @@ class Store:
             project_id=self._project_id,
             kodpost=self._kodpost,
         )
+        return _in_order(evidence, rows)
 
     async def due(
         self, states: Collection[State], limit: int, *, longest_pause: dt.timedelta, ends: bool
@@ -228,6 +238,16 @@ class Store:
         async with asyncio.timeout(_STATEMENT_MS / 1000 + _POOL_SECONDS), self._engine.connect() as connection:
             result = await connection.exec_driver_sql(statement, dict(parameters))
             return [dict(row) for row in result.mappings()] if result.returns_rows else []
+
+
+def _order_id(row: Row) -> int:
+    return int(row["order_id"])
+
+
+def _in_order(asked: Sequence[Row], rows: Sequence[Row]) -> Sequence[Row | None]:
+    """For each order that was asked for its row, or None."""
+    found = {row["order_id"]: row for row in rows}
+    return [found.get(one["order_id"]) for one in asked]
 
 
 def _kind(error: Exception) -> type[ServiceError]:

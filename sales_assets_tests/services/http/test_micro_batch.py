@@ -1,0 +1,98 @@
+"""Micro-batching: how items gather, and that none suffers for another."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+from sales_assets.services.http.micro_batch import MicroBatch
+
+Row = dict[str, Any]
+
+
+class Refused(Exception):
+    """A row keeps the statement from running."""
+
+
+class Away(Exception):
+    """The database can't be reached."""
+
+
+class Database:
+    """Notes the batches it is given; refuses those with a `bad` row, and gives None for `taken` ones."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+
+    async def execute(self, rows: Sequence[Row]) -> Sequence[int | None]:
+        self.batches.append([row["order_id"] for row in rows])
+        await asyncio.sleep(0)
+        if any(row.get("bad") for row in rows):
+            raise Refused("bad row")
+        if any(row.get("away") for row in rows):
+            raise Away("away")
+        return [None if row.get("taken") else row["n"] for row in rows]
+
+
+def micro_batch(database: Database) -> MicroBatch[Row, int | None]:
+    return MicroBatch(database.execute, most=200, key=lambda row: row["order_id"], alone_after=Refused)
+
+
+def run(database: Database, *rows: Row) -> list[Any]:
+    async def all_at_once() -> list[Any]:
+        batches = micro_batch(database)
+        return await asyncio.gather(*(batches(row) for row in rows), return_exceptions=True)
+
+    return asyncio.run(all_at_once())
+
+
+def test_rows_that_come_together_go_together_and_each_gets_its_own_result() -> None:
+    database = Database()
+    results = run(database, *({"order_id": n % 3, "n": n} for n in range(4)), {"order_id": 9, "n": 9, "taken": True})
+    assert results == [0, 1, 2, 3, None]
+    # A statement can't touch one row twice: the second of an order_id waits for the next.
+    assert database.batches == [[0, 1, 2, 9], [0]]
+
+
+def test_a_bad_row_fails_alone() -> None:
+    database = Database()
+    results = run(database, {"order_id": 1, "n": 1}, {"order_id": 2, "n": 2, "bad": True}, {"order_id": 3, "n": 3})
+    assert isinstance(results[1], Refused)
+    assert [results[0], results[2]] == [1, 3]
+
+
+def test_a_database_that_is_away_is_not_asked_row_by_row() -> None:
+    database = Database()
+    results = run(database, {"order_id": 1, "n": 1}, {"order_id": 2, "n": 2, "away": True})
+    assert [type(result) for result in results] == [Away, Away]
+    assert database.batches == [[1, 2]]
+
+
+def test_a_caller_that_goes_away_leaves_the_others_their_results() -> None:
+    database = Database()
+
+    async def one_leaves() -> list[Any]:
+        batches = micro_batch(database)
+        leaving, staying = (asyncio.create_task(batches({"order_id": n, "n": n})) for n in (1, 2))
+        await asyncio.sleep(0)
+        leaving.cancel()
+        later = asyncio.create_task(batches({"order_id": 3, "n": 3}))
+        return [await staying, await later]
+
+    assert asyncio.run(one_leaves()) == [2, 3]
+
+
+def test_a_batch_has_a_size_and_leaves_time_for_the_next_to_fill() -> None:
+    sizes: list[int] = []
+
+    async def execute(numbers: list[int]) -> list[int]:
+        sizes.append(len(numbers))
+        return [-number for number in numbers]
+
+    async def all_of_them() -> list[int]:
+        batches = MicroBatch(execute, most=3, pause=0.05)
+        first = asyncio.gather(*(batches(n) for n in range(4)))
+        await asyncio.sleep(0.01)  # the first batch is done and the pause goes on
+        return [*await asyncio.gather(*(batches(n) for n in (4, 5))), *await first]
+
+    assert asyncio.run(all_of_them()) == [-4, -5, 0, -1, -2, -3]
+    assert sizes == [3, 3]

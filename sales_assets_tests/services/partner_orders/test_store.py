@@ -1,0 +1,28 @@
+"""The repository of orders: rows that are stored together don't wait for each other's locks."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+import psycopg
+
+from sales_assets.simulators.partner_api import Answer
+from sales_assets_tests.services.partner_orders.conftest import Start
+from sales_assets_tests.services.partner_orders.running import order, until
+
+Query = Callable[..., list[tuple[object, ...]]]
+
+
+def test_an_order_that_somebody_has_locked_keeps_no_other_out(start: Start, query: Query, warehouse_url: str) -> None:
+    service = start()
+    service.partner.answer("create", Answer(404))
+    service.post(order(1))  # failed, and may be tried again
+    with psycopg.connect(warehouse_url) as somebody, ThreadPoolExecutor(8) as pool:
+        somebody.execute("SELECT FROM orders.partner_order WHERE order_id = 1 FOR UPDATE")
+        locked = pool.submit(service.post, order(1))
+        waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+        until(lambda: query(waits) != [(0,)])
+        others = [pool.submit(service.post, order(number)) for number in range(2, 7)]
+        assert {other.result().json()["result"] for other in others} == {"success"}
+        answer = locked.result()
+    assert (answer.status_code, answer.json()["data"]["service_error"]) == (503, True)
+    assert service.post(order(1)).json()["result"] == "success"
