@@ -1,4 +1,4 @@
-"""README's two tables: each promise names tests that exist, and what is called forgiven or bad is read so.
+"""Two tables of docs/: each promise names tests that exist, and input is accepted or rejected as the day rules say.
 
 Belongs here: that the tables say what is so. Does not belong here: the tests that they name.
 """
@@ -14,12 +14,14 @@ from sales_assets.schemas.report_files import PRICE_LOG, USER_ORDERS_LOG, Report
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS
 from sales_assets_tests.pipeline.test_csv_reader import HEADER, order
 
-README = (PACKAGE.parent / "README.md").read_text(encoding="utf-8")
+DOCS = PACKAGE.parent / "docs"
+GUARANTEES = DOCS / "guarantees.md"
+DAY_RULES = DOCS / "data-contracts" / "day-rules.md"
 
 
-def table(first_cell: str) -> list[list[str]]:
+def table(page: Path, first_cell: str) -> list[list[str]]:
     """The rows of the table whose header begins with this cell."""
-    _, _, rest = README.partition(f"| {first_cell} |")
+    _, _, rest = page.read_text(encoding="utf-8").partition(f"| {first_cell} |")
     assert rest, f"there is no table of {first_cell}"
     rows = []
     for line in rest.splitlines()[2:]:
@@ -29,7 +31,7 @@ def table(first_cell: str) -> list[list[str]]:
     return rows
 
 
-PROMISES = table("promise")
+PROMISES = table(GUARANTEES, "promise")
 
 
 @pytest.mark.parametrize(("promise", "named"), PROMISES, ids=[row[0][:60] for row in PROMISES])
@@ -113,7 +115,7 @@ REFUSED: list[bytes] = [
     lines(order()).decode().encode("utf-16"),
     lines(*[order()] * 20).decode().encode("cp1251"),
 ]
-ROWS = {row[0]: row[1] for row in table("in a file")}
+ROWS = {row[0]: row[1] for row in table(DAY_RULES, "in a file")}
 
 
 @pytest.mark.parametrize("row", FINE)
@@ -125,7 +127,7 @@ def test_what_is_called_fine_is_read(row: str) -> None:
 
 @pytest.mark.parametrize("row", BAD)
 def test_what_is_called_bad_is_a_bad_line(row: str) -> None:
-    assert ROWS[row] == "bad line"
+    assert ROWS[row] == "rejected"
     for line in BAD[row]:
         assert read(lines(order(), line)) == (1, 1), line[:300]
 
@@ -143,7 +145,7 @@ def test_no_row_is_forgotten() -> None:
     """The days of a fetch and of SALES_FIRST_DAY are held where days are loaded: facts/ and staging/."""
     elsewhere = {
         "`user_order_log`, `customer_research`",
-        "a day outside the fetch's period",
+        "a day outside the period of the file",
         "a day before `SALES_FIRST_DAY`",
     }
     refused = {row for row, told in ROWS.items() if "refused" in told}

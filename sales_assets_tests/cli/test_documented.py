@@ -52,22 +52,29 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         r"lines in quarantine +│ 3 ",
     ),
     (
-        ("sales-assets load --from ... --to ...", "sales-assets load"),
+        ("sales-assets load --from ... --to ...", "sales-assets load", "sales-assets load --from 2024-10-02"),
         "sales-assets load --from 2024-09-28 --to 2024-09-29",
         r"of them without increment +│ 2 ",
     ),
-    (("sales-assets why 2024-10-02", "sales-assets why D"), "sales-assets why 2024-10-02", "chosen"),
-    (("sales-assets quarantine list",), "", "bad one"),
+    (
+        ("sales-assets why 2024-10-02", "sales-assets why D", "sales-assets why DAY"),
+        "sales-assets why 2024-10-02",
+        "chosen",
+    ),
+    (("sales-assets quarantine list", "quarantine list"), "", "bad one"),
     (("quarantine list --all",), "sales-assets quarantine list --all", "bad three"),
     (("sales-assets quarantine list --day D",), "sales-assets quarantine list --day 2024-10-02", "bad two"),
     (
-        ("quarantine replay 17 --line '<the corrected line>'",),
+        (
+            "quarantine replay 17 --line '<the corrected line>'",
+            "replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'",
+        ),
         f"sales-assets quarantine replay 1 --line '{Order('late').line(9, statuses=True)}'",
         "1: corrected",
     ),
     (("replay 18 --discard",), "sales-assets quarantine replay 2 --discard", "2: discarded"),
     (
-        ("quarantine list --json > bad.jsonl",),
+        ("quarantine list --json > bad.jsonl", "quarantine list --json"),
         "sales-assets quarantine list --json > bad.jsonl; cat bad.jsonl",
         '"line_text": "bad three"',
     ),
@@ -107,12 +114,15 @@ ELSEWHERE = {
         "dagster-webserver --read-only -w workspace.yaml",
         "dagster run list",
         "dagster asset materialize -m sales_assets.definitions --select group:dims",
+        "dagster asset materialize",
+        "dg launch",
         "dg launch --assets 'key:\"mart/f_sales\"' --partition 2024-10-02",
     ],
     f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml"],
     f"{_HERE}test_the_simulator_of_the_sender": ["sales-assets sender-api"],
     f"{_HERE}test_make_knows_the_target": [
         *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),
+        *("make help", "make lint", "make format", "make lock"),
     ],
     f"{_DEMO}test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies": ["make demo"],
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
@@ -123,14 +133,14 @@ ELSEWHERE = {
         "sales-assets partner-api",
         "sales-assets api",
         "PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api",
-        "SENDER_URL=http://127.0.0.1:8082 sales-assets api",
     ],
     f"{_SERVICES}test_parts_in_a_process_of_their_own_answer_no_requests": [
         "sales-assets api --part relay",
         "api --part http",
+        "api --part relay",
     ],
     "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
-        "sales-assets report-api --data DIR"
+        *("sales-assets report-api --data DIR", "sales-assets report-api"),
     ],
     "cli/test_quick_start.py::test_the_quick_start_sends_a_message": [
         "export SENDER_URL=http://127.0.0.1:8082",
@@ -148,7 +158,11 @@ ELSEWHERE = {
         "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
     ],
     "cli/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
+    "cli/test_warehouse.py::test_the_embedded_server_outlives_the_command_that_started_it": [
+        "sales-assets warehouse stop"
+    ],
     _CELERY: [
+        *("celery -A ... worker", "celery -A ... beat"),
         "celery -A sales_assets.services.mailings.celery_app worker -P threads",
         "celery -A sales_assets.services.mailings.celery_app beat",
     ],

@@ -1,4 +1,4 @@
-"""The quick start of the mailings as the README has it: its commands, in its order, send a message."""
+"""The quick start of the mailings in their guide: its commands, in its order, send a message."""
 
 import os
 import re
@@ -17,7 +17,7 @@ from sales_assets_tests.cli.running import free_port
 from sales_assets_tests.services.mailings.worker import remove_queues
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, until
 
-README = Path(__file__).resolve().parents[2] / "README.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "mailings.md"
 
 pytestmark = pytest.mark.broker
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.broker
 @pytest.fixture
 def commands() -> list[str]:
     """The lines of the first block below the heading, without comments."""
-    block = re.search(r"## Mailings\n.*?```sh\n(.*?)```", README.read_text(encoding="utf-8"), re.DOTALL)
+    block = re.search(r"## Try it\n.*?```sh\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None
     return [line for text in block[1].splitlines() if (line := re.sub(r"(^|\s+)# .*", "", text).strip())]
 

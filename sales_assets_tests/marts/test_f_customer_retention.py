@@ -1,6 +1,7 @@
 """``mart.f_customer_retention``: who is new, returning or refunded in a week, and what must add up.
 
-The oracle beside it is written from the words of the README, in Python, and knows nothing of the statements.
+The oracle beside it is written from the words of docs/guides/retention-and-audiences.md, in Python, and knows nothing
+of the statements.
 """
 
 import datetime as dt
