@@ -46,7 +46,7 @@ OUR_PREFIXES = (
     *("MAILINGS_", "SENDER_"),
 )
 
-# The seed of the partner orders documents its settings as lines with comments and quotes.
+# Settings whose lines may have comments and quotes (docs/data-contracts/partner-orders.md, "Settings").
 _SEED_SETTINGS = ("partnerapi_", "rabbitmq_", "sale_on", "sales_timezone")
 _COMMENT = re.compile(r"(^|\s)#.*$")
 

@@ -26,7 +26,7 @@ Sql = Callable[..., list[tuple[Any, ...]]]
 
 DAY = "2024-10-01"
 
-# The seed's mart as such marts are met in the wild: serial ids, dimensions with ids of their own, foreign keys.
+# The original mart as such marts are met in the wild: serial ids, dimensions with ids of their own, foreign keys.
 LEGACY: LiteralString = """
 CREATE SCHEMA mart;
 CREATE TABLE mart.d_calendar (date_id integer PRIMARY KEY, fact_date date NOT NULL, day_num integer,

@@ -1,6 +1,7 @@
 """Select raw files: which are not parsed yet, and which one wins each day.
 
-The rule of choice itself is one SQL statement (``sql/staging/staged_day.sql``, `candidates`).
+The rule itself (docs/data-contracts/day-rules.md, "Selection") is one SQL statement: `candidates` in
+``sql/staging/staged_day.sql``.
 """
 
 import datetime as dt

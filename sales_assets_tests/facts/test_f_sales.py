@@ -1,4 +1,6 @@
-"""``mart.f_sales`` itself (day-rules, "Mart" and "Why"): signs, sources, ids, and the way back to the file."""
+"""``mart.f_sales`` itself (docs/data-contracts/day-rules.md, "Mart" and "Traceability"): signs, sources, ids, and the
+way back to the file.
+"""
 
 from decimal import Decimal
 from typing import Any

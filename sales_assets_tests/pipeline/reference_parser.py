@@ -1,4 +1,5 @@
-"""The rules of a report file once more, written from the contract: slow, and a whole file at a time.
+"""The rules of a report file once more, written from docs/data-contracts/day-rules.md: slow, and a whole file at
+a time.
 
 Belongs here: a second opinion for the property tests. It shares no line with `sales_assets.pipeline.line_rules`,
 and walks over characters where that uses regular expressions.

@@ -1,4 +1,6 @@
-"""Raw: every delivery on record, every file kept as it came, nothing deleted or edited (day-rules, "Fetch")."""
+"""Raw: every delivery on record, every file kept as it came, nothing deleted or edited
+(docs/data-contracts/day-rules.md, "Raw file").
+"""
 
 import hashlib
 import json

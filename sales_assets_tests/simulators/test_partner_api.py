@@ -1,4 +1,6 @@
-"""The simulated partner on the wire: its four calls as the contract has them, and what it can be made to do wrong."""
+"""The simulated partner on the wire: its four calls (docs/data-contracts/partner-orders.md, "Calls to the partner"),
+and what it can be made to do wrong.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any

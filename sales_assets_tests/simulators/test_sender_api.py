@@ -1,4 +1,6 @@
-"""The simulated sender on the wire: its one call as the contract has it, and what it can be made to do wrong."""
+"""The simulated sender on the wire: its one call (docs/data-contracts/mailings.md, "Dispatch"), and what it can be made
+to do wrong.
+"""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""What a fetch is worth once it was read (day-rules, "Fetch"): days that are empty, kept, or broken."""
+"""Parse results of raw files (docs/data-contracts/day-rules.md, "Raw file"): days that are empty, kept, or broken."""
 
 import pytest
 

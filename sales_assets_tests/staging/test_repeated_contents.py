@@ -1,4 +1,5 @@
-"""Identity by contents (day-rules, "Fetch" and "Replay"): repeated deliveries, and resolutions that last.
+"""Identity by contents (docs/data-contracts/day-rules.md, "Raw file" and "Resolution"): repeated deliveries, and
+resolutions that last.
 
 Does not belong here: what the sensor makes of them (`automation/test_sensors`), or the command line.
 """

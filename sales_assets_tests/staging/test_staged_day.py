@@ -1,4 +1,4 @@
-"""From which kept fetch a day is taken (day-rules, "Choice").
+"""From which raw file a day is taken (docs/data-contracts/day-rules.md, "Selection").
 
 Does not belong here: all orders and groupings of fetches; `sales_assets_tests.facts.test_model` draws them.
 """

@@ -1,4 +1,4 @@
-"""Which lines of an order file count (day-rules, "Line"), seen in staging, quarantine and mart.
+"""Which lines of an order file count (docs/data-contracts/day-rules.md, "Line"), seen in staging, quarantine and mart.
 
 Does not belong here: what a single cell may hold; `sales_assets_tests.pipeline` goes through that.
 """

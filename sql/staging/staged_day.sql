@@ -1,6 +1,7 @@
 -- name: candidates
--- Kept fetches that cover a day, best first. The order is the rule of choice (day-rules, "Choice"), and this is its only
--- place: a header with status before one without, then an increment before a report, then the latest delivery.
+-- Kept fetches that cover a day, best first. The order is the rule of docs/data-contracts/day-rules.md ("Selection"), and
+-- this is its only place: a header with status before one without, then an increment before a report, then the latest
+-- delivery.
 -- every: all fetches; else the first of each day, where it is usable and not what staging holds already.
 SELECT *
 FROM (

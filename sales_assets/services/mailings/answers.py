@@ -1,4 +1,5 @@
-"""How the mailings say no: the status codes and bodies of Django REST framework, which callers know from the contract.
+"""Error responses of the mailings: the status codes and bodies of Django REST framework, as listed in
+docs/data-contracts/mailings.md.
 
 Belongs here: refusals, and turning FastAPI's own into them. Does not belong here: what is refused, and why (``fields``,
 ``rules``, ``bodies``).

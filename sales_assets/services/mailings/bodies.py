@@ -32,8 +32,8 @@ class Form(dict[str, Any]):
 
 async def read_body(request: Request) -> Mapping[str, Any]:
     """The body as a dictionary; without one it is empty. Raises `Malformed`, `UnsupportedMediaType`, `Invalid`."""
-    # Without the header it is what the seed's server takes it for; requests of the library `requests` with a string for
-    # a body are such.
+    # Without the header it counts as text/plain, as in the service that docs/data-contracts/mailings.md describes;
+    # the library `requests` sends none with a string for a body.
     header = request.headers.get("content-type", "text/plain")
     declared = content_type(header)
     raw = await request.body()

@@ -1,7 +1,8 @@
 """The kinds of field that clients and mailings have: what is accepted, what it becomes, and how the rest is refused.
 
 The rules and texts are Django REST framework's (CharField, DateTimeField, TimeField, IntegerField), whose answers are
-the contract. Belongs here: one value at a time. Does not belong here: which fields there are (``rules``).
+part of docs/data-contracts/mailings.md. Belongs here: one value at a time. Does not belong here: which fields there are
+(``rules``).
 """
 
 import datetime as dt

@@ -1,4 +1,5 @@
-"""The HTTP interface of clients and mailings: the contract's paths, and those beyond it on paths of their own.
+"""The HTTP interface of clients and mailings: the paths of docs/data-contracts/mailings.md, and separate paths for what
+goes beyond it.
 
 Belongs here: paths, parameters and the order of an answer's keys. Does not belong here: what values may be (``rules``),
 what is stored (``store``), what the OpenAPI says (``documents``).

@@ -37,7 +37,7 @@ MAILING: tuple[Field, ...] = (
     Text("client_operator_code_filter", most=10, required=False, nullable=True),
     Text("client_tag_filter", most=50, required=False, nullable=True),
     Moment("end_time"),
-    # Beyond the contract: the window of a day, in the client's zone, in which it may be sent.
+    # Beyond docs/data-contracts/mailings.md: the window of a day, in the client's zone, in which it may be sent.
     Clock("send_from"),
     Clock("send_until"),
 )

@@ -10,7 +10,7 @@ _SERVICE = "PartnerAPI"
 
 
 class Metrics:
-    """The service's metrics. The four ``*_counter`` names and their label are the contract's."""
+    """The service's metrics. The four counters and their label are those of docs/data-contracts/partner-orders.md."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry

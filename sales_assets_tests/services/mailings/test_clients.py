@@ -1,4 +1,6 @@
-"""Clients, row by row of the contract: exact JSON, both slash forms, and the manners of the framework behind it."""
+"""Clients, row by row of docs/data-contracts/mailings.md: exact JSON, both slash forms, and the manners of the
+framework behind it.
+"""
 
 import json
 from typing import Any
@@ -19,7 +21,7 @@ def told(answer: requests.Response) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-# --- the contract -------------------------------------------------------------------------------------------------
+# --- docs/data-contracts/mailings.md ------------------------------------------------------------------------------
 
 
 def test_a_client_is_added_as_the_contract_shows(api: Api) -> None:

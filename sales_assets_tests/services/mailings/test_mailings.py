@@ -1,4 +1,6 @@
-"""Mailings, row by row of the contract: exact JSON, who wins when a change meets the start, and what goes beyond."""
+"""Mailings, row by row of docs/data-contracts/mailings.md: exact JSON, who wins when a change meets the start, and what
+goes beyond.
+"""
 
 import datetime as dt
 import json
@@ -26,7 +28,7 @@ def told(answer: requests.Response) -> tuple[int, str]:
     return answer.status_code, answer.text
 
 
-# --- the contract -------------------------------------------------------------------------------------------------
+# --- docs/data-contracts/mailings.md ------------------------------------------------------------------------------
 
 
 def test_a_mailing_is_added_as_the_contract_shows(api: Api) -> None:

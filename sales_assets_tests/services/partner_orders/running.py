@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 
 def order(order_id: int | str = 10, **changes: Any) -> dict[str, Any]:
-    """The body of the contract's example."""
+    """The body of an order like those in docs/data-contracts/partner-orders.md."""
     return {
         "order_id": order_id,
         "date": "2024-06-20T03:14:44.615Z",

@@ -1,4 +1,4 @@
-"""Version 1, row by row of the contract: the same operations in other words."""
+"""Version 1, row by row of docs/data-contracts/partner-orders.md: the same operations in other words."""
 
 from typing import Any
 

@@ -1,4 +1,6 @@
-"""Version 2, row by row of the contract: exact JSON against a partner that answers as each row says."""
+"""Version 2, row by row of docs/data-contracts/partner-orders.md: exact JSON against a partner that answers as each
+row says.
+"""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""The mart as the seed describes it; an existing one is examined and left as it is."""
+"""The original mart (docs/data-contracts/day-rules.md, "Mart"); an existing one is examined and left as it is."""
 
 from sales_assets.postgres.migrations import statements_of
 

@@ -1,5 +1,5 @@
--- The seed's mart. A fresh warehouse gets the table; an existing one is only examined, so that whatever cannot be
--- upgraded in place is told before anything is changed.
+-- The original mart (docs/data-contracts/day-rules.md, "Mart"). A fresh warehouse gets the table; an existing one is only
+-- examined, so that whatever cannot be upgraded in place is told before anything is changed.
 CREATE SCHEMA IF NOT EXISTS mart;
 
 -- A column's type can't change under a view. This takes down the views that read some tables, directly or through
@@ -78,8 +78,8 @@ DO $examine$
 DECLARE
     wanted  text;
     other   text;
-    -- Names under which the columns were met: payment_amount comes from the report file, and the seed itself
-    -- spells city_id with a Cyrillic first letter.
+    -- Names under which the columns were met: payment_amount comes from the report file, and the original
+    -- specification spells city_id with a Cyrillic first letter.
     aliases constant jsonb := '{
         "amount":      ["payment_amount", "sum", "total_amount", "sales_amount"],
         "quantity":    ["qty", "sales_qty", "count"],

@@ -16,7 +16,7 @@ CREATE TABLE raw.delivery (
 );
 CREATE INDEX delivery_day ON raw.delivery (first_day, delivery_id) WHERE kind = 'increment';
 
--- Fetch numbers: "later" in the rules of a day means a greater number.
+-- Fetch numbers: "latest" in docs/data-contracts/day-rules.md ("Selection") means the greatest number.
 CREATE SEQUENCE raw.fetch_number;
 
 -- Kept fetches: one row per file that was delivered whole. The file itself lies in the raw files under `path`.

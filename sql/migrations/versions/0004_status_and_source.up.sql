@@ -1,5 +1,5 @@
 -- mart.f_sales gets what became of a line (status) and who wrote it (source). Everything already there is shipped
--- and legacy, unless such a column is there already and says otherwise. Old INSERTs of the seed's columns and old SELECTs go on as before: the new columns come last and have
+-- and legacy, unless such a column is there already and says otherwise. Old INSERTs of the original columns and old SELECTs go on as before: the new columns come last and have
 -- defaults.
 CREATE TABLE ops.dropped_foreign_key (
     statement text NOT NULL   -- what brings it back
