@@ -10,12 +10,16 @@ from sales_assets_tests.architecture.modules import PACKAGE
 
 ROOT = PACKAGE.parent
 README = ROOT / "README.md"
+CITING = [PACKAGE, PACKAGE.parent / "sql", PACKAGE.parent / "sales_assets_tests"]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
+# A page, also followed by the names of its sections in quotes, in brackets or behind a comma.
+_CITATION = re.compile(r"(docs/[\w/.-]+\.md)((?:,| and| \()? ?\"[^\"\n]+\"(?: and \"[^\"\n]+\")*)?")
+_QUOTED = re.compile(r"\"([^\"]+)\"")
 _FOLDER = re.compile(r"^( *)(\w+)/")
 
 
@@ -86,6 +90,18 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert broken_links(page) == ["page.md#no", "gone.md", "gone.png", "#no-heading"]
+
+
+def test_code_cites_pages_and_sections_that_exist() -> None:
+    missing = []
+    for file in sorted(path for folder in CITING for path in folder.rglob("*") if path.suffix in (".py", ".sql")):
+        for page, sections in _CITATION.findall(file.read_text(encoding="utf-8")):
+            if not (ROOT / page).exists():
+                missing.append(f"{file}: {page}")
+                continue
+            headings = _HEADING.findall(text_of(ROOT / page))
+            missing += [f"{file}: {page}, {name}" for name in _QUOTED.findall(sections) if name not in headings]
+    assert missing == []
 
 
 def test_every_page_is_reachable_from_the_readme() -> None:
