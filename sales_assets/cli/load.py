@@ -197,11 +197,11 @@ def _summary(warehouse: "Warehouse", first: dt.date, last: dt.date, run: "dg.Exe
 
     with warehouse.transaction("sales_assets load summary", read_only=True) as transaction:
         mart = transaction.rows(
-            "facts/load_summary", "summary", first_date_id=date_id(first), last_date_id=date_id(last)
+            "mart/load_summary", "summary", first_date_id=date_id(first), last_date_id=date_id(last)
         )[0]
-        not_found = transaction.rows("facts/load_summary", "not_found", first_day=first, last_day=last)[0]
-        waiting = transaction.rows("facts/load_summary", "open_quarantine", first_day=first, last_day=last)[0]
-        outside = transaction.rows("facts/load_summary", "outside", run_id=run.run_id)[0]
+        not_found = transaction.rows("mart/load_summary", "not_found", first_day=first, last_day=last)[0]
+        waiting = transaction.rows("mart/load_summary", "open_quarantine", first_day=first, last_day=last)[0]
+        outside = transaction.rows("mart/load_summary", "outside", run_id=run.run_id)[0]
     return LoadResult(
         first_day=first,
         last_day=last,

@@ -143,7 +143,7 @@ def _weeks() -> dict[str, str]:
 
 def _days_with_news(warehouse: Warehouse) -> dict[str, str]:
     """The days that the sensor would ask for; as tags of a run."""
-    news = warehouse.rows("marts/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
+    news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
     days = [key_of(day) for day in days_of({row["day"] for row in news} & set(ORDER_DAYS.get_partition_keys()))]
     return range_tags(days[0], days[-1]) if days else {}
 

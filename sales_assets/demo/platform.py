@@ -49,7 +49,7 @@ def platform_running(progress: Progress, *, once: bool) -> Iterator[tuple[dt.dat
 def sales_by_day(first: dt.date, last: dt.date) -> list[dict[str, Any]]:
     """Rows, refunds and net amount of each day first..last (inclusive) in mart.f_sales."""
     days = [date_id(first + dt.timedelta(days=n)) for n in range((last - first).days + 1)]
-    return Warehouse().rows("facts/f_sales", "summary", date_ids=days)
+    return Warehouse().rows("mart/f_sales", "summary", date_ids=days)
 
 
 def _require_own_home() -> None:

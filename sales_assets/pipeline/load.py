@@ -285,7 +285,7 @@ class _Load:
             self._summarize(writer)
         if len(batches) > 1:
             with self._transaction("sample", writer) as transaction:
-                transaction.run_all("facts/f_sales", "sample")
+                transaction.run_all("mart/f_sales", "sample")
             if file is USER_ORDERS_LOG:
                 self.days_apart = self._find_days_apart(selected, parsed_files)
         return inherited
@@ -341,7 +341,7 @@ class _Load:
             sums: Sums | None = None
             with begin() as transaction:
                 if file is USER_ORDERS_LOG:
-                    transaction.run("facts/f_sales", "read_by_days")
+                    transaction.run("mart/f_sales", "read_by_days")
                     ids = sale_ids(transaction, _rows_of(days, parsed_files), reserved_ids, replaced_days(days))
                     staged = Sums()
                     rows = counted(ids.assign(selected_rows(days, parsed_files)), staged)
@@ -363,7 +363,7 @@ class _Load:
 
     def _summarize(self, writer: Writer) -> None:
         with self._transaction("summarize", writer) as transaction:
-            transaction.run("facts/f_sales", "summarize_days")
+            transaction.run("mart/f_sales", "summarize_days")
 
     def _note_unusable_files(self, file: ReportFile) -> None:
         """Fail days whose newest file can't be read or parsed, or has no valid row; they keep their former contents."""
@@ -399,10 +399,10 @@ class _Load:
         date_ids = [date_id(day) for day in days]
         with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
             upsert_dimensions(transaction, date_ids)
-            transaction.run("facts/f_sales", "read_by_days")
+            transaction.run("mart/f_sales", "read_by_days")
             occupied = occupied_days(transaction, date_ids)
             with self.warehouse.transaction(f"{self.run_id[:8]} staged", read_only=True) as staging:
-                staging.run("facts/f_sales", "read_by_days")
+                staging.run("mart/f_sales", "read_by_days")
                 publish_days(transaction, date_ids, staged_rows(staging, date_ids), occupied)
 
     # --- report -------------------------------------------------------------------------------------------
@@ -438,7 +438,7 @@ class _Load:
         if self.publishes:
             for day in days.keys() & self.sums.keys():
                 self.report.add(F_SALES, days[day], self.sums[day].summary(day))
-            for row in self.warehouse.rows("facts/f_sales", "summary", date_ids=list(days.keys() - self.sums.keys())):
+            for row in self.warehouse.rows("mart/f_sales", "summary", date_ids=list(days.keys() - self.sums.keys())):
                 self.report.add(F_SALES, days[row["date_id"]], {k: v for k, v in row.items() if k != "date_id"})
 
 

@@ -1,6 +1,6 @@
 """Names of cities, customers and items: collect each distinct one, store it once, upsert the dimensions.
 
-Order rows are staged with ids only. Which name a dimension has is a rule of ``sql/dims``: the latest by event time.
+Order rows are staged with ids only. Which name a dimension has is a rule of ``sql/mart``: the latest by event time.
 """
 
 import datetime as dt
@@ -24,7 +24,7 @@ NAMED_DIMENSIONS = {
 
 def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt.date) -> int:
     """Add calendar days so that none is missing between these and all requested ones; returns how many were added."""
-    return transaction.run("dims/d_calendar", "add_days", first_day=first_day, last_day=last_day)
+    return transaction.run("mart/d_calendar", "add_days", first_day=first_day, last_day=last_day)
 
 
 def names_in(lines: pa.Table) -> pa.Table:
@@ -93,32 +93,32 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
         # Merging when the new ones outnumber the merged ones keeps the work linear in the names.
         if more > max(_NAMES_TOGETHER, collected[0].num_rows):
             collected, more = [_merged(collected)], 0
-    transaction.run("dims/named", "create")
+    transaction.run("staging/name", "create")
     if collected:
         batches = _merged(collected).to_batches(max_chunksize=_NAMES_A_BLOCK)
-        transaction.copy("dims/named", "copy", encoded(batches))
-        transaction.run("dims/named", "remember")
+        transaction.copy("staging/name", "copy", encoded(batches))
+        transaction.run("staging/name", "remember")
     if in_dimensions:
         _upsert(transaction)
-    transaction.run("dims/named", "drop")
-    (now,) = transaction.rows("dims/named", "stored_at")
+    transaction.run("staging/name", "drop")
+    (now,) = transaction.rows("staging/name", "stored_at")
     stored_at: dt.datetime = now["stored_at"]
     return stored_at
 
 
 def forget_names(transaction: Transaction, date_ids: Sequence[int], stored_at: dt.datetime | None) -> None:
     """Delete names that were seen only on replaced days and not by the load that stored its names at `stored_at`."""
-    transaction.run("dims/named", "forget", date_ids=list(date_ids), stored_at=stored_at)
+    transaction.run("staging/name", "forget", date_ids=list(date_ids), stored_at=stored_at)
 
 
 def upsert_dimensions(transaction: Transaction, date_ids: Sequence[int]) -> dict[str, int]:
     """Upsert the cities, customers and items of some staged days; returns {table: rows written}."""
-    transaction.run("dims/named", "create")
-    transaction.run("dims/named", "from_staging", date_ids=list(date_ids))
+    transaction.run("staging/name", "create")
+    transaction.run("staging/name", "from_staging", date_ids=list(date_ids))
     written = _upsert(transaction)
-    transaction.run("dims/named", "drop")
+    transaction.run("staging/name", "drop")
     return written
 
 
 def _upsert(transaction: Transaction) -> dict[str, int]:
-    return {table: transaction.run(f"dims/{table}", "upsert") for table in NAMED_DIMENSIONS}
+    return {table: transaction.run(f"mart/{table}", "upsert") for table in NAMED_DIMENSIONS}

@@ -58,7 +58,7 @@ def occupied_days(transaction: Transaction, date_ids: Sequence[int]) -> set[int]
     """Find the days that have rows a replacement has to delete."""
     if not date_ids:
         return set()
-    rows = transaction.rows("facts/f_sales", "occupied_days", **_window(date_ids))
+    rows = transaction.rows("mart/f_sales", "occupied_days", **_window(date_ids))
     return {row["date_id"] for row in rows}
 
 
@@ -94,16 +94,16 @@ def publish_days(
         return sent
     is_replaced = any(day in occupied for day in date_ids)
     if is_replaced:
-        transaction.run("facts/f_sales", "clear_days", **_window(date_ids))
+        transaction.run("mart/f_sales", "clear_days", **_window(date_ids))
     stored = _copy(transaction, map(sent.count, map(_mart_rows, rows)))
     if staged is not None:
         sent.require_equal(staged)
     # Ids of rows that were staged before may be far from the new ones.
     if is_replaced or sent.last_id - sent.first_id > _LONGEST_SPAN * sent.rows:
-        found = transaction.rows("facts/f_sales", "sums_of_days", **_window(date_ids))
+        found = transaction.rows("mart/f_sales", "sums_of_days", **_window(date_ids))
     else:
         ids = {"first_id": sent.first_id, "last_id": sent.last_id}
-        found = transaction.rows("facts/f_sales", "sums_of_ids", **ids, date_ids=list(date_ids))
+        found = transaction.rows("mart/f_sales", "sums_of_ids", **ids, date_ids=list(date_ids))
     sent.require_stored(stored, found)
     return sent
 
@@ -112,7 +112,7 @@ def days_of_other_sources(warehouse: Warehouse, date_ids: Collection[int]) -> se
     """Find the days whose rows of the mart are not all from the report API."""
     if not date_ids:
         return set()
-    rows = warehouse.rows("facts/f_sales", "days_of_other_sources", **_window(list(date_ids)))
+    rows = warehouse.rows("mart/f_sales", "days_of_other_sources", **_window(list(date_ids)))
     return {row["date_id"] for row in rows}
 
 
@@ -131,14 +131,14 @@ def _mart_rows(staged: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def _copy(transaction: Transaction, rows: Iterator[pa.RecordBatch]) -> int:
-    types = {row["column"]: row["type"] for row in transaction.rows("facts/f_sales", "column_types")}
+    types = {row["column"]: row["type"] for row in transaction.rows("mart/f_sales", "column_types")}
     schema = _mart_rows(pa.RecordBatch.from_pylist([], _STAGED)).schema
     binary = [_BINARY[field.type].get(types[field.name]) for field in schema]
     if None in binary:
-        return transaction.copy("facts/f_sales", "copy_rows_as_text", map(_as_csv, rows))
+        return transaction.copy("mart/f_sales", "copy_rows_as_text", map(_as_csv, rows))
     typed = pa.schema(list(zip(schema.names, binary, strict=True)))
     with _APPENDING, closing(prefetch(encoded(batch.cast(typed) for batch in rows))) as blocks:
-        return transaction.copy("facts/f_sales", "copy_rows", blocks)
+        return transaction.copy("mart/f_sales", "copy_rows", blocks)
 
 
 def _as_csv(rows: pa.RecordBatch) -> memoryview:

@@ -82,7 +82,7 @@ def reserve_ids(transaction: Transaction, rows: Mapping[int, int]) -> dict[int, 
     The transaction must be committed at once: other writers wait for it. Where ids can't be reserved without waiting,
     `sale_ids` draws them one by one, which takes half a second per million.
     """
-    (reserved,) = transaction.rows("facts/f_sales", "reserve_ids", count=max(1, sum(rows.values())))
+    (reserved,) = transaction.rows("mart/f_sales", "reserve_ids", count=max(1, sum(rows.values())))
     if reserved["first_id"] is None:
         return {}
     starts = itertools.accumulate(rows.values(), initial=reserved["first_id"])
@@ -111,5 +111,5 @@ def sale_ids(
 def _draw(transaction: Transaction, count: int) -> Iterator[npt.NDArray[np.int64]]:
     """Draw ids from the sequence of ``mart.f_sales``, from which other writers draw at the same time."""
     for at in range(0, count, _DRAWN_AT_ONCE):
-        (drawn,) = transaction.rows("facts/f_sales", "draw_ids", count=min(_DRAWN_AT_ONCE, count - at))
+        (drawn,) = transaction.rows("mart/f_sales", "draw_ids", count=min(_DRAWN_AT_ONCE, count - at))
         yield np.array(drawn["ids"], np.int64)

@@ -81,7 +81,7 @@ def dimensions(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Bring all dimensions up to what staging holds."""
     with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
-        staged = [row["day"] for row in transaction.rows("dims/d_calendar", "staged_days")]
+        staged = [row["day"] for row in transaction.rows("mart/d_calendar", "staged_days")]
         written = upsert_dimensions(transaction, [date_id(day) for day in staged])
         if staged:
             written["d_calendar"] = add_calendar_days(transaction, staged[0], staged[-1])

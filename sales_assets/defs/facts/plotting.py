@@ -1,6 +1,6 @@
 """A small plot of days, as text: for the asset's page in the UI and for the terminal.
 
-Does not belong here: what the numbers are (``sql/facts``).
+Does not belong here: what the numbers are (``sql/mart``).
 """
 
 from collections.abc import Mapping, Sequence

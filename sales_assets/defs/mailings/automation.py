@@ -75,7 +75,7 @@ def new_deliveries(
     """
     if is_under_way(context.instance, load_mailing_deliveries.name):
         return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
-    news = warehouse.rows("marts/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
+    news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())
     due = [row for row in news if row["day"] in partitions]
     requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))

@@ -1,7 +1,7 @@
 """What became of the messages: ``mart.f_mailing_deliveries`` and, per day and mailing, ``mart.f_mailing_statistics``.
 
 Belongs here: what Dagster is told, and the order of the statements. Does not belong here: the statements
-(``sql/marts``).
+(``sql/mart``).
 """
 
 import datetime as dt
@@ -87,20 +87,20 @@ def _replace_days(
     """Raises `NotReconciledError`."""
     date_ids = [date_id(day) for day in days]
     zone = settings().sales_timezone
-    transaction.run("marts/f_mailing_deliveries", "see_one_moment")
-    transaction.run("marts/f_mailing_deliveries", "keep_others_out")
-    transaction.run("marts/f_mailing_deliveries", "take_days", days=list(days), timezone=zone)
-    transaction.run("marts/f_mailing_deliveries", "clear_gone", date_ids=date_ids)
-    transaction.run("marts/f_mailing_deliveries", "fill_days")
-    transaction.run("marts/f_mailing_statistics", "clear_days", date_ids=date_ids)
-    transaction.run("marts/f_mailing_statistics", "fill_days", date_ids=date_ids)
+    transaction.run("mart/f_mailing_deliveries", "see_one_moment")
+    transaction.run("mart/f_mailing_deliveries", "keep_others_out")
+    transaction.run("mart/f_mailing_deliveries", "take_days", days=list(days), timezone=zone)
+    transaction.run("mart/f_mailing_deliveries", "clear_gone", date_ids=date_ids)
+    transaction.run("mart/f_mailing_deliveries", "fill_days")
+    transaction.run("mart/f_mailing_statistics", "clear_days", date_ids=date_ids)
+    transaction.run("mart/f_mailing_statistics", "fill_days", date_ids=date_ids)
     span = {"timezone": zone, "first_date_id": min(date_ids), "last_date_id": max(date_ids)}
     wrong = transaction.rows("checks/equal_to_messages", "offending", **span)
     if wrong:
         raise NotReconciledError("; ".join(f"{row['date_id']}: {row['example']}" for row in wrong))
     return (
-        transaction.rows("marts/f_mailing_deliveries", "summary"),
-        transaction.rows("marts/f_mailing_statistics", "summary", date_ids=date_ids),
+        transaction.rows("mart/f_mailing_deliveries", "summary"),
+        transaction.rows("mart/f_mailing_statistics", "summary", date_ids=date_ids),
     )
 
 

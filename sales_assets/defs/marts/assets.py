@@ -1,6 +1,6 @@
 """``mart.f_customer_retention``: the customers of each week and item.
 
-Belongs here: what Dagster is told. Does not belong here: who is new or returning (``sql/marts``).
+Belongs here: what Dagster is told. Does not belong here: who is new or returning (``sql/mart``).
 """
 
 import datetime as dt
@@ -129,11 +129,11 @@ def _replace_weeks(transaction: Transaction, mondays: Sequence[dt.date]) -> list
     """Raises `NotReconciledError`."""
     period_ids = [week_id(monday) for monday in mondays]
     span = {"first_date_id": date_id(mondays[0]), "last_date_id": date_id(mondays[-1] + _SUNDAY)}
-    transaction.run("marts/f_customer_retention", "see_one_moment")
-    transaction.run("marts/f_customer_retention", "keep_others_out")
-    transaction.run("marts/f_customer_retention", "clear_weeks", period_ids=period_ids)
-    transaction.run("marts/f_customer_retention", "fill_weeks", mondays=list(mondays), **span)
+    transaction.run("mart/f_customer_retention", "see_one_moment")
+    transaction.run("mart/f_customer_retention", "keep_others_out")
+    transaction.run("mart/f_customer_retention", "clear_weeks", period_ids=period_ids)
+    transaction.run("mart/f_customer_retention", "fill_weeks", mondays=list(mondays), **span)
     wrong = transaction.rows("checks/revenue_of_the_week", "offending", **span)
     if wrong:
         raise NotReconciledError("; ".join(str(row["example"]) for row in wrong))
-    return transaction.rows("marts/f_customer_retention", "summary", period_ids=period_ids)
+    return transaction.rows("mart/f_customer_retention", "summary", period_ids=period_ids)

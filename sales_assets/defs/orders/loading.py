@@ -1,6 +1,6 @@
 """Making days of the partner orders' slice of ``mart.f_sales`` from the staged events, reconciled before the commit.
 
-Belongs here: the order of the statements. Does not belong here: the statements (``sql/staging``, ``sql/facts``).
+Belongs here: the order of the statements. Does not belong here: the statements (``sql/staging``, ``sql/mart``).
 """
 
 import datetime as dt
@@ -41,11 +41,11 @@ def load_days(transaction: Transaction, days: Sequence[dt.date]) -> Loaded:
     transaction.run("staging/partner_order_line", "clear_quarantine", date_ids=date_ids)
     transaction.run("staging/partner_order_line", "quarantine")
     transaction.run("staging/partner_order_line", "remember", date_ids=date_ids)
-    transaction.run("facts/f_sales_partner_orders", "clear_days", date_ids=date_ids)
+    transaction.run("mart/f_sales_partner_orders", "clear_days", date_ids=date_ids)
     transaction.run("staging/partner_order_line", "clear_days")
     transaction.run("staging/partner_order_line", "fill_days")
-    transaction.run("facts/f_sales_partner_orders", "add_dimension_rows", date_ids=date_ids)
-    transaction.run("facts/f_sales_partner_orders", "fill_days", date_ids=date_ids)
+    transaction.run("mart/f_sales_partner_orders", "add_dimension_rows", date_ids=date_ids)
+    transaction.run("mart/f_sales_partner_orders", "fill_days", date_ids=date_ids)
     transaction.run("staging/partner_order_event", "mark_loaded")
     wrong = transaction.rows(
         "checks/equal_to_order_lines", "offending", first_date_id=min(date_ids), last_date_id=max(date_ids)
@@ -55,5 +55,5 @@ def load_days(transaction: Transaction, days: Sequence[dt.date]) -> Loaded:
     return Loaded(
         events=transaction.rows("staging/partner_order_line", "event_summary"),
         lines=transaction.rows("staging/partner_order_line", "summary", date_ids=date_ids),
-        sales=transaction.rows("facts/f_sales_partner_orders", "summary", date_ids=date_ids),
+        sales=transaction.rows("mart/f_sales_partner_orders", "summary", date_ids=date_ids),
     )
