@@ -29,7 +29,6 @@ def demo(
     mailing to the customers that got money back. Then the Dagster UI and the services run with the sensors on: new
     increments appear while one watches, orders as one places them, and mailings are sent. Ctrl-C ends it all.
     """
-    from sales_assets.defs.facts.plotting import draw_days
     from sales_assets.demo.platform import platform_running, sales_by_day
     from sales_assets.deploy.instance import prepare_dagster_home
     from sales_assets.deploy.ui import end_on_signals, serve_ui
@@ -45,7 +44,6 @@ def demo(
         for row in sorted(days, key=lambda row: row["date_id"])[-7:]:
             table.add_row(str(row["date_id"]), str(row["rows"]), str(row["refunded_rows"]), str(row["net_amount"]))
         out.print(table)
-        out.print(draw_days(days, width=100, height=16))
         if result.failures:
             raise typer.Exit(1)
         services = _demo_services(stack)

@@ -13,10 +13,8 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataHandle,
 )
 
-from sales_assets.defs.facts.plotting import plot_days
 from sales_assets.partitions import key_of, spelled_out
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
-from sales_assets.schemas.calendar import date_id
 
 _NAMED_CAUSES = 20
 
@@ -46,8 +44,9 @@ def _key(table: str) -> dg.AssetKey:
 
 def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], Mapping[str, Any]]:
     metadata: dict[tuple[str, dt.date], Mapping[str, Any]] = dict(report.facts)
-    sales = {day: facts for (table, day), facts in report.facts.items() if table == F_SALES}
-    for day, facts in sales.items():
+    for (table, day), facts in report.facts.items():
+        if table != F_SALES:
+            continue
         metadata[F_SALES, day] = {
             "rows": facts["rows"],
             "refunded rows": facts["refunded_rows"],
@@ -57,10 +56,6 @@ def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], Mapping[str, Any]
             "net quantity": float(facts["net_quantity"]),
             "refunded amount": float(facts["refunded_amount"]),
         }
-    if sales:
-        plot = plot_days([{"date_id": date_id(day), **facts} for day, facts in sales.items()])
-        latest = F_SALES, max(sales)
-        metadata[latest] = {**metadata[latest], "net amount per day": dg.MetadataValue.md(plot)}
     return metadata
 
 
