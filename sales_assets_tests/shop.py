@@ -10,7 +10,7 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.defs.raw.assets import increment_specs
+from sales_assets.defs.raw.report_files import increment_specs
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.reports import ReportFolderBuilder, fetch_report, job, load_days

@@ -264,8 +264,8 @@ def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
     import dagster as dg
 
     from sales_assets.definitions import defs
-    from sales_assets.defs.facts.assets import F_SALES
-    from sales_assets.defs.staging.assets import staging_key
+    from sales_assets.defs.mart.f_sales import F_SALES
+    from sales_assets.defs.staging.report_files import staging_key
     from sales_assets.deploy.instance import prepare_dagster_home
     from sales_assets.deploy.runs import failures_of, range_tags, run_job
     from sales_assets.partitions import DAYS, days_of, key_of, ranges

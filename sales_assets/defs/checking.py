@@ -1,7 +1,7 @@
 """Asset checks as queries that return the offending rows, and their evaluation over the days of a run.
 
-Belongs here: what a check is and how its result is told. Does not belong here: the checks themselves (``checks.py``
-of each stage) and their queries (``sql/checks``).
+Belongs here: what a check is and how its result is told. Does not belong here: the checks themselves (the module
+of their table) and their queries (``sql/checks``).
 """
 
 import datetime as dt

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
-from sales_assets.defs.facts.assets import f_sales_spec
-from sales_assets.defs.facts.checks import f_sales_checks
 from sales_assets.defs.load_events import report_load, table_of
-from sales_assets.defs.raw.assets import increment_specs
-from sales_assets.defs.staging.assets import staging_specs
-from sales_assets.defs.staging.checks import staging_checks
+from sales_assets.defs.mart.f_sales import f_sales_checks, f_sales_spec
+from sales_assets.defs.raw.report_files import increment_specs
 from sales_assets.defs.staging.frames import validate
+from sales_assets.defs.staging.report_files import staging_checks, staging_specs
 from sales_assets.partitions import DAYS, WHOLE_RANGE, days_of
 from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
 from sales_assets.pipeline.load_report import LoadReport

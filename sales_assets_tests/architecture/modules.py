@@ -20,7 +20,7 @@ TESTS = Path(__file__).parents[1]
 
 @dataclass(frozen=True)
 class Module:
-    """A module of the package; `name` is its path below sales_assets, such as ``defs/facts/assets.py``."""
+    """A module of the package; `name` is its path below sales_assets, such as ``defs/mart/f_sales.py``."""
 
     name: str
     tree: ast.Module

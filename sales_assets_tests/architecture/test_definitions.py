@@ -105,6 +105,7 @@ def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
 def test_one_name_in_four_places(query: Query) -> None:
     for spec in tables():
         schema, name = spec.key.path
+        assert spec.group_name == schema
         assert (sql_folder() / schema / f"{name}.sql").exists(), f"{spec.key}: sql/{schema} has no {name}.sql"
         assert columns_of(query, str(spec.metadata["dagster/table_name"])), f"{spec.key}: there is no such table"
     # Every file of the mart belongs to a table.

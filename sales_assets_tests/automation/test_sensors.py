@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sales_assets.defs.automation.sensors import new_increments
+from sales_assets.defs.automation.new_increments import new_increments
 from sales_assets.partitions import DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import Content, ReportApi, ReportApiError, TransientError
@@ -266,7 +266,7 @@ def test_a_file_that_was_fetched_and_never_read_is_asked_for(shop: Shop, tick: T
 
 def test_a_tick_that_takes_long_goes_on_where_it_was(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.fetch_report()
-    monkeypatch.setattr("sales_assets.defs.automation.sensors._TICK_SECONDS", -1)
+    monkeypatch.setattr("sales_assets.defs.automation.new_increments._TICK_SECONDS", -1)
     cursors: list[str | None] = []
     for _ in range(8):
         result = tick(cursors[-1] if cursors else None)

@@ -9,7 +9,7 @@ import time
 
 import dagster as dg
 
-from sales_assets.defs.automation.sensors import new_increments
+from sales_assets.defs.automation.new_increments import new_increments
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi

@@ -20,7 +20,7 @@ from unittest import mock
 import dagster as dg
 from dagster._core.test_utils import freeze_time
 
-from sales_assets.defs.automation import asking, sensors
+from sales_assets.defs.automation import asking, new_increments
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
@@ -145,7 +145,7 @@ class Soak:
     def _tick(self, now: dt.datetime) -> None:
         """One tick of the sensor at a moment, and the runs that it asks for."""
         with freeze_time(now):
-            found = sensors.new_increments(
+            found = new_increments.new_increments(
                 dg.build_sensor_context(instance=self.shop.instance), warehouse=Warehouse(), report_api=ReportApi()
             )
             for request in getattr(found, "run_requests", None) or []:

@@ -14,7 +14,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from sales_assets.defs.automation.sensors import new_increments
+from sales_assets.defs.automation.new_increments import new_increments
 from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.warehouse import _WRITER_LOCK, Warehouse

@@ -10,10 +10,9 @@ import psycopg
 import pytest
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from sales_assets.defs.automation.changed_audience import changed_audience
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.mailings.automation import changed_audience
-from sales_assets.defs.mailings.checks import audience_checks
-from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, CLIENT_TAG
+from sales_assets.defs.mailings.audience import CLIENT_CUSTOMER, CLIENT_TAG, audience_checks
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, metadata_of
 from sales_assets_tests.reports import Order, job

@@ -10,10 +10,9 @@ import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets import settings as settings_module
+from sales_assets.defs.automation.new_deliveries import new_deliveries
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.mailings.automation import new_deliveries
-from sales_assets.defs.mailings.checks import delivery_checks
-from sales_assets.defs.mailings.keys import F_MAILING_DELIVERIES, F_MAILING_STATISTICS
+from sales_assets.defs.mart.f_mailing_deliveries import F_MAILING_DELIVERIES, F_MAILING_STATISTICS, delivery_checks
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, metadata_of

@@ -17,9 +17,9 @@ import psycopg
 import pytest
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.defs.automation.changed_weeks import changed_weeks
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, retention_checks
-from sales_assets.defs.marts.automation import changed_weeks
+from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION, retention_checks
 from sales_assets.partitions import WEEKS
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse

@@ -12,9 +12,9 @@ from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PART
 
 from sales_assets import settings as settings_module
 from sales_assets.definitions import defs
+from sales_assets.defs.automation.new_order_events import new_order_events
 from sales_assets.defs.checking import evaluate
-from sales_assets.defs.orders.automation import new_order_events
-from sales_assets.defs.orders.checks import order_checks
+from sales_assets.defs.load_partner_orders import order_checks
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.partner_orders.mapping import Mapping, shared_phones, store, waiting
 from sales_assets_tests.automation.runs import record_runs

@@ -33,9 +33,9 @@ def date_id(platform: Platform, age: int) -> int:
 
 def test_the_graph_leads_from_the_raw_files_to_the_mart(page: Page) -> None:
     page.goto("/asset-groups")
-    for group in ("raw", "staging", "dims"):
+    for group in ("raw", "staging", "mailings"):
         expect(page.get_by_role("button", name=group).first).to_be_visible()
-    page.get_by_text("facts", exact=True).last.click()  # the box in the graph; the list stands before it
+    page.get_by_text("mart", exact=True).last.click()  # the box in the graph; the list stands before it
     page.get_by_text("f_sales", exact=True).first.click()
     expect(page.get_by_text("a row per line", exact=False).first).to_be_visible()
 

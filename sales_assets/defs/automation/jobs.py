@@ -1,10 +1,14 @@
-"""The jobs: days, a fresh report with its days, the dimensions. All run in one process: their chains are short."""
+"""The jobs, one per way to load or make something. All run in one process: their chains are short."""
 
 import dagster as dg
 
-from sales_assets.defs.dims.assets import dimensions
 from sales_assets.defs.load_daily_sales import load_daily_sales
-from sales_assets.defs.raw.assets import report_files
+from sales_assets.defs.load_partner_orders import partner_orders
+from sales_assets.defs.mailings.audience import audience
+from sales_assets.defs.mart.dimensions import dimensions
+from sales_assets.defs.mart.f_customer_retention import customer_retention
+from sales_assets.defs.mart.f_mailing_deliveries import mailing_deliveries
+from sales_assets.defs.raw.report_files import report_files
 
 load_days = dg.define_asset_job(
     "load_days",
@@ -31,5 +35,33 @@ rebuild_dimensions = dg.define_asset_job(
     "rebuild_dimensions",
     selection=dg.AssetSelection.assets(dimensions),
     description="Go over everything staged once more for the names of cities, customers and items.",
+    executor_def=dg.in_process_executor,
+)
+
+load_partner_orders = dg.define_asset_job(
+    "load_partner_orders",
+    selection=dg.AssetSelection.assets(partner_orders),
+    description="Make a day or a range of days of the partner orders from the staged events, up to the mart.",
+    executor_def=dg.in_process_executor,
+)
+
+make_customer_retention = dg.define_asset_job(
+    "make_customer_retention",
+    selection=dg.AssetSelection.assets(customer_retention),
+    description="Make a week or a range of weeks of mart.f_customer_retention from the sales.",
+    executor_def=dg.in_process_executor,
+)
+
+fill_audience = dg.define_asset_job(
+    "fill_audience",
+    selection=dg.AssetSelection.assets(audience),
+    description="Link the clients of the mailings to customers, and give them the tags that their sales make.",
+    executor_def=dg.in_process_executor,
+)
+
+load_mailing_deliveries = dg.define_asset_job(
+    "load_mailing_deliveries",
+    selection=dg.AssetSelection.assets(mailing_deliveries),
+    description="Take what became of the messages of a day or a range of days to the mart, with the statistics.",
     executor_def=dg.in_process_executor,
 )

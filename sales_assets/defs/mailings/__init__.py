@@ -1,5 +1,6 @@
-"""What the mailings are given, and what they leave behind: an audience from the marts, deliveries into a mart.
+"""What the mailings are given: which customer a client is, and the tags that sales make.
 
-Belongs here: the assets, their checks, the jobs and the sensors. Does not belong here: the service that sends
-(`sales_assets.services.mailings`), which Dagster never imports; the two meet in the tables of the schema ``mailings``.
+Belongs here: keys, specs and checks of ``mailings.*``, and the op that fills them. Does not belong here: what became of
+the messages (`defs.mart.f_mailing_deliveries`), or the service that sends (`sales_assets.services.mailings`), which
+Dagster never imports; the two meet in the tables of the schema ``mailings``.
 """

@@ -8,17 +8,46 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sales_assets.defs.checking import evaluate
-from sales_assets.defs.facts.assets import F_SALES
-from sales_assets.defs.mailings.checks import audience_checks
-from sales_assets.defs.mailings.columns import LINK_COLUMNS, TAG_COLUMNS
-from sales_assets.defs.mailings.keys import CLIENT_CUSTOMER, CLIENT_TAG
-from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
-from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.defs.checking import SqlCheck, evaluate
+from sales_assets.defs.mart.f_sales import F_SALES
+from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.postgres.warehouse import Warehouse
+
+CLIENT_CUSTOMER = dg.AssetKey(["mailings", "client_customer"])
+CLIENT_TAG = dg.AssetKey(["mailings", "client_tag"])
 
 # On the materialization of the tags: the fingerprint of the links that they stand on.
 LINKS_TAG = "sales_assets/links"
+
+
+def _schema(*columns: tuple[str, str, str]) -> dg.TableSchema:
+    return dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, kind, meaning in columns])
+
+
+_LINK_COLUMNS = _schema(
+    ("client_id", "bigint", "Client of the mailings"),
+    ("customer_id", "integer", "Customer of the mart (mart.d_customer) that the client is"),
+    ("linked_by", "text", "phone: found by the phone of partner orders; api: told by hand, and never changed here"),
+    ("linked_at", "timestamp with time zone", "Since when it is this customer"),
+)
+_TAG_COLUMNS = _schema(
+    ("client_id", "bigint", "Client of the mailings"),
+    ("tag", "text", "new, returning or refunded"),
+    ("since", "timestamp with time zone", "When the tag was given; a tag that stays keeps it"),
+)
+
+
+def audience_checks() -> list[SqlCheck]:
+    return [
+        SqlCheck(
+            "clients_linked",
+            CLIENT_CUSTOMER,
+            "At least half of the clients are linked to a customer.",
+            dg.AssetCheckSeverity.WARN,
+        ),
+        SqlCheck("tags_linked", CLIENT_TAG, "No client has a tag of the marts without a link to a customer."),
+    ]
 
 
 @dg.multi_asset(
@@ -34,7 +63,7 @@ LINKS_TAG = "sales_assets/links"
             group_name="mailings",
             kinds={"postgres", "table"},
             owners=OWNERS,
-            metadata={"dagster/table_name": "mailings.client_customer", "dagster/column_schema": LINK_COLUMNS},
+            metadata={"dagster/table_name": "mailings.client_customer", "dagster/column_schema": _LINK_COLUMNS},
         ),
         dg.AssetSpec(
             CLIENT_TAG,
@@ -47,7 +76,7 @@ LINKS_TAG = "sales_assets/links"
             group_name="mailings",
             kinds={"postgres", "table"},
             owners=OWNERS,
-            metadata={"dagster/table_name": "mailings.client_tag", "dagster/column_schema": TAG_COLUMNS},
+            metadata={"dagster/table_name": "mailings.client_tag", "dagster/column_schema": _TAG_COLUMNS},
         ),
     ],
     check_specs=[check.spec() for check in audience_checks()],

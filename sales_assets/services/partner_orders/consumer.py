@@ -1,7 +1,7 @@
 """The consumer: takes events from the queue to ``staging.partner_order_event``, each once.
 
 Belongs here: batches, acknowledgement after the commit, and messages that can't be read. Does not belong here: what a
-day of events makes of the mart (`sales_assets.defs.orders`).
+day of events makes of the mart (`sales_assets.defs.load_partner_orders`).
 """
 
 import asyncio

@@ -11,9 +11,9 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
-from sales_assets.defs.facts.assets import F_SALES
-from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
-from sales_assets.defs.raw.assets import OWNERS
+from sales_assets.defs.mart.f_sales import F_SALES
+from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, key_of
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
@@ -84,7 +84,7 @@ def days_of_weeks() -> dg.TimeWindowPartitionMapping:
             "sales alone, and loading an older day changes no later one. Who bought for the first time ever is a "
             "client tagged `new` (`mailings/client_tag`).\n\n"
             "`period_id` sorts over years: ISO year * 100 + ISO week. A week is replaced whole, in one transaction.",
-            group_name="marts",
+            group_name="mart",
             kinds={"postgres", "table"},
             owners=OWNERS,
             metadata={

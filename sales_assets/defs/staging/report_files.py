@@ -1,9 +1,10 @@
-"""The staging tables as assets. They are filled by the op `load_daily_sales`."""
+"""``staging.user_orders_log`` and the tables of the other three files. Filled by the op `load_daily_sales`."""
 
 import dagster as dg
 
+from sales_assets.defs.checking import SqlCheck
 from sales_assets.defs.column_schemas import SALE_ID, staged_columns
-from sales_assets.defs.raw.assets import OWNERS, increment_key, report_key
+from sales_assets.defs.raw.report_files import OWNERS, increment_key, report_key
 from sales_assets.partitions import DAYS
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
 
@@ -42,4 +43,29 @@ def staging_specs() -> list[dg.AssetSpec]:
             partitions_def=DAYS,
         )
         for file in REPORT_FILES.values()
+    ]
+
+
+def staging_checks() -> list[SqlCheck]:
+    """Checks of what the airlock promises, asked again for the record."""
+    orders = staging_key(USER_ORDERS_LOG)
+    warn = dg.AssetCheckSeverity.WARN
+    return [
+        SqlCheck("asked_days_done", orders, "Every day that was asked for was delivered and read, or NOT FOUND."),
+        SqlCheck("no_key_twice", orders, "(date, uniq_id, status) stands once.", query="uniq_ids"),
+        SqlCheck("quarantine_empty", orders, "No bad line waits in quarantine.", warn),
+        SqlCheck(
+            "uniq_id_on_one_date",
+            orders,
+            "No uniq_id stands on two dates, of those asked and those around (up to a month, half a million lines).",
+            warn,
+            query="uniq_ids",
+        ),
+        SqlCheck("day_not_halved", orders, "No day lost more than half its rows to a newer fetch.", warn),
+        SqlCheck(
+            "amount_is_quantity_times_price",
+            orders,
+            "A line's total is quantity x price, by the price list of its day.",
+            warn,
+        ),
     ]

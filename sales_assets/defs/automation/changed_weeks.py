@@ -1,7 +1,4 @@
-"""What sets the marts off: the job of weeks, and the sensor on loaded days.
-
-Belongs here: telling which weeks have news, from what Dagster was told of the sales. Does not belong here: making them.
-"""
+"""The sensor on loaded days: which weeks of ``mart.f_customer_retention`` have to be made again."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -12,20 +9,14 @@ from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets.defs.automation.asking import is_under_way, log_failure, number_of, request_each, request_once
-from sales_assets.defs.facts.assets import F_SALES
-from sales_assets.defs.marts.assets import F_CUSTOMER_RETENTION, customer_retention
-from sales_assets.defs.orders.keys import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.automation.jobs import make_customer_retention
+from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION
+from sales_assets.defs.mart.f_sales import F_SALES
+from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
 from sales_assets.partitions import WEEKS, days_of, key_of
 from sales_assets.schemas.calendar import monday_of
 
 _RUNS_PER_TICK = 3
-
-make_customer_retention = dg.define_asset_job(
-    "make_customer_retention",
-    selection=dg.AssetSelection.assets(customer_retention),
-    description="Make a week or a range of weeks of mart.f_customer_retention from the sales.",
-    executor_def=dg.in_process_executor,
-)
 
 
 @dg.sensor(job=make_customer_retention, minimum_interval_seconds=60)

@@ -1,7 +1,4 @@
-"""What sets the partner orders off: the job of a day, and the sensor on new events.
-
-Belongs here: telling which days have news. Does not belong here: loading them (``loading``).
-"""
+"""The sensor on the partner orders' events: which days have some that no run has taken."""
 
 from functools import partial
 from typing import Any
@@ -9,19 +6,12 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.defs.automation.asking import request_each, request_once
-from sales_assets.defs.orders.assets import partner_orders
+from sales_assets.defs.automation.jobs import load_partner_orders
 from sales_assets.partitions import ORDER_DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
-
-load_partner_orders = dg.define_asset_job(
-    "load_partner_orders",
-    selection=dg.AssetSelection.assets(partner_orders),
-    description="Make a day or a range of days of the partner orders from the staged events, up to the mart.",
-    executor_def=dg.in_process_executor,
-)
 
 
 @dg.sensor(job=load_partner_orders, minimum_interval_seconds=30)

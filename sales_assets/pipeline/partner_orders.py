@@ -1,4 +1,4 @@
-"""Making days of the partner orders' slice of ``mart.f_sales`` from the staged events, reconciled before the commit.
+"""Load days of partner orders: staged events -> lines -> rows of ``mart.f_sales``, reconciled before the commit.
 
 Belongs here: the order of the statements. Does not belong here: the statements (``sql/staging``, ``sql/mart``).
 """
@@ -12,7 +12,6 @@ from sales_assets.pipeline.names import add_calendar_days
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.calendar import date_id
-from sales_assets.settings import settings
 
 Rows = list[dict[str, Any]]
 
@@ -21,23 +20,27 @@ _SALE_KINDS = {"created": "accepted", "done": "done"}
 
 
 @dataclass(frozen=True)
-class Loaded:
-    """What the days came to: rows by date_id."""
+class LoadedOrders:
+    """Numbers of the loaded days, a row per day that has any."""
 
     events: Rows
     lines: Rows
     sales: Rows
 
 
-def load_days(transaction: Transaction, days: Sequence[dt.date]) -> Loaded:
+def load_order_days(transaction: Transaction, days: Sequence[dt.date], *, timezone: str, sale_on: str) -> LoadedOrders:
     """Replace the days' order lines and their rows of the mart. Days without events end up without rows.
 
     To be called as the only writer (`Warehouse.writing`). Raises `NotReconciledError`.
+
+    Args:
+        timezone: SALES_TIMEZONE, in which an event has its day.
+        sale_on: SALE_ON, which decides the event that makes a sale.
     """
     date_ids = [date_id(day) for day in days]
     add_calendar_days(transaction, days[0], days[-1])
-    transaction.run("staging/partner_order_line", "take_events", days=list(days), timezone=settings().sales_timezone)
-    transaction.run("staging/partner_order_line", "make_lines", sale_kind=_SALE_KINDS[settings().sale_on])
+    transaction.run("staging/partner_order_line", "take_events", days=list(days), timezone=timezone)
+    transaction.run("staging/partner_order_line", "make_lines", sale_kind=_SALE_KINDS[sale_on])
     transaction.run("staging/partner_order_line", "clear_quarantine", date_ids=date_ids)
     transaction.run("staging/partner_order_line", "quarantine")
     transaction.run("staging/partner_order_line", "remember", date_ids=date_ids)
@@ -52,7 +55,7 @@ def load_days(transaction: Transaction, days: Sequence[dt.date]) -> Loaded:
     )
     if wrong:
         raise NotReconciledError("; ".join(f"{row['date_id']}: {row['example']}" for row in wrong))
-    return Loaded(
+    return LoadedOrders(
         events=transaction.rows("staging/partner_order_line", "event_summary"),
         lines=transaction.rows("staging/partner_order_line", "summary", date_ids=date_ids),
         sales=transaction.rows("mart/f_sales_partner_orders", "summary", date_ids=date_ids),

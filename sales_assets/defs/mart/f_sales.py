@@ -1,16 +1,19 @@
-"""``mart.f_sales`` as an asset. It is filled by the op `load_daily_sales`."""
+"""``mart.f_sales``: a row per sold or refunded line, whole days at a time. Filled by the op `load_daily_sales`."""
 
 import datetime as dt
 
 import dagster as dg
 
-from sales_assets.defs.raw.assets import OWNERS
-from sales_assets.defs.staging.assets import staging_key
+from sales_assets.defs.checking import SqlCheck
+from sales_assets.defs.raw.report_files import OWNERS
+from sales_assets.defs.staging.report_files import staging_key
 from sales_assets.partitions import DAYS
+from sales_assets.pipeline.load_report import RECONCILIATION
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 F_SALES = dg.AssetKey(["mart", "f_sales"])
 
+_ROWS = "f_sales_rows"  # one pass over the table for several checks
 _COLUMNS = dg.TableSchema(
     columns=[
         dg.TableColumn("id", "integer", "Id of the sale; a line keeps it when its day is loaded again"),
@@ -36,7 +39,7 @@ def f_sales_spec() -> dg.AssetSpec:
         "compared with staging before the commit. Rows of an older writer (source legacy) stay until the report "
         "API covers their day.\n\nFrom a number back to file and line: `sales-assets why DAY`, or the view "
         "`mart.f_sales_lines`.",
-        group_name="facts",
+        group_name="mart",
         kinds={"postgres", "table"},
         owners=OWNERS,
         metadata={
@@ -50,3 +53,15 @@ def f_sales_spec() -> dg.AssetSpec:
             fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30)
         ),
     )
+
+
+def f_sales_checks() -> list[SqlCheck]:
+    return [
+        SqlCheck("statuses", F_SALES, "Every row is shipped or refunded.", query=_ROWS),
+        SqlCheck(
+            "signs", F_SALES, "Refunded rows are not above zero, shipped rows not below (legacy aside).", query=_ROWS
+        ),
+        SqlCheck("legacy_rows_shipped", F_SALES, "Rows from before the statuses are shipped.", query=_ROWS),
+        SqlCheck(RECONCILIATION, F_SALES, "Rows, amounts, quantities and keys equal staging's, per day and status."),
+        SqlCheck("no_orphan_keys", F_SALES, "Every row finds its day, city, customer and item."),
+    ]

@@ -1,11 +1,14 @@
-"""The dimensions as assets: rebuilt here from all of staging; a load adds the rows of its own days itself."""
+"""``mart.d_calendar``, ``d_city``, ``d_customer``, ``d_item``: rebuilt here from all of staging.
+
+A load adds the rows of its own days itself; no row is ever deleted.
+"""
 
 from collections.abc import Iterator
 
 import dagster as dg
 
-from sales_assets.defs.raw.assets import OWNERS
-from sales_assets.defs.staging.assets import staging_key
+from sales_assets.defs.raw.report_files import OWNERS
+from sales_assets.defs.staging.report_files import staging_key
 from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
@@ -65,7 +68,7 @@ def dimension_key(table: str) -> dg.AssetKey:
             deps=[staging_key(USER_ORDERS_LOG)],
             description=f"{description}\n\nA load writes the rows of its days in its own transaction, so the mart "
             "never has an orphan. Materializing this goes over everything staged once more.",
-            group_name="dims",
+            group_name="mart",
             kinds={"postgres", "table"},
             owners=OWNERS,
             metadata={

@@ -1,0 +1,36 @@
+"""The sensor on sales, clients and links: whether the audience of the mailings has to be filled again."""
+
+import dagster as dg
+from dagster._core.definitions.data_version import DATA_VERSION_TAG
+
+from sales_assets.defs.automation.asking import is_under_way, number_of, request_once
+from sales_assets.defs.automation.changed_weeks import newest_sales
+from sales_assets.defs.automation.jobs import fill_audience
+from sales_assets.defs.mailings.audience import CLIENT_TAG, LINKS_TAG
+from sales_assets.postgres.warehouse import Warehouse
+
+_NO_LINKS = "0.0"
+
+
+@dg.sensor(job=fill_audience, minimum_interval_seconds=60)
+def changed_audience(
+    context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.SensorResult | dg.SkipReason:
+    """Fill the audience when a day of sales was loaded, or a client, a phone or a link is another.
+
+    There is no cursor: the tags carry the number of the last event before their sales were read, and a fingerprint of
+    their links. After a failed run the same is requested again with growing pauses.
+    """
+    if is_under_way(context.instance, fill_audience.name):
+        return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
+    told = max(newest_sales(context.instance).values(), default=0)
+    links = str(warehouse.rows("mailings/client_customer", "fingerprint")[0]["links"])
+    event = context.instance.get_latest_materialization_event(CLIENT_TAG)
+    tags = (event and event.asset_materialization and event.asset_materialization.tags) or {}
+    seen = number_of(tags.get(DATA_VERSION_TAG))
+    if told <= seen and links == tags.get(LINKS_TAG, _NO_LINKS):
+        return dg.SkipReason("Sales and links are those that the tags were made of.")
+    request = request_once(context.instance, fill_audience.name, f"{told}.{links}.{seen}")
+    if request is None:
+        return dg.SkipReason("A run for this news has just ended; it is asked for again after a pause.")
+    return dg.SensorResult([request])

@@ -1,0 +1,42 @@
+"""The sensor on the mailings' messages: which days of ``mart.f_mailing_deliveries`` are not what the messages are."""
+
+import datetime as dt
+from functools import partial
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.defs.automation.asking import is_under_way, request_each, request_once
+from sales_assets.defs.automation.jobs import load_mailing_deliveries
+from sales_assets.partitions import ORDER_DAYS
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.settings import settings
+
+_RUNS_PER_TICK = 5
+# Messages that hang are news that no run settles; a day of them is loaded again, so that its check shows them.
+_HANGING_PAUSE = dt.timedelta(hours=1)
+
+
+@dg.sensor(job=load_mailing_deliveries, minimum_interval_seconds=60)
+def new_deliveries(
+    context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
+) -> dg.SensorResult | dg.SkipReason:
+    """Ask for days whose messages are not what the mart says of them, and once for those where messages hang.
+
+    There is no cursor: messages and mart are compared, by counts of the days that can have changed. Days outside the
+    calendar wait until they are in it.
+    """
+    if is_under_way(context.instance, load_mailing_deliveries.name):
+        return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
+    news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
+    partitions = set(ORDER_DAYS.get_partition_keys())
+    due = [row for row in news if row["day"] in partitions]
+    requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
+    if not requests:
+        return dg.SkipReason(f"{len(due)} days have news, and none is to be asked for now.")
+    return dg.SensorResult(requests[:_RUNS_PER_TICK])
+
+
+def _request(instance: dg.DagsterInstance, row: dict[str, Any]) -> dg.RunRequest | None:
+    news = f"{row['day']}.{row['digest']}"
+    return request_once(instance, load_mailing_deliveries.name, news, day=row["day"], repeat_after=_HANGING_PAUSE)

@@ -1,1 +1,0 @@
-"""``mart.f_sales``: a row per sold or refunded line, whole days at a time."""
