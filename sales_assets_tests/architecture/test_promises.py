@@ -142,7 +142,7 @@ def test_what_is_called_refused_is_refused() -> None:
 
 
 def test_no_row_is_forgotten() -> None:
-    """The days of a fetch and of SALES_FIRST_DAY are held where days are loaded: facts/ and staging/."""
+    """The days of a fetch and of SALES_FIRST_DAY are held where days are loaded: mart/ and staging/."""
     elsewhere = {
         "`user_order_log`, `customer_research`",
         "a day outside the period of the file",

@@ -1,6 +1,6 @@
 """From which raw file a day is taken (docs/data-contracts/day-rules.md, "Selection").
 
-Does not belong here: all orders and groupings of fetches; `sales_assets_tests.facts.test_model` draws them.
+Does not belong here: all orders and groupings of fetches; `sales_assets_tests.mart.test_model` draws them.
 """
 
 from sales_assets_tests.reports import Order
