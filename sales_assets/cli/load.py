@@ -109,11 +109,12 @@ def defs() -> "dg.Definitions":
 
     from sales_assets.defs.automation.jobs import load_days, load_report
     from sales_assets.defs.load_daily_sales import load_daily_sales
+    from sales_assets.defs.metadata import with_metadata
     from sales_assets.defs.raw.report_files import report_files
     from sales_assets.defs.resources import resources
 
     loading = dg.Definitions(assets=[report_files, load_daily_sales], jobs=[load_report, load_days])
-    return dg.Definitions.merge(loading, resources())
+    return dg.Definitions.merge(with_metadata(loading), resources())
 
 
 def load_days(

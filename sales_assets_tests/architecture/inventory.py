@@ -3,7 +3,7 @@
 `python -m sales_assets_tests.architecture.inventory` writes it anew. Does not belong here: what is right or wrong.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import dagster as dg
@@ -20,7 +20,8 @@ def inventory() -> str:
     nodes = [graph.get(key) for key in graph.materializable_asset_keys]
     assets = [
         f"{_name(node.key)}  group {node.group_name}  kinds {_list(node.kinds)}  owners {_list(node.owners)}"
-        f"  partitions {_cadence(node.partitions_def)}  from {_list(map(_name, node.parent_keys))}"
+        f"  tags {_list(_tags(node.tags))}  partitions {_cadence(node.partitions_def)}"
+        f"  from {_list(map(_name, node.parent_keys))}"
         for node in nodes
     ]
     checks = [f"{_name(key.asset_key)}  {key.name}" for key in graph.asset_check_keys]
@@ -46,6 +47,11 @@ def inventory() -> str:
         "resources": list(definitions.resources or {}),
     }
     return "\n".join(line for title, rows in sections.items() for line in [title, *_indented(rows), ""])
+
+
+def _tags(tags: Mapping[str, str]) -> Iterator[str]:
+    """Without those that Dagster makes of the kinds."""
+    return (f"{name}={value}" for name, value in tags.items() if not name.startswith("dagster/"))
 
 
 def _cadence(partitions: dg.PartitionsDefinition[str] | None) -> str:

@@ -1,6 +1,7 @@
 """What Dagster is given: complete, named alike in four places, and loadable where nothing else exists."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -96,16 +97,35 @@ def test_what_is_defined_is_what_was_reviewed() -> None:
 @each(specs())
 def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
     assert spec.description
-    assert spec.owners
+    assert spec.owners == ["team:sales"]
     assert spec.kinds
-    assert spec.group_name != "default"
+    assert spec.tags["cadence"] in ("daily", "weekly", "on_change")
+    assert (spec.tags["cadence"] == "on_change") == (spec.partitions_def is None)
+    assert spec.group_name == spec.key.path[0]
     assert spec.metadata.get("dagster/column_schema"), "no columns"
+
+
+def test_assets_with_names_or_phones_are_tagged_as_personal() -> None:
+    tagged = {spec.key.to_user_string() for spec in specs() if spec.tags.get("pii") == "true"}
+    assert tagged == {
+        "raw/user_orders_log",
+        "raw/user_orders_log_inc",
+        "staging/partner_order_event",
+        "mart/d_customer",
+    }
+    # By what a column is called, whatever the rule of the tag is.
+    personal = re.compile(r"phone|e_?mail|address|birth|(first|last|middle|customer|client)_name")
+    found = {
+        spec.key.to_user_string()
+        for spec in specs()
+        if any(personal.search(column.name) for column in spec.metadata["dagster/column_schema"].columns)
+    }
+    assert found == tagged
 
 
 def test_one_name_in_four_places(query: Query) -> None:
     for spec in tables():
         schema, name = spec.key.path
-        assert spec.group_name == schema
         assert (sql_folder() / schema / f"{name}.sql").exists(), f"{spec.key}: sql/{schema} has no {name}.sql"
         assert columns_of(query, str(spec.metadata["dagster/table_name"])), f"{spec.key}: there is no such table"
     # Every file of the mart belongs to a table.

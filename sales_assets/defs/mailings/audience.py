@@ -11,7 +11,6 @@ import dagster as dg
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
-from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.postgres.warehouse import Warehouse
 
 CLIENT_CUSTOMER = dg.AssetKey(["mailings", "client_customer"])
@@ -19,23 +18,6 @@ CLIENT_TAG = dg.AssetKey(["mailings", "client_tag"])
 
 # On the materialization of the tags: the fingerprint of the links that they stand on.
 LINKS_TAG = "sales_assets/links"
-
-
-def _schema(*columns: tuple[str, str, str]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, kind, meaning in columns])
-
-
-_LINK_COLUMNS = _schema(
-    ("client_id", "bigint", "Client of the mailings"),
-    ("customer_id", "integer", "Customer of the mart (mart.d_customer) that the client is"),
-    ("linked_by", "text", "phone: found by the phone of partner orders; api: told by hand, and never changed here"),
-    ("linked_at", "timestamp with time zone", "Since when it is this customer"),
-)
-_TAG_COLUMNS = _schema(
-    ("client_id", "bigint", "Client of the mailings"),
-    ("tag", "text", "new, returning or refunded"),
-    ("since", "timestamp with time zone", "When the tag was given; a tag that stays keeps it"),
-)
 
 
 def audience_checks() -> list[SqlCheck]:
@@ -60,10 +42,6 @@ def audience_checks() -> list[SqlCheck]:
             "Phones are compared as 7 and ten digits: `+7 (921) ...`, `8 921 ...` and ten digits alone are the same; "
             "any other is counted, and links nobody. A phone that leads to two customers links nobody. Links of the "
             "API stay whatever the phone says. A link by phone goes with its phone.",
-            group_name="mailings",
-            kinds={"postgres", "table"},
-            owners=OWNERS,
-            metadata={"dagster/table_name": "mailings.client_customer", "dagster/column_schema": _LINK_COLUMNS},
         ),
         dg.AssetSpec(
             CLIENT_TAG,
@@ -73,10 +51,6 @@ def audience_checks() -> list[SqlCheck]:
             "**new**: the customer has exactly one shipped line in the mart, ever. **returning**: more than one. "
             "**refunded**: at least one refunded line, beside the others. Over the whole history and all sources.\n\n"
             "The set is replaced in one transaction by changing what differs: a tag that stays keeps its `since`.",
-            group_name="mailings",
-            kinds={"postgres", "table"},
-            owners=OWNERS,
-            metadata={"dagster/table_name": "mailings.client_tag", "dagster/column_schema": _TAG_COLUMNS},
         ),
     ],
     check_specs=[check.spec() for check in audience_checks()],

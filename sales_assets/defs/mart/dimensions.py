@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.defs.staging.report_files import staging_key
 from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
 from sales_assets.postgres.warehouse import Warehouse
@@ -20,39 +19,6 @@ _DESCRIPTIONS = {
     "d_customer": "Customers. The names are the latest by event time; a customer is never deleted. The city is "
     "not theirs but the sale's: a customer buys in several.",
     "d_item": "Items. The name is the latest by event time; an item is never deleted.",
-}
-
-_KEY = dg.TableColumnConstraints(nullable=False, unique=True)
-_AS_OF = dg.TableColumn("name_as_of", "timestamp", "Event time of the line that the name was taken from")
-_COLUMNS = {
-    "d_calendar": [
-        dg.TableColumn("date_id", "integer", "The day as YYYYMMDD", constraints=_KEY),
-        dg.TableColumn("date_actual", "date", "The day"),
-        dg.TableColumn("year_num", "integer", "Year"),
-        dg.TableColumn("quarter_num", "integer", "Quarter, 1 to 4"),
-        dg.TableColumn("month_num", "integer", "Month, 1 to 12"),
-        dg.TableColumn("month_name", "text", "Month in English"),
-        dg.TableColumn("day_num", "integer", "Day of the month"),
-        dg.TableColumn("day_of_week", "integer", "ISO day of the week: Monday is 1"),
-        dg.TableColumn("iso_year", "integer", "Year that the ISO week belongs to"),
-        dg.TableColumn("iso_week", "integer", "ISO week, 1 to 53"),
-    ],
-    "d_city": [
-        dg.TableColumn("city_id", "integer", "City", constraints=_KEY),
-        dg.TableColumn("city_name", "text", "Latest name of the city"),
-        _AS_OF,
-    ],
-    "d_customer": [
-        dg.TableColumn("customer_id", "integer", "Customer", constraints=_KEY),
-        dg.TableColumn("first_name", "text", "Latest first name"),
-        dg.TableColumn("last_name", "text", "Latest last name"),
-        _AS_OF,
-    ],
-    "d_item": [
-        dg.TableColumn("item_id", "integer", "Item", constraints=_KEY),
-        dg.TableColumn("item_name", "text", "Latest name of the item"),
-        _AS_OF,
-    ],
 }
 
 
@@ -68,13 +34,6 @@ def dimension_key(table: str) -> dg.AssetKey:
             deps=[staging_key(USER_ORDERS_LOG)],
             description=f"{description}\n\nA load writes the rows of its days in its own transaction, so the mart "
             "never has an orphan. Materializing this goes over everything staged once more.",
-            group_name="mart",
-            kinds={"postgres", "table"},
-            owners=OWNERS,
-            metadata={
-                "dagster/column_schema": dg.TableSchema(columns=_COLUMNS[table]),
-                "dagster/table_name": f"mart.{table}",
-            },
         )
         for table, description in _DESCRIPTIONS.items()
     ],

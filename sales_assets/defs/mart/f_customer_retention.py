@@ -13,7 +13,6 @@ import dagster as dg
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
-from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, key_of
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
@@ -22,22 +21,6 @@ from sales_assets.schemas.calendar import date_id, week_id
 F_CUSTOMER_RETENTION = dg.AssetKey(["mart", "f_customer_retention"])
 
 _SUNDAY = dt.timedelta(days=6)
-_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("period_name", "text", "weekly"),
-        dg.TableColumn("period_id", "integer", "ISO year * 100 + ISO week: 2024-12-30 is in 202501"),
-        dg.TableColumn("item_id", "integer", "Item (mart.d_item)"),
-        dg.TableColumn("new_customers_count", "bigint", "Customers whose only shipped line of the week is of the item"),
-        dg.TableColumn(
-            "returning_customers_count", "bigint", "Customers of the item with several shipped lines in the week"
-        ),
-        dg.TableColumn("refunded_customer_count", "bigint", "Customers with a refunded line of the item in the week"),
-        dg.TableColumn("new_customers_revenue", "numeric(20,2)", "Shipped lines of the new customers, gross"),
-        dg.TableColumn("returning_customers_revenue", "numeric(20,2)", "Shipped lines of the returning ones, gross"),
-        dg.TableColumn("customers_refunded", "bigint", "Refunded lines"),
-        dg.TableColumn("refunded_amount", "numeric(20,2)", "Total of the refunded lines, negative"),
-    ]
-)
 
 
 def retention_checks() -> list[SqlCheck]:
@@ -84,14 +67,6 @@ def days_of_weeks() -> dg.TimeWindowPartitionMapping:
             "sales alone, and loading an older day changes no later one. Who bought for the first time ever is a "
             "client tagged `new` (`mailings/client_tag`).\n\n"
             "`period_id` sorts over years: ISO year * 100 + ISO week. A week is replaced whole, in one transaction.",
-            group_name="mart",
-            kinds={"postgres", "table"},
-            owners=OWNERS,
-            metadata={
-                "dagster/table_name": "mart.f_customer_retention",
-                "dagster/column_schema": _COLUMNS,
-                "dagster/partition_expr": "period_id",
-            },
             partitions_def=WEEKS,
         )
     ],

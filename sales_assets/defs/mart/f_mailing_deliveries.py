@@ -12,7 +12,6 @@ import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mailings.audience import CLIENT_CUSTOMER
-from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, key_of
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
@@ -23,39 +22,6 @@ F_MAILING_DELIVERIES = dg.AssetKey(["mart", "f_mailing_deliveries"])
 F_MAILING_STATISTICS = dg.AssetKey(["mart", "f_mailing_statistics"])
 
 
-def _schema(*columns: tuple[str, str, str]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, kind, meaning in columns])
-
-
-_DELIVERY_COLUMNS = _schema(
-    ("message_id", "bigint", "Message; the sender knows it by the same id"),
-    ("date_id", "integer", "Day in SALES_TIMEZONE on which the recipients were fixed, YYYYMMDD"),
-    ("mailing_id", "bigint", "Mailing"),
-    ("client_id", "bigint", "Client of the mailings"),
-    ("customer_id", "integer", "Customer (mart.d_customer) that the client was linked to; empty: none"),
-    ("tag_filter", "text", "The mailing's tag filter; empty: it went to every tag"),
-    ("operator_code_filter", "text", "The mailing's operator code filter; empty: every operator"),
-    ("status", "text", "Pending, SENT, FAILED or TIMEOUT"),
-    ("attempts", "smallint", "Sends that were begun"),
-    ("reason", "text", "Why the message, or its last attempt, failed"),
-    ("created_at", "timestamp with time zone", "When the recipients were fixed"),
-    ("finished_at", "timestamp with time zone", "When the message got its last status; empty: Pending"),
-    ("seconds_to_deliver", "numeric(12,3)", "Between the two, of SENT messages"),
-)
-_STATISTICS_COLUMNS = _schema(
-    ("date_id", "integer", "Day in SALES_TIMEZONE on which the recipients were fixed, YYYYMMDD"),
-    ("mailing_id", "bigint", "Mailing"),
-    ("messages", "bigint", "Messages of the day, in whatever status"),
-    ("pending", "bigint", "Still to be sent"),
-    ("sent", "bigint", "Taken by the sender"),
-    ("failed", "bigint", "Given up"),
-    ("timed_out", "bigint", "Not sent before the mailing's end"),
-    ("attempts", "bigint", "Sends that were begun"),
-    ("linked_customers", "bigint", "Customers of the mart among the recipients"),
-    ("median_seconds", "numeric(12,3)", "Median of the seconds to deliver"),
-    ("slowest_seconds", "numeric(12,3)", "Longest of the seconds to deliver"),
-    ("last_finished_at", "timestamp with time zone", "When the last message so far got its last status"),
-)
 _SPECS = (
     dg.AssetSpec(
         F_MAILING_DELIVERIES,
@@ -65,14 +31,6 @@ _SPECS = (
         "when the day was last made.\n\n"
         "A day is replaced whole, in one transaction, and is made again while messages of it are Pending, on whatever "
         "day they end. The messages of deleted mailings stay.",
-        group_name="mart",
-        kinds={"postgres", "table"},
-        owners=OWNERS,
-        metadata={
-            "dagster/table_name": "mart.f_mailing_deliveries",
-            "dagster/column_schema": _DELIVERY_COLUMNS,
-            "dagster/partition_expr": "date_id",
-        },
         partitions_def=ORDER_DAYS,
     ),
     dg.AssetSpec(
@@ -80,14 +38,6 @@ _SPECS = (
         deps=[F_MAILING_DELIVERIES],
         description="What became of a day's messages, a row per mailing: how many in each status, attempts, and how "
         "long the sender took. Made of the deliveries, in their transaction.",
-        group_name="mart",
-        kinds={"postgres", "table"},
-        owners=OWNERS,
-        metadata={
-            "dagster/table_name": "mart.f_mailing_statistics",
-            "dagster/column_schema": _STATISTICS_COLUMNS,
-            "dagster/partition_expr": "date_id",
-        },
         partitions_def=ORDER_DAYS,
     ),
 )

@@ -5,7 +5,6 @@ import datetime as dt
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck
-from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.defs.staging.report_files import staging_key
 from sales_assets.partitions import DAYS
 from sales_assets.pipeline.load_report import RECONCILIATION
@@ -14,19 +13,6 @@ from sales_assets.schemas.report_files import USER_ORDERS_LOG
 F_SALES = dg.AssetKey(["mart", "f_sales"])
 
 _ROWS = "f_sales_rows"  # one pass over the table for several checks
-_COLUMNS = dg.TableSchema(
-    columns=[
-        dg.TableColumn("id", "integer", "Id of the sale; a line keeps it when its day is loaded again"),
-        dg.TableColumn("date_id", "integer", "Calendar day of the event, YYYYMMDD"),
-        dg.TableColumn("item_id", "integer", "Item sold (mart.d_item)"),
-        dg.TableColumn("customer_id", "integer", "Customer (mart.d_customer)"),
-        dg.TableColumn("city_id", "integer", "City of the sale (mart.d_city)"),
-        dg.TableColumn("quantity", "numeric(10,2)", "Pieces; negative for refunded lines"),
-        dg.TableColumn("amount", "numeric(10,2)", "Total of the line; negative for refunded lines"),
-        dg.TableColumn("status", "text", "shipped or refunded"),
-        dg.TableColumn("source", "text", "Who wrote the row: report_api, partner_orders or legacy"),
-    ]
-)
 
 
 def f_sales_spec() -> dg.AssetSpec:
@@ -39,14 +25,6 @@ def f_sales_spec() -> dg.AssetSpec:
         "compared with staging before the commit. Rows of an older writer (source legacy) stay until the report "
         "API covers their day.\n\nFrom a number back to file and line: `sales-assets why DAY`, or the view "
         "`mart.f_sales_lines`.",
-        group_name="mart",
-        kinds={"postgres", "table"},
-        owners=OWNERS,
-        metadata={
-            "dagster/column_schema": _COLUMNS,
-            "dagster/table_name": "mart.f_sales",
-            "dagster/partition_expr": "date_id",
-        },
         partitions_def=DAYS,
         # Yesterday's increment comes during today; a mart that nobody loaded for two days is stale.
         freshness_policy=dg.FreshnessPolicy.time_window(

@@ -8,8 +8,6 @@ only the rows of its source, under one writers' lock.
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck
-from sales_assets.defs.mart.f_sales import f_sales_spec
-from sales_assets.defs.raw.report_files import OWNERS
 from sales_assets.defs.staging.partner_orders import PARTNER_ORDER_LINE
 from sales_assets.partitions import ORDER_DAYS
 
@@ -23,14 +21,7 @@ def f_sales_partner_orders_spec() -> dg.AssetSpec:
         deps=[PARTNER_ORDER_LINE],
         description="The rows of `mart.f_sales` whose source is partner_orders. A day of them is replaced whole; rows "
         "of other sources are never touched. From a row back to its order and event: `mart.f_sales_lines`.",
-        group_name="mart",
-        kinds={"postgres", "table"},
-        owners=OWNERS,
-        metadata={
-            "dagster/table_name": "mart.f_sales",
-            "dagster/column_schema": f_sales_spec().metadata["dagster/column_schema"],
-            "dagster/partition_expr": "date_id",
-        },
+        metadata={"dagster/table_name": "mart.f_sales"},
         partitions_def=ORDER_DAYS,
     )
 

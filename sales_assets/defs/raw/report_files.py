@@ -7,7 +7,6 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from sales_assets.defs.column_schemas import delivered_columns
 from sales_assets.partitions import DAYS
 from sales_assets.pipeline.extract import fetch_report, record
 from sales_assets.pipeline.progress import Progress
@@ -15,8 +14,6 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
-
-OWNERS = ["team:sales"]
 
 
 def report_key(file: ReportFile) -> dg.AssetKey:
@@ -36,10 +33,6 @@ def increment_specs() -> list[dg.AssetSpec]:
             "New contents are kept with a manifest and a number; contents that are kept already are delivered again, "
             "and count as the latest. Nothing is edited or deleted. "
             "NOT FOUND, or a file that is not listed, is recorded with its reason and changes no row downstream.",
-            group_name="raw",
-            kinds={"csv"},
-            owners=OWNERS,
-            metadata={"dagster/column_schema": delivered_columns(file)},
             partitions_def=DAYS,
         )
         for file in REPORT_FILES.values()
@@ -55,10 +48,6 @@ def increment_specs() -> list[dg.AssetSpec]:
             "A report covers a past period (start_day to end_date). One report serves a whole load of history: "
             "making it takes about a minute at the real service. Materialize the days of its period to let it "
             "flow into the mart.",
-            group_name="raw",
-            kinds={"csv"},
-            owners=OWNERS,
-            metadata={"dagster/column_schema": delivered_columns(file)},
         )
         for file in REPORT_FILES.values()
     ],

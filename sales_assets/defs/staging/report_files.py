@@ -3,8 +3,7 @@
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck
-from sales_assets.defs.column_schemas import SALE_ID, staged_columns
-from sales_assets.defs.raw.report_files import OWNERS, increment_key, report_key
+from sales_assets.defs.raw.report_files import increment_key, report_key
 from sales_assets.partitions import DAYS
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, ReportFile
 
@@ -32,14 +31,6 @@ def staging_specs() -> list[dg.AssetSpec]:
             description=f"{file.description}, typed.\n\n{_RULES[file.name]}\n\nEach day comes wholly from one kept "
             "fetch: one with statuses before one without, then an increment before a report, then the latest delivery. "
             "Bad lines go to `staging.quarantine` with file, line number, text and reason.",
-            group_name="staging",
-            kinds={"postgres", "table"},
-            owners=OWNERS,
-            metadata={
-                "dagster/column_schema": staged_columns(file, *([SALE_ID] if file is USER_ORDERS_LOG else [])),
-                "dagster/table_name": f"staging.{file.name}",
-                "dagster/partition_expr": "date_id",
-            },
             partitions_def=DAYS,
         )
         for file in REPORT_FILES.values()

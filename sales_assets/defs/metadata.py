@@ -1,0 +1,63 @@
+"""Metadata of all assets, by one set of rules: owner, group, kinds, tags, table and columns.
+
+`sales_assets.definitions` applies the rules. Does not belong here: what is particular to one asset (key, dependencies,
+partitions and description are in its module), or the columns themselves (`column_schemas`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.defs.column_schemas import COLUMNS
+
+OWNERS = ["team:sales"]
+_PARTITION_COLUMNS = {"date_id", "period_id"}
+
+# Columns that name or reach a person. Ids of customers and clients don't, without the assets that have these columns.
+PERSONAL_COLUMNS = frozenset({"first_name", "last_name", "phone"})
+
+
+def with_metadata(definitions: dg.Definitions) -> dg.Definitions:
+    """Apply the rules to every asset of the definitions."""
+    # Not `Definitions.map_asset_specs`: it is a preview, and an asset is listed once for each module that imports it.
+    # Mapped one by one these would be different objects, which Dagster rejects as duplicate keys.
+    assets: Any = {id(asset): asset for asset in definitions.assets or ()}.values()
+    return dg.Definitions(
+        assets=dg.map_asset_specs(described, assets),
+        asset_checks=definitions.asset_checks,
+        jobs=definitions.jobs,
+        sensors=definitions.sensors,
+        schedules=definitions.schedules,
+        resources=definitions.resources,
+        executor=definitions.executor,
+        loggers=definitions.loggers,
+        metadata=definitions.metadata,
+        component_tree=definitions.component_tree,
+    )
+
+
+def described(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """Apply the rules to one asset. It is described as the table that its key names, unless it names another."""
+    schema = spec.key.path[0]
+    table = str(spec.metadata.get("dagster/table_name", ".".join(spec.key.path)))
+    columns = COLUMNS[table]
+    names = {column.name for column in columns.columns}
+    metadata: dict[str, Any] = {"dagster/column_schema": columns}
+    if schema != "raw":
+        metadata["dagster/table_name"] = table
+        partition_columns = sorted(names & _PARTITION_COLUMNS)
+        if spec.partitions_def and partition_columns:
+            (metadata["dagster/partition_expr"],) = partition_columns
+    return spec.replace_attributes(group_name=schema).merge_attributes(
+        owners=OWNERS,
+        kinds={"csv"} if schema == "raw" else {"postgres", "table"},
+        tags={"cadence": _cadence(spec), **({"pii": "true"} if names & PERSONAL_COLUMNS else {})},
+        metadata=metadata,
+    )
+
+
+def _cadence(spec: dg.AssetSpec) -> str:
+    """The period of a partition, or `on_change` for an asset that holds one state, replaced when its source changes."""
+    if isinstance(spec.partitions_def, dg.WeeklyPartitionsDefinition):
+        return "weekly"
+    return "daily" if spec.partitions_def else "on_change"
