@@ -8,6 +8,9 @@ UV := uv==0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+PEERS := sales_assets_tests/bench/peers
+COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
+	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
 DEMO_ARGS ?=
 DEV_ARGS ?=
@@ -61,9 +64,9 @@ format: $(INSTALLED)  ## Let ruff format the code and mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-lock: $(INSTALLED)  ## Bring requirements.lock up to date with pyproject.toml and the newest releases
-	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --upgrade --generate-hashes \
-		--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet --output-file requirements.lock
+lock: $(INSTALLED)  ## Bring the lock files up to date with pyproject.toml, the bench's peers and the newest releases
+	$(COMPILE) pyproject.toml --extra dev --output-file requirements.lock
+	$(COMPILE) $(PEERS)/requirements.in --only-binary :all: --output-file $(PEERS)/requirements.lock
 
 # uv installs in seconds what takes pip a minute. Where it is not to be had, or knows less of the machine's package
 # index than pip's configuration does, pip does the same.

@@ -7,12 +7,14 @@ import os
 import platform
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets_tests.bench import mailings, partner_orders
 from sales_assets_tests.bench.loading import Bench, Data, figures, growth_figures, long_range_figures, small_figures
 from sales_assets_tests.bench.measuring import HEADER, Figure, compare
+from sales_assets_tests.bench.peers.figures import peer_figures
 from sales_assets_tests.bench.watching import backfill_figures, demo_figures, tick_figures
 
 
@@ -34,6 +36,7 @@ def main() -> None:
             groups = [figures(bench, lines)]
             if not options.large:
                 groups += [
+                    peer_figures(bench, partial(_asked, only=options.only)),
                     small_figures(bench),
                     long_range_figures(bench),
                     backfill_figures(bench),

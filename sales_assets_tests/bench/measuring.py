@@ -97,7 +97,8 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> float:
         check=False,
     )
     if output.returncode:
-        raise RuntimeError(f"{' '.join(command)} ended with {output.returncode}:\n{output.stderr[-2000:]}")
+        said = f"{output.stdout[-2000:]}\n{output.stderr[-2000:]}"
+        raise RuntimeError(f"{' '.join(command)} ended with {output.returncode}:\n{said}")
     last = output.stderr.strip().splitlines()[-1:] or ["0"]
     return int(last[0]) / 1024 if last[0].isdigit() else 0.0
 

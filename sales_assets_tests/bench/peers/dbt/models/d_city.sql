@@ -1,0 +1,1 @@
+{{ latest_name('city_id', ['city_name']) }}

@@ -1,0 +1,1 @@
+{{ latest_name('customer_id', ['first_name', 'last_name']) }}

@@ -1,0 +1,1 @@
+{{ latest_name('item_id', ['item_name']) }}
