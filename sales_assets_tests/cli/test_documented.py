@@ -123,6 +123,7 @@ ELSEWHERE = {
     f"{_HERE}test_make_knows_the_target": [
         *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),
         *("make help", "make lint", "make format", "make lock"),
+        "make bench BENCH_ARGS='--only \"dlt + dbt\"'",
     ],
     f"{_DEMO}test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies": ["make demo"],
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
@@ -252,10 +253,14 @@ def test_the_named_tests_are_there() -> None:
 
 @pytest.mark.parametrize("command", ELSEWHERE[f"{_HERE}test_make_knows_the_target"])
 def test_make_knows_the_target(command: str) -> None:
+    words = shlex.split(command)
     done = subprocess.run(
-        [*shlex.split(command), "--dry-run", "PYTHON=python3"], cwd=PROJECT, capture_output=True, text=True, check=False
+        [*words, "--dry-run", "PYTHON=python3"], cwd=PROJECT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+    for variable in words[2:]:
+        _, _, value = variable.partition("=")
+        assert value in done.stdout, "the recipe does not pass it on"
 
 
 class Shell:
