@@ -107,13 +107,15 @@ def defs() -> "dg.Definitions":
     """The part of the code location that a load runs: building the whole takes a third of a second longer."""
     import dagster as dg
 
-    from sales_assets.defs.automation.jobs import load_days, load_report
+    from sales_assets.defs.automation.jobs import load_days, load_report, load_report_and_days
     from sales_assets.defs.load_daily_sales import load_daily_sales
     from sales_assets.defs.metadata import with_metadata
     from sales_assets.defs.raw.report_files import report_files
     from sales_assets.defs.resources import resources
 
-    loading = dg.Definitions(assets=[report_files, load_daily_sales], jobs=[load_report, load_days])
+    loading = dg.Definitions(
+        assets=[report_files, load_daily_sales], jobs=[load_report, load_days, load_report_and_days]
+    )
     return dg.Definitions.merge(with_metadata(loading), resources())
 
 
@@ -127,7 +129,7 @@ def load_days(
     import dagster as dg
 
     from sales_assets.deploy.instance import prepare_dagster_home
-    from sales_assets.deploy.runs import failures_of, range_tags, run_job
+    from sales_assets.deploy.runs import range_tags, run_job
     from sales_assets.partitions import key_of
     from sales_assets.pipeline.memory import share_one_pool
     from sales_assets.postgres.warehouse import Warehouse
@@ -141,15 +143,25 @@ def load_days(
     job_definitions = defs()
     gc.freeze()  # what stays for good need not be searched for garbage with every day
     with dg.DagsterInstance.get() as instance:
+        job = "load_days"
         if fresh_report or not _has_usable_report(warehouse, from_day):
             progress.say("asking for a report")
-            report_run = run_job(job_definitions, instance, "load_report", {}, progress)
-            if not report_run.success:
-                raise LoadError("; ".join(failures_of(report_run)))
-        first, last = _range(warehouse, from_day, to_day)
-        progress.say("increments")
-        run = run_job(job_definitions, instance, "load_days", range_tags(key_of(first), key_of(last)), progress)
+            if from_day and to_day:
+                job = "load_report_and_days"  # one run is 0.5 s shorter than two
+            else:
+                _require_report(run_job(job_definitions, instance, "load_report", {}, progress))
+        first, last = (from_day, to_day) if from_day and to_day else _range(warehouse, from_day, to_day)
+        run = run_job(job_definitions, instance, job, range_tags(key_of(first), key_of(last)), progress)
+        _require_report(run)
         return _summary(warehouse, first, last, run)
+
+
+def _require_report(run: "dg.ExecuteInProcessResult") -> None:
+    """Raise `LoadError` if the run failed to get a report."""
+    from sales_assets.deploy.runs import failures_of
+
+    if any(event.is_step_failure and event.step_key == "report_files" for event in run.all_events):
+        raise LoadError("; ".join(failures_of(run)))
 
 
 def _require_partitions(first: dt.date | None, last: dt.date | None) -> None:

@@ -13,7 +13,6 @@ from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.load_events import report_load, table_of
 from sales_assets.defs.mart.f_sales import f_sales_checks, f_sales_spec
 from sales_assets.defs.raw.report_files import increment_specs
-from sales_assets.defs.staging.frames import validate
 from sales_assets.defs.staging.report_files import staging_checks, staging_specs
 from sales_assets.partitions import DAYS, WHOLE_RANGE, days_of
 from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
@@ -58,7 +57,7 @@ def load_daily_sales(
     report = LoadReport([], [])
     if selected:
         scratch = settings().sales_home / "tmp"
-        pipeline = Pipeline(warehouse, raw_files, report_api, scratch, first_day(), context.log, progress, validate)
+        pipeline = Pipeline(warehouse, raw_files, report_api, scratch, first_day(), context.log, progress)
         try:
             report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
         except NoReportError as error:

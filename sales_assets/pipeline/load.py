@@ -10,9 +10,10 @@ A failing day never blocks the others: days are loaded together, and one by one 
 import datetime as dt
 import itertools
 import tempfile
+from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import partial
 from logging import Logger
@@ -44,10 +45,9 @@ from sales_assets.pipeline.memory import give_back
 from sales_assets.pipeline.names import add_calendar_days, forget_names, store_names, upsert_dimensions
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
-from sales_assets.pipeline.publish import counted, days_of_other_sources, occupied_days, publish_days, staged_rows
+from sales_assets.pipeline.publish import MartRows, days_of_other_sources, occupied_days, publish_days, staged_rows
 from sales_assets.pipeline.sale_ids import reserve_ids, sale_ids
 from sales_assets.pipeline.stage import (
-    Validate,
     batches_of,
     names_of,
     record_parse_results,
@@ -82,7 +82,6 @@ class Pipeline:
 
     scratch: folder for temporary files.
     first_day: days before it are never loaded.
-    validate: called with each block of rows before it is staged; raises to stop.
     """
 
     warehouse: Warehouse
@@ -92,7 +91,6 @@ class Pipeline:
     first_day: dt.date
     log: Logger
     progress: Progress = field(default_factory=Progress)
-    validate: Validate | None = None
 
 
 def load_days(pipeline: Pipeline, days: Sequence[dt.date], tables: Collection[str], run_id: str) -> LoadReport:
@@ -126,6 +124,7 @@ class _Load:
 
     def run(self) -> None:
         days, progress = self.report.days, self.pipeline.progress
+        self.pipeline.scratch.mkdir(parents=True, exist_ok=True)
         progress.say("increments")
         progress.days_ahead(len(days))
         if self.publishes:
@@ -223,8 +222,8 @@ class _Load:
             return
         with self._transaction(f"corrections {file.name}") as transaction:
             corrections = corrections_of(transaction, raw_files)
-        with _temporary_folder(self.pipeline.scratch) as folder:
-            parsed_files = self._parse(file, raw_files, corrections, folder)
+        with tempfile.TemporaryDirectory(dir=self.pipeline.scratch, ignore_cleanup_errors=True) as folder:
+            parsed_files = self._parse(file, raw_files, corrections, Path(folder))
             if not parsed_files:
                 return
             give_back()
@@ -343,18 +342,15 @@ class _Load:
                 if file is USER_ORDERS_LOG:
                     transaction.run("mart/f_sales", "read_by_days")
                     ids = sale_ids(transaction, _rows_of(days, parsed_files), reserved_ids, replaced_days(days))
-                    staged = Sums()
-                    rows = counted(ids.assign(selected_rows(days, parsed_files)), staged)
-                    stage_days(transaction, file, days, rows, self.run_id)
+                    rows = ids.assign(selected_rows(days, parsed_files))
+                    mart_rows = MartRows(transaction, self.pipeline.scratch) if self.publishes else None
+                    stage_days(transaction, file, days, mart_rows.made_from(rows) if mart_rows else rows, self.run_id)
                     if replaced_days(days):
                         forget_names(transaction, replaced_days(days), self.names_stored_at)
-                    if self.publishes:
-                        rows = ids.assign(selected_rows(days, parsed_files))
-                        sums = publish_days(transaction, date_ids, rows, self.occupied, staged)
+                    if mart_rows:
+                        sums = publish_days(transaction, date_ids, mart_rows, self.occupied)
                 else:
-                    stage_days(
-                        transaction, file, days, selected_rows(days, parsed_files), self.run_id, self.pipeline.validate
-                    )
+                    stage_days(transaction, file, days, selected_rows(days, parsed_files), self.run_id)
             self.replaced[file].update(date_ids)
             if sums is not None:
                 self.sums |= dict.fromkeys(date_ids, sums)
@@ -395,15 +391,14 @@ class _Load:
             together_or_one_by_one(group, self._publish, partial(self._fail_day, USER_ORDERS_LOG))
 
     def _publish(self, days: Sequence[dt.date]) -> None:
-        """Publish what is staged, read over a second connection: one can't send and receive rows at once."""
+        """Publish what is staged."""
         date_ids = [date_id(day) for day in days]
         with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
             upsert_dimensions(transaction, date_ids)
             transaction.run("mart/f_sales", "read_by_days")
-            occupied = occupied_days(transaction, date_ids)
-            with self.warehouse.transaction(f"{self.run_id[:8]} staged", read_only=True) as staging:
-                staging.run("mart/f_sales", "read_by_days")
-                publish_days(transaction, date_ids, staged_rows(staging, date_ids), occupied)
+            rows = MartRows(transaction, self.pipeline.scratch)
+            deque(rows.made_from(staged_rows(transaction, date_ids)), maxlen=0)
+            publish_days(transaction, date_ids, rows, occupied_days(transaction, date_ids))
 
     # --- report -------------------------------------------------------------------------------------------
 
@@ -451,10 +446,3 @@ def batched(items: Sequence[T], size: int) -> Iterator[list[T]]:
     remaining = iter(items)
     while group := list(itertools.islice(remaining, size)):
         yield group
-
-
-@contextmanager
-def _temporary_folder(scratch: Path) -> Iterator[Path]:
-    scratch.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True) as folder:
-        yield Path(folder)

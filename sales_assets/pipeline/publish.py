@@ -5,17 +5,17 @@ The dimension rows are written by the same transaction or an earlier one (`names
 
 import threading
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from contextlib import closing
 from io import BytesIO
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from sales_assets.pipeline.line_rules import REFUNDED
-from sales_assets.pipeline.prefetch import prefetch
 from sales_assets.pipeline.sums import Sums
-from sales_assets.postgres.binary_copy import encoded
+from sales_assets.postgres.binary_copy import BinaryEncoder
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
@@ -24,6 +24,9 @@ _SOURCE = "report_api"
 # One COPY into the mart at a time, while another transaction copies into staging: ids only grow, and the primary key
 # is appended to. Side by side, two COPY took 1.15 times as long and the key a fifth more space.
 _APPENDING = threading.Lock()
+# A transaction of 100 000 rows has some 12 MB.
+_HELD_BYTES = 4 << 20
+_BLOCK_BYTES = 1 << 20
 
 _HUNDREDTHS = pa.decimal128(10, 2)
 # {column of mart.f_sales: column of a staged row}, in the order of the COPY.
@@ -63,41 +66,55 @@ def occupied_days(transaction: Transaction, date_ids: Sequence[int]) -> set[int]
 
 
 def staged_rows(transaction: Transaction, date_ids: Sequence[int]) -> Iterator[pa.RecordBatch]:
-    """Read the rows of some days from staging: what `publish_days` needs of them."""
+    """Read the rows of some days from staging: what `MartRows` needs of them."""
     return transaction.copy_out("staging/user_orders_log", "staged_rows", _STAGED, **_window(date_ids))
 
 
-def counted(rows: Iterable[pa.RecordBatch], sums: Sums) -> Iterator[pa.RecordBatch]:
-    """Yield order rows unchanged, adding the mart rows made from them to `sums`."""
-    for batch in rows:
-        sums.count(_mart_rows(batch))
-        yield batch
+class MartRows:
+    """The rows of the mart for some days, made while their order rows pass on the way to staging.
+
+    They are kept as COPY will send them: in memory while they are few, in a temporary file in `folder` when they are
+    many.
+
+    sums: of the rows that passed.
+    """
+
+    def __init__(self, transaction: Transaction, folder: Path) -> None:
+        self.sums = Sums()
+        self._encoder = _encoder(transaction)
+        self._encoded = SpooledTemporaryFile(_HELD_BYTES, dir=str(folder))  # noqa: SIM115
+
+    def made_from(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Yield batches of order rows (columns of the file and `sale_id`) unchanged. Takes all rows, once."""
+        for batch in rows:
+            self._encoded.write(self._encoder.add(self.sums.count(_mart_rows(batch))))
+            yield batch
+        self._encoded.write(self._encoder.finish())
+
+    def copy(self, transaction: Transaction) -> int:
+        """COPY them into the mart; returns the number of rows that PostgreSQL stored."""
+        self._encoded.seek(0)
+        with self._encoded, _APPENDING:
+            return transaction.copy("mart/f_sales", self._encoder.statement, iter(self._next_block, b""))
+
+    def _next_block(self) -> bytes:
+        return self._encoded.read(_BLOCK_BYTES)
 
 
-def publish_days(
-    transaction: Transaction,
-    date_ids: Sequence[int],
-    rows: Iterable[pa.RecordBatch],
-    occupied: Collection[int],
-    staged: Sums | None = None,
-) -> Sums:
-    """Replace days of the mart with the given rows of staging; days that were never staged are left alone.
+def publish_days(transaction: Transaction, date_ids: Sequence[int], rows: MartRows, occupied: Collection[int]) -> Sums:
+    """Replace days of the mart with the given rows; days that were never staged are left alone.
 
-    rows: batches with the columns of the order file and `sale_id`.
     occupied: the days with rows to delete (`occupied_days`); looking for them in each transaction would cost a first
     load more with every day.
-    staged: what was counted when the rows were staged.
     Returns the sums of what was sent and found again. Raises NotReconciledError.
     """
-    sent = Sums()
+    sent = rows.sums
     if not date_ids:
         return sent
     is_replaced = any(day in occupied for day in date_ids)
     if is_replaced:
         transaction.run("mart/f_sales", "clear_days", **_window(date_ids))
-    stored = _copy(transaction, map(sent.count, map(_mart_rows, rows)))
-    if staged is not None:
-        sent.require_equal(staged)
+    stored = rows.copy(transaction)
     # Ids of rows that were staged before may be far from the new ones.
     if is_replaced or sent.last_id - sent.first_id > _LONGEST_SPAN * sent.rows:
         found = transaction.rows("mart/f_sales", "sums_of_days", **_window(date_ids))
@@ -130,18 +147,39 @@ def _mart_rows(staged: pa.RecordBatch) -> pa.RecordBatch:
     return pa.RecordBatch.from_pydict(columns)
 
 
-def _copy(transaction: Transaction, rows: Iterator[pa.RecordBatch]) -> int:
+class _BinaryEncoder:
+    """Rows as binary data, in the types of the table."""
+
+    statement = "copy_rows"
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._schema = schema
+        self._encoder = BinaryEncoder(schema)
+        self.finish = self._encoder.finish
+
+    def add(self, rows: pa.RecordBatch) -> bytes:
+        return self._encoder.add(rows.cast(self._schema))
+
+
+class _TextEncoder:
+    """Rows as CSV, which PostgreSQL converts to the types of the table."""
+
+    statement = "copy_rows_as_text"
+
+    def add(self, rows: pa.RecordBatch) -> bytes:
+        text = BytesIO()
+        pa_csv.write_csv(rows, text, pa_csv.WriteOptions(include_header=False))
+        return text.getvalue()
+
+    def finish(self) -> bytes:
+        return b""
+
+
+def _encoder(transaction: Transaction) -> _BinaryEncoder | _TextEncoder:
+    """Choose by the types of the table: an adopted mart may have others than ours."""
     types = {row["column"]: row["type"] for row in transaction.rows("mart/f_sales", "column_types")}
     schema = _mart_rows(pa.RecordBatch.from_pylist([], _STAGED)).schema
     binary = [_BINARY[field.type].get(types[field.name]) for field in schema]
     if None in binary:
-        return transaction.copy("mart/f_sales", "copy_rows_as_text", map(_as_csv, rows))
-    typed = pa.schema(list(zip(schema.names, binary, strict=True)))
-    with _APPENDING, closing(prefetch(encoded(batch.cast(typed) for batch in rows))) as blocks:
-        return transaction.copy("mart/f_sales", "copy_rows", blocks)
-
-
-def _as_csv(rows: pa.RecordBatch) -> memoryview:
-    text = BytesIO()
-    pa_csv.write_csv(rows, text, pa_csv.WriteOptions(include_header=False))
-    return text.getbuffer()
+        return _TextEncoder()
+    return _BinaryEncoder(pa.schema(list(zip(schema.names, binary, strict=True))))

@@ -4,7 +4,7 @@ The order of the statements of ``sql/staging`` for one of the four files.
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 
 import pyarrow as pa
@@ -26,8 +26,6 @@ _ROWS_PER_TRANSACTION = 100_000
 _ROWS_PER_BLOCK = 4_000
 # Rows whose names are collected at once.
 _ROWS_PER_NAMES = 40_000
-
-Validate = Callable[[ReportFile, pa.RecordBatch], object]
 
 
 def record_parse_results(
@@ -98,12 +96,10 @@ def stage_days(
     selected: Sequence[SelectedFile],
     rows: Iterable[pa.RecordBatch],
     run_id: str,
-    validate: Validate | None = None,
 ) -> None:
     """Replace days of a staging table with the given rows; other rows of these days are deleted.
 
     rows: batches with the columns of the table (`selected_rows`, for order rows with their `sale_id`).
-    validate: called with each batch before it is sent; raises to stop.
     """
     statements = f"staging/{file.name}"
     # Days that staging never held have nothing to clear; looking would cost a first load more with every day.
@@ -116,8 +112,6 @@ def stage_days(
 
     def counted() -> Iterator[pa.RecordBatch]:
         for batch in rows:
-            if validate is not None:
-                validate(file, batch)
             for count in pc.value_counts(batch.column("date_id")).to_pylist():
                 counts[count["values"]] += count["counts"]
             yield batch

@@ -12,22 +12,33 @@ import pyarrow as pa
 from pgpq import ArrowToPostgresBinaryEncoder
 
 
+class BinaryEncoder:
+    """Encode Arrow batches of one schema, given one after the other."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._encoder = ArrowToPostgresBinaryEncoder(schema)
+        self._waiting = self._encoder.write_header()
+
+    def add(self, batch: pa.RecordBatch) -> bytes:
+        """Encode a batch; returns a block of at least a megabyte, or nothing until there is one."""
+        if rows := self._encoder.write_batch(batch):
+            block, self._waiting = self._waiting + rows, b""
+            return block
+        return b""
+
+    def finish(self) -> bytes:
+        """Return the rest of the data and its end."""
+        return self._waiting + self._encoder.finish()
+
+
 def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
     """Yield blocks of at least a megabyte, and the rest. Batches share a schema."""
-    encoder: ArrowToPostgresBinaryEncoder | None = None
-    block = b""
+    encoder: BinaryEncoder | None = None
     for batch in batches:
-        if encoder is None:
-            encoder = ArrowToPostgresBinaryEncoder(batch.schema)
-            block = encoder.write_header()
-        # The encoder gives nothing until it has a megabyte.
-        if rows := encoder.write_batch(batch):
-            yield block + rows
-            block = b""
-    if encoder is None:
-        encoder = ArrowToPostgresBinaryEncoder(pa.schema([]))
-        block = encoder.write_header()
-    yield block + encoder.finish()
+        encoder = encoder or BinaryEncoder(batch.schema)
+        if block := encoder.add(batch):
+            yield block
+    yield (encoder or BinaryEncoder(pa.schema([]))).finish()
 
 
 def unscaled(column: pa.Array) -> npt.NDArray[np.int64]:

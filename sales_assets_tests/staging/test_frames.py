@@ -1,4 +1,4 @@
-"""The dagster-pandas types of the two small files: what a frame must look like before it is staged."""
+"""The dagster-pandas types of the two small staging tables, and the checks that read them as frames."""
 
 from decimal import Decimal
 
@@ -6,9 +6,13 @@ import dagster as dg
 import pyarrow as pa
 import pytest
 
-from sales_assets.defs.staging.frames import typed_frame
+from sales_assets.defs.staging.frames import frame_types, typed_frame
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG
+from sales_assets_tests.reports import Order, job
+from sales_assets_tests.shop import Shop
 
+DAY = "2024-10-01"
 MONEY = pa.decimal128(10, 2)
 
 
@@ -52,3 +56,27 @@ def test_a_wrong_frame_is_refused(table: pa.Table, said: str) -> None:
 
 def test_a_day_may_have_no_line() -> None:
     assert typed_frame(CUSTOM_RESEARCH, CUSTOM_RESEARCH.schema.empty_table()).empty
+
+
+def test_the_tables_are_checked_on_demand(shop: Shop) -> None:
+    shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\nBread,50\n")
+    shop.load(DAY)
+
+    def passed() -> dict[str, bool]:
+        run = dg.materialize(
+            [frame_types],
+            selection=dg.AssetSelection.checks(frame_types),
+            instance=shop.instance,
+            resources={"warehouse": Warehouse()},
+        )
+        return {check.asset_key.path[-1]: check.passed for check in run.get_asset_check_evaluations()}
+
+    assert passed() == {"custom_research": True, "price_log": True}
+    shop.query("UPDATE staging.price_log SET item_name = 'Milk'")
+    assert passed() == {"custom_research": True, "price_log": False}
+
+
+@pytest.mark.parametrize("name", ["load_days", "load_report_and_days"])
+def test_a_load_does_not_run_them(name: str) -> None:
+    assert "load_daily_sales" in job(name).graph.node_dict
+    assert "frame_types" not in job(name).graph.node_dict

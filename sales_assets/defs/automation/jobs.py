@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from sales_assets.defs.load_daily_sales import load_daily_sales
+from sales_assets.defs.load_daily_sales import all_checks, load_daily_sales
 from sales_assets.defs.load_partner_orders import partner_orders
 from sales_assets.defs.mailings.audience import audience
 from sales_assets.defs.mart.dimensions import dimensions
@@ -10,9 +10,12 @@ from sales_assets.defs.mart.f_customer_retention import customer_retention
 from sales_assets.defs.mart.f_mailing_deliveries import mailing_deliveries
 from sales_assets.defs.raw.report_files import report_files
 
+# Without the checks of pandas frames, which are run on demand only.
+_LOADING = dg.AssetSelection.assets(load_daily_sales).without_checks() | dg.AssetSelection.checks(*all_checks())
+
 load_days = dg.define_asset_job(
     "load_days",
-    selection=dg.AssetSelection.assets(load_daily_sales),
+    selection=_LOADING,
     description="Fetch the increments of a day or a range of days and take them to the mart. One run for a range.",
     executor_def=dg.in_process_executor,
 )
@@ -26,7 +29,7 @@ load_report = dg.define_asset_job(
 
 load_report_and_days = dg.define_asset_job(
     "load_report_and_days",
-    selection=dg.AssetSelection.assets(report_files, load_daily_sales),
+    selection=dg.AssetSelection.assets(report_files) | _LOADING,
     description="A fresh report first, then a range of days: the report's lines and the increments.",
     executor_def=dg.in_process_executor,
 )

@@ -1,16 +1,18 @@
-"""The two small files as pandas frames, with dagster-pandas types that look at every frame before it is staged.
+"""Checks of the two small staging tables as pandas frames, by dagster-pandas types.
 
-Belongs here: what a settled frame must look like. Does not belong here: the rules of a line
-(`sales_assets.schemas`), or the two large files, whose lines stream by as arrow batches and are never frames.
+The rules of a line are in `sales_assets.schemas`; the two large tables are never frames.
 """
 
 import functools
 import warnings
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, cast
 
 import dagster as dg
 import pyarrow as pa
 
+from sales_assets.defs.staging.report_files import staging_key
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG, ReportFile
 
 if TYPE_CHECKING:
@@ -73,11 +75,15 @@ def _frame_type(file: ReportFile) -> dg.DagsterType:
     }
     made: dg.DagsterType = create_dagster_pandas_dataframe_type(
         name="".join(part.title() for part in file.name.split("_")),
-        description=f"{file.description}: settled lines of some days",
+        description=f"{file.description}: rows of staging",
         columns=columns[file],
         dataframe_constraints=[OncePerDayConstraint()] if file is PRICE_LOG else [],
     )
     return made
+
+
+def _staged_schema(file: ReportFile) -> pa.Schema:
+    return file.schema if file.is_dated else file.schema.append(pa.field("date_id", pa.int32(), nullable=False))
 
 
 def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
@@ -90,7 +96,31 @@ def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
     return frame
 
 
-def validate(file: ReportFile, rows: pa.RecordBatch) -> None:
-    """Validate rows of the two small files as frames. Raises `dagster.Failure`."""
-    if file in FRAMED:
-        typed_frame(file, pa.Table.from_batches([rows]))
+@dg.multi_asset_check(
+    specs=[
+        dg.AssetCheckSpec(
+            "frame_type",
+            asset=staging_key(file),
+            description="The table, as a pandas frame, has its dagster-pandas type.",
+        )
+        for file in FRAMED
+    ],
+    can_subset=True,
+)
+def frame_types(
+    context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
+) -> Iterator[dg.AssetCheckResult]:
+    """Read the two small tables as frames. Not part of a load: importing pandas takes longer than loading a day."""
+    for file in FRAMED:
+        key = dg.AssetCheckKey(staging_key(file), "frame_type")
+        if key not in context.selected_asset_check_keys:
+            continue
+        problem = ""
+        try:
+            rows = warehouse.rows(f"staging/{file.name}", "all")
+            typed_frame(file, pa.Table.from_pylist(rows, _staged_schema(file)))
+        except dg.Failure as failure:
+            problem = failure.description or ""
+        yield dg.AssetCheckResult(
+            asset_key=key.asset_key, check_name=key.name, passed=not problem, description=problem or None
+        )
