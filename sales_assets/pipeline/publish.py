@@ -92,7 +92,7 @@ class MartRows:
         self._encoded.write(self._encoder.finish())
 
     def copy(self, transaction: Transaction) -> int:
-        """COPY them into the mart; returns the number of rows that PostgreSQL stored."""
+        """Send them to the mart; returns the number of rows that PostgreSQL stored."""
         self._encoded.seek(0)
         with self._encoded, _APPENDING:
             return transaction.copy("mart/f_sales", self._encoder.statement, iter(self._next_block, b""))
