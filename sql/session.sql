@@ -46,3 +46,6 @@ SELECT current_database()                                            AS database
         ) AS pinned (name, value)
         -- Not every release knows them all.
         WHERE current_setting(name, true) IS NOT NULL)               AS pinned;
+
+-- name: rename
+SELECT set_config('application_name', %(purpose)s, false)

@@ -55,13 +55,14 @@ def load_daily_sales(
     selected = [spec.key for spec in _specs() if spec.key in context.selected_asset_keys]
     days = days_of(context.partition_keys) if selected else []
     report = LoadReport([], [])
-    if selected:
-        scratch = settings().sales_home / "tmp"
-        pipeline = Pipeline(warehouse, raw_files, report_api, scratch, first_day(), context.log, progress)
-        try:
-            report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
-        except NoReportError as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
     checks = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
-    results = evaluate(warehouse, checks, days, report.counted)
+    with warehouse.keeping_connections() as connected:
+        if selected:
+            scratch = settings().sales_home / "tmp"
+            pipeline = Pipeline(connected, raw_files, report_api, scratch, first_day(), context.log, progress)
+            try:
+                report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
+            except NoReportError as error:
+                raise dg.Failure(str(error), allow_retries=False) from error
+        results = evaluate(connected, checks, days, report.counted)
     yield from report_load(context, report, results)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 _RESTART_SECONDS = 20
 _CONNECT_SECONDS = 10
+# What PostgreSQL keeps of an application name.
+_NAME_BYTES = 63
 
 Row = dict[str, Any]
 
@@ -73,6 +75,13 @@ def connect(
         connection.close()
         raise
     return connection
+
+
+def rename(connection: psycopg.Connection[Row], purpose: str) -> None:
+    """Give an idle connection another purpose. Raises `psycopg.OperationalError` if it was lost."""
+    connection.autocommit = True
+    connection.execute(statements("session")["rename"], {"purpose": purpose[:_NAME_BYTES]})
+    connection.autocommit = False
 
 
 async def connect_async(
@@ -154,8 +163,7 @@ def _conninfo(url: str, purpose: str, timeout: int) -> str:
         **{
             "connect_timeout": str(timeout),
             **parse(url),
-            # 63 bytes is what PostgreSQL keeps of an application name.
-            "application_name": purpose[:63],
+            "application_name": purpose[:_NAME_BYTES],
             # Also here, since drivers choose their codec when they connect; and it beats PGCLIENTENCODING.
             "client_encoding": "UTF8",
         }

@@ -6,6 +6,7 @@ parameters, and streaming rows in and out. Does not belong here: the statements,
 
 import contextlib
 import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from psycopg.abc import Buffer
 from sales_assets.database import embedded, warehouse_url
 from sales_assets.postgres import migrations
 from sales_assets.postgres.address import with_database
-from sales_assets.postgres.connection import connect
+from sales_assets.postgres.connection import connect, rename
 from sales_assets.postgres.queries import statements
 from sales_assets.settings import settings
 
@@ -154,10 +155,24 @@ class Warehouse:
 
     @contextlib.contextmanager
     def transaction(self, purpose: str, read_only: bool = False) -> Iterator[Transaction]:
-        """Connect, and commit at the end. `purpose` (run and asset) names the session in the server's log."""
+        """Open a transaction and commit at the end. `purpose` (run and asset) names the session in the server's log."""
+        with self._connection(purpose, read_only) as connection:
+            yield Transaction(connection)
+
+    @contextlib.contextmanager
+    def _connection(self, purpose: str, read_only: bool) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         with connect(self.url(), purpose, writing=not read_only) as connection:
             connection.read_only = read_only
-            yield Transaction(connection)
+            yield connection
+
+    @contextlib.contextmanager
+    def keeping_connections(self) -> Iterator["Warehouse"]:
+        """Yield a warehouse whose transactions share a few connections, for many short ones."""
+        kept = _KeptConnections(self.url())
+        try:
+            yield kept
+        finally:
+            kept.close()
 
     @contextlib.contextmanager
     def writing(self) -> Iterator["Writer"]:
@@ -170,6 +185,45 @@ class Warehouse:
         """The rows of one reading statement, in a transaction of its own."""
         with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
             return transaction.rows(file, name, **parameters)
+
+
+class _KeptConnections(Warehouse):
+    """Transactions on connections that stay open: connecting takes 3 ms, and a new session has to read the catalog.
+
+    May be used by several threads: there are as many connections as transactions at a time.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._ready_url = url
+        self._idle: deque[psycopg.Connection[dict[str, Any]]] = deque()
+
+    @contextlib.contextmanager
+    def _connection(self, purpose: str, read_only: bool) -> Iterator[psycopg.Connection[dict[str, Any]]]:
+        connection = self._idle_connection(purpose) or connect(self.url(), purpose)
+        # A plan that is made for any parameters would read whole tables for a day.
+        connection.prepare_threshold = None
+        connection.read_only = read_only
+        with contextlib.ExitStack() as closing:
+            closing.enter_context(connection)
+            yield connection
+            connection.commit()
+            closing.pop_all()
+        self._idle.append(connection)
+
+    def _idle_connection(self, purpose: str) -> psycopg.Connection[dict[str, Any]] | None:
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                rename(connection, purpose)
+            except psycopg.OperationalError:  # the server was restarted
+                connection.close()
+            else:
+                return connection
+        return None
+
+    def close(self) -> None:
+        while self._idle:
+            self._idle.pop().close()
 
 
 class Writer:

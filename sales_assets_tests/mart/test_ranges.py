@@ -1,5 +1,6 @@
 """A range is its days: one run or many, one after the other or at the same time, end in the same tables."""
 
+import contextlib
 import threading
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 from sales_assets.partitions import DAYS as PARTITIONS
 from sales_assets.pipeline import load, stage
 from sales_assets.pipeline.publish import publish_days
-from sales_assets.postgres.warehouse import Transaction
+from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets_tests.reports import Order, days_between, job, load_days
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop, failure_of
 
@@ -142,6 +143,8 @@ def test_a_batch_of_days_reads_no_more_for_the_days_before_it(
     """No table whole, and no block of which an index does not know the days: those of the batches before."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
     monkeypatch.setattr(load, "_WRITERS", 1)
+    # The counters of pg_stat_xact_user_tables include former transactions of a session.
+    monkeypatch.setattr(Warehouse, "keeping_connections", lambda self: contextlib.nullcontext(self))
     shop.reports.report([Order(f"r{n}", day=day) for n, day in enumerate(DAYS)])
     if not is_first_load:
         shop.load(FIRST, LAST)

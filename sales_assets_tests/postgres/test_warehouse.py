@@ -1,5 +1,6 @@
-"""The door to the warehouse: the right schema, wrong addresses, restarts, and Dagster's database beside it."""
+"""The warehouse: the right schema, wrong addresses, restarts, and Dagster's database beside it."""
 
+import contextlib
 import subprocess
 import sys
 import threading
@@ -17,7 +18,8 @@ from sales_assets.postgres import connection as connection_module
 from sales_assets.postgres import migrations
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.postgres.warehouse import Warehouse, WarehouseError, dagster_storage_url
+from sales_assets.postgres.warehouse import Transaction, Warehouse, WarehouseError, dagster_storage_url
+from sales_assets_tests.services.partner_orders.running import until
 
 Query = Callable[..., list[tuple[object, ...]]]
 
@@ -112,6 +114,50 @@ def test_a_reading_transaction_can_not_write(warehouse_url: str) -> None:
         Warehouse().transaction("test", read_only=True) as transaction,
     ):
         transaction.connection.execute("DELETE FROM mart.f_sales")
+
+
+def session_of(transaction: Transaction) -> tuple[int, str]:
+    (row,) = transaction.connection.execute(
+        "SELECT pg_backend_pid() AS pid, current_setting('application_name') AS name"
+    )
+    return row["pid"], row["name"]
+
+
+def test_kept_connections_are_shared_by_transactions(warehouse_url: str, query: Query) -> None:
+    with Warehouse().keeping_connections() as warehouse:
+        with warehouse.transaction("reading", read_only=True) as first, warehouse.transaction("beside") as second:
+            sessions = {session_of(first)[0], session_of(second)[0]}
+            assert len(sessions) == 2
+        with warehouse.transaction("writing") as transaction:
+            pid, name = session_of(transaction)
+            assert (pid in sessions, name) == (True, "writing")
+            transaction.connection.execute("CREATE TABLE kept ()")
+    assert query("SELECT count(*) FROM kept") == [(0,)]
+    open_sessions = "SELECT count(*) FROM pg_stat_activity WHERE pid = ANY (%s)"
+    until(lambda: query(open_sessions, list(sessions)) == [(0,)])
+
+
+def test_a_connection_on_which_a_transaction_failed_is_not_kept(warehouse_url: str, query: Query) -> None:
+    with Warehouse().keeping_connections() as warehouse:
+        with contextlib.suppress(ZeroDivisionError), warehouse.transaction("failing") as transaction:
+            failed, _ = session_of(transaction)
+            transaction.connection.execute("CREATE TABLE half ()")
+            raise ZeroDivisionError
+        with warehouse.transaction("next", read_only=True) as transaction:
+            assert session_of(transaction)[0] != failed
+    assert query("SELECT to_regclass('half')") == [(None,)]
+
+
+def test_kept_connections_outlive_a_restart(own_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrations.migrate(own_server.url("sales"))
+    use(monkeypatch, own_server.url("sales"))
+    with Warehouse().keeping_connections() as warehouse:
+        with warehouse.transaction("before") as transaction:
+            session_of(transaction)
+        own_server.stop()
+        own_server.ensure_running()
+        with warehouse.transaction("after") as transaction:
+            assert session_of(transaction)[1] == "after"
 
 
 def test_writers_wait_for_each_other(warehouse_url: str) -> None:
