@@ -12,6 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, InvalidOperation
+from pathlib import Path
 from types import MappingProxyType
 
 NUMBERS = ("city_id", "customer_id", "item_id")
@@ -147,6 +148,26 @@ def mart(
             chosen = max(candidates, key=lambda candidate: candidate[:3])[3]
             rows += [row for key, row in chosen.kept.items() if key[0] == day]
     return sorted(rows)
+
+
+def lines_by_day(folder: Path, file: str, date_column: str) -> dict[int, list[dict[str, str]]]:
+    """{day: lines of an increment's file or, where there is none, of the report's}, verbatim repeats once.
+
+    For the files that have no status, in a folder of the simulator's layout. file: a pattern of the file's name.
+    """
+    days: dict[int, list[dict[str, str]]] = defaultdict(list)
+    # Increments replace days of the report.
+    for path in [*folder.glob(f"main/{file}.csv"), *folder.glob(f"inc/*/{file}_inc.csv")]:
+        lines: dict[tuple[str, ...], dict[str, str]] = {}
+        with path.open(newline="") as opened:
+            for cells in csv.DictReader(opened):
+                cells.pop("id", None)
+                lines.setdefault(tuple(cells.values()), cells)
+        found = defaultdict(list)
+        for cells in lines.values():
+            found[int(cells[date_column][:10].replace("-", ""))].append(cells)
+        days |= found
+    return days
 
 
 def _line(cells: dict[str, str]) -> tuple[Key, tuple[object, ...], Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sales_assets_tests.mart import test_f_activity, test_f_research
 from sales_assets_tests.oracle import Delivered, mart, read
 from sales_assets_tests.shop import Shop
 
@@ -62,3 +63,9 @@ def test_real_files_make_the_known_mart(
     readings = [read(delivered) for delivered in given]
     assert sorted(counts) == sorted((len(reading.kept), reading.repeats, len(reading.bad)) for reading in readings)
     assert shop.quarantined() == []
+    for mart_of in (test_f_activity, test_f_research):
+        assert shop.query(mart_of.ROWS) == mart_of.expected(DATA / name)
+    if name == "report-2024-09":
+        activity = shop.query("SELECT count(*), sum(events), sum(quantity) FROM mart.f_activity")
+        research = shop.query("SELECT count(*), sum(sales_qty), sum(sales_amt) FROM mart.f_research")
+        assert (activity, research) == ([(284, 287, 3327)], [(720, 3410, 1309440)])

@@ -25,8 +25,8 @@ GRANT SELECT ON ops.schema_version TO sales_loader;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA raw TO sales_loader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA staging, orders, mailings TO sales_loader;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA mart TO sales_loader;
-GRANT DELETE ON mart.f_sales, mart.f_customer_retention, mart.f_mailing_deliveries, mart.f_mailing_statistics
-    TO sales_loader;
+GRANT DELETE ON mart.f_sales, mart.f_activity, mart.f_research, mart.f_customer_retention, mart.f_mailing_deliveries,
+    mart.f_mailing_statistics TO sales_loader;
 GRANT USAGE ON ALL SEQUENCES IN SCHEMA raw, staging, mart, orders, mailings TO sales_loader;
 GRANT EXECUTE ON FUNCTION staging.reserve_sale_ids(bigint), staging.event_time(text),
     staging.name_at(text, integer, text) TO sales_loader;

@@ -84,7 +84,7 @@ def quarantine_list(
 
 
 def state_of(row: Row) -> str:
-    """The state of a rejected row, with the row that it has its resolution from."""
+    """Return the state of a rejected row, with the row that it has its resolution from."""
     return f"{row['state']}, inherited from {row['inherited_from']}" if row["inherited_from"] else str(row["state"])
 
 
@@ -226,7 +226,7 @@ def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
 
 
 def _days(line: Row) -> set[dt.date]:
-    """The days of the fetch that a resolved row can change; all of an undated file's, or of a fetch of no use.
+    """Find the days of the fetch that a resolved row can change; all of an undated file's, or of an unusable fetch.
 
     Where the new text can be parsed, it says which day it belongs to; the old day changes as well.
     """
@@ -264,12 +264,11 @@ def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
     import dagster as dg
 
     from sales_assets.definitions import defs
-    from sales_assets.defs.mart.f_sales import F_SALES
-    from sales_assets.defs.staging.report_files import staging_key
+    from sales_assets.defs.load_daily_sales import staged_and_published
     from sales_assets.deploy.instance import prepare_dagster_home
     from sales_assets.deploy.runs import failures_of, range_tags, run_job
     from sales_assets.partitions import DAYS, days_of, key_of, ranges
-    from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
+    from sales_assets.schemas.report_files import REPORT_FILES
 
     prepare_dagster_home()
     definitions = defs()
@@ -277,8 +276,7 @@ def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
     failures: list[str] = []
     with dg.DagsterInstance.get() as instance:
         for name, days in days_by_file.items():
-            file = REPORT_FILES[name]
-            selection = [staging_key(file), *([F_SALES] if file is USER_ORDERS_LOG else [])]
+            selection = staged_and_published(REPORT_FILES[name])
             for first, last in ranges(day for day in days if first_day() <= day <= latest):
                 tags = range_tags(key_of(first), key_of(last))
                 run = run_job(definitions, instance, "load_days", tags, selection=selection)

@@ -20,12 +20,12 @@ def _dimension(key: tuple[str, str, str], *columns: tuple[str, str, str]) -> dg.
 
 
 def _delivered(file: ReportFile) -> dg.TableSchema:
-    """The columns of a raw file, as text: nothing is interpreted yet."""
+    """Describe the columns of a raw file, as text: nothing is interpreted yet."""
     return _schema(*((column.header or column.name, "text", column.description) for column in file.delivered))
 
 
 def _staged(file: ReportFile) -> dg.TableSchema:
-    """The columns of a staging table: typed, with where each line came from."""
+    """Describe the columns of a staging table: typed, with where each line came from."""
     day = [] if file.is_dated else [_DAY]
     sale = [_SALE_ID] if file is USER_ORDERS_LOG else []
     return dg.TableSchema(columns=[*(_typed(column) for column in file.staged), *day, _FETCH, *sale])
@@ -126,6 +126,20 @@ COLUMNS = {
         ("amount", "numeric(10,2)", "Total of the line; negative for refunded lines"),
         ("status", "text", "shipped or refunded"),
         ("source", "text", "Who wrote the row: report_api, partner_orders or legacy"),
+    ),
+    "mart.f_activity": _schema(
+        ("date_id", "integer", "Calendar day of the events, YYYYMMDD"),
+        ("customer_id", "integer", "Customer; in mart.d_customer only if the customer has bought something"),
+        ("action_id", "integer", "Action"),
+        ("events", "bigint", "Lines of the activity log"),
+        ("quantity", "numeric(20,2)", "Total quantity of the events; 0 is legal"),
+    ),
+    "mart.f_research": _schema(
+        ("date_id", "integer", "Calendar day of the sales, YYYYMMDD"),
+        ("category_id", "integer", "Category"),
+        ("geo_id", "integer", "Region"),
+        ("sales_qty", "numeric(10,2)", "Pieces sold"),
+        ("sales_amt", "numeric(10,2)", "Amount sold"),
     ),
     "mart.f_customer_retention": _schema(
         ("period_name", "text", "weekly"),

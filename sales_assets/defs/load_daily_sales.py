@@ -1,4 +1,4 @@
-"""The op that takes days from the report API to the mart: raw increment files, staging, ``mart.f_sales``.
+"""The op that takes days from the report API to the mart: raw increment files, staging, the mart.
 
 One op for three stages, because a failing day must neither block the other days of a range nor be shown as
 materialized. Dagster skips everything downstream of a failed op, so separate ops could only fail all days or hide the
@@ -11,9 +11,11 @@ import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.load_events import report_load, table_of
+from sales_assets.defs.mart.f_activity import ACTIVITY
+from sales_assets.defs.mart.f_research import RESEARCH
 from sales_assets.defs.mart.f_sales import f_sales_checks, f_sales_spec
 from sales_assets.defs.raw.report_files import increment_specs
-from sales_assets.defs.staging.report_files import staging_checks, staging_specs
+from sales_assets.defs.staging.report_files import staging_checks, staging_key, staging_specs
 from sales_assets.partitions import DAYS, WHOLE_RANGE, days_of
 from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
 from sales_assets.pipeline.load_report import LoadReport
@@ -22,17 +24,28 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
+from sales_assets.schemas.report_files import ReportFile
 from sales_assets.settings import first_day, settings
+
+# The marts that are filled with their staging table (docs/guides/add-a-mart.md).
+DERIVED_MARTS = (ACTIVITY, RESEARCH)
 
 
 def all_checks() -> dict[dg.AssetCheckKey, SqlCheck]:
-    """The checks of the staging tables and of ``mart.f_sales``."""
-    return {check.key: check for check in (*staging_checks(), *f_sales_checks())}
+    """Declare the checks of the staging tables and of the marts."""
+    derived = (check for mart in DERIVED_MARTS for check in mart.checks)
+    return {check.key: check for check in (*staging_checks(), *f_sales_checks(), *derived)}
+
+
+def staged_and_published(file: ReportFile) -> list[dg.AssetKey]:
+    """Find the staging table of a file and the marts that are filled with it."""
+    key = staging_key(file)
+    return [key, *(spec.key for spec in _specs() if any(dep.asset_key == key for dep in spec.deps))]
 
 
 def _specs() -> list[dg.AssetSpec]:
-    """The assets of a day, upstream first."""
-    return [*increment_specs(), *staging_specs(), f_sales_spec()]
+    """Declare the assets of a day, upstream first."""
+    return [*increment_specs(), *staging_specs(), f_sales_spec(), *(mart.spec() for mart in DERIVED_MARTS)]
 
 
 @dg.multi_asset(
@@ -59,7 +72,8 @@ def load_daily_sales(
     with warehouse.keeping_connections() as connected:
         if selected:
             scratch = settings().sales_home / "tmp"
-            pipeline = Pipeline(connected, raw_files, report_api, scratch, first_day(), context.log, progress)
+            derived = [mart.table for mart in DERIVED_MARTS]
+            pipeline = Pipeline(connected, raw_files, report_api, scratch, first_day(), context.log, progress, derived)
             try:
                 report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
             except NoReportError as error:

@@ -13,6 +13,7 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataHandle,
 )
 
+from sales_assets.defs.summaries import plottable
 from sales_assets.partitions import key_of, spelled_out
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
 
@@ -20,7 +21,7 @@ _NAMED_CAUSES = 20
 
 
 def table_of(key: dg.AssetKey) -> str:
-    """The table name that the engine uses for an asset."""
+    """Return the table name that the engine uses for an asset."""
     return ".".join(key.path)
 
 
@@ -43,19 +44,10 @@ def _key(table: str) -> dg.AssetKey:
 
 
 def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], Mapping[str, Any]]:
-    metadata: dict[tuple[str, dt.date], Mapping[str, Any]] = dict(report.facts)
+    metadata: dict[tuple[str, dt.date], Mapping[str, Any]] = {}
     for (table, day), facts in report.facts.items():
-        if table != F_SALES:
-            continue
-        metadata[F_SALES, day] = {
-            "rows": facts["rows"],
-            "refunded rows": facts["refunded_rows"],
-            # Dagster plots floats only; the exact amount is shown beside it.
-            "net amount": float(facts["net_amount"]),
-            "net amount, exact": str(facts["net_amount"]),
-            "net quantity": float(facts["net_quantity"]),
-            "refunded amount": float(facts["refunded_amount"]),
-        }
+        exact = {"net amount, exact": str(facts["net_amount"])} if table == F_SALES else {}
+        metadata[table, day] = plottable(facts) | exact
     return metadata
 
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
+from sales_assets.pipeline.derive import DerivedTable
 from sales_assets.pipeline.extract import fetch_increments, record
 from sales_assets.pipeline.file_selection import (
     RawFile,
@@ -82,6 +83,7 @@ class Pipeline:
 
     scratch: folder for temporary files.
     first_day: days before it are never loaded.
+    derived: tables of the mart that are filled whenever their staging table is.
     """
 
     warehouse: Warehouse
@@ -91,6 +93,7 @@ class Pipeline:
     first_day: dt.date
     log: Logger
     progress: Progress = field(default_factory=Progress)
+    derived: Sequence[DerivedTable] = ()
 
 
 def load_days(pipeline: Pipeline, days: Sequence[dt.date], tables: Collection[str], run_id: str) -> LoadReport:
@@ -113,6 +116,7 @@ class _Load:
         self.run_id = run_id
         self.files = [file for file in REPORT_FILES.values() if staging_table(file) in report.tables]
         self.publishes = F_SALES in report.tables
+        self.derived = [derived for derived in pipeline.derived if derived.table in report.tables]
         self.occupied: set[int] = set()
         self.names_stored_at: dt.datetime | None = None
         # {file: {fetch_id: reason}} of raw files that can't be read, or were changed. A run tries each once.
@@ -141,6 +145,7 @@ class _Load:
             progress.say(f"{file.name}: reports, and files selected for other days than before")
             self._load_other_files(file)
             self._note_unusable_files(file)
+        self._derive_remaining()
         if self.publishes:
             self._publish_remaining()
             for day in days_of_other_sources(self.warehouse, self.sums):
@@ -156,8 +161,12 @@ class _Load:
 
     def _fail_days(self, file: ReportFile, days: Sequence[dt.date], reason: str) -> None:
         tables = {staging_table(file)} | ({F_SALES} if file is USER_ORDERS_LOG else set())
+        tables |= {derived.table for derived in self._derived_from(file)}
         for day in days:
             self.report.fail(day, reason, tables)
+
+    def _derived_from(self, file: ReportFile) -> list[DerivedTable]:
+        return [derived for derived in self.derived if derived.file is file]
 
     def _fail_day(self, file: ReportFile, day: dt.date, error: Exception) -> None:
         self.log.error(f"{day}: {error}")
@@ -351,6 +360,8 @@ class _Load:
                         sums = publish_days(transaction, date_ids, mart_rows, self.occupied)
                 else:
                     stage_days(transaction, file, days, selected_rows(days, parsed_files), self.run_id)
+                for derived in self._derived_from(file):
+                    derived.replace_days(transaction, date_ids)
             self.replaced[file].update(date_ids)
             if sums is not None:
                 self.sums |= dict.fromkeys(date_ids, sums)
@@ -390,6 +401,20 @@ class _Load:
         for group in batched(list(left.values()), DAYS_TOGETHER):
             together_or_one_by_one(group, self._publish, partial(self._fail_day, USER_ORDERS_LOG))
 
+    def _derive_remaining(self) -> None:
+        """Derive days that were not just staged: all if only the derived table is loaded, else those that differ."""
+        for derived in self.derived:
+            days = self.report.good_days(derived.table)
+            left = {date_id(day): day for day in days if date_id(day) not in self.replaced[derived.file]}
+            if left and derived.file in self.files:
+                left = {day: left[day] for day in derived.differing_days(self.warehouse, left)}
+            for group in batched(list(left.values()), DAYS_TOGETHER):
+                together_or_one_by_one(group, partial(self._derive, derived), partial(self._fail_day, derived.file))
+
+    def _derive(self, derived: DerivedTable, days: Sequence[dt.date]) -> None:
+        with self.warehouse.writing() as writer, self._transaction(derived.name, writer) as transaction:
+            derived.replace_days(transaction, [date_id(day) for day in days])
+
     def _publish(self, days: Sequence[dt.date]) -> None:
         """Publish what is staged."""
         date_ids = [date_id(day) for day in days]
@@ -414,6 +439,9 @@ class _Load:
             proven[RECONCILIATION] = good
             for rule in ROW_RULES:
                 proven[rule] = {day for day in good & self.sums.keys() if day not in self.sums[day].days_of_wrong_sign}
+        for derived in self.derived:
+            good_days = {date_id(day) for day in self.report.good_days(derived.table)}
+            proven[derived.reconciliation] = good_days & self.replaced[derived.file]
         self.report.counted = {rule: {day_of(day) for day in days} for rule, days in proven.items()}
 
     def _describe(self) -> None:
@@ -430,6 +458,9 @@ class _Load:
                     "selected file": f"{row['kind']} {row['path']}",
                 }
                 self.report.add(staging_table(file), days[row["date_id"]], facts)
+        for derived in self.derived:
+            for row in derived.summary(self.warehouse, days):
+                self.report.add(derived.table, days[row.pop("date_id")], row)
         if self.publishes:
             for day in days.keys() & self.sums.keys():
                 self.report.add(F_SALES, days[day], self.sums[day].summary(day))

@@ -16,6 +16,7 @@ PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 _FENCED = re.compile(r"^```.*?^```", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
+_NAME_IN_FILE = re.compile(r"\[`([^`\n]+)`\]\(([^)#\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
 # A page, also followed by the names of its sections in quotes, in brackets or behind a comma.
 _CITATION = re.compile(r"(docs/[\w/.-]+\.md)((?:,| and| \()? ?\"[^\"\n]+\"(?: and \"[^\"\n]+\")*)?")
@@ -50,6 +51,16 @@ def broken_links(page: Path) -> list[str]:
         if not target.exists() or (anchor and not (is_page and anchor in anchors(target))):
             broken.append(link)
     return broken
+
+
+def missing_names(page: Path) -> list[str]:
+    """The names in code style that a page links to a file which neither is called so nor contains them."""
+    missing = []
+    for name, link in _NAME_IN_FILE.findall(text_of(page)):
+        target = page.parent / link
+        if not (target.as_posix().endswith(name) or (target.is_file() and name in target.read_text(encoding="utf-8"))):
+            missing.append(f"{name}: {link}")
+    return missing
 
 
 def tree(page: Path, top: str, levels: int) -> list[str]:
@@ -90,6 +101,18 @@ def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
         encoding="utf-8",
     )
     assert broken_links(page) == ["page.md#no", "gone.md", "gone.png", "#no-heading"]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_linked_names_are_in_their_files(page: Path) -> None:
+    assert missing_names(page) == []
+
+
+def test_a_name_that_is_gone_is_noticed(tmp_path: Path) -> None:
+    (tmp_path / "code.py").write_text("HERE = 1\n", encoding="utf-8")
+    page = tmp_path / "page.md"
+    page.write_text("[`HERE`](code.py) [`code.py`](code.py) [`GONE`](code.py) [`lost.py`](code.py)\n", encoding="utf-8")
+    assert missing_names(page) == ["GONE: code.py", "lost.py: code.py"]
 
 
 def test_code_cites_pages_and_sections_that_exist() -> None:

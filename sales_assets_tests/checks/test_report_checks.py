@@ -115,16 +115,24 @@ BREAKS = [
             )
         ],
     ),
+    ("equal_to_activity_log", ERROR, [f"UPDATE mart.f_activity SET events = 2 WHERE date_id = {DATE_ID}"]),
+    ("equal_to_activity_log", ERROR, [f"UPDATE mart.f_activity SET action_id = 9 WHERE date_id = {DATE_ID}"]),
+    ("equal_to_activity_log", ERROR, [f"DELETE FROM staging.user_activity_log WHERE date_id = {DATE_ID}"]),
+    ("equal_to_research", ERROR, [f"UPDATE mart.f_research SET sales_amt = 1 WHERE date_id = {DATE_ID}"]),
+    ("equal_to_research", ERROR, [f"DELETE FROM mart.f_research WHERE date_id = {DATE_ID}"]),
+    ("amounts_with_pieces", WARN, [f"UPDATE mart.f_research SET sales_amt = 0 WHERE date_id = {DATE_ID}"]),
 ]
 
 
 def write_right_days(reports: ReportFolderBuilder) -> None:
-    """Two days with a sale and a refund each, and a price list that agrees."""
+    """Two days with a sale and a refund each, a price list that agrees, an action and a row of the research."""
     for day, sale, refund in ((DAY, "a", "b"), (OTHER, "c", "d")):
         reports.increment(
             day,
             [Order(sale, day=day), Order(refund, day=day, quantity="1", amount="100", status="refunded")],
             price_log="Milk,100\n",
+            user_activity_log=f"id,uniq_id,date_time,action_id,customer_id,quantity\n1,e,{day},1,51,3\n",
+            custom_research=f"date_id,category_id,geo_id,sales_qty,sales_amt\n{day},1001,1,2,200\n",
         )
 
 

@@ -45,11 +45,18 @@ def test_the_loader_loads_and_replaces(
     settings_module.settings.cache_clear()
     shop.reports.report([Order("r", day="2024-09-30")], price_log="Milk,1\n")
     editions: list[list[Order | str]] = [[Order("a"), Order("b", status="refunded"), "no line"], [Order("c")]]
-    for lines in editions:
-        shop.reports.increment(DAY, lines)
+    for number, lines in enumerate(editions):
+        shop.reports.increment(
+            DAY,
+            lines,
+            user_activity_log=f"id,uniq_id,date_time,action_id,customer_id,quantity\n1,e{number},{DAY},1,51,3\n",
+            custom_research=f"date_id,category_id,geo_id,sales_qty,sales_amt\n{DAY},{number},1,2,200\n",
+        )
         shop.load("2024-09-30", DAY)
     assert [name for name, _ in shop.sales()] == ["r", "c"]
     assert len(shop.quarantined()) == 1
+    for table in ("f_activity", "f_research"):
+        assert shop.query(f"SELECT count(*) FROM mart.{table}") == [(1,)]
 
 
 def test_the_loader_makes_the_marts_and_the_audience(
@@ -106,7 +113,7 @@ def test_the_reader_sees_the_mart_and_nothing_else(url_of: Callable[[str], str])
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables"
             " WHERE table_schema NOT IN ('pg_catalog', 'information_schema')"
         ).fetchall()
-        marts = {"f_sales", "f_sales_lines", "d_customer", "f_customer_retention", "f_mailing_deliveries"}
+        marts = {"f_sales", "f_sales_lines", "f_activity", "f_research", "d_customer", "f_customer_retention"}
         assert {f"mart.{name}" for name in marts} <= {name for (name,) in tables}
         assert {name.partition(".")[0] for (name,) in tables} == {"mart"}
         for (name,) in tables:

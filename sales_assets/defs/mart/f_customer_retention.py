@@ -13,6 +13,7 @@ import dagster as dg
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.summaries import plottable
 from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, key_of
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
@@ -24,6 +25,7 @@ _SUNDAY = dt.timedelta(days=6)
 
 
 def retention_checks() -> list[SqlCheck]:
+    """Declare the checks of ``mart.f_customer_retention``."""
     return [
         SqlCheck(
             "revenue_of_the_week",
@@ -41,7 +43,7 @@ def retention_checks() -> list[SqlCheck]:
 
 
 def days_of_weeks() -> dg.TimeWindowPartitionMapping:
-    """A week is made of its days; those before the first day and those still to come are no partitions."""
+    """Map a week to its days; those before the first day and those still to come are not partitions."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
         return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
@@ -87,21 +89,14 @@ def customer_retention(
         checks = evaluate(transaction, retention_checks(), [mondays[0], mondays[-1] + _SUNDAY])
     by_week = {row["period_id"]: row for row in summary}
     for monday in mondays:
-        row = by_week.get(week_id(monday), {"items": 0})
-        metadata = {
-            # Dagster plots numbers only: numeric is a text to it.
-            name.replace("_", " "): value if isinstance(value, int) else float(value)
-            for name, value in row.items()
-        }
-        context.add_asset_metadata(
-            {"period id": week_id(monday)} | metadata, asset_key=F_CUSTOMER_RETENTION, partition_key=key_of(monday)
-        )
+        row = by_week.get(week_id(monday), {"period_id": week_id(monday), "items": 0})
+        context.add_asset_metadata(plottable(row), asset_key=F_CUSTOMER_RETENTION, partition_key=key_of(monday))
     yield dg.MaterializeResult(asset_key=F_CUSTOMER_RETENTION, data_version=dg.DataVersion(str(told)))
     yield from checks
 
 
 def _replace_weeks(transaction: Transaction, mondays: Sequence[dt.date]) -> list[dict[str, Any]]:
-    """Raises `NotReconciledError`."""
+    """Replace weeks and compare them with the sales. Raises `NotReconciledError`."""
     period_ids = [week_id(monday) for monday in mondays]
     span = {"first_date_id": date_id(mondays[0]), "last_date_id": date_id(mondays[-1] + _SUNDAY)}
     transaction.run("mart/f_customer_retention", "see_one_moment")

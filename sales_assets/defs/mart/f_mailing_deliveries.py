@@ -12,10 +12,11 @@ import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mailings.audience import CLIENT_CUSTOMER
-from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, key_of
+from sales_assets.defs.summaries import add_summaries
+from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
-from sales_assets.schemas.calendar import date_id, day_of
+from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import settings
 
 F_MAILING_DELIVERIES = dg.AssetKey(["mart", "f_mailing_deliveries"])
@@ -44,6 +45,7 @@ _SPECS = (
 
 
 def delivery_checks() -> list[SqlCheck]:
+    """Declare the checks of the deliveries and of their statistics."""
     return [
         SqlCheck("equal_to_messages", F_MAILING_DELIVERIES, "The mart's rows are the service's messages of the days."),
         SqlCheck("pending_ends", F_MAILING_DELIVERIES, "No message of any day is Pending ten minutes after the end."),
@@ -74,8 +76,8 @@ def mailing_deliveries(
         deliveries, statistics = _replace_days(transaction, days)
         # Asked here, of the moment that the days were made from: the service goes on sending.
         checks = evaluate(transaction, delivery_checks(), days)
-    _describe(context, F_MAILING_DELIVERIES, deliveries)
-    _describe(context, F_MAILING_STATISTICS, statistics)
+    add_summaries(context, F_MAILING_DELIVERIES, deliveries)
+    add_summaries(context, F_MAILING_STATISTICS, statistics)
     for spec in _SPECS:
         yield dg.MaterializeResult(asset_key=spec.key)
     yield from checks
@@ -84,7 +86,7 @@ def mailing_deliveries(
 def _replace_days(
     transaction: Transaction, days: Sequence[dt.date]
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Raises `NotReconciledError`."""
+    """Replace days and compare them with the messages. Raises `NotReconciledError`."""
     date_ids = [date_id(day) for day in days]
     zone = settings().sales_timezone
     transaction.run("mart/f_mailing_deliveries", "see_one_moment")
@@ -102,14 +104,3 @@ def _replace_days(
         transaction.rows("mart/f_mailing_deliveries", "summary"),
         transaction.rows("mart/f_mailing_statistics", "summary", date_ids=date_ids),
     )
-
-
-def _describe(context: dg.AssetExecutionContext, key: dg.AssetKey, rows: Sequence[dict[str, Any]]) -> None:
-    for row in rows:
-        metadata = {
-            # Dagster plots numbers only: numeric is a text to it.
-            name.replace("_", " "): value if isinstance(value, int) else float(value)
-            for name, value in row.items()
-            if name != "date_id" and value is not None
-        }
-        context.add_asset_metadata(metadata, asset_key=key, partition_key=key_of(day_of(row["date_id"])))

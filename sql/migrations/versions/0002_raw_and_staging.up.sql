@@ -98,7 +98,7 @@ CREATE TABLE staging.staged_day (
     PRIMARY KEY (file, date_id)
 );
 
--- The chosen lines of each day, a line once, typed. Positive as in the file: facts/f_sales.sql puts on the sign.
+-- The chosen lines of each day, a line once, typed. Positive as in the file: the mart has the sign.
 -- No primary key: uniqueness of (date_id, uniq_id, status) is settled before the lines come here and asked again by a
 -- check; an index on it would cost a quarter of the load.
 CREATE TABLE staging.user_orders_log (

@@ -1,0 +1,131 @@
+"""Derived tables follow their staging table: in its transaction, after a resolution, and where rows were lost."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sales_assets.defs.load_daily_sales import DERIVED_MARTS, staged_and_published
+from sales_assets.defs.mart.derived import DerivedMart
+from sales_assets.defs.staging.report_files import staging_key
+from sales_assets_tests.reports import Order, days_between
+from sales_assets_tests.shop import RAW, Shop
+
+DAYS = days_between("2024-10-01", "2024-10-03")
+HEADERS = {
+    "user_activity_log": "id,uniq_id,date_time,action_id,customer_id,quantity",
+    "custom_research": "date_id,category_id,geo_id,sales_qty,sales_amt",
+}
+LINES: dict[str, Callable[[str, int], str]] = {
+    "user_activity_log": lambda day, number: f"{number},{day}{number},{day},{number},51,2",
+    "custom_research": lambda day, number: f"{day},{number},1,2,20",
+}
+
+
+@pytest.fixture(params=DERIVED_MARTS, ids=lambda mart: mart.key.path[-1])
+def mart(request: pytest.FixtureRequest) -> DerivedMart:
+    """Each derived mart in turn."""
+    made: DerivedMart = request.param
+    return made
+
+
+def deliver(shop: Shop, mart: DerivedMart, day: str, *numbers: int, more: tuple[str, ...] = ()) -> None:
+    """Replace the day's increment by one with a row of the mart for each number."""
+    name = mart.file.name
+    lines = [HEADERS[name], *(LINES[name](day, number) for number in numbers), *more, ""]
+    files: dict[str, Any] = {name: "\n".join(lines)}
+    shop.reports.increment(day, [Order(day, day=day)], **files)
+
+
+def rows(shop: Shop, mart: DerivedMart) -> list[tuple[Any, ...]]:
+    return shop.query(f"SELECT * FROM {mart.table.table} ORDER BY 1, 2, 3")
+
+
+def rows_by_day(shop: Shop, mart: DerivedMart) -> list[tuple[int, int]]:
+    return shop.query(f"SELECT date_id, count(*) FROM {mart.table.table} GROUP BY 1 ORDER BY 1")
+
+
+def staged_by_day(shop: Shop, mart: DerivedMart) -> list[tuple[int, int]]:
+    return shop.query(f"SELECT date_id, count(*) FROM staging.{mart.file.name} GROUP BY 1 ORDER BY 1")
+
+
+def test_a_day_that_would_differ_is_rolled_back_with_its_staging(shop: Shop, mart: DerivedMart) -> None:
+    """The other days are loaded, and the sales of the day with them."""
+    for day in DAYS:
+        deliver(shop, mart, day, 1)
+    shop.load(DAYS[0], DAYS[-1])
+    for day in DAYS:
+        deliver(shop, mart, day, 1, 2)
+    shop.query(
+        "CREATE FUNCTION mart.distort() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN IF NEW.date_id = 20241002 THEN RETURN NULL; END IF; RETURN NEW; END $$"
+    )
+    table = mart.table.table
+    shop.query(f"CREATE TRIGGER distort BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION mart.distort()")
+    with shop.instance as instance:
+        instance.wipe_assets([mart.key, staging_key(mart.file)])
+        told = shop.fail_to_load(DAYS[0], DAYS[-1])
+        assert "1 of 3 days broke" in told
+        assert f"{DAYS[1]}: {mart.file.name}: {mart.table.name} 20241002: " in told
+        assert rows_by_day(shop, mart) == staged_by_day(shop, mart) == [(20241001, 2), (20241002, 1), (20241003, 2)]
+        for key in (mart.key, staging_key(mart.file)):
+            assert shop.materialized(key) == {DAYS[0], DAYS[2]}
+        shop.query(f"DROP TRIGGER distort ON {table}")
+        shop.load(DAYS[1])
+        assert rows_by_day(shop, mart) == [(20241001, 2), (20241002, 2), (20241003, 2)]
+        assert shop.materialized(mart.key) == set(DAYS)
+
+
+@pytest.mark.parametrize("selected", ["mart", "everything"])
+def test_lost_and_strange_rows_are_put_right(shop: Shop, mart: DerivedMart, selected: str) -> None:
+    """By the mart alone, without the report API, and by a load that has nothing to stage."""
+    for day in DAYS:
+        deliver(shop, mart, day, 1)
+    shop.load(DAYS[0], DAYS[-1])
+    before = rows(shop, mart)
+    table = mart.table.table
+    shop.query(f"DELETE FROM {table} WHERE date_id = 20241001")
+    shop.query(f"UPDATE {table} SET {mart_value(mart)} = 7 WHERE date_id = 20241002")
+    shop.query(f"UPDATE {table} SET date_id = 20241004 WHERE date_id = 20241003")
+    shop.load(DAYS[0], DAYS[-1], selection=[mart.key] if selected == "mart" else None)
+    assert [row for row in rows(shop, mart) if row[0] != 20241004] == before
+    shop.load("2024-10-04", selection=[mart.key] if selected == "mart" else None)
+    assert rows(shop, mart) == before
+
+
+def mart_value(mart: DerivedMart) -> str:
+    """A column that is not of the key."""
+    return {"f_activity": "quantity", "f_research": "sales_qty"}[mart.table.name]
+
+
+def test_staging_alone_leaves_the_mart_behind(shop: Shop, mart: DerivedMart) -> None:
+    """As with the sales: what is not selected is not written, and the next load makes up for it."""
+    deliver(shop, mart, DAYS[0], 1)
+    shop.load(DAYS[0], selection=[*RAW, staging_key(mart.file)])
+    assert (rows_by_day(shop, mart), staged_by_day(shop, mart)) == ([], [(20241001, 1)])
+    shop.load(DAYS[0])
+    assert rows_by_day(shop, mart) == [(20241001, 1)]
+
+
+def test_a_resolution_reaches_the_mart(shop: Shop, mart: DerivedMart) -> None:
+    """What `sales-assets quarantine` loads again is the staging table with the marts that are made of it."""
+    deliver(shop, mart, DAYS[0], 1, more=(f"9,x,{DAYS[0]},no number,51,2,,",))
+    shop.load(DAYS[0])
+    assert staged_and_published(mart.file) == [staging_key(mart.file), mart.key]
+    corrected = LINES[mart.file.name](DAYS[0], 8)
+    shop.query(
+        "UPDATE staging.quarantine SET state = 'corrected', corrected_text = %s, corrected_at = now()", corrected
+    )
+    shop.load(DAYS[0], selection=staged_and_published(mart.file))
+    assert rows_by_day(shop, mart) == [(20241001, 2)]
+
+
+def test_the_numbers_of_a_day_are_on_its_materialization(shop: Shop, mart: DerivedMart) -> None:
+    deliver(shop, mart, DAYS[0], 1, 2)
+    shop.load(DAYS[0])
+    event = shop.instance.get_latest_materialization_event(mart.key)
+    assert event is not None
+    assert event.asset_materialization is not None
+    metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}
+    assert metadata["rows"] == 2
+    assert 4.0 in metadata.values()

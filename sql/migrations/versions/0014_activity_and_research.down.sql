@@ -1,0 +1,1 @@
+DROP TABLE mart.f_research, mart.f_activity;
