@@ -15,7 +15,7 @@ WAREHOUSE_DATABASE = "sales"
 
 
 def embedded() -> EmbeddedPostgres:
-    """The embedded server of SALES_HOME, running or not."""
+    """Return the embedded server of SALES_HOME, running or not."""
     return EmbeddedPostgres(settings().sales_home / "postgres")
 
 
@@ -33,7 +33,7 @@ def embedded_running() -> Iterator[None]:
 
 
 def warehouse_url() -> str:
-    """A libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
+    """Return a libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
     given = settings().warehouse_url
     if given is not None:
         return given.get_secret_value()

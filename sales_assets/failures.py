@@ -25,7 +25,7 @@ _PASSWORD = re.compile(r"(?i)\b((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)"
 
 
 def sentence(error: BaseException) -> str:
-    """What went wrong, for a person; several lines only where the platform itself wrote them."""
+    """Describe for a person what went wrong; several lines only where the platform itself wrote them."""
     error = _innermost(error)
     text = str(error).strip()
     if _is_ours(error) and text:
@@ -55,19 +55,19 @@ def is_bug(error: BaseException) -> bool:
 
 
 def details(error: BaseException) -> str:
-    """The traceback, without secrets."""
+    """Format the traceback, without secrets."""
     return scrub("".join(traceback.format_exception(error)))
 
 
 def scrub(text: str) -> str:
-    """A text of another library without what may be secret: our own secrets, and what URLs carry beside an address."""
+    """Remove what may be secret from another library's text: our own secrets, and what URLs carry beside an address."""
     for secret in secrets_in_force():
         text = text.replace(secret, "***")
     return _PASSWORD.sub(r"\1***", _QUERY.sub("?***", _USERINFO.sub(r"\1***@", text)))
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """The exception itself: the first of a group, the driver's of those that SQLAlchemy wraps."""
+    """Find the exception itself: the first of a group, the driver's of those that SQLAlchemy wraps."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

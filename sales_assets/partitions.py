@@ -29,12 +29,12 @@ _SHOWN_SPANS = 10
 
 
 def days_of(partition_keys: Iterable[str]) -> list[dt.date]:
-    """The calendar days of partition keys, in order."""
+    """Convert partition keys to calendar days, in order."""
     return sorted(dt.date.fromisoformat(key) for key in partition_keys)
 
 
 def key_of(day: dt.date) -> str:
-    """The partition key of a calendar day."""
+    """Return the partition key of a calendar day."""
     return day.isoformat()
 
 

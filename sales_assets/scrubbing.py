@@ -28,7 +28,7 @@ _SHORTEST_SECRET = 6
 
 
 def scrubbed(text: str) -> str:
-    """The text without user names and passwords in URLs, signed queries, keys, and secrets of the environment."""
+    """Remove user names and passwords in URLs, signed queries, keys, and secrets of the environment from a text."""
     for secret in sorted(_secrets_of_the_environment(), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     text = _URL.sub(_bare_url, text)

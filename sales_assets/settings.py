@@ -63,7 +63,7 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def env_file() -> Path | None:
-    """The settings file, absolute; None where there is none. Raises `SettingsError` if SALES_ENV_FILE names none."""
+    """Find the settings file, absolute; None where there is none. Raises `SettingsError` if SALES_ENV_FILE is wrong."""
     given = os.environ.get(ENV_FILE_VARIABLE)
     path = Path(given or ENV_FILE).absolute()
     if path.exists():
@@ -74,7 +74,7 @@ def env_file() -> Path | None:
 
 
 def _env_file_values() -> dict[str, str | None]:
-    """The variables of the settings file, by python-dotenv's rules. Raises `SettingsError` with file and line.
+    """Read the variables of the settings file, by python-dotenv's rules. Raises `SettingsError` with file and line.
 
     The one reader of it. Left to itself the library would make a byte order mark part of the first name, raise a bare
     UnicodeDecodeError, and pass over a line that it can't parse.
@@ -106,7 +106,7 @@ def _env_file_values() -> dict[str, str | None]:
 
 
 def _line_of(binding: Binding) -> int:
-    """The line of the statement itself: the parser counts the blank lines before it as part of it."""
+    """Find the line of the statement itself: the parser counts the blank lines before it as part of it."""
     text = binding.original.string
     blank = text[: len(text) - len(text.lstrip())]
     return binding.original.line + len(blank.splitlines())
@@ -139,7 +139,7 @@ def _expanded(path: Path) -> Path:
 
 
 def _without_comment(value: str) -> str:
-    """The value of an env file's line without quotes and inline comment.
+    """Strip quotes and inline comment from the value of an env file's line.
 
     A shell and python-dotenv strip both; `docker run --env-file` hands over "30 # seconds" and "''" as they are.
     """
@@ -169,7 +169,7 @@ class FirstDay(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  replaced: it would read the file by its own rules
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  secrets come from the environment
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file."""
+        """Put the environment before the file."""
         return init_settings, env_settings, _EnvFile(settings_cls)
 
     sales_first_day: dt.date = Field(
@@ -514,7 +514,7 @@ def settings() -> Settings:
 
 
 def secrets_in_force() -> set[str]:
-    """The values that no message may show: secret settings, the passwords inside URLs, the keys of object storage."""
+    """Collect the values that no message may show: secret settings, passwords inside URLs, keys of object storage."""
     try:
         values = settings().model_dump().values()
     except SettingsError:
@@ -530,7 +530,7 @@ def secrets_in_force() -> set[str]:
 
 
 def _passwords_of(url: str) -> set[str]:
-    """The password of a URL, as it is written there and as it is meant."""
+    """Extract the password of a URL, as it is written there and decoded."""
     userinfo = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
     written = {userinfo, *_PASSWORD.findall(url)}
     return written | {unquote(text) for text in written}

@@ -152,7 +152,7 @@ def _state() -> Iterator[Finding]:
 
 
 def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
-    """A line for each cause, however many days it costs."""
+    """List undone days by cause, one line for each, however many days it costs."""
     from sales_assets.partitions import spelled_out
     from sales_assets.schemas.calendar import day_of
 
@@ -168,7 +168,7 @@ def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
 
 
 def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
-    """The partner orders. A platform that takes none needs neither partner nor broker: there their lack is a fact."""
+    """Check the partner orders; a platform that takes none needs neither partner nor broker."""
     from sales_assets.database import warehouse_url
     from sales_assets.postgres.connection import connect
     from sales_assets.postgres.queries import statements

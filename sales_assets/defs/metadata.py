@@ -57,7 +57,7 @@ def described(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 
 def _cadence(spec: dg.AssetSpec) -> str:
-    """The period of a partition, or `on_change` for an asset that holds one state, replaced when its source changes."""
+    """Name the period of a partition; `on_change` for an asset with one state, replaced when its source changes."""
     if isinstance(spec.partitions_def, dg.WeeklyPartitionsDefinition):
         return "weekly"
     return "daily" if spec.partitions_def else "on_change"

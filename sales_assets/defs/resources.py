@@ -11,12 +11,13 @@ from sales_assets.resources.report_api import ReportApi
 
 
 def _made_per_run(client: Callable[[], object]) -> dg.ResourceDefinition:
-    """A resource that is a plain client, created for each run."""
+    """Wrap a plain client as a resource, created for each run."""
     return dg.ResourceDefinition(lambda _context: client())
 
 
 @dg.definitions
 def resources() -> dg.Definitions:
+    """Declare the resources and the executor that all definitions share."""
     return dg.Definitions(
         resources={
             "warehouse": _made_per_run(Warehouse),

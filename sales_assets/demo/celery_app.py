@@ -34,7 +34,7 @@ app.add_defaults(_configuration)
 
 
 def _end_with_the_demo() -> None:
-    """The demo holds the other end of stdin, whose end is the demo's, also by `kill -9`."""
+    """End this process with the demo, which holds the other end of stdin: it closes even by `kill -9`."""
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)

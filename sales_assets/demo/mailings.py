@@ -103,13 +103,13 @@ def _ask(url: str, method: str, path: str, **options: Any) -> Any:
 
 
 def _create_client(url: str, client: Mapping[str, Any]) -> None:
-    """A demo before may have done so."""
+    """Create a client, unless an earlier demo has done so."""
     if not _ask(url, "GET", "clients/list/", params={"phone": client["phone"], "limit": 1})["results"]:
         _ask(url, "POST", "clients/", json=client)
 
 
 def create_mailing(url: str) -> int:
-    """A mailing to the customers with refunds, to begin now; its id. Raises `DemoError`."""
+    """Create a mailing to the customers with refunds, to begin now; returns its id. Raises `DemoError`."""
     now = dt.datetime.now(dt.UTC)
     mailing = {
         "start_time": now.isoformat(),
@@ -136,13 +136,13 @@ def when_finished(services: Services, mailing_id: int) -> dict[str, int]:
 
 
 def _weeks() -> dict[str, str]:
-    """The weeks of the days that the demo loads, up to this one; as tags of a run."""
+    """Select the weeks of the days that the demo loads, up to this one; as tags of a run."""
     today = dt.datetime.now(dt.UTC).date()
     return range_tags(key_of(monday_of(today - dt.timedelta(days=30))), key_of(monday_of(today)))
 
 
 def _days_with_news(warehouse: Warehouse) -> dict[str, str]:
-    """The days that the sensor would ask for; as tags of a run."""
+    """Select the days that the sensor would request; as tags of a run."""
     news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
     days = [key_of(day) for day in days_of({row["day"] for row in news} & set(ORDER_DAYS.get_partition_keys()))]
     return range_tags(days[0], days[-1]) if days else {}

@@ -95,7 +95,7 @@ class Followed:
 
 
 def why_no_broker() -> str | None:
-    """A line that says what is left out without RabbitMQ and how to get it; None where one answers."""
+    """Say what is left out without RabbitMQ and how to get it; None where one answers."""
     url = urlsplit(settings().rabbitmq_url.get_secret_value())
     try:
         asyncio.run(_broker("ready?", _BROKER_SECONDS).ping())
@@ -110,7 +110,7 @@ def why_no_broker() -> str | None:
 
 @contextmanager
 def services_running(progress: Progress) -> Iterator[Services]:
-    """The simulators, the services over the demo's warehouse and Celery's processes, until the end of the block.
+    """Run the simulators, the services over the demo's warehouse and Celery's processes, until the end of the block.
 
     Listens on port 8000 of the loopback, or on a free one where that is taken. The logs are SALES_HOME/services.log,
     worker.log and beat.log.
@@ -143,7 +143,7 @@ def services_running(progress: Progress) -> Iterator[Services]:
 
 
 def _leave_it_to_the_tick() -> None:
-    """The service's own kick would go to the queues of the settings, which may be at work for others."""
+    """Leave new mailings to the tick: the service would use the queues of the settings, which others may use."""
 
 
 def follow_orders(services: Services, progress: Progress) -> Followed:
@@ -219,6 +219,7 @@ def _wait_until_staged(warehouse: Warehouse, order_ids: list[int], events: int) 
 
 
 def log_path() -> str:
+    """Return the path of the log that the demo's services write."""
     return str(settings().sales_home / "services.log")
 
 
@@ -236,7 +237,7 @@ def _map(warehouse: Warehouse) -> tuple[str, int]:
 
 
 def _load(warehouse: Warehouse, progress: Progress) -> tuple[list[str], list[str]]:
-    """The days with news, as the sensor would ask for them; and why the run failed, if it did."""
+    """Load the days with changes, as the sensor would; returns the days and why the run failed, if it did."""
     news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     days = [row["day"] for row in news]
     prepare_dagster_home()

@@ -40,7 +40,7 @@ def prepare_dagster_home() -> Path:
 
 
 def dagster_environment() -> dict[str, str]:
-    """The variables with which `dagster`, `dg` and `dagster-webserver` find this platform's instance; no secrets.
+    """Return the variables by which `dagster`, `dg` and `dagster-webserver` find this platform's instance; no secrets.
 
     The folder of `.env` and SALES_HOME are among them, so that the command may be started in any folder.
     """
@@ -77,7 +77,7 @@ def _given_home(*, replace_foreign: bool = False) -> Path | None:
 
 
 def _owner(home: Path) -> Path | None:
-    """The SALES_HOME that dagster.yaml was written for; None where there is none, or one that somebody else wrote."""
+    """Read the SALES_HOME that dagster.yaml was written for; None where there is none, or somebody else's."""
     try:
         line = _SALES_HOME.search((home / _FILE).read_text(encoding="utf-8"))
         return Path(json.loads(line[1])) if line else None

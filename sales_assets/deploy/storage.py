@@ -108,8 +108,9 @@ class Schedules(_Connected, PostgresScheduleStorage):
 
 
 class EventLog(_Connected, PostgresEventLogStorage):
-    """dagster-postgres's event log with a pool, one statement for the planned materializations of a run, and one text
-    for all days of a planned check.
+    """dagster-postgres's event log with a pool.
+
+    One statement stores the planned materializations of a run, and one text all days of a planned check.
     """
 
     def __init__(self, postgres_url: str, *, should_autocreate_tables: bool = True) -> None:

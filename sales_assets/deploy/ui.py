@@ -100,7 +100,7 @@ def _is_ours(lock: IO[bytes]) -> bool:
 
 
 def _workspace(home: Path) -> str:
-    """A workspace file below SALES_HOME: the command works from any folder, and the location keeps its name."""
+    """Write a workspace file below SALES_HOME: the command works from any folder, and the location keeps its name."""
     file = home / "workspace.yaml"
     file.write_text(
         "load_from:\n  - python_module:\n      module_name: sales_assets.definitions\n"

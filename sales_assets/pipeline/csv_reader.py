@@ -178,7 +178,7 @@ class ReportReader:
         return _Part(Batch(lines, bad), rest, end, has_multibyte, next(iter(not_utf8.items()), None))
 
     def _set_apart(self, block: "_Block", *, is_last: bool) -> tuple[Flags, list[tuple[int, bytes]], int]:
-        """Splits a block's lines by who is to read them.
+        """Split a block's lines by who is to read them.
 
         Returns which lines are plain, the records for `line_rules.py` with their first line, and where to stop.
         """
@@ -199,7 +199,7 @@ class ReportReader:
         return plain, records, len(block)
 
     def _end_of_record(self, block: "_Block", first: int, *, is_last: bool) -> int | None:
-        """The line after the record that starts in this line, or None if only the next block can tell.
+        """Find the line after the record that starts in this line; None if only the next block can tell.
 
         A stray quote must not swallow the lines up to the next one. So lines are joined only if the result is
         sound, and if none of them is a good line without its quotes. (Not so the last line in a price list:
@@ -262,7 +262,7 @@ class _Block:
         return len(self.ends)
 
     def raw(self, first: int, last: int | None = None) -> bytes:
-        """The bytes of a line, or of several, without the line end."""
+        """Return the bytes of a line, or of several, without the line end."""
         return self.data[self.starts[first] : self.ends[first if last is None else last]].removesuffix(b"\r")
 
     def blank_lines(self) -> Flags:
@@ -321,7 +321,7 @@ class _Block:
         return found
 
     def cut(self, keep: Flags) -> bytes:
-        """The kept lines, with their line ends."""
+        """Return the kept lines, with their line ends."""
         if keep.all():
             return self.data
         turns = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
@@ -372,7 +372,7 @@ def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
 def _judge(
     records: Iterable[tuple[int, bytes]], rules: LineRules
 ) -> tuple[pa.RecordBatch, pa.RecordBatch, dict[int, str]]:
-    """Reads numbered records one by one: the good, the bad, and the reasons of those that are not UTF-8."""
+    """Read numbered records one by one: the good, the bad, and the reasons of those that are not UTF-8."""
     good: list[dict[str, object]] = []
     bad: list[dict[str, object]] = []
     not_utf8: dict[int, str] = {}
@@ -396,7 +396,7 @@ def _bad_text(raw: bytes) -> str:
 
 
 def parse_line(text: str, file: ReportFile, header: Header, line_no: int) -> Batch:
-    """Reads one record, say a corrected one, by the rules of its file: a batch of one good or one bad line.
+    """Read one record, such as a corrected one, by the rules of its file: a batch of one good or one bad line.
 
     Line ends around the text are read over; a text of several records is bad.
     """

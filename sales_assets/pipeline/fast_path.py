@@ -54,7 +54,7 @@ class Taken:
 
 
 def take_good_lines(data: bytes, rules: LineRules) -> Taken:
-    """Reads complete lines of valid UTF-8 without blank lines, NUL, or CR other than in CRLF.
+    """Read complete lines of valid UTF-8 without blank lines, NUL, or CR other than in CRLF.
 
     Quotes, if any, must be those of RFC 4180, and closed in their line.
     """
@@ -91,7 +91,7 @@ def take_good_lines(data: bytes, rules: LineRules) -> Taken:
 
 
 def _split(data: bytes, rules: LineRules) -> tuple[dict[str, pa.Array], Positions, Positions]:
-    """The needed columns as text, the lines they come from, and the lines with another number of fields."""
+    """Split lines into the needed columns as text, and find the lines with another number of fields."""
     ragged: list[int] = []
 
     def leave(row: Any) -> str:
@@ -128,14 +128,14 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _layout(array: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """The bytes of all values in a row, and where each begins, with the end of the last. Not for slices."""
+    """Return the bytes of all values in a row, and where each begins, with the end of the last. Not for slices."""
     _, offsets, data = array.buffers()
     starts = np.frombuffer(offsets, dtype=np.int32, count=len(array) + 1)
     return np.frombuffer(data or b"", dtype=np.uint8, count=int(starts[-1])), starts
 
 
 def _owners(positions: Positions, starts: npt.NDArray[np.int32]) -> Positions:
-    """The values in which the bytes at these positions lie."""
+    """Find the values that the bytes at these positions belong to."""
     return np.searchsorted(starts, positions, side="right") - 1
 
 

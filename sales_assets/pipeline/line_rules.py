@@ -74,7 +74,7 @@ class Header:
 
 
 def read_header(line: bytes, file: ReportFile) -> Header | None:
-    """The header in a file's first line (without LF), or None if a file without a header starts there.
+    """Read the header in a file's first line (without LF); None if a file without a header starts there.
 
     Raises UnreadableFile.
     """
@@ -101,7 +101,7 @@ def read_header(line: bytes, file: ReportFile) -> Header | None:
 
 
 def header_of(names: Sequence[str], file: ReportFile) -> Header:
-    """The header with these column names, in any order. Raises UnreadableFile if the file can't have it."""
+    """Make the header with these column names, in any order. Raises UnreadableFile if the file can't have it."""
     found = f"found {_shown(','.join(names), MAX_SHOWN_HEADER)}, expected {file.expected_header}"
     known = {column.header for column in file.delivered} | set(file.ignored)
     counts = Counter(names)
@@ -121,7 +121,7 @@ def header_of(names: Sequence[str], file: ReportFile) -> Header:
 
 
 def _refuse_other(names: Sequence[str], file: ReportFile) -> None:
-    """Raises UnreadableFile if a first line is another file's: a mix-up is told better than by columns that lack."""
+    """Raise UnreadableFile if a first line is another file's: clearer than an error about missing columns."""
     other = file_with_header(names)
     if other is not None and other is not file:
         found = _shown(",".join(names), MAX_SHOWN_HEADER)
@@ -129,18 +129,18 @@ def _refuse_other(names: Sequence[str], file: ReportFile) -> None:
 
 
 def plain_header(file: ReportFile) -> Header:
-    """The header that a file without one would have."""
+    """Make the header that a file without one would have."""
     return header_of([column.header for column in file.delivered if column.header], file)
 
 
 def refuse_utf16(start: bytes) -> None:
-    """Raises UnreadableFile if a file that starts so is UTF-16: by its mark, or by the NULs around commas."""
+    """Raise UnreadableFile if a file that starts so is UTF-16: by its mark, or by the NULs around commas."""
     if start.startswith(_UTF16_MARKS) or _UTF16.search(start):
         raise UnreadableFile("the file is UTF-16, expected UTF-8")
 
 
 def split_record(text: str) -> list[str]:
-    """The fields of one record by RFC 4180. A quote inside an unquoted field is an error: nobody guesses.
+    """Split one record into fields by RFC 4180. A quote inside an unquoted field is an error: nobody guesses.
 
     Raises BadRecordError, and UnclosedQuoteError where a further line could complete the record.
     """
@@ -179,7 +179,7 @@ class LineRules:
         }
 
     def read(self, raw: bytes) -> dict[str, object]:
-        """The values of one record (without its line end) by column name, except for its line number.
+        """Read the values of one record (without its line end) by column name, except for its line number.
 
         Raises BadRecordError with every faulty column in its message.
         """
@@ -238,7 +238,7 @@ class LineRules:
 
 
 def day_of(text: str) -> int:
-    """The calendar date in the first ten characters, as YYYYMMDD, never converted between time zones."""
+    """Read the calendar date in the first ten characters, as YYYYMMDD, never converted between time zones."""
     match = _DATE.match(text)
     if not match:
         raise BadRecordError("does not start with a date YYYY-MM-DD")
@@ -253,7 +253,7 @@ def day_of(text: str) -> int:
 
 
 def status_of(text: str) -> str:
-    """shipped or refunded, case and surrounding spaces ignored; empty is shipped."""
+    """Read shipped or refunded, ignoring case and surrounding spaces; empty is shipped."""
     status = text.strip().lower() or SHIPPED
     if status not in (SHIPPED, REFUNDED):
         raise BadRecordError("is unknown")

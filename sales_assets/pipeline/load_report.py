@@ -16,12 +16,12 @@ ROW_RULES = ("statuses", "signs", "legacy_rows_shipped")
 
 
 def raw_table(file: ReportFile) -> str:
-    """The name under which the increments of a file are reported."""
+    """Return the name under which the increments of a file are reported."""
     return f"raw.{file.name}_inc"
 
 
 def staging_table(file: ReportFile) -> str:
-    """The staging table of a file."""
+    """Return the staging table of a file."""
     return f"staging.{file.name}"
 
 
@@ -55,6 +55,6 @@ class LoadReport:
             reasons.append(reason)
 
     def good_days(self, table: str, days: Sequence[dt.date] | None = None) -> list[dt.date]:
-        """The days (all by default) that did not fail for a table."""
+        """Select the days (all by default) that did not fail for a table."""
         failed = self._failed.get(table, set())
         return [day for day in (self.days if days is None else days) if day not in failed]

@@ -93,12 +93,12 @@ class ParsedFile:
         return sum(day.duplicates for day in self.days.values())
 
     def kept_on(self, day: int) -> int:
-        """The number of kept rows of a day."""
+        """Count the kept rows of a day."""
         counts = self.days.get(day if self.file.is_dated else NO_DAY)
         return counts.kept if counts else 0
 
     def rows(self, day: int) -> Iterator[pa.RecordBatch]:
-        """The kept rows of a day with the schema of the file, plus date_id for an undated file."""
+        """Iterate over the kept rows of a day with the schema of the file, plus date_id for an undated file."""
         key = day if self.file.is_dated else NO_DAY
         for batch in self._kept_rows(key):
             yield batch if self.file.is_dated else _with_day(batch, day)
@@ -222,7 +222,7 @@ def _drain(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _corrected(reader: ReportReader, parsed: ParsedFile, corrections: Mapping[int, str | None]) -> Iterator[Batch]:
-    """The reader's batches with corrected lines replaced and discarded lines removed."""
+    """Iterate over the reader's batches with corrected lines replaced and discarded lines removed."""
     if not corrections:
         yield from reader
         return
@@ -405,7 +405,7 @@ def _add_rejected(
 
 
 def _day_in(text: str) -> int | None:
-    """The day that an invalid line seems to be about, for display only: its first field that looks like a date."""
+    """Guess the day that an invalid line is about, for display only: its first field that looks like a date."""
     found = _ISO_DAY.search(text)
     try:
         return date_id(dt.date.fromisoformat(found[1])) if found else None
@@ -414,7 +414,7 @@ def _day_in(text: str) -> int | None:
 
 
 def _texts(chunks: Iterator[bytes], line_nos: Collection[int]) -> dict[int, str]:
-    """The raw text of some lines of a file. A record that spans several lines is returned whole."""
+    """Read the raw text of some lines of a file. A record that spans several lines is returned whole."""
     wanted = set(line_nos)
     last = max(wanted)
     texts: dict[int, str] = {}

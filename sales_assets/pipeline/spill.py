@@ -42,7 +42,7 @@ class SpillBuffer:
         return _combined(batches) if batches else None
 
     def batches(self, key: str) -> Iterator[pa.RecordBatch]:
-        """The rows of a key, a few thousand at a time: those it has when the iteration begins."""
+        """Iterate over the rows of a key, a few thousand at a time: those it has when the iteration begins."""
         # Adding rows during the iteration may spill these to the file, beyond the size read here.
         held = list(self._held.get(key, []))
         file = self._file(key)

@@ -126,12 +126,12 @@ def stage_days(
 
 
 def replaced_days(selected: Sequence[SelectedFile]) -> list[int]:
-    """The days that staging holds from another file, or from an earlier parse of the same one."""
+    """Find the days that staging holds from another file, or from an earlier parse of the same one."""
     return [day.date_id for day in selected if day.staged]
 
 
 def selected_rows(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.RecordBatch]:
-    """The rows of days, each from its selected file, with fetch_id and without names; small days combined."""
+    """Iterate over the rows of days, each from its selected file, with fetch_id, without names; small days combined."""
     waiting: list[pa.RecordBatch] = []
     size = 0
     for day in selected:

@@ -60,7 +60,7 @@ class Sums:
         return rows
 
     def summary(self, day: int) -> dict[str, Any]:
-        """What a reader of the mart wants to know of a day, as the statement `summary` of ``mart/f_sales`` has it."""
+        """Summarize a day of the mart, as the statement `summary` of ``mart/f_sales`` does."""
         shipped, refunded = (self._sums.get((day, status), [0, 0, 0, 0]) for status in (SHIPPED, REFUNDED))
         return {
             "rows": shipped[0] + refunded[0],

@@ -42,6 +42,6 @@ def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
 
 
 def unscaled(column: pa.Array) -> npt.NDArray[np.int64]:
-    """The values of a decimal128 column without nulls and of up to 18 places, as integers of its smallest unit."""
+    """Convert a decimal128 column without nulls and of up to 18 places to integers of its smallest unit."""
     # 128 bits each, the lower half first: 18 places fit into it.
     return np.frombuffer(column.buffers()[1], "<i8")[2 * column.offset : 2 * (column.offset + len(column)) : 2]

@@ -126,7 +126,7 @@ def connect_psycopg2(url: str, purpose: str) -> Any:
 def async_pool(
     url: str, purpose: str, *, size: int, wait_seconds: float, statement_ms: int, lock_ms: int = 0, pre_ping: bool
 ) -> "AsyncEngine":
-    """A pool of connections in autocommit mode. With `pre_ping` a connection is tested before each use."""
+    """Create a pool of connections in autocommit mode. With `pre_ping` a connection is tested before each use."""
     from sqlalchemy.ext.asyncio import create_async_engine
 
     async def open_connection() -> psycopg.AsyncConnection[Any]:
@@ -147,7 +147,7 @@ def async_pool(
 
 
 def engine(url: str, purpose: str) -> "Engine":
-    """A synchronous engine without a pool."""
+    """Create a synchronous engine without a pool."""
     import sqlalchemy as sa
 
     def open_connection() -> Any:

@@ -57,7 +57,7 @@ def _config(connection: sa.Connection | None = None) -> Config:
 
 
 def current_revision(url: str) -> str | None:
-    """The revision that the warehouse is at, or None for one that was never migrated.
+    """Read the revision that the warehouse is at; None for one that was never migrated.
 
     Raises `psycopg.OperationalError` where there is no way to the warehouse.
     """
@@ -69,6 +69,7 @@ def current_revision(url: str) -> str | None:
 
 
 def latest_revision() -> str:
+    """Return the newest revision in ``sql/migrations``."""
     head = ScriptDirectory.from_config(_config()).get_current_head()
     assert head is not None, "sql/migrations holds no revision"
     return head

@@ -14,7 +14,7 @@ _NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
 
 @functools.cache
 def sql_folder() -> Path:
-    """The folder ``sql/``: beside the package in a checkout, inside it when installed from a wheel."""
+    """Find the folder ``sql/``: beside the package in a checkout, inside it when installed from a wheel."""
     package = Path(__file__).resolve().parents[1]
     for folder in (package.parent / "sql", package / "sql"):
         if (folder / "migrations").is_dir():
@@ -24,7 +24,7 @@ def sql_folder() -> Path:
 
 @functools.cache
 def statements(file: str) -> dict[str, LiteralString]:
-    """The named statements of ``sql/<file>.sql``, in file order. Placeholders are psycopg's ``%(name)s``."""
+    """Read the named statements of ``sql/<file>.sql``, in file order. Placeholders are psycopg's ``%(name)s``."""
     text = (sql_folder() / f"{file}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(text)[1:]
     # Files of the package are literals in all but name; psycopg's types want to hear it.

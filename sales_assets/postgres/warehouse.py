@@ -35,7 +35,7 @@ class WarehouseError(Exception):
 
 
 def dagster_storage_url() -> str:
-    """A libpq connection string of Dagster's storage, in a separate database (created where it is missing)."""
+    """Return a libpq connection string of Dagster's storage, in a separate database (created where it is missing)."""
     if settings().dagster_storage_url is not None:
         return settings().dagster_storage_url.get_secret_value()  # type: ignore[union-attr]
     if settings().warehouse_url is None:
@@ -90,7 +90,7 @@ class Transaction:
 
     @contextlib.contextmanager
     def savepoint(self) -> Iterator["Transaction"]:
-        """A part that can fail alone: an error in the block undoes the block and is raised."""
+        """Open a savepoint: an error in the block undoes the block and is raised."""
         with self.connection.transaction():
             yield self
 
@@ -112,7 +112,7 @@ class Transaction:
             return cursor.rowcount
 
     def copy_out(self, file: str, name: str, schema: pa.Schema, /, **parameters: object) -> Iterator[pa.RecordBatch]:
-        """The rows of a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` of columns without nulls, typed by `schema`."""
+        """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` of columns without nulls, typed by `schema`."""
         read = pa_csv.ReadOptions(column_names=schema.names, use_threads=False)
         parse = pa_csv.ParseOptions(newlines_in_values=True)
         convert = pa_csv.ConvertOptions(column_types=schema, strings_can_be_null=False)
@@ -130,7 +130,7 @@ class Warehouse:
         self._ready_url: str | None = None
 
     def url(self) -> str:
-        """A libpq connection string; the first call makes sure that the schema is the one this code was written for."""
+        """Return a libpq connection string; the first call requires the schema that this code was written for."""
         if self._ready_url is None:
             url = warehouse_url()
             self._require_schema(url)
@@ -182,7 +182,7 @@ class Warehouse:
             yield Writer(self, session)
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
-        """The rows of one reading statement, in a transaction of its own."""
+        """Run one reading statement in a separate transaction, and return its rows."""
         with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
             return transaction.rows(file, name, **parameters)
 

@@ -235,7 +235,7 @@ def _storage_errors(what: str) -> Iterator[None]:
 
 
 def _reason(error: Exception) -> str:
-    """A library's message on one line, without credentials."""
+    """Put a library's message on one line, without credentials."""
     said = error.strerror if isinstance(error, OSError) else None
     text = " ".join((said or f"{type(error).__name__}: {error}").split())
     return scrubbed(text)[:_LONGEST_REASON]

@@ -83,7 +83,7 @@ class Download:
 
 
 def without_query(url: str) -> str:
-    """The URL as it may be shown and kept: signed parameters and user names stay out of logs and manifests."""
+    """Strip a URL to what may be logged and stored: signed parameters and user names are removed."""
     try:
         parts = urlsplit(url)
     except ValueError:
@@ -120,7 +120,7 @@ class ReportApi:
             pause = min(pause * 1.5, 5)
 
     def report_again(self, report: Report) -> Report:
-        """A finished report with fresh links."""
+        """Request a finished report again, for fresh links."""
         answer = self._report_answer(report.task_id)
         again = self._finished(answer) if answer.status == "SUCCESS" else None
         if again is None or again.model_copy(update={"links": report.links}) != report:
@@ -149,7 +149,7 @@ class ReportApi:
         )
 
     def increment(self, report_id: str, day: dt.date) -> Increment:
-        """The increment of a day. Raises `UnknownReport` where the service does not accept the report_id."""
+        """Request the increment of a day. Raises `UnknownReport` where the service does not accept the report_id."""
         question = {"report_id": report_id, "date": f"{day.isoformat()}T00:00:00"}
         answer = self._ask("GET", "/get_increment", question, IncrementAnswer, unknown=UnknownReport)
         if (answer.report_id, answer.date) != (report_id, day):
@@ -333,7 +333,7 @@ class ReportApi:
 
     @staticmethod
     def _body(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
-        """The decoded body: at most `limit` bytes, of at most as many sent, complete by their announced length."""
+        """Read the decoded body: at most `limit` bytes, of at most as many sent, complete by their announced length."""
         # Identity is asked for, but objects that were stored as gzip are sent so all the same.
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip"):
@@ -344,7 +344,7 @@ class ReportApi:
 
     @staticmethod
     def _sent(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
-        """The bytes as they were sent, at most `limit`, complete by their announced length."""
+        """Iterate over the bytes as they were sent, at most `limit`, complete by their announced length."""
         announced = response.headers.get("Content-Length")
         length = int(announced) if announced and announced.isdigit() else None
         if length is not None and length > limit:
@@ -371,7 +371,7 @@ class ReportApi:
 
 
 def _unzipped(chunks: Iterator[bytes], call: str, limit: int) -> Iterator[bytes]:
-    """The contents of a gzip stream, a megabyte at a time: a small body may be a decompression bomb."""
+    """Decompress a gzip stream a megabyte at a time: a small body may be a decompression bomb."""
     received = 0
     try:
         for plain in _inflated(chunks):
@@ -407,7 +407,7 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _refuse_link_local(url: str, call: str) -> None:
-    """A name that resolves to 169.254.x.x leads to the cloud's metadata service, never to a report.
+    """Reject a name that resolves to 169.254.x.x: the cloud's metadata service, never a report.
 
     Asked before anything is sent: the calls carry the key.
     """
@@ -423,7 +423,7 @@ def _refuse_link_local(url: str, call: str) -> None:
 
 
 def _network_reason(error: requests.RequestException) -> str:
-    """What went wrong, from the innermost cause, without the URL that requests puts into its messages."""
+    """Describe what went wrong by the innermost cause, without the URL that requests puts into its messages."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionRefusedError):

@@ -51,12 +51,12 @@ class OrderEvent(BaseModel):
 
 
 def message_id(project_id: int, order_id: int, kind: Kind) -> str:
-    """The one name of an event, such as ``8-10-accepted``."""
+    """Make the unique name of an event, such as ``8-10-accepted``."""
     return f"{project_id}-{order_id}-{kind}"
 
 
 def utc(moment: dt.datetime) -> dt.datetime:
-    """The moment in UTC; one without a zone is UTC already. Raises ValueError beyond the calendar's ends."""
+    """Convert a moment to UTC; one without a zone is UTC already. Raises ValueError beyond the calendar's ends."""
     if moment.tzinfo is None:
         return moment.replace(tzinfo=dt.UTC)
     try:

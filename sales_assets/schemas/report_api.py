@@ -17,7 +17,7 @@ _LONGEST_TEXT = 2000
 
 
 def _calendar_day(value: object) -> object:
-    """The day of ``2023-09-07 00:00:00`` (or with a T): the first ten characters, whatever the rest says."""
+    """Cut ``2023-09-07 00:00:00`` (or with a T) to its day: the first ten characters."""
     return dt.date.fromisoformat(value[:10]) if isinstance(value, str) else value
 
 
@@ -52,6 +52,8 @@ class TaskAnswer(_Answer):
 
 
 class ReportData(_Answer):
+    """The `data` of a report: its period and where its files are, once it is ready."""
+
     report_id: Plain | None = None
     start_day: Day | None = None
     end_date: Day | None = None
@@ -67,6 +69,8 @@ class ReportAnswer(_Answer):
 
 
 class IncrementData(_Answer):
+    """The `data` of an increment: where its files are; empty for NOT FOUND."""
+
     increment_id: Plain | None = None
     s3_path: Mapping[str, Plain] = Field(default_factory=dict)
 

@@ -204,7 +204,7 @@ _PRICE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def file_with_header(names: Sequence[str]) -> ReportFile | None:
-    """The file whose header a first line is, whatever the order and the further columns; None if no file's.
+    """Find the file whose header a first line is, in any order and with further columns; None if no file's.
 
     A price list has no header: its first line is one of a name and a price.
     """
@@ -223,7 +223,7 @@ _INCREMENT: Final = "_inc"
 
 
 def canonical_name(key: str) -> tuple[str, bool] | None:
-    """The file that a key of `s3_path` (or a file's name without `.csv`) stands for.
+    """Find the file that a key of `s3_path` (or a file's name without `.csv`) stands for.
 
     Returns (name in REPORT_FILES, whether it is the file of an increment), or None for an unknown key.
     """

@@ -121,7 +121,7 @@ class PartnerApi:
         )
 
     def orders_of(self, order_id: int) -> list[int]:
-        """The partner's orders with our order_id, oldest first."""
+        """List the partner's orders with our order_id, oldest first."""
         return list(self._by_external_id.get(str(order_id), ()))
 
     def answer(self, operation: str, *answers: Answer) -> None:
@@ -133,7 +133,7 @@ class PartnerApi:
         self._answers[operation].clear()
 
     def status_of(self, number: int) -> str:
-        """The true status of an order."""
+        """Return the true status of an order."""
         return self._orders[number].status
 
     def set_status(self, number: int, status: str, **details: Any) -> None:

@@ -188,7 +188,7 @@ class SenderApi:
 
 
 def _understood(message_id: int, raw: bytes) -> Arrival | str:
-    """What the request says, or what is wrong with it."""
+    """Parse the request, or say what is wrong with it."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):

@@ -90,7 +90,7 @@ def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
 
 
 def number_of(data_version: str | None) -> int:
-    """The event number in a data version that this project reported; 0 for any other."""
+    """Read the event number in a data version that this project reported; 0 for any other."""
     is_ours = data_version is not None and data_version.isascii() and data_version.isdecimal()
     return int(data_version) if is_ours and data_version and len(data_version) <= _DIGITS else 0
 

@@ -79,7 +79,7 @@ def _weeks_with_news(context: dg.SensorEvaluationContext) -> dict[str, int]:
 
 
 def _neighbours(weeks: list[str]) -> list[list[str]]:
-    """Runs of weeks that follow each other without a gap."""
+    """Group weeks that follow each other without a gap."""
     groups: list[list[str]] = []
     for week, monday in zip(weeks, days_of(weeks), strict=True):
         if groups and (monday - days_of(groups[-1][-1:])[0]).days == 7:

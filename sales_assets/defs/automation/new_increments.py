@@ -99,7 +99,7 @@ def _contents(
     is_unfinished: bool,
     deadline: float,
 ) -> str | None:
-    """A digest of the contents of the day's increment, or None when there is nothing to load."""
+    """Compute a digest of the contents of the day's increment; None when there is nothing to load."""
     increment = api.increment(report_id, day)
     if not increment.found and not is_unfinished:
         return None
@@ -116,7 +116,7 @@ def _contents(
 
 
 def _identify(api: ReportApi, url: str, last: Mapping[str, Any] | None, deadline: float) -> str:
-    """The hash of a file's contents: of the contents kept last where storage gives a mark of theirs, else computed.
+    """Find the hash of a file's contents: of the contents kept last where storage gives their mark, else computed.
 
     A file that can't be downloaded, or not before the tick must end, is known by its mark, and so taken for new: the
     load compares it, or fails with the reason.

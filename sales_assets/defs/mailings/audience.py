@@ -21,6 +21,7 @@ LINKS_TAG = "sales_assets/links"
 
 
 def audience_checks() -> list[SqlCheck]:
+    """Declare the checks of links and tags."""
     return [
         SqlCheck(
             "clients_linked",

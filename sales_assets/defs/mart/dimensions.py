@@ -23,6 +23,7 @@ _DESCRIPTIONS = {
 
 
 def dimension_key(table: str) -> dg.AssetKey:
+    """Return the asset key of a dimension."""
     return dg.AssetKey(["mart", table])
 
 

@@ -16,7 +16,7 @@ _ROWS = "f_sales_rows"  # one pass over the table for several checks
 
 
 def f_sales_spec() -> dg.AssetSpec:
-    """The mart, one partition per day. A function: a spec of its own would be an asset of its own."""
+    """Declare the mart, one partition per day. A function: a spec in a module would be a second asset."""
     return dg.AssetSpec(
         F_SALES,
         deps=[staging_key(USER_ORDERS_LOG)],
@@ -34,6 +34,7 @@ def f_sales_spec() -> dg.AssetSpec:
 
 
 def f_sales_checks() -> list[SqlCheck]:
+    """Declare the checks of ``mart.f_sales``."""
     return [
         SqlCheck("statuses", F_SALES, "Every row is shipped or refunded.", query=_ROWS),
         SqlCheck(

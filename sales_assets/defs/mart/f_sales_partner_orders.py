@@ -15,7 +15,7 @@ F_SALES_PARTNER_ORDERS = dg.AssetKey(["mart", "f_sales_partner_orders"])
 
 
 def f_sales_partner_orders_spec() -> dg.AssetSpec:
-    """The rows of one source, one partition per day. A function: a spec of its own would be an asset of its own."""
+    """Declare the rows of one source, one partition per day. A function: a spec in a module would be a second asset."""
     return dg.AssetSpec(
         F_SALES_PARTNER_ORDERS,
         deps=[PARTNER_ORDER_LINE],
@@ -27,6 +27,7 @@ def f_sales_partner_orders_spec() -> dg.AssetSpec:
 
 
 def f_sales_partner_orders_checks() -> list[SqlCheck]:
+    """Declare the checks of the partner orders' rows of ``mart.f_sales``."""
     return [
         SqlCheck("equal_to_order_lines", F_SALES_PARTNER_ORDERS, "The mart's rows are the orders' lines, one for one."),
         SqlCheck("refunded_within_shipped", F_SALES_PARTNER_ORDERS, "No more was refunded of an order than shipped."),

@@ -17,15 +17,17 @@ from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 
 
 def report_key(file: ReportFile) -> dg.AssetKey:
+    """Return the asset key of a file of the report."""
     return dg.AssetKey(["raw", file.name])
 
 
 def increment_key(file: ReportFile) -> dg.AssetKey:
+    """Return the asset key of a file of the increments."""
     return dg.AssetKey(["raw", f"{file.name}_inc"])
 
 
 def increment_specs() -> list[dg.AssetSpec]:
-    """The increment files, one partition per day. A function: a spec of its own would be an asset of its own."""
+    """Declare the increment files, one partition per day. A function: a spec in a module would be a second asset."""
     return [
         dg.AssetSpec(
             increment_key(file),

@@ -23,7 +23,7 @@ FRAMED = (CUSTOM_RESEARCH, PRICE_LOG)
 
 @functools.cache
 def frame_type(file: ReportFile) -> dg.DagsterType:
-    """The dagster-pandas type of a file's settled lines."""
+    """Build the dagster-pandas type of a file's deduplicated rows."""
     with warnings.catch_warnings():
         # All of dagster-pandas is marked as beta, for years now; every load would say so four times.
         warnings.simplefilter("ignore", dg.BetaWarning)

@@ -14,7 +14,7 @@ PARTNER_ORDER_LINE = dg.AssetKey(["staging", "partner_order_line"])
 
 
 def partner_order_specs() -> list[dg.AssetSpec]:
-    """The events and the lines, one partition per day. A function: a spec of its own would be an asset of its own."""
+    """Declare events and lines, one partition per day. A function: a spec in a module would be a second asset."""
     return [
         dg.AssetSpec(
             PARTNER_ORDER_EVENT,
@@ -36,6 +36,7 @@ def partner_order_specs() -> list[dg.AssetSpec]:
 
 
 def partner_order_checks() -> list[SqlCheck]:
+    """Declare the checks of the staged events and lines."""
     return [
         SqlCheck("outbox_staged", PARTNER_ORDER_EVENT, "Every event of the outbox is staged, and no other, per day."),
         SqlCheck("partner_orders_mapped", PARTNER_ORDER_LINE, "Every line found its item, customer and city."),

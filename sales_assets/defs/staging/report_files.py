@@ -19,11 +19,12 @@ _RULES = {
 
 
 def staging_key(file: ReportFile) -> dg.AssetKey:
+    """Return the asset key of a file's staging table."""
     return dg.AssetKey(["staging", file.name])
 
 
 def staging_specs() -> list[dg.AssetSpec]:
-    """The staging tables, one partition per day. A function: a spec of its own would be an asset of its own."""
+    """Declare the staging tables, one partition per day. A function: a spec in a module would be a second asset."""
     return [
         dg.AssetSpec(
             staging_key(file),
@@ -38,7 +39,7 @@ def staging_specs() -> list[dg.AssetSpec]:
 
 
 def staging_checks() -> list[SqlCheck]:
-    """Checks of what the airlock promises, asked again for the record."""
+    """Declare the checks of what staging promises."""
     orders = staging_key(USER_ORDERS_LOG)
     warn = dg.AssetCheckSeverity.WARN
     return [

