@@ -40,8 +40,20 @@ app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(orders.app, name="orders")
 
 
+def _print_version(is_wanted: bool) -> None:
+    if is_wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"sales-assets {version('sales_assets')}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
+    ] = False,
     debug: Annotated[
         bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the command.")
     ] = False,

@@ -34,6 +34,7 @@ _COMMANDS_HEADER = """\
 
 Results go to stdout, everything else to stderr. The exit code is 0 for success, 1 for a failure, and 2 for wrong
 settings or usage. `--debug`, before or after the command, shows the traceback of an error; `--help` shows this text.
+`sales-assets --version` prints the version.
 """
 
 

@@ -38,6 +38,12 @@ def names(folder: Path) -> set[str]:
     return {path.relative_to(ROOT).as_posix() for path in found}
 
 
+def test_the_version_has_a_dated_section_in_the_changelog() -> None:
+    headings = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[0] == "Unreleased"
+    assert re.fullmatch(rf"{re.escape(PROJECT['version'])} - \d{{4}}-\d{{2}}-\d{{2}}", headings[1])
+
+
 def test_the_wheel_holds_package_and_statements_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}

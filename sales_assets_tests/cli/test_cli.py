@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,12 @@ def test_every_command_explains_itself(words: tuple[str, ...], monkeypatch: pyte
     assert lines[1].strip().endswith((".", ":")) or len(lines[1].strip()) > 20
     bare = [line for line in lines if line.startswith("│ --") and not line.rstrip("│ ").split("  ")[-1].strip()]
     assert bare == []
+
+
+def test_the_version_is_that_of_the_project() -> None:
+    project = tomllib.loads((Path(__file__).resolve().parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    result = CliRunner().invoke(app, ["--version"])
+    assert (result.exit_code, result.output) == (0, f"sales-assets {project['project']['version']}\n")
 
 
 def test_the_command_line_starts_without_what_its_commands_work_with() -> None:

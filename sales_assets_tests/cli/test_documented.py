@@ -46,6 +46,7 @@ _CORRECTED = Order("x", day="2024-10-02").line(9, statuses=True)
 OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (("sales-assets migrate",), "", "the warehouse is at revision"),
     (("migrate --list",), "sales-assets migrate --list", "0004  "),
+    (("sales-assets --version",), "", r"^sales-assets \d+\.\d+\.\d+"),
     (
         ("sales-assets load --report --from 2024-09-08 --to 2024-10-02",),
         "",
