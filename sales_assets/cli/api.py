@@ -31,7 +31,7 @@ def api(
     Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Mailings are sent by Celery's
     processes: celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
     """
-    from sales_assets.services.partner_orders.service import PARTS
+    from sales_assets.services.partner_orders.bootstrap import PARTS
 
     all_parts = (HTTP, *PARTS)
     unknown = set(part or ()) - set(all_parts)
@@ -48,9 +48,9 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
     from sales_assets.services.http.application import application
     from sales_assets.services.http.logging import configure_logging
     from sales_assets.services.http.server import serve
+    from sales_assets.services.mailings.bootstrap import Mailings
     from sales_assets.services.mailings.celery_app import kick
-    from sales_assets.services.mailings.service import Mailings
-    from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
+    from sales_assets.services.partner_orders.bootstrap import PARTS, PartnerOrders
     from sales_assets.settings import settings
 
     configure_logging()

@@ -34,10 +34,10 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.http.application import application
 from sales_assets.services.http.logging import configure_logging
 from sales_assets.services.http.server import running
-from sales_assets.services.mailings.service import Mailings
+from sales_assets.services.mailings.bootstrap import Mailings
+from sales_assets.services.partner_orders.bootstrap import PartnerOrders
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.mapping import mappings_in, store
-from sales_assets.services.partner_orders.service import PartnerOrders
 from sales_assets.settings import settings
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets.simulators.sender_api import SenderApi

@@ -1,5 +1,5 @@
--- The transitions come from sales_assets/services/partner_orders/states.py: `moves` maps the state that a row is in to the
--- one that it enters, and a state that it lacks stays. They are looked up under the row's lock.
+-- The transitions come from sales_assets/services/partner_orders/domain/states.py: `moves` maps the state that a row is in
+-- to the one that it enters, and a state that it lacks stays. They are looked up under the row's lock.
 
 -- name: begin_create
 -- Store the intents of orders and claim them, before the partner is called. A row comes back to the process that may

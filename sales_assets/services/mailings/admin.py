@@ -1,7 +1,7 @@
 """The admin page at /admin: clients, mailings and messages for people, behind a login.
 
 Belongs here: what the pages show and who may see them. Does not belong here: any rule or statement of its own; what is
-typed goes the way of the API, through ``rules`` and the ``store``.
+typed goes the way of the API, through ``domain`` and the ``repository``.
 """
 
 # ruff: noqa: ARG002 - the library says which parameters its methods have
@@ -35,10 +35,10 @@ from starlette_admin.flash import flash
 from starlette_admin.views import BaseModelView
 
 from sales_assets.services.http.numbers import parse_integer
-from sales_assets.services.mailings.answers import NON_FIELD, Invalid, NotFound
 from sales_assets.services.mailings.bodies import Form
-from sales_assets.services.mailings.rules import INT64, client_values, mailing_values
-from sales_assets.services.mailings.store import Row, Store
+from sales_assets.services.mailings.domain import INT64, client_values, mailing_values
+from sales_assets.services.mailings.errors import NON_FIELD, Invalid, NotFound
+from sales_assets.services.mailings.repository import Row, Store
 
 _log = structlog.get_logger()
 

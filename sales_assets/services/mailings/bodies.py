@@ -21,7 +21,7 @@ from sales_assets.services.http.bodies import (
     content_type,
     parse_json,
 )
-from sales_assets.services.mailings.answers import NON_FIELD, Invalid, Malformed, UnsupportedMediaType
+from sales_assets.services.mailings.errors import NON_FIELD, Invalid, Malformed, UnsupportedMediaType
 
 _JSON_TYPES = (JSON_TYPE, "application/*", "*/*")
 

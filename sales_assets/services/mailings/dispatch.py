@@ -1,7 +1,7 @@
 """Sending the messages of a mailing: claim, ask leave for each, send, settle.
 
 Belongs here: how many at once, how fast, when to try again, and what a crash may cost. Does not belong here: the wire
-(``sender``), who receives a mailing and when it is over (``planner``).
+(``sender_client``), who receives a mailing and when it is over (``planner``).
 
 A message is in flight from before it asks leave until its outcome is committed, and so many of a process at most are:
 that is what a `kill -9` may repeat, under the same ids. Leave is asked of the database for each message after
@@ -29,10 +29,10 @@ import structlog
 
 from sales_assets.backoff import doubling_pause
 from sales_assets.services.http.micro_batch import MicroBatch
-from sales_assets.services.mailings.messages import Lane, Row
+from sales_assets.services.mailings.message_repository import Lane, Row
 from sales_assets.services.mailings.metrics import Sends
-from sales_assets.services.mailings.sender import Outcome, Sender, Verdict
-from sales_assets.services.mailings.turns import STEP_SECONDS, Taken, Turns
+from sales_assets.services.mailings.rate_limiter import STEP_SECONDS, Taken, Turns
+from sales_assets.services.mailings.sender_client import Outcome, Sender, Verdict
 from sales_assets.services.mailings.windows import Window, known_zone
 
 _log = structlog.get_logger()

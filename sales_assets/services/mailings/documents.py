@@ -7,8 +7,8 @@ run: bodies are read by ``bodies`` and ``fields``.
 from typing import Any
 
 from sales_assets.services.http.bodies import FORM_TYPES, JSON_TYPE, MAX_BODY_TEXT
+from sales_assets.services.mailings.domain import END_BEFORE_START, END_IN_THE_PAST, PHONE_FORMAT, STARTED
 from sales_assets.services.mailings.fields import REQUIRED, WRONG_MOMENT
-from sales_assets.services.mailings.rules import END_BEFORE_START, END_IN_THE_PAST, PHONE_FORMAT, STARTED
 
 Schema = dict[str, Any]
 Responses = dict[int | str, dict[str, Any]]

@@ -2,7 +2,7 @@
 
 The rules and texts are Django REST framework's (CharField, DateTimeField, TimeField, IntegerField), whose answers are
 part of docs/data-contracts/mailings.md. Belongs here: one value at a time. Does not belong here: which fields there are
-(``rules``).
+(``domain``).
 """
 
 import datetime as dt
@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sales_assets.services.http.numbers import SpelledFloat, parse_integer
-from sales_assets.services.mailings.answers import Invalid
 from sales_assets.services.mailings.bodies import Form
+from sales_assets.services.mailings.errors import Invalid
 
 REQUIRED = "This field is required."
 NULL = "This field may not be null."

@@ -8,7 +8,7 @@ import datetime as dt
 
 import structlog
 
-from sales_assets.services.mailings.messages import Lane
+from sales_assets.services.mailings.message_repository import Lane
 
 _log = structlog.get_logger()
 

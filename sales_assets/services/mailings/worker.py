@@ -21,10 +21,10 @@ from sales_assets.database import warehouse_url
 from sales_assets.postgres.connection import UnusableDatabaseError, connect
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.dispatch import Dispatcher, Pace
-from sales_assets.services.mailings.messages import Lane
+from sales_assets.services.mailings.message_repository import Lane
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
-from sales_assets.services.mailings.sender import Sender
+from sales_assets.services.mailings.sender_client import Sender
 from sales_assets.settings import Settings, settings
 
 _log = structlog.get_logger()

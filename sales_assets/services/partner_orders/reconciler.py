@@ -1,6 +1,6 @@
-"""The reconciler: asks the partner about orders whose last call is unresolved, and about those that are still open.
+"""Reconciler: ask the partner about orders whose last call is unresolved, and about those that are still open.
 
-Belongs here: when to ask, and for how long. Does not belong here: what an answer means (``ordering``, ``states``).
+Belongs here: when to ask, and for how long. Does not belong here: which evidence a response is (``service``).
 """
 
 import asyncio
@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import structlog
 
+from sales_assets.services.partner_orders.domain.orders import ServiceError
+from sales_assets.services.partner_orders.domain.states import IN_CALL, UNRESOLVED, State
 from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.ordering import Ordering
-from sales_assets.services.partner_orders.orders import ServiceError
-from sales_assets.services.partner_orders.partner import PartnerError
-from sales_assets.services.partner_orders.states import IN_CALL, UNRESOLVED, State
-from sales_assets.services.partner_orders.store import Row, Store
+from sales_assets.services.partner_orders.partner_client import PartnerError
+from sales_assets.services.partner_orders.repository import Row, Store
+from sales_assets.services.partner_orders.service import Ordering
 
 _log = structlog.get_logger()
 

@@ -1,6 +1,6 @@
 """The relay: takes events from the outbox to the broker, each at least once, those of an order in order.
 
-Belongs here: batches, confirms, attempts and pauses. Does not belong here: what writes the outbox (``store``).
+Belongs here: batches, confirms, attempts and pauses. Does not belong here: what writes the outbox (``repository``).
 
 A row is marked only after the broker's confirm. A relay that is killed between the two publishes it again; the
 consumer's message ids make that one event.

@@ -1,173 +1,328 @@
-"""The service put together: settings in, routes and background parts out.
+"""Create, track and cancel orders: what is stored before and after the partner is called.
 
-Belongs here: which part is given what, and how long it lives. Does not belong here: what a part does.
+Belongs here: idempotence (one call per order at a time, equal answers to equal requests), and which evidence a response
+of the partner is. Does not belong here: which state evidence leads to (``domain.states``), HTTP, SQL.
 """
 
 import asyncio
-import datetime as dt
-import os
-import secrets
-import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from functools import partial
-from typing import Literal, get_args
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import structlog
-from fastapi import APIRouter
-from prometheus_client import CollectorRegistry
-from starlette.routing import BaseRoute
 
-from sales_assets.services.http.application import ErrorAnswer
-from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
-from sales_assets.services.partner_orders import v1, v2
-from sales_assets.services.partner_orders.breaker import Breaker
-from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.services.partner_orders.consumer import Consumer
+from sales_assets.services.partner_orders.domain.orders import (
+    CANCELLED,
+    CREATED,
+    DONE,
+    UNKNOWN_STATUS,
+    Accepted,
+    CancelAnswer,
+    CancelFailed,
+    CancelRejected,
+    Item,
+    Order,
+    OtherBody,
+    Refused,
+    ServiceError,
+    Status,
+    StatusUnavailable,
+)
+from sales_assets.services.partner_orders.domain.states import AT_PARTNER, Evidence, State
 from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.ordering import Ordering
-from sales_assets.services.partner_orders.orders import ServiceError
-from sales_assets.services.partner_orders.partner import Attempts, Partner
-from sales_assets.services.partner_orders.reconciler import Reconciler
-from sales_assets.services.partner_orders.relay import Relay
-from sales_assets.services.partner_orders.store import Store, engine_for
-from sales_assets.settings import Settings
+from sales_assets.services.partner_orders.partner_client import Deadline, Partner, PartnerError
+from sales_assets.services.partner_orders.repository import RENEW_SECONDS, Store
 
 _log = structlog.get_logger()
 
-_MEASURE_SECONDS = 5
-_RESTART_SECONDS = 5
-
-Part = Literal["relay", "consumer", "reconciler"]
-PARTS: tuple[Part, ...] = get_args(Part)
+_POLL_SECONDS = 0.1
+_CANCELLED = CancelAnswer("cancelled")
 
 
-class PartnerOrders:
-    """The service of one process: its routes, and the background parts that run beside them."""
+@dataclass(frozen=True)
+class _Creation:
+    """A creation under way in this process; equal requests that arrive meanwhile get its answer."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        database_url: str,
-        *,
-        registry: CollectorRegistry,
-        parts: Collection[Part] = PARTS,
-        broker: Broker | None = None,
-    ) -> None:
-        """`broker`: in place of the settings' one under the service's own names."""
-        self._settings = settings
-        self._database_url = database_url
-        self._metrics = Metrics(registry)
-        self._engine = engine_for(database_url)
-        self._store = Store(
-            self._engine,
-            worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
-            project_id=settings.partnerapi_source_project_id,
-            kodpost=settings.partnerapi_kodpost,
-            pause=dt.timedelta(seconds=settings.partnerapi_reconcile_seconds),
-            poll_open_for=dt.timedelta(days=settings.partnerapi_poll_days),
-        )
-        self._broker = broker or Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout)
-        self._partner = self._make_partner() if settings.partnerapi_url else None
-        self._ordering = Ordering(self._store, self._partner, self._metrics, deadline=settings.partnerapi_deadline)
-        sleep = settings.partnerapi_rabbitmq_retries_sleep
-        runs: dict[Part, Callable[[], Awaitable[None]]] = {
-            "relay": Relay(
-                database_url,
-                self._broker,
-                self._metrics,
-                attempts=settings.partnerapi_rabbitmq_retries_count,
-                sleep=sleep,
-            ).run,
-            "consumer": Consumer(database_url, self._broker, self._metrics, sleep=sleep).run,
-            "reconciler": Reconciler(
-                self._store, self._ordering, self._metrics, seconds=settings.partnerapi_reconcile_seconds
-            ).run,
-        }
-        self._runs: dict[str, Callable[[], Awaitable[None]]] = {
-            "claims": self._ordering.renew_claims,
-            "measures": self._measure_again_and_again,
-        }
-        self._runs.update((part, runs[part]) for part in PARTS if part in parts)
+    body_hash: str
+    outcome: "asyncio.Task[Accepted | Refused]"
 
-    def _make_partner(self) -> Partner:
-        chosen = self._settings
-        return Partner(
-            chosen.partnerapi_url,
-            reads=Attempts(
-                chosen.partnerapi_http_timeout,
-                chosen.partnerapi_http_retries_count,
-                chosen.partnerapi_http_retries_sleep,
-            ),
-            orders=Attempts(
-                chosen.partnerapi_http_timeout_order,
-                chosen.partnerapi_http_retries_count_order,
-                chosen.partnerapi_http_retries_sleep_order,
-            ),
-            breaker=Breaker(chosen.partnerapi_breaker_failures, chosen.partnerapi_breaker_seconds),
-            metrics=self._metrics,
-        )
 
-    @property
-    def routers(self) -> Sequence[APIRouter]:
-        return (v2.router(self._ordering), v1.router(self._ordering))
+class Ordering:
+    """The three operations. `partner` None: no partner is configured, and every operation is a `ServiceError`."""
 
-    @property
-    def checks(self) -> Mapping[str, Check]:
-        return {
-            "database": Check(partial(require_writable, self._database_url, "orders.partner_order")),
-            # Orders are accepted without it: their events wait in the outbox.
-            "broker": Check(self._broker.ping, degrading=True),
-            "partner": Check(self._partner_is_set, optional=True),
-        }
+    def __init__(self, store: Store, partner: Partner | None, metrics: Metrics, *, deadline: float) -> None:
+        self._store = store
+        self._partner = partner
+        self._metrics = metrics
+        self._deadline = deadline
+        # What runs in this process. An order that is claimed by this process and missing here is free.
+        self._creations: dict[int, _Creation] = {}
+        self._cancels: dict[tuple[int, str], asyncio.Task[CancelAnswer]] = {}
 
-    async def _partner_is_set(self) -> None:
-        if self._partner is None:
-            raise NotConfiguredError("PARTNERAPI_URL is not set")
-
-    @property
-    def error_answers(self) -> Mapping[str, ErrorAnswer]:
-        return {}
-
-    @property
-    def pages(self) -> Sequence[BaseRoute]:
-        return ()
-
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
-        """The partner's connections and the background parts, from before the first request to after the last."""
-        async with AsyncExitStack() as stack:
-            stack.push_async_callback(self._engine.dispose)
-            if self._partner is not None:
-                await stack.enter_async_context(self._partner)
-            tasks = [asyncio.create_task(_for_ever(name, run)) for name, run in self._runs.items()]
-            try:
-                yield
-            finally:
-                for task in tasks:
-                    task.cancel()
-                await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def measure(self) -> None:
-        """Outbox and unknown outcomes, as the database has them; unchanged while it is away."""
-        with suppress(ServiceError):
-            waiting = await self._store.outbox_depth()
-            self._metrics.outbox(waiting["depth"], waiting["oldest_seconds"])
-            unsettled = await self._store.unsettled()
-            self._metrics.unsettled(unsettled["orders"], unsettled["cancels"])
-
-    async def _measure_again_and_again(self) -> None:
-        # For the port of PARTNERAPI_METRICS_PORT, which answers without asking anybody.
+    async def renew_claims(self) -> None:
+        """Keep the claims of running calls alive, for as long as the process is."""
         while True:
-            await self.measure()
-            await asyncio.sleep(_MEASURE_SECONDS)
+            await asyncio.sleep(RENEW_SECONDS)
+            if held := [*self._creations, *(order_id for order_id, _ in self._cancels)]:
+                try:
+                    await self._store.hold(held)
+                except ServiceError:
+                    _log.warning("claims could not be renewed", orders=len(held))
 
+    # --- creating ---------------------------------------------------------------------------------------------
 
-async def _for_ever(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run a part; one that breaks by a mistake of ours is logged and started again, and takes no other with it."""
-    while True:
+    async def create(self, order: Order) -> Accepted | Refused:
+        """Create the order, once. Raises `OtherBody` and `ServiceError`."""
         try:
-            await run()
-        except Exception:  # noqa: BLE001 - whatever it is, the part must come back
-            _log.exception("a part broke and is started again", part=name)
-        await asyncio.sleep(_RESTART_SECONDS)
+            outcome = await self._created(order)
+        except ServiceError:
+            self._metrics.creating_error()
+            raise
+        if isinstance(outcome, Refused):
+            self._metrics.creating_error()
+        return outcome
+
+    async def _created(self, order: Order) -> Accepted | Refused:
+        partner = self._require_partner()
+        body_hash = order.body_hash()
+        running = self._creations.get(order.order_id)
+        if running is None:
+            task = asyncio.create_task(self._create(partner, order, body_hash))
+            running = self._creations[order.order_id] = _Creation(body_hash, task)
+            task.add_done_callback(lambda _: self._creations.pop(order.order_id))
+        elif running.body_hash != body_hash:
+            raise OtherBody("the order_id belongs to an order with another body")
+        # A caller that disconnects does not end it: the partner may have been called.
+        return await asyncio.shield(running.outcome)
+
+    async def _create(self, partner: Partner, order: Order, body_hash: str) -> Accepted | Refused:
+        deadline = Deadline(self._deadline)
+        while True:
+            if await self._store.begin_create(order, body_hash) is not None:
+                return await self._call_create(partner, order, deadline)
+            stored = await self._store.find(order.order_id)
+            if stored is None:
+                continue  # removed by hand between two statements
+            if stored["body_hash"] != body_hash:
+                raise OtherBody("the order_id belongs to an order with another body")
+            if stored["state"] in (*AT_PARTNER, State.REJECTED):
+                return _answer(stored)
+            if stored["claimed"]:
+                try:
+                    stored = await self._released(order.order_id, deadline)
+                except TimeoutError:
+                    return Refused("another process is still creating the order", partner_error=True)
+                if stored is not None and (stored["state"] in AT_PARTNER or stored["refusal"] is not None):
+                    return _answer(stored)
+            # The other process ended without an answer.
+
+    async def _call_create(self, partner: Partner, order: Order, deadline: Deadline) -> Accepted | Refused:
+        """Find or create the order at the partner, and store the outcome. The order is claimed."""
+        outcome: Accepted | Refused
+        try:
+            reply = await partner.find_or_create(order, deadline)
+        except PartnerError as error:
+            outcome, maybe_done = Refused(str(error), partner_error=True), error.maybe_done
+        else:
+            outcome, maybe_done = reply.answer, reply.maybe_done
+            if isinstance(outcome, Refused) and outcome.partner_error:
+                self._metrics.not_understood()
+                _log.warning("the partner's errors were not understood", order_id=order.order_id)
+        if isinstance(outcome, Accepted):
+            moved = await self._found(order.order_id, outcome.their_order_id)
+        else:
+            moved = await self._learn(order.order_id, _refused(outcome, maybe_done=maybe_done), refusal=outcome)
+        if moved:
+            return outcome
+        # Another process has taken the order on, or has found it, while this one was waiting: its outcome counts.
+        stored = await self._store.find(order.order_id)
+        decided = stored is not None and stored["state"] in (*AT_PARTNER, State.REJECTED)
+        return _answer(stored) if stored is not None and decided else outcome
+
+    async def _found(self, order_id: int, their_order_id: str) -> Mapping[str, Any] | None:
+        """The partner has the order under this id."""
+        moved = await self._learn(order_id, Evidence.FOUND, their_order_id=their_order_id, status_id=CREATED)
+        if moved:
+            self._metrics.created()
+        return moved
+
+    # --- tracking ---------------------------------------------------------------------------------------------
+
+    async def status(self, order_id: int, their_order_id: str | None) -> Status:
+        """The order's status at the partner. Raises `StatusUnavailable` and `ServiceError`."""
+        partner = self._require_partner()
+        deadline = Deadline(self._deadline)
+        try:
+            theirs = their_order_id or await self._their_id(partner, order_id, deadline)
+            if theirs is None:
+                raise StatusUnavailable("order not found")
+            return await self._see(partner, order_id, theirs, deadline)
+        except PartnerError as error:
+            raise StatusUnavailable(str(error)) from error
+
+    async def _their_id(self, partner: Partner, order_id: int, deadline: Deadline) -> str | None:
+        stored = await self._store.find(order_id)
+        if stored is not None and stored["their_order_id"] is not None:
+            return str(stored["their_order_id"])
+        theirs = await partner.find(order_id, deadline)
+        if theirs is not None:
+            await self._found(order_id, theirs)
+        return theirs
+
+    async def _see(self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline) -> Status:
+        """Ask the partner for the order's status and store it. Raises `PartnerError`."""
+        status = await partner.status(their_order_id, deadline)
+        moved = await self._learn(order_id, _seen(status), their_order_id=their_order_id, status_id=status.status_id)
+        if moved and moved["status_changed"]:
+            self._metrics.status_changed()
+        return status
+
+    # --- cancelling -------------------------------------------------------------------------------------------
+
+    async def cancel(self, order_id: int, their_order_id: str) -> None:
+        """Cancel the order. Raises `CancelRejected`, `CancelFailed` and `ServiceError`."""
+        partner = self._require_partner()
+        key = (order_id, their_order_id)
+        task = self._cancels.get(key)
+        if task is None:
+            task = self._cancels[key] = asyncio.create_task(self._cancel(partner, order_id, their_order_id))
+            task.add_done_callback(lambda _: self._cancels.pop(key))
+        answer = await asyncio.shield(task)
+        if answer.result == "rejected":
+            raise CancelRejected(answer.message)
+        if answer.result == "failed":
+            raise CancelFailed(answer.message)
+
+    async def _cancel(self, partner: Partner, order_id: int, their_order_id: str) -> CancelAnswer:
+        deadline = Deadline(self._deadline)
+        while True:
+            stored = await self._store.find(order_id)
+            if stored is None or stored["their_order_id"] != their_order_id:
+                # It may still be the partner's. What is stored under the order_id is about another order, or about a
+                # create that the reconciler is looking for: untouched.
+                _log.warning("cancel of an order that is not stored under this id", order_id=order_id)
+                return (await self._call_cancel(partner, order_id, their_order_id, deadline))[1]
+            if stored["state"] == State.CANCELLED:
+                return _CANCELLED
+            if await self._store.begin_cancel(order_id, their_order_id) is not None:
+                return await self._cancel_claimed(partner, order_id, their_order_id, deadline)
+            try:
+                stored = await self._released(order_id, deadline)
+            except TimeoutError:
+                return CancelAnswer("failed", "another process is still cancelling the order")
+            if stored is not None and stored["state"] != State.CANCELLED and stored["cancel_answer"] is not None:
+                return CancelAnswer(**stored["cancel_answer"])
+            # The other process ended without an answer.
+
+    async def _cancel_claimed(
+        self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline
+    ) -> CancelAnswer:
+        """Cancel the order at the partner, and store the outcome. The order is claimed."""
+        evidence, answer = await self._call_cancel(partner, order_id, their_order_id, deadline)
+        status_id = CANCELLED if evidence is Evidence.SEEN_CANCELLED else None
+        moved = await self._learn(
+            order_id, evidence, their_order_id=their_order_id, status_id=status_id, cancel_answer=answer
+        )
+        if moved:
+            if moved["status_changed"]:
+                self._metrics.status_changed()
+            return answer
+        # Another process has taken the order on, or has seen it cancelled, while this one was waiting.
+        stored = await self._store.find(order_id)
+        return _CANCELLED if stored is not None and stored["state"] == State.CANCELLED else answer
+
+    async def _call_cancel(
+        self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline
+    ) -> tuple[Evidence, CancelAnswer]:
+        """Cancel the order at the partner. A refusal is believed only once its status has been asked for."""
+        try:
+            reply = await partner.cancel(their_order_id, deadline)
+        except PartnerError as error:
+            evidence = Evidence.CANCEL_UNANSWERED if error.maybe_done else Evidence.CANCEL_NOT_DONE
+            return evidence, CancelAnswer("failed", str(error))
+        refusal = reply.answer
+        if refusal is None:
+            return Evidence.SEEN_CANCELLED, _CANCELLED
+        try:
+            status_id = (await partner.status(their_order_id, deadline)).status_id
+        except PartnerError as error:
+            if error.outcome not in ("not_found", "refused"):
+                # The order may have been cancelled before, which would explain the refusal.
+                return Evidence.CANCEL_UNANSWERED, CancelAnswer("failed", str(error))
+            status_id = None
+        if status_id == CANCELLED:
+            return Evidence.SEEN_CANCELLED, _CANCELLED
+        if not refusal.final:
+            return Evidence.CANCEL_UNANSWERED, CancelAnswer("failed", refusal.message)
+        _log.info("cancel rejected", order_id=order_id)
+        evidence = Evidence.CANCEL_UNANSWERED if reply.maybe_done else Evidence.CANCEL_NOT_DONE
+        return evidence, CancelAnswer("rejected", refusal.message)
+
+    # --- reconciling ------------------------------------------------------------------------------------------
+
+    async def look_up(self, order_id: int, state: State, their_order_id: str | None, *, watched_long: bool) -> str:
+        """Ask the partner about an order in a watched state, and store what it shows; a word for the metrics.
+
+        `watched_long`: the watch period is over, so an order that is still absent or open stays so.
+        Raises `PartnerError` and `ServiceError`.
+        """
+        partner = self._require_partner()
+        deadline = Deadline(self._deadline)
+        if state is State.UNKNOWN:
+            theirs = await partner.find(order_id, deadline)
+            if theirs is not None:
+                await self._found(order_id, theirs)
+                return "found"
+            if watched_long and await self._learn(order_id, Evidence.ABSENT_FOR_LONG):
+                return "given_up"
+            return "not_found"
+        assert their_order_id is not None, "the schema has an id for every order at the partner"
+        status = await self._see(partner, order_id, their_order_id, deadline)
+        if status.status_id == CANCELLED:
+            return "cancelled"
+        if status.status_id == DONE:
+            return "done"
+        if watched_long and state is State.CANCEL_UNKNOWN and status.status_id != UNKNOWN_STATUS:
+            await self._learn(order_id, Evidence.OPEN_FOR_LONG)
+        return "not_cancelled" if state is State.CANCEL_UNKNOWN else "open"
+
+    # --- both -------------------------------------------------------------------------------------------------
+
+    async def _learn(self, order_id: int, evidence: Evidence, **details: Any) -> Mapping[str, Any] | None:
+        moved = await self._store.learn(order_id, evidence, **details)
+        if moved:
+            _log.info("order learnt about", order_id=order_id, evidence=evidence, state=moved["state"])
+        return moved
+
+    async def _released(self, order_id: int, deadline: Deadline) -> Mapping[str, Any] | None:
+        """Wait for the other process that has claimed the order; the row afterwards. Raises `TimeoutError`."""
+        while deadline.remaining() > 0:
+            await asyncio.sleep(_POLL_SECONDS)
+            stored = await self._store.find(order_id)
+            if stored is None or not stored["claimed"]:
+                return stored
+        raise TimeoutError
+
+    def _require_partner(self) -> Partner:
+        if self._partner is None:
+            raise ServiceError("PARTNERAPI_URL is not set")
+        return self._partner
+
+
+def _refused(outcome: Refused, *, maybe_done: bool) -> Evidence:
+    if maybe_done:
+        return Evidence.CREATE_UNANSWERED
+    return Evidence.CREATE_NOT_DONE if outcome.partner_error else Evidence.CREATE_REFUSED
+
+
+def _seen(status: Status) -> Evidence:
+    return {DONE: Evidence.SEEN_DONE, CANCELLED: Evidence.SEEN_CANCELLED}.get(status.status_id, Evidence.SEEN_OPEN)
+
+
+def _answer(stored: Mapping[str, Any]) -> Accepted | Refused:
+    """The stored outcome of a creation."""
+    if stored["state"] in AT_PARTNER:
+        return Accepted(stored["their_order_id"], tuple(Item.restored(line) for line in stored["lines"]))
+    if stored["refusal"] is None:  # its process died before it had an answer
+        return Refused("the outcome is not known yet", partner_error=True)
+    return Refused.restored(stored["refusal"])

@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry
 
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
-from sales_assets.services.mailings.service import Mailings
+from sales_assets.services.mailings.bootstrap import Mailings
 from sales_assets.settings import Settings
 from sales_assets_tests.services.partner_orders.running import until
 

@@ -17,7 +17,7 @@ from psycopg.rows import dict_row
 
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
-from sales_assets.services.mailings.service import Mailings
+from sales_assets.services.mailings.bootstrap import Mailings
 from sales_assets.settings import Settings
 
 CLIENT = {"phone": "78218173218", "operator_code": "123", "timezone": "timezone"}

@@ -18,7 +18,7 @@ from sales_assets.services.mailings.dispatch import (
     Settlement,
     pause_after,
 )
-from sales_assets.services.mailings.sender import retry_after
+from sales_assets.services.mailings.sender_client import retry_after
 from sales_assets.simulators.sender_api import Answer, Faults
 from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, Post, counted, dispatcher
 from sales_assets_tests.services.partner_orders.running import until

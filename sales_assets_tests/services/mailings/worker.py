@@ -25,10 +25,10 @@ from prometheus_client import CollectorRegistry
 
 from sales_assets.services.http.server import running
 from sales_assets.services.mailings.dispatch import Clock, Dispatcher, Pace
-from sales_assets.services.mailings.messages import Lane
+from sales_assets.services.mailings.message_repository import Lane
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
-from sales_assets.services.mailings.sender import Sender
+from sales_assets.services.mailings.sender_client import Sender
 from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.cli.running import listening
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable, until

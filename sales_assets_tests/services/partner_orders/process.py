@@ -17,8 +17,8 @@ from prometheus_client import CollectorRegistry
 from sales_assets.services.http.application import application
 from sales_assets.services.http.logging import configure_logging
 from sales_assets.services.http.server import serve
+from sales_assets.services.partner_orders.bootstrap import PARTS, PartnerOrders
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
 from sales_assets.settings import Settings
 
 

@@ -24,8 +24,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
+from sales_assets.services.partner_orders.bootstrap import PARTS, PartnerOrders
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.services.partner_orders.service import PARTS, PartnerOrders
 from sales_assets.settings import Settings
 from sales_assets.simulators.partner_api import PartnerApi
 

@@ -242,8 +242,8 @@ def test_a_fault_is_told_to_all_who_wait_for_it(start: Start) -> None:
 
 
 def test_a_call_that_takes_long_keeps_its_claim(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sales_assets.services.partner_orders.store.LEASE", dt.timedelta(seconds=2))
-    monkeypatch.setattr("sales_assets.services.partner_orders.ordering.RENEW_SECONDS", 0.2)
+    monkeypatch.setattr("sales_assets.services.partner_orders.repository.LEASE", dt.timedelta(seconds=2))
+    monkeypatch.setattr("sales_assets.services.partner_orders.service.RENEW_SECONDS", 0.2)
     first = start(partnerapi_http_timeout_order=20, partnerapi_poll_days=0)
     second = start(partnerapi_url=first.partner_url, parts=["reconciler"], partnerapi_reconcile_seconds=0.2)
     first.partner.answer("create", Answer(delay=5))

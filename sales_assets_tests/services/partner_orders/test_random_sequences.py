@@ -19,10 +19,8 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sales_assets.services.http.server import running
-from sales_assets.services.partner_orders.breaker import Breaker
-from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.ordering import Ordering
-from sales_assets.services.partner_orders.orders import (
+from sales_assets.services.partner_orders.circuit_breaker import Breaker
+from sales_assets.services.partner_orders.domain.orders import (
     Accepted,
     CancelFailed,
     CancelRejected,
@@ -31,11 +29,13 @@ from sales_assets.services.partner_orders.orders import (
     ServiceError,
     StatusUnavailable,
 )
-from sales_assets.services.partner_orders.partner import Attempts, Partner
+from sales_assets.services.partner_orders.domain.states import State
+from sales_assets.services.partner_orders.endpoints.v2 import OrderBody
+from sales_assets.services.partner_orders.metrics import Metrics
+from sales_assets.services.partner_orders.partner_client import Attempts, Partner
 from sales_assets.services.partner_orders.reconciler import Reconciler
-from sales_assets.services.partner_orders.states import State
-from sales_assets.services.partner_orders.store import Store, engine_for
-from sales_assets.services.partner_orders.v2 import OrderBody
+from sales_assets.services.partner_orders.repository import Store, engine_for
+from sales_assets.services.partner_orders.service import Ordering
 from sales_assets.simulators.partner_api import Answer, PartnerApi
 from sales_assets_tests.services.partner_orders.running import order
 

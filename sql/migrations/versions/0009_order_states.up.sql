@@ -1,4 +1,4 @@
--- The states are those of sales_assets/services/partner_orders/states.py, which also says which follows which.
+-- The states are those of sales_assets/services/partner_orders/domain/states.py, which also says which follows which.
 ALTER TABLE orders.partner_order
     DROP CONSTRAINT partner_order_state_check,
     DROP CONSTRAINT partner_order_check,

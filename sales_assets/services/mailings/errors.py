@@ -2,7 +2,7 @@
 docs/data-contracts/mailings.md.
 
 Belongs here: refusals, and turning FastAPI's own into them. Does not belong here: what is refused, and why (``fields``,
-``rules``, ``bodies``).
+``domain``, ``bodies``).
 """
 
 import re

@@ -1,7 +1,8 @@
-"""The door to the database: clients, mailings and what became of them, for the API and the admin page.
+"""The repository of clients, mailings and their messages, for the API and the admin page.
 
-Belongs here: running the statements of ``sql/mailings``, transactions, and telling a database that is away from any
-other failure. Does not belong here: what values may be (``rules``), and the workers' own connections (``messages``).
+Belongs here: running the statements of ``sql/mailings``, transactions, and telling an unavailable database from any
+other failure. Does not belong here: which values are valid (``domain``), and the workers' connections
+(``message_repository``).
 """
 
 import asyncio
@@ -18,8 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
-from sales_assets.services.mailings.answers import NotFound, Unavailable
-from sales_assets.services.mailings.rules import check_change, check_mailing
+from sales_assets.services.mailings.domain import check_change, check_mailing
+from sales_assets.services.mailings.errors import NotFound, Unavailable
 
 _log = structlog.get_logger()
 

@@ -1,8 +1,8 @@
 """The HTTP interface of clients and mailings: the paths of docs/data-contracts/mailings.md, and separate paths for what
 goes beyond it.
 
-Belongs here: paths, parameters and the order of an answer's keys. Does not belong here: what values may be (``rules``),
-what is stored (``store``), what the OpenAPI says (``documents``).
+Does not belong here: which values are valid (``domain``), what is stored (``repository``), what the OpenAPI says
+(``documents``).
 """
 
 import datetime as dt
@@ -22,11 +22,11 @@ from structlog.contextvars import bind_contextvars
 from sales_assets.services.http.application import BothSlashes
 from sales_assets.services.http.numbers import Integer
 from sales_assets.services.mailings import documents
-from sales_assets.services.mailings.answers import Invalid
 from sales_assets.services.mailings.bodies import read_body
 from sales_assets.services.mailings.documents import answers
-from sales_assets.services.mailings.rules import INT64, client_values, customer_id, mailing_values
-from sales_assets.services.mailings.store import Row, Store
+from sales_assets.services.mailings.domain import INT64, client_values, customer_id, mailing_values
+from sales_assets.services.mailings.errors import Invalid
+from sales_assets.services.mailings.repository import Row, Store
 from sales_assets.services.mailings.windows import known_zone
 
 _log = structlog.get_logger()

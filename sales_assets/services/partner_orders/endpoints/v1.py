@@ -1,7 +1,7 @@
 """Version 1 of the HTTP interface: the same three operations, at the root, in the words of older callers.
 
 Belongs here: shapes, examples and status codes of version 1. Does not belong here: what the operations do
-(``ordering``).
+(``service``).
 """
 
 from typing import Annotated, Any, Literal
@@ -12,19 +12,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.http.application import BODY_RESPONSES, BothSlashes
-from sales_assets.services.partner_orders.fields import (
-    Count,
-    Extra,
-    Items,
-    Moment,
-    OrderId,
-    OrderType,
-    Price,
-    StatusId,
-    Text,
-)
-from sales_assets.services.partner_orders.ordering import Ordering
-from sales_assets.services.partner_orders.orders import (
+from sales_assets.services.partner_orders.domain.orders import (
     PRE_ORDER,
     RESERVATION,
     Accepted,
@@ -38,6 +26,18 @@ from sales_assets.services.partner_orders.orders import (
     ServiceError,
     StatusUnavailable,
 )
+from sales_assets.services.partner_orders.schemas.fields import (
+    Count,
+    Extra,
+    Items,
+    Moment,
+    OrderId,
+    OrderType,
+    Price,
+    StatusId,
+    Text,
+)
+from sales_assets.services.partner_orders.service import Ordering
 
 _ORDER_EXAMPLE: dict[str, Any] = {
     "OrderId": 10,

@@ -1,6 +1,6 @@
 """The circuit breaker: a partner that is down is not asked again and again.
 
-Belongs here: counting and deciding. Does not belong here: what counts as down (``partner``).
+Belongs here: counting and deciding. Does not belong here: what counts as down (``partner_client``).
 """
 
 import time

@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 
-from sales_assets.services.partner_orders.states import (
+from sales_assets.services.partner_orders.domain.states import (
     ANNOUNCED,
     AT_PARTNER,
     FROM_CLAIM_HOLDER,

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from sales_assets.services.partner_orders.orders import Client, Item, Order, Refused
-from sales_assets.services.partner_orders.verdict import verdict
+from sales_assets.services.partner_orders.domain.orders import Client, Item, Order, Refused
+from sales_assets.services.partner_orders.domain.partner_response import verdict
 
 ORDER = Order(
     10,

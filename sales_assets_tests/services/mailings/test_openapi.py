@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from sales_assets_tests.services.mailings.running import Api
-from sales_assets_tests.services.partner_orders.schema import examine
+from sales_assets_tests.services.partner_orders.openapi import examine
 
 
 def test_answers_are_those_of_the_openapi(api: Api, tmp_path: Path) -> None:

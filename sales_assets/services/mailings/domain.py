@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sales_assets.services.mailings.answers import NON_FIELD, Invalid
+from sales_assets.services.mailings.errors import NON_FIELD, Invalid
 from sales_assets.services.mailings.fields import Clock, Field, Moment, Number, Text, Wrong, read_fields
 
 INT32 = 2**31 - 1

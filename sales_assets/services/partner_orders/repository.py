@@ -1,7 +1,7 @@
 """The repository of orders: each operation is one statement, and so one commit.
 
-Belongs here: running the statements of ``sql/orders`` with the transitions of ``states``, and telling an unavailable
-database from a failed statement. Does not belong here: deciding what was learnt (``ordering``).
+Belongs here: running the statements of ``sql/orders`` with the transitions of ``domain.states``, and telling an
+unavailable database from a failed statement. Does not belong here: deciding which evidence to store (``service``).
 """
 
 import asyncio
@@ -20,8 +20,8 @@ from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import message_id
 from sales_assets.services.http.micro_batch import MicroBatch
-from sales_assets.services.partner_orders.orders import CancelAnswer, Order, Refused, ServiceError
-from sales_assets.services.partner_orders.states import (
+from sales_assets.services.partner_orders.domain.orders import CancelAnswer, Order, Refused, ServiceError
+from sales_assets.services.partner_orders.domain.states import (
     AFTER_WATCH,
     ANNOUNCED,
     AT_PARTNER,
@@ -69,7 +69,7 @@ def engine_for(url: str) -> AsyncEngine:
 
 
 class Store:
-    """The repository of orders; states change only as `states` says. Every method raises `ServiceError` when the
+    """The repository of orders; states change only as `domain.states` says. Every method raises `ServiceError` when the
     database can't be used.
 
     `worker` names this process in its claims; `project_id` and `kodpost` go into every event. `pause`: from entering a

@@ -2,7 +2,7 @@
 
 Belongs here: the table of the partner's item errors, and which words refuse a cancel for good. An answer is never
 dropped for being odd: what is not understood is a partner_error, beside everything that was understood.
-Does not belong here: getting the answer (``partner``).
+Does not belong here: getting the answer (``partner_client``).
 """
 
 import re
@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from sales_assets.services.partner_orders.orders import (
+from sales_assets.services.partner_orders.domain.orders import (
     PRE_ORDER,
     Accepted,
     Item,

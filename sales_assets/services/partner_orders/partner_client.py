@@ -2,7 +2,7 @@
 
 Belongs here: the partner's wire format, which failures are tried again, deadlines, the circuit breaker. What goes out
 and comes back is measured and logged by operation, without contents. Does not belong here: what an order is
-(``orders``), or what is stored before and after a call (``ordering``).
+(``domain.orders``), or what is stored before and after a call (``service``).
 """
 
 import json
@@ -27,9 +27,8 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from sales_assets.services.partner_orders.breaker import Breaker, CircuitOpen
-from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.orders import (
+from sales_assets.services.partner_orders.circuit_breaker import Breaker, CircuitOpen
+from sales_assets.services.partner_orders.domain.orders import (
     STATUS_IDS,
     UNKNOWN_STATUS,
     Accepted,
@@ -38,7 +37,7 @@ from sales_assets.services.partner_orders.orders import (
     Refused,
     Status,
 )
-from sales_assets.services.partner_orders.verdict import (
+from sales_assets.services.partner_orders.domain.partner_response import (
     HTTP_ERROR,
     REPLACEMENT,
     CancelRefusal,
@@ -47,6 +46,7 @@ from sales_assets.services.partner_orders.verdict import (
     verdict,
     words,
 )
+from sales_assets.services.partner_orders.metrics import Metrics
 
 _log = structlog.get_logger()
 T = TypeVar("T")

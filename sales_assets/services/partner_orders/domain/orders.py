@@ -1,7 +1,7 @@
 """An order in the service's own words, and what can become of one. Pure: no HTTP, no database.
 
 Belongs here: the values that v1, v2, the partner's client and the store exchange.
-Does not belong here: wire formats (``v1``, ``v2``, ``partner``).
+Does not belong here: wire formats (``endpoints``, ``partner_client``).
 """
 
 import datetime as dt

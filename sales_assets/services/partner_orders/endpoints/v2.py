@@ -1,7 +1,7 @@
 """Version 2 of the HTTP interface: business outcomes are HTTP 200, 422 is for malformed input only.
 
 Belongs here: shapes, examples and status codes of version 2. Does not belong here: what the operations do
-(``ordering``).
+(``service``).
 """
 
 from typing import Annotated, Any, Literal
@@ -13,19 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from structlog.contextvars import bind_contextvars
 
 from sales_assets.services.http.application import BODY_RESPONSES, BothSlashes
-from sales_assets.services.partner_orders.fields import (
-    Count,
-    Extra,
-    Items,
-    Moment,
-    OrderId,
-    OrderType,
-    Part,
-    Price,
-    Text,
-)
-from sales_assets.services.partner_orders.ordering import Ordering
-from sales_assets.services.partner_orders.orders import (
+from sales_assets.services.partner_orders.domain.orders import (
     Accepted,
     CancelFailed,
     CancelRejected,
@@ -37,6 +25,18 @@ from sales_assets.services.partner_orders.orders import (
     ServiceError,
     StatusUnavailable,
 )
+from sales_assets.services.partner_orders.schemas.fields import (
+    Count,
+    Extra,
+    Items,
+    Moment,
+    OrderId,
+    OrderType,
+    Part,
+    Price,
+    Text,
+)
+from sales_assets.services.partner_orders.service import Ordering
 
 _ORDER_EXAMPLE: dict[str, Any] = {
     "order_id": 10,

@@ -15,7 +15,7 @@ A failed or refused later attempt says nothing about the earlier one, so it does
 shows does; so does a whole watch period in which it shows the order absent, or still open.
 
 Belongs here: every rule about which state follows which, which state is announced by an event, and which is watched.
-Does not belong here: how evidence is obtained (``partner``, ``ordering``) or written (``store``).
+Does not belong here: how evidence is obtained (``partner_client``, ``service``) or written (``repository``).
 """
 
 import datetime as dt

@@ -1,0 +1,173 @@
+"""The service put together: settings in, routes and background parts out.
+
+Belongs here: which part is given what, and how long it lives. Does not belong here: what a part does.
+"""
+
+import asyncio
+import datetime as dt
+import os
+import secrets
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
+from typing import Literal, get_args
+
+import structlog
+from fastapi import APIRouter
+from prometheus_client import CollectorRegistry
+from starlette.routing import BaseRoute
+
+from sales_assets.services.http.application import ErrorAnswer
+from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
+from sales_assets.services.partner_orders.broker import Broker
+from sales_assets.services.partner_orders.circuit_breaker import Breaker
+from sales_assets.services.partner_orders.consumer import Consumer
+from sales_assets.services.partner_orders.domain.orders import ServiceError
+from sales_assets.services.partner_orders.endpoints import v1, v2
+from sales_assets.services.partner_orders.metrics import Metrics
+from sales_assets.services.partner_orders.partner_client import Attempts, Partner
+from sales_assets.services.partner_orders.reconciler import Reconciler
+from sales_assets.services.partner_orders.relay import Relay
+from sales_assets.services.partner_orders.repository import Store, engine_for
+from sales_assets.services.partner_orders.service import Ordering
+from sales_assets.settings import Settings
+
+_log = structlog.get_logger()
+
+_MEASURE_SECONDS = 5
+_RESTART_SECONDS = 5
+
+Part = Literal["relay", "consumer", "reconciler"]
+PARTS: tuple[Part, ...] = get_args(Part)
+
+
+class PartnerOrders:
+    """The service of one process: its routes, and the background parts that run beside them."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        database_url: str,
+        *,
+        registry: CollectorRegistry,
+        parts: Collection[Part] = PARTS,
+        broker: Broker | None = None,
+    ) -> None:
+        """`broker`: in place of the settings' one under the service's own names."""
+        self._settings = settings
+        self._database_url = database_url
+        self._metrics = Metrics(registry)
+        self._engine = engine_for(database_url)
+        self._store = Store(
+            self._engine,
+            worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
+            project_id=settings.partnerapi_source_project_id,
+            kodpost=settings.partnerapi_kodpost,
+            pause=dt.timedelta(seconds=settings.partnerapi_reconcile_seconds),
+            poll_open_for=dt.timedelta(days=settings.partnerapi_poll_days),
+        )
+        self._broker = broker or Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout)
+        self._partner = self._make_partner() if settings.partnerapi_url else None
+        self._ordering = Ordering(self._store, self._partner, self._metrics, deadline=settings.partnerapi_deadline)
+        sleep = settings.partnerapi_rabbitmq_retries_sleep
+        runs: dict[Part, Callable[[], Awaitable[None]]] = {
+            "relay": Relay(
+                database_url,
+                self._broker,
+                self._metrics,
+                attempts=settings.partnerapi_rabbitmq_retries_count,
+                sleep=sleep,
+            ).run,
+            "consumer": Consumer(database_url, self._broker, self._metrics, sleep=sleep).run,
+            "reconciler": Reconciler(
+                self._store, self._ordering, self._metrics, seconds=settings.partnerapi_reconcile_seconds
+            ).run,
+        }
+        self._runs: dict[str, Callable[[], Awaitable[None]]] = {
+            "claims": self._ordering.renew_claims,
+            "measures": self._measure_again_and_again,
+        }
+        self._runs.update((part, runs[part]) for part in PARTS if part in parts)
+
+    def _make_partner(self) -> Partner:
+        chosen = self._settings
+        return Partner(
+            chosen.partnerapi_url,
+            reads=Attempts(
+                chosen.partnerapi_http_timeout,
+                chosen.partnerapi_http_retries_count,
+                chosen.partnerapi_http_retries_sleep,
+            ),
+            orders=Attempts(
+                chosen.partnerapi_http_timeout_order,
+                chosen.partnerapi_http_retries_count_order,
+                chosen.partnerapi_http_retries_sleep_order,
+            ),
+            breaker=Breaker(chosen.partnerapi_breaker_failures, chosen.partnerapi_breaker_seconds),
+            metrics=self._metrics,
+        )
+
+    @property
+    def routers(self) -> Sequence[APIRouter]:
+        return (v2.router(self._ordering), v1.router(self._ordering))
+
+    @property
+    def checks(self) -> Mapping[str, Check]:
+        return {
+            "database": Check(partial(require_writable, self._database_url, "orders.partner_order")),
+            # Orders are accepted without it: their events wait in the outbox.
+            "broker": Check(self._broker.ping, degrading=True),
+            "partner": Check(self._partner_is_set, optional=True),
+        }
+
+    async def _partner_is_set(self) -> None:
+        if self._partner is None:
+            raise NotConfiguredError("PARTNERAPI_URL is not set")
+
+    @property
+    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+        return {}
+
+    @property
+    def pages(self) -> Sequence[BaseRoute]:
+        return ()
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """The partner's connections and the background parts, from before the first request to after the last."""
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._engine.dispose)
+            if self._partner is not None:
+                await stack.enter_async_context(self._partner)
+            tasks = [asyncio.create_task(_for_ever(name, run)) for name, run in self._runs.items()]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def measure(self) -> None:
+        """Outbox and unknown outcomes, as the database has them; unchanged while it is away."""
+        with suppress(ServiceError):
+            waiting = await self._store.outbox_depth()
+            self._metrics.outbox(waiting["depth"], waiting["oldest_seconds"])
+            unsettled = await self._store.unsettled()
+            self._metrics.unsettled(unsettled["orders"], unsettled["cancels"])
+
+    async def _measure_again_and_again(self) -> None:
+        # For the port of PARTNERAPI_METRICS_PORT, which answers without asking anybody.
+        while True:
+            await self.measure()
+            await asyncio.sleep(_MEASURE_SECONDS)
+
+
+async def _for_ever(name: str, run: Callable[[], Awaitable[None]]) -> None:
+    """Run a part; one that breaks by a mistake of ours is logged and started again, and takes no other with it."""
+    while True:
+        try:
+            await run()
+        except Exception:  # noqa: BLE001 - whatever it is, the part must come back
+            _log.exception("a part broke and is started again", part=name)
+        await asyncio.sleep(_RESTART_SECONDS)

@@ -1,0 +1,1 @@
+"""HTTP endpoints of the partner orders, one module per version of the interface."""
