@@ -38,7 +38,7 @@ from sales_assets.services.http.numbers import parse_integer
 from sales_assets.services.mailings.bodies import Form
 from sales_assets.services.mailings.domain import INT64, client_values, mailing_values
 from sales_assets.services.mailings.errors import NON_FIELD, Invalid, NotFound
-from sales_assets.services.mailings.repository import Row, Store
+from sales_assets.services.mailings.repository import MailingsRepository, Row
 
 _log = structlog.get_logger()
 
@@ -59,11 +59,13 @@ _HEADERS = {
 Wanted = Callable[[], None]
 
 
-def admin_routes(store: Store, *, user: str, password: str, secret: str, kick: Wanted) -> Sequence[BaseRoute]:
+def admin_routes(
+    repository: MailingsRepository, *, user: str, password: str, secret: str, kick: Wanted
+) -> Sequence[BaseRoute]:
     """The routes of /admin. Without a password there is one, which says that the page is off.
 
     Args:
-        store: Where everything is read and written.
+        repository: Where everything is read and written.
         user: Who may log in.
         password: With what.
         secret: Signs the sessions, together with the password; empty: a new one, which ends them with the process.
@@ -76,7 +78,7 @@ def admin_routes(store: Store, *, user: str, password: str, secret: str, kick: W
         title="Mailings",
         base_url=PATH,
         route_name="mailings_admin",
-        auth_provider=_Login(store, user, password),
+        auth_provider=_Login(repository, user, password),
         secret_key=key,
         additional_loaders=[_TEMPLATES],
         favicon_url="data:,",
@@ -92,7 +94,7 @@ def admin_routes(store: Store, *, user: str, password: str, secret: str, kick: W
             ),
         ],
     )
-    for view in (_Clients(store), _Mailings(store, kick), _Messages(store)):
+    for view in (_Clients(repository), _Mailings(repository, kick), _Messages(repository)):
         admin.add_view(view)
     holder = Starlette()
     admin.mount_to(holder)
@@ -175,9 +177,9 @@ class _Login(AuthProvider):
     cookie opens nothing.
     """
 
-    def __init__(self, store: Store, user: str, password: str) -> None:
+    def __init__(self, repository: MailingsRepository, user: str, password: str) -> None:
         super().__init__()
-        self._store = store
+        self._repository = repository
         self._user = user.encode()
         self._password = password.encode()
         self._name = user
@@ -203,21 +205,21 @@ class _Login(AuthProvider):
     async def authenticate(self, request: Request) -> AdminUser | None:
         match request.session:
             case {"user": self._name, "id": str(session_id), "until": int(until)} if until > time.time():
-                if not await self._store.is_session_ended(session_id):
+                if not await self._repository.is_session_ended(session_id):
                     return AdminUser(username=self._name)
         return None
 
     async def logout(self, request: Request) -> Response | None:
         match request.session:
             case {"id": str(session_id), "until": int(until)}:
-                await self._store.end_session(session_id, dt.datetime.fromtimestamp(until, dt.UTC))
+                await self._repository.end_session(session_id, dt.datetime.fromtimestamp(until, dt.UTC))
         request.session.clear()
         _log.info("admin logout")
         return None
 
 
 class _View(BaseModelView):
-    """What the three lists have in common: rows of the store, in its order."""
+    """What the three lists have in common: rows of the repository, in its order."""
 
     pk_attr = "id"
     sortable_fields: Sequence[str] = []
@@ -226,8 +228,8 @@ class _View(BaseModelView):
     page_size = 25
     page_size_options = (25, 50, 100)
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, repository: MailingsRepository) -> None:
+        self._repository = repository
         super().__init__()
 
     def can_export(self, request: Request) -> bool:  # what leaves in bulk leaves by the API
@@ -301,25 +303,25 @@ class _Clients(_View):
     )  # fmt: skip
 
     async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
-        return await self._store.search_clients(words=words, ids=ids, limit=limit, offset=offset)
+        return await self._repository.search_clients(words=words, ids=ids, limit=limit, offset=offset)
 
     async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
-        return await self._store.count_clients(q)
+        return await self._repository.count_clients(q)
 
     async def create(self, request: Request, data: dict[str, Any]) -> Any:
         return await self._obeying(self._create(data))
 
     async def _create(self, data: Mapping[str, Any]) -> Row:
-        return await self._store.create_client(client_values(_typed(data)))
+        return await self._repository.create_client(client_values(_typed(data)))
 
     async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Any:
         return await self._obeying(self._edit(_id(pk), data))
 
     async def _edit(self, number: int, data: Mapping[str, Any]) -> Row:
-        return await self._store.update_client(number, client_values(_typed(data), partial=True))
+        return await self._repository.update_client(number, client_values(_typed(data), partial=True))
 
     async def _delete(self, number: int) -> None:
-        await self._store.delete_client(number)
+        await self._repository.delete_client(number)
 
 
 class _Mailings(_View):
@@ -347,24 +349,24 @@ class _Mailings(_View):
         DateTimeField("finished_at", label="Finished (UTC)", exclude_from_create=True, exclude_from_edit=True),
     )  # fmt: skip
 
-    def __init__(self, store: Store, kick: Wanted) -> None:
+    def __init__(self, repository: MailingsRepository, kick: Wanted) -> None:
         self._kick = kick
-        super().__init__(store)
+        super().__init__(repository)
 
     async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
         return [
             {**row, "start_time": _iso(row["start_time"]), "end_time": _iso(row["end_time"])}
-            for row in await self._store.search_mailings(words=words, ids=ids, limit=limit, offset=offset)
+            for row in await self._repository.search_mailings(words=words, ids=ids, limit=limit, offset=offset)
         ]
 
     async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
-        return await self._store.count_mailings(q)
+        return await self._repository.count_mailings(q)
 
     async def create(self, request: Request, data: dict[str, Any]) -> Any:
         return await self._obeying(self._create(data))
 
     async def _create(self, data: Mapping[str, Any]) -> Row:
-        row = await self._store.create_mailing(mailing_values(_typed(data)))
+        row = await self._repository.create_mailing(mailing_values(_typed(data)))
         self._kick()
         return row
 
@@ -372,21 +374,21 @@ class _Mailings(_View):
         return await self._obeying(self._edit(_id(pk), data))
 
     async def _edit(self, number: int, data: Mapping[str, Any]) -> Row:
-        row = await self._store.update_mailing(number, mailing_values(_typed(data), partial=True))
+        row = await self._repository.update_mailing(number, mailing_values(_typed(data), partial=True))
         self._kick()
         return row
 
     async def _delete(self, number: int) -> None:
-        await self._store.delete_mailing(number)
+        await self._repository.delete_mailing(number)
 
     @row_action(name="pause", text="Pause", icon_class="fa fa-pause", confirmation="Send nothing more of it for now?")
     async def pause_action(self, request: Request, pk: Any) -> None:
-        await self._store.pause_mailing(_id(pk))
+        await self._repository.pause_mailing(_id(pk))
         flash(request, "Nothing more is sent until it is resumed", "success")
 
     @row_action(name="resume", text="Resume", icon_class="fa fa-play", confirmation="Go on with it?")
     async def resume_action(self, request: Request, pk: Any) -> None:
-        await self._store.resume_mailing(_id(pk))
+        await self._repository.resume_mailing(_id(pk))
         self._kick()
         flash(request, "It goes on", "success")
 
@@ -421,15 +423,15 @@ class _Messages(_View):
 
     async def _found(self, *, words: str | None, ids: list[int] | None, limit: int, offset: int) -> list[Row]:
         if ids is not None:
-            return [await self._store.message(number) for number in ids]
+            return [await self._repository.message(number) for number in ids]
         mailing_id = _number(words) if words else None
         if words and mailing_id is None:
             return []
-        return await self._store.browse_messages(mailing_id, limit=limit, offset=offset)
+        return await self._repository.browse_messages(mailing_id, limit=limit, offset=offset)
 
     async def count(self, request: Request, q: str | None = None, filters: Any = None) -> int:
         mailing_id = _number(q) if q else None
-        return 0 if q and mailing_id is None else await self._store.count_messages(mailing_id)
+        return 0 if q and mailing_id is None else await self._repository.count_messages(mailing_id)
 
     async def create(self, request: Request, data: dict[str, Any]) -> Any:
         raise HTTPException(403)

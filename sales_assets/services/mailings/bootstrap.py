@@ -20,7 +20,7 @@ from sales_assets.services.mailings import errors
 from sales_assets.services.mailings.admin import admin_routes
 from sales_assets.services.mailings.endpoints import PREFIX, clients_router, mailings_router
 from sales_assets.services.mailings.metrics import Queue
-from sales_assets.services.mailings.repository import Store, engine_for
+from sales_assets.services.mailings.repository import MailingsRepository, engine_for
 from sales_assets.settings import Settings
 
 
@@ -33,7 +33,7 @@ class Mailings:
         self._settings = settings
         self._database_url = database_url
         self._engine = engine_for(database_url)
-        self._store = Store(self._engine)
+        self._repository = MailingsRepository(self._engine)
         self._queue = Queue(registry)
         unknown_zones = Counter(
             "mailings_clients_with_unknown_zone",
@@ -41,11 +41,11 @@ class Mailings:
             registry=registry,
         )
         self._routers = (
-            clients_router(self._store, on_unknown_zone=unknown_zones.inc),
-            mailings_router(self._store, timezone=settings.sales_timezone, kick=kick),
+            clients_router(self._repository, on_unknown_zone=unknown_zones.inc),
+            mailings_router(self._repository, timezone=settings.sales_timezone, kick=kick),
         )
         self._pages = admin_routes(
-            self._store,
+            self._repository,
             user=settings.mailings_admin_user,
             password=settings.mailings_admin_password.get_secret_value(),
             secret=settings.mailings_admin_secret.get_secret_value(),
@@ -89,4 +89,4 @@ class Mailings:
     async def measure(self) -> None:
         """The queue of messages, as the database has it; unchanged while it is away."""
         with suppress(errors.Unavailable):
-            self._queue.tell(*await self._store.queue())
+            self._queue.tell(*await self._repository.queue())

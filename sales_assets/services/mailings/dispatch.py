@@ -29,10 +29,10 @@ import structlog
 
 from sales_assets.backoff import doubling_pause
 from sales_assets.services.http.micro_batch import MicroBatch
-from sales_assets.services.mailings.message_repository import Lane, Row
+from sales_assets.services.mailings.message_repository import MessageRepository, Row
 from sales_assets.services.mailings.metrics import Sends
-from sales_assets.services.mailings.rate_limiter import STEP_SECONDS, Taken, Turns
-from sales_assets.services.mailings.sender_client import Outcome, Sender, Verdict
+from sales_assets.services.mailings.rate_limiter import STEP_SECONDS, RateLimiter, Taken
+from sales_assets.services.mailings.sender_client import Outcome, SenderClient, Verdict
 from sales_assets.services.mailings.windows import Window, known_zone
 
 _log = structlog.get_logger()
@@ -135,22 +135,22 @@ class Dispatcher:
     """
 
     def __init__(
-        self, database_url: str, sender: Sender, pace: Pace, metrics: Sends, *, clock: Clock | None = None
+        self, database_url: str, sender: SenderClient, pace: Pace, metrics: Sends, *, clock: Clock | None = None
     ) -> None:
         self._sender = sender
         self._pace = pace
         self._metrics = metrics
         self._clock = clock
-        self._claims = Lane(database_url, "claims")
-        self._leaves = Lane(database_url, "leaves")
-        self._results = Lane(database_url, "results")
-        self._rates = Lane(database_url, "rate")
+        self._claims = MessageRepository(database_url, "claims")
+        self._leaves = MessageRepository(database_url, "leaves")
+        self._results = MessageRepository(database_url, "results")
+        self._rates = MessageRepository(database_url, "rate")
         self._lease = dt.timedelta(seconds=pace.lease_seconds + pace.timeout)
         self._slots = asyncio.Semaphore(pace.in_flight)
         self._leave = MicroBatch(self._ask_leave, most=_MOST_TOGETHER, pause=_LEAVE_PAUSE)
         self._settle = MicroBatch(self._store, most=_MOST_TOGETHER)
         self._stopped = asyncio.Event()
-        self._turns = Turns(
+        self._turns = RateLimiter(
             pace.rate or math.inf,
             pace.lease_seconds,
             sendable=self._sendable,
@@ -174,8 +174,8 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._stack = AsyncExitStack()
-        for lane in (self._claims, self._leaves, self._results, self._rates):
-            self._stack.push_async_callback(lane.close)
+        for messages in (self._claims, self._leaves, self._results, self._rates):
+            self._stack.push_async_callback(messages.close)
         await self._stack.enter_async_context(self._sender)
         return self
 

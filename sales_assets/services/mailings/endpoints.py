@@ -26,7 +26,7 @@ from sales_assets.services.mailings.bodies import read_body
 from sales_assets.services.mailings.documents import answers
 from sales_assets.services.mailings.domain import INT64, client_values, customer_id, mailing_values
 from sales_assets.services.mailings.errors import Invalid
-from sales_assets.services.mailings.repository import Row, Store
+from sales_assets.services.mailings.repository import MailingsRepository, Row
 from sales_assets.services.mailings.windows import known_zone
 
 _log = structlog.get_logger()
@@ -62,7 +62,7 @@ class _Routes(BothSlashes):
             super().add_api_route(path, endpoint, **options | {"methods": ["HEAD"], "include_in_schema": False})
 
 
-def clients_router(store: Store, *, on_unknown_zone: Callable[[], None]) -> BothSlashes:
+def clients_router(repository: MailingsRepository, *, on_unknown_zone: Callable[[], None]) -> BothSlashes:
     """The routes of clients."""
     routes = _Routes(prefix=f"{PREFIX}/clients", tags=["clients"])
 
@@ -81,7 +81,7 @@ def clients_router(store: Store, *, on_unknown_zone: Callable[[], None]) -> Both
     )
     async def create_client(request: Request) -> Response:
         """Add a client. A phone may be given more than once; an id of the body is ignored."""
-        row = await store.create_client(client_values(await read_body(request)))
+        row = await repository.create_client(client_values(await read_body(request)))
         note(row, "client created")
         return JSONResponse(_pick(row, _CLIENT), status_code=201)
 
@@ -99,7 +99,7 @@ def clients_router(store: Store, *, on_unknown_zone: Callable[[], None]) -> Both
         """Clients in the order of their ids."""
         filters = {"phone": phone, "operator_code": operator_code, "tag": tag}
         _require_storable(filters)
-        rows = await store.clients(after=cursor, limit=limit, **filters)
+        rows = await repository.clients(after=cursor, limit=limit, **filters)
         return JSONResponse(_page(rows, limit, _CLIENT))
 
     @routes.put(
@@ -122,8 +122,8 @@ def clients_router(store: Store, *, on_unknown_zone: Callable[[], None]) -> Both
 
     async def change(client_id: int, request: Request, *, partial: bool) -> Response:
         bind_contextvars(client_id=client_id)
-        await store.require_client(client_id)
-        row = await store.update_client(client_id, client_values(await read_body(request), partial=partial))
+        await repository.require_client(client_id)
+        row = await repository.update_client(client_id, client_values(await read_body(request), partial=partial))
         note(row, "client changed")
         return JSONResponse(_pick(row, _CLIENT))
 
@@ -131,19 +131,19 @@ def clients_router(store: Store, *, on_unknown_zone: Callable[[], None]) -> Both
     async def delete_client(client_id: Id) -> Response:
         """Remove a client. What waits to be sent to it fails."""
         bind_contextvars(client_id=client_id)
-        await store.delete_client(client_id)
+        await repository.delete_client(client_id)
         _log.info("client deleted", client_id=client_id)
         return Response(status_code=204)
 
     @routes.get("/{client_id}/detail/", responses=answers(200, documents.CLIENT_DETAIL))
     async def client_detail(client_id: Id) -> Response:
         """A client with its customer of the mart, if it is linked to one, and the marts' tags."""
-        return JSONResponse(_told(await store.client(client_id)))
+        return JSONResponse(_told(await repository.client(client_id)))
 
     @routes.get("/{client_id}/customer/", responses=answers(200, documents.CUSTOMER))
     async def linked_customer(client_id: Id) -> Response:
         """Which customer of the mart a client is."""
-        return JSONResponse(_told(await store.linked_customer(client_id)))
+        return JSONResponse(_told(await repository.linked_customer(client_id)))
 
     @routes.put(
         "/{client_id}/customer/",
@@ -153,22 +153,22 @@ def clients_router(store: Store, *, on_unknown_zone: Callable[[], None]) -> Both
     async def link_customer(client_id: Id, request: Request) -> Response:
         """Say which customer of the mart a client is; the customer may be one that is yet to come."""
         bind_contextvars(client_id=client_id)
-        await store.require_client(client_id)
-        row = await store.link_customer(client_id, customer_id(await read_body(request)))
+        await repository.require_client(client_id)
+        row = await repository.link_customer(client_id, customer_id(await read_body(request)))
         _log.info("client linked", client_id=client_id)
         return JSONResponse(_told(row))
 
     @routes.delete("/{client_id}/customer/", status_code=204, responses=answers(204, None))
     async def unlink_customer(client_id: Id) -> Response:
         """Take the link back."""
-        await store.unlink_customer(client_id)
+        await repository.unlink_customer(client_id)
         _log.info("client unlinked", client_id=client_id)
         return Response(status_code=204)
 
     return routes
 
 
-def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) -> BothSlashes:
+def mailings_router(repository: MailingsRepository, *, timezone: str, kick: Callable[[], None]) -> BothSlashes:
     """The routes of mailings; `kick` asks the planner to look now, and must return at once."""
     routes = _Routes(prefix=f"{PREFIX}/mailings", tags=["mailings"])
 
@@ -180,7 +180,7 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
     )
     async def create_mailing(request: Request) -> Response:
         """Add a mailing. With a start in the past it starts at once."""
-        row = await store.create_mailing(mailing_values(await read_body(request)))
+        row = await repository.create_mailing(mailing_values(await read_body(request)))
         bind_contextvars(mailing_id=row["id"])
         _log.info("mailing created", mailing_id=row["id"])
         kick()
@@ -189,7 +189,7 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
     @routes.get("/", responses=answers(200, documents.STATISTICS, found=False))
     async def statistics() -> Response:
         """Messages of all mailings by status, and how many mailings there are."""
-        counts, mailings = await store.statistics()
+        counts, mailings = await repository.statistics()
         return JSONResponse({"message_data": _told_all(counts), "total_mailings": mailings})
 
     @routes.get(
@@ -200,7 +200,7 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
         limit: Limit = 100, cursor: Cursor = 0, state: Literal["scheduled", "running", "finished"] | None = None
     ) -> Response:
         """Mailings in the order of their ids."""
-        return JSONResponse(_page(await store.mailings(after=cursor, limit=limit, state=state), limit, _LISTED))
+        return JSONResponse(_page(await repository.mailings(after=cursor, limit=limit, state=state), limit, _LISTED))
 
     @routes.get("/daily/", responses=answers(200, documents.DAILY, parameters=True, found=False))
     async def daily_statistics(
@@ -212,7 +212,7 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
         first = since or _days_before(last, 30)
         if not 0 <= (last - first).days < _MOST_DAYS or last == dt.date.max:
             raise Invalid({"to": [f"The range must have 1 to {_MOST_DAYS} days."]})
-        rows = await store.daily_statistics(first, last, timezone)
+        rows = await repository.daily_statistics(first, last, timezone)
         days = [
             {"day": day.isoformat(), "message_data": [_pick(row, ("status", "count")) for row in group]}
             for day, group in itertools.groupby(rows, key=lambda row: row["day"])
@@ -230,14 +230,14 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
         _require_storable(
             {"client_operator_code_filter": client_operator_code_filter, "client_tag_filter": client_tag_filter}
         )
-        count, ids = await store.preview(client_operator_code_filter, client_tag_filter, after=cursor, limit=limit)
+        count, ids = await repository.preview(client_operator_code_filter, client_tag_filter, after=cursor, limit=limit)
         return JSONResponse(_recipients(count, ids, limit))
 
     @routes.get("/{mailing_id}", responses=answers(200, documents.MAILING_STATISTICS))
     async def mailing_statistics(mailing_id: Id) -> Response:
         """Messages of a mailing by status."""
-        await store.require_mailing(mailing_id)
-        return JSONResponse({"message_data": _told_all(await store.mailing_statistics(mailing_id))})
+        await repository.require_mailing(mailing_id)
+        return JSONResponse({"message_data": _told_all(await repository.mailing_statistics(mailing_id))})
 
     @routes.put(
         "/{mailing_id}",
@@ -259,8 +259,8 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
 
     async def change(mailing_id: int, request: Request, *, partial: bool) -> Response:
         bind_contextvars(mailing_id=mailing_id)
-        await store.require_mailing(mailing_id)
-        row = await store.update_mailing(mailing_id, mailing_values(await read_body(request), partial=partial))
+        await repository.require_mailing(mailing_id)
+        row = await repository.update_mailing(mailing_id, mailing_values(await read_body(request), partial=partial))
         _log.info("mailing changed", mailing_id=mailing_id)
         kick()
         return JSONResponse(_pick(row, _MAILING))
@@ -269,7 +269,7 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
     async def delete_mailing(mailing_id: Id) -> Response:
         """Remove a mailing, also a running one: at most what is being sent at the moment goes out."""
         bind_contextvars(mailing_id=mailing_id)
-        await store.delete_mailing(mailing_id)
+        await repository.delete_mailing(mailing_id)
         _log.info("mailing deleted", mailing_id=mailing_id)
         kick()
         return Response(status_code=204)
@@ -283,7 +283,7 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
     async def pause_mailing(mailing_id: Id) -> Response:
         """Send nothing more until it is resumed. A second time, or once finished, changes nothing."""
         bind_contextvars(mailing_id=mailing_id)
-        await store.pause_mailing(mailing_id)
+        await repository.pause_mailing(mailing_id)
         answer = await told(mailing_id)
         _log.info("mailing paused", mailing_id=mailing_id)
         return answer
@@ -292,15 +292,15 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
     async def resume_mailing(mailing_id: Id) -> Response:
         """Go on. A second time changes nothing."""
         bind_contextvars(mailing_id=mailing_id)
-        await store.resume_mailing(mailing_id)
+        await repository.resume_mailing(mailing_id)
         answer = await told(mailing_id)
         _log.info("mailing resumed", mailing_id=mailing_id)
         kick()
         return answer
 
     async def told(mailing_id: int) -> Response:
-        mailing = await store.mailing(mailing_id)
-        counts = await store.mailing_statistics(mailing_id)
+        mailing = await repository.mailing(mailing_id)
+        counts = await repository.mailing_statistics(mailing_id)
         return JSONResponse({**_told(mailing), "message_data": _told_all(counts)})
 
     @routes.get(
@@ -314,20 +314,20 @@ def mailings_router(store: Store, *, timezone: str, kick: Callable[[], None]) ->
         cursor: Cursor = 0,
     ) -> Response:
         """A started mailing's messages in the order of its clients."""
-        await store.require_mailing(mailing_id)
-        rows = await store.messages(mailing_id, after=cursor, limit=limit, status=status)
+        await repository.require_mailing(mailing_id)
+        rows = await repository.messages(mailing_id, after=cursor, limit=limit, status=status)
         return JSONResponse(_page(rows, limit, key="client_id"))
 
     @routes.get("/{mailing_id}/recipients/", responses=answers(200, documents.RECIPIENTS, parameters=True))
     async def recipients(mailing_id: Id, limit: Limit = 100, cursor: Cursor = 0) -> Response:
         """Who receives a mailing: fixed once it has started, until then who would if it started now."""
-        mailing = await store.mailing(mailing_id)
+        mailing = await repository.mailing(mailing_id)
         if mailing["state"] == "scheduled":
-            count, ids = await store.preview(
+            count, ids = await repository.preview(
                 mailing["client_operator_code_filter"], mailing["client_tag_filter"], after=cursor, limit=limit
             )
         else:
-            count, ids = await store.recipients(mailing_id, after=cursor, limit=limit)
+            count, ids = await repository.recipients(mailing_id, after=cursor, limit=limit)
         return JSONResponse(_recipients(count, ids, limit))
 
     return routes

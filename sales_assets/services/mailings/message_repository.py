@@ -22,7 +22,7 @@ _LONG_STATEMENT_MS = 600_000
 Row = dict[str, Any]
 
 
-class Lane:
+class MessageRepository:
     """One connection, used by one at a time, opened when it is needed and again when it broke.
 
     Every use raises `psycopg.Error` or `TimeoutError` when the database can't be used.
@@ -48,7 +48,7 @@ class Lane:
             return await self._run(name, parameters)
 
     @asynccontextmanager
-    async def transaction(self) -> AsyncIterator["Lane"]:
+    async def transaction(self) -> AsyncIterator["MessageRepository"]:
         """Run statements in one transaction, with `rows_within`."""
         async with self._lock:
             connection = await self._open()

@@ -8,7 +8,7 @@ import datetime as dt
 
 import structlog
 
-from sales_assets.services.mailings.message_repository import Lane
+from sales_assets.services.mailings.message_repository import MessageRepository
 
 _log = structlog.get_logger()
 
@@ -25,8 +25,8 @@ _GRACE_SECONDS = 6.0
 class Planner:
     """`send_seconds`: the longest that a send takes; `can_send`: whether there is somewhere to send to."""
 
-    def __init__(self, lane: Lane, *, send_seconds: float, can_send: bool) -> None:
-        self._lane = lane
+    def __init__(self, messages: MessageRepository, *, send_seconds: float, can_send: bool) -> None:
+        self._messages = messages
         self._grace = dt.timedelta(seconds=send_seconds + _GRACE_SECONDS)
         self._can_send = can_send
 
@@ -34,11 +34,11 @@ class Planner:
         """One look at everything. Raises `psycopg.Error`, `TimeoutError` when the database can't be used."""
         while await self.begin_one():
             pass
-        await self._lane.rows("time_out", grace=self._grace)
-        await self._lane.rows("fail_deleted")
-        for row in await self._lane.rows("finish"):
+        await self._messages.rows("time_out", grace=self._grace)
+        await self._messages.rows("fail_deleted")
+        for row in await self._messages.rows("finish"):
             _log.info("a mailing is finished", mailing_id=row["mailing_id"])
-        await self._lane.rows("fold")
+        await self._messages.rows("fold")
 
     async def ask(self, waiting: int) -> list[int]:
         """The mailings that dispatch is to be asked for, once for each task. Raises as `plan` does.
@@ -48,15 +48,15 @@ class Planner:
         room = (_MOST_WAITING - waiting) // _TASKS
         if room <= 0 or not self._can_send:
             return []
-        asked = await self._lane.rows("ask", limit=room, patience=_PATIENCE)
+        asked = await self._messages.rows("ask", limit=room, patience=_PATIENCE)
         return [row["mailing_id"] for _ in range(_TASKS) for row in asked]
 
     async def begin_one(self) -> bool:
         """Begin the mailing that has been due longest, if there is one: its recipients are fixed in the same commit."""
-        async with self._lane.transaction() as lane:
-            rows = await lane.rows_within("start")
+        async with self._messages.transaction() as messages:
+            rows = await messages.rows_within("start")
             if not rows:
                 return False
-            await lane.rows_within("write_recipients", **rows[0])
+            await messages.rows_within("write_recipients", **rows[0])
         _log.info("a mailing is begun", mailing_id=rows[0]["mailing_id"])
         return True

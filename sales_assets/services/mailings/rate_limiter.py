@@ -35,7 +35,7 @@ class Taken:
     wait: float
 
 
-class Turns(Generic[M]):
+class RateLimiter(Generic[M]):
     """The messages of one process that wait for a turn, first come, first served.
 
     Args:

@@ -44,7 +44,7 @@ def engine_for(url: str) -> AsyncEngine:
     )
 
 
-class Store:
+class MailingsRepository:
     """Clients and mailings. Every method raises `Unavailable` when the database can't be used."""
 
     def __init__(self, engine: AsyncEngine) -> None:

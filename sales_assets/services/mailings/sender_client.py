@@ -53,7 +53,7 @@ class Outcome:
 _SENT = Outcome(Verdict.SENT)
 
 
-class Sender:
+class SenderClient:
     """The sender at one base URL. Use as an async context manager; `connections` at most."""
 
     def __init__(self, url: str, token: str, *, timeout: float, connections: int) -> None:

@@ -21,10 +21,10 @@ from sales_assets.database import warehouse_url
 from sales_assets.postgres.connection import UnusableDatabaseError, connect
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.dispatch import Dispatcher, Pace
-from sales_assets.services.mailings.message_repository import Lane
+from sales_assets.services.mailings.message_repository import MessageRepository
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
-from sales_assets.services.mailings.sender_client import Sender
+from sales_assets.services.mailings.sender_client import SenderClient
 from sales_assets.settings import Settings, settings
 
 _log = structlog.get_logger()
@@ -51,13 +51,15 @@ class _Process:
         self._thread.start()
         url = warehouse_url()
         self.planner = Planner(
-            Lane(url, "planner", long=True), send_seconds=chosen.sender_timeout, can_send=bool(chosen.sender_url)
+            MessageRepository(url, "planner", long=True),
+            send_seconds=chosen.sender_timeout,
+            can_send=bool(chosen.sender_url),
         )
         self.planning = threading.Lock()
         self.dispatcher = self.run(self._open(url, chosen))
 
     async def _open(self, url: str, chosen: Settings) -> Dispatcher:
-        sender = Sender(
+        sender = SenderClient(
             chosen.sender_url or _NO_SENDER,
             chosen.sender_token.get_secret_value(),
             timeout=chosen.sender_timeout,

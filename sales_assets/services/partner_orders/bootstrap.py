@@ -21,16 +21,16 @@ from starlette.routing import BaseRoute
 from sales_assets.services.http.application import ErrorAnswer
 from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets.services.partner_orders.circuit_breaker import Breaker
+from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker
 from sales_assets.services.partner_orders.consumer import Consumer
-from sales_assets.services.partner_orders.domain.orders import ServiceError
 from sales_assets.services.partner_orders.endpoints import v1, v2
+from sales_assets.services.partner_orders.errors import ServiceError
 from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.partner_client import Attempts, Partner
+from sales_assets.services.partner_orders.partner_client import Attempts, PartnerClient
 from sales_assets.services.partner_orders.reconciler import Reconciler
 from sales_assets.services.partner_orders.relay import Relay
-from sales_assets.services.partner_orders.repository import Store, engine_for
-from sales_assets.services.partner_orders.service import Ordering
+from sales_assets.services.partner_orders.repository import OrderRepository, engine_for
+from sales_assets.services.partner_orders.service import OrderService
 from sales_assets.settings import Settings
 
 _log = structlog.get_logger()
@@ -59,7 +59,7 @@ class PartnerOrders:
         self._database_url = database_url
         self._metrics = Metrics(registry)
         self._engine = engine_for(database_url)
-        self._store = Store(
+        self._repository = OrderRepository(
             self._engine,
             worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",
             project_id=settings.partnerapi_source_project_id,
@@ -69,7 +69,9 @@ class PartnerOrders:
         )
         self._broker = broker or Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout)
         self._partner = self._make_partner() if settings.partnerapi_url else None
-        self._ordering = Ordering(self._store, self._partner, self._metrics, deadline=settings.partnerapi_deadline)
+        self._service = OrderService(
+            self._repository, self._partner, self._metrics, deadline=settings.partnerapi_deadline
+        )
         sleep = settings.partnerapi_rabbitmq_retries_sleep
         runs: dict[Part, Callable[[], Awaitable[None]]] = {
             "relay": Relay(
@@ -81,18 +83,18 @@ class PartnerOrders:
             ).run,
             "consumer": Consumer(database_url, self._broker, self._metrics, sleep=sleep).run,
             "reconciler": Reconciler(
-                self._store, self._ordering, self._metrics, seconds=settings.partnerapi_reconcile_seconds
+                self._repository, self._service, self._metrics, seconds=settings.partnerapi_reconcile_seconds
             ).run,
         }
         self._runs: dict[str, Callable[[], Awaitable[None]]] = {
-            "claims": self._ordering.renew_claims,
+            "claims": self._service.renew_claims,
             "measures": self._measure_again_and_again,
         }
         self._runs.update((part, runs[part]) for part in PARTS if part in parts)
 
-    def _make_partner(self) -> Partner:
+    def _make_partner(self) -> PartnerClient:
         chosen = self._settings
-        return Partner(
+        return PartnerClient(
             chosen.partnerapi_url,
             reads=Attempts(
                 chosen.partnerapi_http_timeout,
@@ -104,13 +106,13 @@ class PartnerOrders:
                 chosen.partnerapi_http_retries_count_order,
                 chosen.partnerapi_http_retries_sleep_order,
             ),
-            breaker=Breaker(chosen.partnerapi_breaker_failures, chosen.partnerapi_breaker_seconds),
+            breaker=CircuitBreaker(chosen.partnerapi_breaker_failures, chosen.partnerapi_breaker_seconds),
             metrics=self._metrics,
         )
 
     @property
     def routers(self) -> Sequence[APIRouter]:
-        return (v2.router(self._ordering), v1.router(self._ordering))
+        return (v2.router(self._service), v1.router(self._service))
 
     @property
     def checks(self) -> Mapping[str, Check]:
@@ -151,9 +153,9 @@ class PartnerOrders:
     async def measure(self) -> None:
         """Outbox and unknown outcomes, as the database has them; unchanged while it is away."""
         with suppress(ServiceError):
-            waiting = await self._store.outbox_depth()
+            waiting = await self._repository.outbox_depth()
             self._metrics.outbox(waiting["depth"], waiting["oldest_seconds"])
-            unsettled = await self._store.unsettled()
+            unsettled = await self._repository.unsettled()
             self._metrics.unsettled(unsettled["orders"], unsettled["cancels"])
 
     async def _measure_again_and_again(self) -> None:

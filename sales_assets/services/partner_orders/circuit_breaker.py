@@ -10,7 +10,7 @@ class CircuitOpen(Exception):
     """The partner was down for the last calls, and is left alone for a while."""
 
 
-class Breaker:
+class CircuitBreaker:
     """Opens after `failures` calls in a row that found the partner down; then one call every `seconds` tries.
 
     A call counts once, however many attempts it made: the breaker never changes how often an attempt is repeated.

@@ -27,7 +27,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
-from sales_assets.services.partner_orders.circuit_breaker import Breaker, CircuitOpen
+from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker, CircuitOpen
 from sales_assets.services.partner_orders.domain.orders import (
     STATUS_IDS,
     UNKNOWN_STATUS,
@@ -42,8 +42,8 @@ from sales_assets.services.partner_orders.domain.partner_response import (
     REPLACEMENT,
     CancelRefusal,
     UnreadableAnswer,
-    cancel_verdict,
-    verdict,
+    cancel_refusal,
+    create_outcome,
     words,
 )
 from sales_assets.services.partner_orders.metrics import Metrics
@@ -120,13 +120,15 @@ class Reply(Generic[T]):
     maybe_done: bool
 
 
-class Partner:
+class PartnerClient:
     """The partner's API at one base URL. Use as an async context manager.
 
     Raises `PartnerError` from each call.
     """
 
-    def __init__(self, url: str, *, reads: Attempts, orders: Attempts, breaker: Breaker, metrics: Metrics) -> None:
+    def __init__(
+        self, url: str, *, reads: Attempts, orders: Attempts, breaker: CircuitBreaker, metrics: Metrics
+    ) -> None:
         self._url = url
         self._reads = reads
         self._orders = orders
@@ -189,7 +191,7 @@ class Partner:
         async def ask() -> CancelRefusal | None:
             answer = await self._order("cancel", [("order_id", their_order_id)], deadline)
             try:
-                return cancel_verdict(answer)
+                return cancel_refusal(answer)
             except UnreadableAnswer as error:
                 raise _unreadable(str(error)) from error
 
@@ -266,7 +268,7 @@ class Partner:
             form += [("ids[]", item.their_id), ("quantity[]", str(item.count)), ("prices[]", str(item.price))]
         answer = await self._order("create", form, deadline)
         try:
-            return verdict(order, answer)
+            return create_outcome(order, answer)
         except UnreadableAnswer as error:
             raise _unreadable(str(error)) from error
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import structlog
 
-from sales_assets.services.partner_orders.domain.orders import ServiceError
 from sales_assets.services.partner_orders.domain.states import IN_CALL, UNRESOLVED, State
+from sales_assets.services.partner_orders.errors import ServiceError
 from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.partner_client import PartnerError
-from sales_assets.services.partner_orders.repository import Row, Store
-from sales_assets.services.partner_orders.service import Ordering
+from sales_assets.services.partner_orders.repository import OrderRepository, Row
+from sales_assets.services.partner_orders.service import OrderService
 
 _log = structlog.get_logger()
 
@@ -42,9 +42,9 @@ WATCHES = (
 class Reconciler:
     """Looks for due orders every `seconds`, but at least once a second. Any number of processes may run it."""
 
-    def __init__(self, store: Store, ordering: Ordering, metrics: Metrics, *, seconds: float) -> None:
-        self._store = store
-        self._ordering = ordering
+    def __init__(self, repository: OrderRepository, service: OrderService, metrics: Metrics, *, seconds: float) -> None:
+        self._repository = repository
+        self._service = service
         self._metrics = metrics
         self._seconds = seconds
 
@@ -84,7 +84,7 @@ class Reconciler:
 
     async def _due(self, watch: _Watch, limit: int) -> Sequence[Row]:
         try:
-            return await self._store.due(watch.states, limit, longest_pause=watch.longest_pause, ends=watch.ends)
+            return await self._repository.due(watch.states, limit, longest_pause=watch.longest_pause, ends=watch.ends)
         except ServiceError:
             _log.warning("reconciler waits for the database")
             return ()
@@ -92,7 +92,7 @@ class Reconciler:
     async def _look_up(self, row: Row) -> None:
         order_id = row["order_id"]
         try:
-            result = await self._ordering.look_up(
+            result = await self._service.look_up(
                 order_id, State(row["state"]), row["their_order_id"], watched_long=row["watched_long"]
             )
         except PartnerError:

@@ -20,7 +20,7 @@ from sales_assets.postgres.connection import async_pool
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import message_id
 from sales_assets.services.http.micro_batch import MicroBatch
-from sales_assets.services.partner_orders.domain.orders import CancelAnswer, Order, Refused, ServiceError
+from sales_assets.services.partner_orders.domain.orders import CancelAnswer, Order, Refused
 from sales_assets.services.partner_orders.domain.states import (
     AFTER_WATCH,
     ANNOUNCED,
@@ -33,6 +33,7 @@ from sales_assets.services.partner_orders.domain.states import (
     State,
     watch_periods,
 )
+from sales_assets.services.partner_orders.errors import ServiceError
 
 _log = structlog.get_logger()
 
@@ -68,7 +69,7 @@ def engine_for(url: str) -> AsyncEngine:
     )
 
 
-class Store:
+class OrderRepository:
     """The repository of orders; states change only as `domain.states` says. Every method raises `ServiceError` when the
     database can't be used.
 

@@ -18,20 +18,22 @@ from sales_assets.services.partner_orders.domain.orders import (
     UNKNOWN_STATUS,
     Accepted,
     CancelAnswer,
-    CancelFailed,
-    CancelRejected,
     Item,
     Order,
-    OtherBody,
     Refused,
-    ServiceError,
     Status,
-    StatusUnavailable,
 )
 from sales_assets.services.partner_orders.domain.states import AT_PARTNER, Evidence, State
+from sales_assets.services.partner_orders.errors import (
+    CancelFailed,
+    CancelRejected,
+    OtherBody,
+    ServiceError,
+    StatusUnavailable,
+)
 from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.partner_client import Deadline, Partner, PartnerError
-from sales_assets.services.partner_orders.repository import RENEW_SECONDS, Store
+from sales_assets.services.partner_orders.partner_client import Deadline, PartnerClient, PartnerError
+from sales_assets.services.partner_orders.repository import RENEW_SECONDS, OrderRepository
 
 _log = structlog.get_logger()
 
@@ -47,11 +49,13 @@ class _Creation:
     outcome: "asyncio.Task[Accepted | Refused]"
 
 
-class Ordering:
+class OrderService:
     """The three operations. `partner` None: no partner is configured, and every operation is a `ServiceError`."""
 
-    def __init__(self, store: Store, partner: Partner | None, metrics: Metrics, *, deadline: float) -> None:
-        self._store = store
+    def __init__(
+        self, repository: OrderRepository, partner: PartnerClient | None, metrics: Metrics, *, deadline: float
+    ) -> None:
+        self._repository = repository
         self._partner = partner
         self._metrics = metrics
         self._deadline = deadline
@@ -65,7 +69,7 @@ class Ordering:
             await asyncio.sleep(RENEW_SECONDS)
             if held := [*self._creations, *(order_id for order_id, _ in self._cancels)]:
                 try:
-                    await self._store.hold(held)
+                    await self._repository.hold(held)
                 except ServiceError:
                     _log.warning("claims could not be renewed", orders=len(held))
 
@@ -95,12 +99,12 @@ class Ordering:
         # A caller that disconnects does not end it: the partner may have been called.
         return await asyncio.shield(running.outcome)
 
-    async def _create(self, partner: Partner, order: Order, body_hash: str) -> Accepted | Refused:
+    async def _create(self, partner: PartnerClient, order: Order, body_hash: str) -> Accepted | Refused:
         deadline = Deadline(self._deadline)
         while True:
-            if await self._store.begin_create(order, body_hash) is not None:
+            if await self._repository.begin_create(order, body_hash) is not None:
                 return await self._call_create(partner, order, deadline)
-            stored = await self._store.find(order.order_id)
+            stored = await self._repository.find(order.order_id)
             if stored is None:
                 continue  # removed by hand between two statements
             if stored["body_hash"] != body_hash:
@@ -116,7 +120,7 @@ class Ordering:
                     return _answer(stored)
             # The other process ended without an answer.
 
-    async def _call_create(self, partner: Partner, order: Order, deadline: Deadline) -> Accepted | Refused:
+    async def _call_create(self, partner: PartnerClient, order: Order, deadline: Deadline) -> Accepted | Refused:
         """Find or create the order at the partner, and store the outcome. The order is claimed."""
         outcome: Accepted | Refused
         try:
@@ -135,7 +139,7 @@ class Ordering:
         if moved:
             return outcome
         # Another process has taken the order on, or has found it, while this one was waiting: its outcome counts.
-        stored = await self._store.find(order.order_id)
+        stored = await self._repository.find(order.order_id)
         decided = stored is not None and stored["state"] in (*AT_PARTNER, State.REJECTED)
         return _answer(stored) if stored is not None and decided else outcome
 
@@ -160,8 +164,8 @@ class Ordering:
         except PartnerError as error:
             raise StatusUnavailable(str(error)) from error
 
-    async def _their_id(self, partner: Partner, order_id: int, deadline: Deadline) -> str | None:
-        stored = await self._store.find(order_id)
+    async def _their_id(self, partner: PartnerClient, order_id: int, deadline: Deadline) -> str | None:
+        stored = await self._repository.find(order_id)
         if stored is not None and stored["their_order_id"] is not None:
             return str(stored["their_order_id"])
         theirs = await partner.find(order_id, deadline)
@@ -169,7 +173,7 @@ class Ordering:
             await self._found(order_id, theirs)
         return theirs
 
-    async def _see(self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline) -> Status:
+    async def _see(self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline) -> Status:
         """Ask the partner for the order's status and store it. Raises `PartnerError`."""
         status = await partner.status(their_order_id, deadline)
         moved = await self._learn(order_id, _seen(status), their_order_id=their_order_id, status_id=status.status_id)
@@ -193,10 +197,10 @@ class Ordering:
         if answer.result == "failed":
             raise CancelFailed(answer.message)
 
-    async def _cancel(self, partner: Partner, order_id: int, their_order_id: str) -> CancelAnswer:
+    async def _cancel(self, partner: PartnerClient, order_id: int, their_order_id: str) -> CancelAnswer:
         deadline = Deadline(self._deadline)
         while True:
-            stored = await self._store.find(order_id)
+            stored = await self._repository.find(order_id)
             if stored is None or stored["their_order_id"] != their_order_id:
                 # It may still be the partner's. What is stored under the order_id is about another order, or about a
                 # create that the reconciler is looking for: untouched.
@@ -204,7 +208,7 @@ class Ordering:
                 return (await self._call_cancel(partner, order_id, their_order_id, deadline))[1]
             if stored["state"] == State.CANCELLED:
                 return _CANCELLED
-            if await self._store.begin_cancel(order_id, their_order_id) is not None:
+            if await self._repository.begin_cancel(order_id, their_order_id) is not None:
                 return await self._cancel_claimed(partner, order_id, their_order_id, deadline)
             try:
                 stored = await self._released(order_id, deadline)
@@ -215,7 +219,7 @@ class Ordering:
             # The other process ended without an answer.
 
     async def _cancel_claimed(
-        self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline
+        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline
     ) -> CancelAnswer:
         """Cancel the order at the partner, and store the outcome. The order is claimed."""
         evidence, answer = await self._call_cancel(partner, order_id, their_order_id, deadline)
@@ -228,11 +232,11 @@ class Ordering:
                 self._metrics.status_changed()
             return answer
         # Another process has taken the order on, or has seen it cancelled, while this one was waiting.
-        stored = await self._store.find(order_id)
+        stored = await self._repository.find(order_id)
         return _CANCELLED if stored is not None and stored["state"] == State.CANCELLED else answer
 
     async def _call_cancel(
-        self, partner: Partner, order_id: int, their_order_id: str, deadline: Deadline
+        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline
     ) -> tuple[Evidence, CancelAnswer]:
         """Cancel the order at the partner. A refusal is believed only once its status has been asked for."""
         try:
@@ -289,7 +293,7 @@ class Ordering:
     # --- both -------------------------------------------------------------------------------------------------
 
     async def _learn(self, order_id: int, evidence: Evidence, **details: Any) -> Mapping[str, Any] | None:
-        moved = await self._store.learn(order_id, evidence, **details)
+        moved = await self._repository.learn(order_id, evidence, **details)
         if moved:
             _log.info("order learnt about", order_id=order_id, evidence=evidence, state=moved["state"])
         return moved
@@ -298,12 +302,12 @@ class Ordering:
         """Wait for the other process that has claimed the order; the row afterwards. Raises `TimeoutError`."""
         while deadline.remaining() > 0:
             await asyncio.sleep(_POLL_SECONDS)
-            stored = await self._store.find(order_id)
+            stored = await self._repository.find(order_id)
             if stored is None or not stored["claimed"]:
                 return stored
         raise TimeoutError
 
-    def _require_partner(self) -> Partner:
+    def _require_partner(self) -> PartnerClient:
         if self._partner is None:
             raise ServiceError("PARTNERAPI_URL is not set")
         return self._partner

@@ -89,8 +89,8 @@ def test_a_planner_that_dies_over_the_list_leaves_nothing(post: Post) -> None:
     mailing_id = post.mailing()
 
     async def half() -> None:
-        async with planner(post) as one, one._lane.transaction() as lane:
-            await lane.rows_within("start")
+        async with planner(post) as one, one._messages.transaction() as messages:
+            await messages.rows_within("start")
             raise ConnectionError("killed between the two statements")
 
     with pytest.raises(ConnectionError):

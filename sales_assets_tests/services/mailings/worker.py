@@ -25,10 +25,10 @@ from prometheus_client import CollectorRegistry
 
 from sales_assets.services.http.server import running
 from sales_assets.services.mailings.dispatch import Clock, Dispatcher, Pace
-from sales_assets.services.mailings.message_repository import Lane
+from sales_assets.services.mailings.message_repository import MessageRepository
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
-from sales_assets.services.mailings.sender_client import Sender
+from sales_assets.services.mailings.sender_client import SenderClient
 from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.cli.running import listening
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable, until
@@ -235,11 +235,11 @@ class CeleryProcess:
 
 @asynccontextmanager
 async def planner(post: Post) -> AsyncIterator[Planner]:
-    lane = Lane(post.database_url, "planner", long=True)
+    messages = MessageRepository(post.database_url, "planner", long=True)
     try:
-        yield Planner(lane, send_seconds=1, can_send=True)
+        yield Planner(messages, send_seconds=1, can_send=True)
     finally:
-        await lane.close()
+        await messages.close()
 
 
 @asynccontextmanager
@@ -249,7 +249,7 @@ async def dispatcher(
     """A dispatcher, quick unless its pace says otherwise, and what it counts."""
     chosen = Pace(**{"timeout": 3, "rate": 0, "retry_seconds": 0, "lease_seconds": 5, "in_flight": 20} | pace)
     metrics = Sends(CollectorRegistry())
-    sender = Sender(url or post.sender_url, token, timeout=chosen.timeout, connections=chosen.in_flight)
+    sender = SenderClient(url or post.sender_url, token, timeout=chosen.timeout, connections=chosen.in_flight)
     async with Dispatcher(post.database_url, sender, chosen, metrics, clock=clock) as one:
         yield one, metrics
 

@@ -19,23 +19,21 @@ from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
 from sales_assets.services.http.server import running
-from sales_assets.services.partner_orders.circuit_breaker import Breaker
-from sales_assets.services.partner_orders.domain.orders import (
-    Accepted,
+from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker
+from sales_assets.services.partner_orders.domain.orders import Accepted, Order, Refused
+from sales_assets.services.partner_orders.domain.states import State
+from sales_assets.services.partner_orders.endpoints.v2 import OrderBody
+from sales_assets.services.partner_orders.errors import (
     CancelFailed,
     CancelRejected,
-    Order,
-    Refused,
     ServiceError,
     StatusUnavailable,
 )
-from sales_assets.services.partner_orders.domain.states import State
-from sales_assets.services.partner_orders.endpoints.v2 import OrderBody
 from sales_assets.services.partner_orders.metrics import Metrics
-from sales_assets.services.partner_orders.partner_client import Attempts, Partner
+from sales_assets.services.partner_orders.partner_client import Attempts, PartnerClient
 from sales_assets.services.partner_orders.reconciler import Reconciler
-from sales_assets.services.partner_orders.repository import Store, engine_for
-from sales_assets.services.partner_orders.service import Ordering
+from sales_assets.services.partner_orders.repository import OrderRepository, engine_for
+from sales_assets.services.partner_orders.service import OrderService
 from sales_assets.simulators.partner_api import Answer, PartnerApi
 from sales_assets_tests.services.partner_orders.running import order
 
@@ -150,8 +148,8 @@ class World:
 class Process:
     """A process of the service: its own claims, and its own memory of what is under way."""
 
-    def __init__(self, world: World, partner: Partner, metrics: Metrics) -> None:
-        self.store = Store(
+    def __init__(self, world: World, partner: PartnerClient, metrics: Metrics) -> None:
+        self.repository = OrderRepository(
             world.engine,
             worker=secrets.token_hex(4),
             project_id=8,
@@ -159,8 +157,8 @@ class Process:
             pause=dt.timedelta(seconds=60),
             poll_open_for=dt.timedelta(days=1),
         )
-        self.ordering = Ordering(self.store, partner, metrics, deadline=10)
-        self.reconciler = Reconciler(self.store, self.ordering, metrics, seconds=60)
+        self.service = OrderService(self.repository, partner, metrics, deadline=10)
+        self.reconciler = Reconciler(self.repository, self.service, metrics, seconds=60)
 
 
 class OneOrder:
@@ -170,11 +168,11 @@ class OneOrder:
         self.world = world
         self.order: Order = OrderBody.model_validate(order(next(world.numbers))).order()
         self.metrics = Metrics(CollectorRegistry())
-        self.partner = Partner(
+        self.partner = PartnerClient(
             self.world.partner_url,
             reads=Attempts(5, 1, 0),
             orders=Attempts(5, attempts, 0),
-            breaker=Breaker(1_000_000, 1),
+            breaker=CircuitBreaker(1_000_000, 1),
             metrics=self.metrics,
         )
         self.world.run(self.partner.__aenter__())
@@ -328,7 +326,7 @@ class OneOrder:
 
     async def create(self, process: int) -> Accepted | Refused | None:
         try:
-            return await self.processes[process].ordering.create(self.order)
+            return await self.processes[process].service.create(self.order)
         except ServiceError:
             return None
 
@@ -338,7 +336,7 @@ class OneOrder:
 
     async def cancel(self, process: int, theirs: str | None = None) -> str:
         try:
-            await self.processes[process].ordering.cancel(self.order.order_id, theirs or str(self.theirs or 1))
+            await self.processes[process].service.cancel(self.order.order_id, theirs or str(self.theirs or 1))
         except (CancelRejected, CancelFailed, ServiceError) as error:
             return type(error).__name__
         return "cancelled"
@@ -351,7 +349,7 @@ class OneOrder:
 
     async def ask(self, process: int) -> int | None:
         try:
-            return (await self.processes[process].ordering.status(self.order.order_id, None)).status_id
+            return (await self.processes[process].service.status(self.order.order_id, None)).status_id
         except (StatusUnavailable, ServiceError):
             return None
 

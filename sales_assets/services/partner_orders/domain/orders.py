@@ -1,6 +1,6 @@
 """An order in the service's own words, and what can become of one. Pure: no HTTP, no database.
 
-Belongs here: the values that v1, v2, the partner's client and the store exchange.
+Belongs here: the values that endpoints, partner client and repository exchange.
 Does not belong here: wire formats (``endpoints``, ``partner_client``).
 """
 
@@ -167,27 +167,3 @@ class Status:
     status_id: int
     their_status_id: int
     their_items: tuple[BoughtItem, ...] | None
-
-
-class OrderError(Exception):
-    """A failure that callers are told; the message holds no personal data."""
-
-
-class ServiceError(OrderError):
-    """Our own fault: the database is away, or no partner is configured."""
-
-
-class OtherBody(OrderError):
-    """The order_id is taken by an order with another body, which stays as it is."""
-
-
-class StatusUnavailable(OrderError):
-    """The partner could not be asked, or knows no such order."""
-
-
-class CancelRejected(OrderError):
-    """The partner does not cancel the order."""
-
-
-class CancelFailed(OrderError):
-    """The order is not known to be cancelled, and the partner did not refuse for good."""

@@ -47,7 +47,7 @@ class CancelRefusal(NamedTuple):
     final: bool
 
 
-def verdict(order: Order, answer: Any) -> Accepted | Refused:
+def create_outcome(order: Order, answer: Any) -> Accepted | Refused:
     """Read `{"status":"ok","order_id":...}` or `{"status":"error","errors":...}`. Raises `UnreadableAnswer`."""
     if not isinstance(answer, dict):
         raise UnreadableAnswer("the answer is no object")
@@ -62,7 +62,7 @@ def verdict(order: Order, answer: Any) -> Accepted | Refused:
     raise UnreadableAnswer("the answer's status is neither ok nor error")
 
 
-def cancel_verdict(answer: Any) -> CancelRefusal | None:
+def cancel_refusal(answer: Any) -> CancelRefusal | None:
     """Read the answer to a cancel: None when the order is cancelled. Raises `UnreadableAnswer`."""
     match answer:
         case {"status": "ok"}:

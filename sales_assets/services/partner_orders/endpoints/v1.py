@@ -16,13 +16,15 @@ from sales_assets.services.partner_orders.domain.orders import (
     PRE_ORDER,
     RESERVATION,
     Accepted,
-    CancelFailed,
-    CancelRejected,
     Client,
     Item,
     Order,
-    OtherBody,
     Refused,
+)
+from sales_assets.services.partner_orders.errors import (
+    CancelFailed,
+    CancelRejected,
+    OtherBody,
     ServiceError,
     StatusUnavailable,
 )
@@ -37,7 +39,7 @@ from sales_assets.services.partner_orders.schemas.fields import (
     StatusId,
     Text,
 )
-from sales_assets.services.partner_orders.service import Ordering
+from sales_assets.services.partner_orders.service import OrderService
 
 _ORDER_EXAMPLE: dict[str, Any] = {
     "OrderId": 10,
@@ -180,7 +182,7 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(ordering: Ordering) -> BothSlashes:
+def router(service: OrderService) -> BothSlashes:
     """The routes of version 1 over the operations."""
     routes = BothSlashes(tags=["orders, version 1"])
 
@@ -189,7 +191,7 @@ def router(ordering: Ordering) -> BothSlashes:
         """Place an order at the partner."""
         bind_contextvars(order_id=body.order_id)
         try:
-            outcome = await ordering.create(body.order())
+            outcome = await service.create(body.order())
         except OtherBody as error:
             return JSONResponse({"Result": "order_rejected", "Message": str(error)}, status_code=409)
         except ServiceError as error:
@@ -201,7 +203,7 @@ def router(ordering: Ordering) -> BothSlashes:
         """Where an order stands, as the partner says now."""
         bind_contextvars(order_id=body.order_id)
         try:
-            status = await ordering.status(body.order_id, body.their_order_id)
+            status = await service.status(body.order_id, body.their_order_id)
         except StatusUnavailable as error:
             return JSONResponse({"Result": "error", "Message": str(error)})
         except ServiceError as error:
@@ -223,7 +225,7 @@ def router(ordering: Ordering) -> BothSlashes:
         """Cancel an order at the partner. A second time changes nothing."""
         bind_contextvars(order_id=body.order_id)
         try:
-            await ordering.cancel(body.order_id, body.their_order_id)
+            await service.cancel(body.order_id, body.their_order_id)
         except CancelRejected as error:
             return JSONResponse({"Result": "order_cancel_rejected", "Message": str(error)})
         except CancelFailed as error:

@@ -15,13 +15,15 @@ from structlog.contextvars import bind_contextvars
 from sales_assets.services.http.application import BODY_RESPONSES, BothSlashes
 from sales_assets.services.partner_orders.domain.orders import (
     Accepted,
-    CancelFailed,
-    CancelRejected,
     Client,
     Item,
     Order,
-    OtherBody,
     Refused,
+)
+from sales_assets.services.partner_orders.errors import (
+    CancelFailed,
+    CancelRejected,
+    OtherBody,
     ServiceError,
     StatusUnavailable,
 )
@@ -36,7 +38,7 @@ from sales_assets.services.partner_orders.schemas.fields import (
     Price,
     Text,
 )
-from sales_assets.services.partner_orders.service import Ordering
+from sales_assets.services.partner_orders.service import OrderService
 
 _ORDER_EXAMPLE: dict[str, Any] = {
     "order_id": 10,
@@ -244,7 +246,7 @@ _CANCEL_RESPONSES: dict[int | str, dict[str, Any]] = {
 }
 
 
-def router(ordering: Ordering) -> BothSlashes:
+def router(service: OrderService) -> BothSlashes:
     """The routes of version 2 over the operations."""
     routes = BothSlashes(prefix="/v2/orders", tags=["orders, version 2"])
 
@@ -253,7 +255,7 @@ def router(ordering: Ordering) -> BothSlashes:
         """Place an order at the partner. The same order_id with the same body gives the stored answer."""
         bind_contextvars(order_id=body.order_id)
         try:
-            outcome = await ordering.create(body.order())
+            outcome = await service.create(body.order())
         except OtherBody:
             return JSONResponse(_create_error(service_error=True), status_code=409)
         except ServiceError:
@@ -266,7 +268,7 @@ def router(ordering: Ordering) -> BothSlashes:
         their_order_id: Annotated[Text | None, Query(description="The partner's id; else the stored one")] = None,
     ) -> Response:
         """Where an order stands, as the partner says now."""
-        return await _status(ordering, order_id, their_order_id)
+        return await _status(service, order_id, their_order_id)
 
     @routes.get("/", responses=_STATUS_RESPONSES, response_class=JSONResponse)
     async def order_status_by_query(
@@ -274,7 +276,7 @@ def router(ordering: Ordering) -> BothSlashes:
         their_order_id: Annotated[Text | None, Query(description="The partner's id; else the stored one")] = None,
     ) -> Response:
         """The same, with both ids as parameters."""
-        return await _status(ordering, order_id, their_order_id)
+        return await _status(service, order_id, their_order_id)
 
     @routes.delete("/", responses=_CANCEL_RESPONSES, response_class=JSONResponse)
     async def cancel_order(
@@ -291,7 +293,7 @@ def router(ordering: Ordering) -> BothSlashes:
             )
         bind_contextvars(order_id=order_id)
         try:
-            await ordering.cancel(order_id, their_order_id)
+            await service.cancel(order_id, their_order_id)
         except CancelRejected as error:
             return JSONResponse({"result": "order_cancel_rejected", "message": str(error)})
         except CancelFailed as error:
@@ -317,10 +319,10 @@ def _told(outcome: Accepted | Refused) -> dict[str, Any]:
     )
 
 
-async def _status(ordering: Ordering, order_id: int, their_order_id: str | None) -> Response:
+async def _status(service: OrderService, order_id: int, their_order_id: str | None) -> Response:
     bind_contextvars(order_id=order_id)
     try:
-        status = await ordering.status(order_id, their_order_id)
+        status = await service.status(order_id, their_order_id)
     except StatusUnavailable as error:
         return JSONResponse({"result": "error", "message": str(error)})
     except ServiceError as error:

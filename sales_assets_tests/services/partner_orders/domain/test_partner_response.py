@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sales_assets.services.partner_orders.domain.orders import Client, Item, Order, Refused
-from sales_assets.services.partner_orders.domain.partner_response import verdict
+from sales_assets.services.partner_orders.domain.partner_response import create_outcome
 
 ORDER = Order(
     10,
@@ -35,7 +35,7 @@ ORDER = Order(
 )
 def test_a_long_error_is_not_understood_in_linear_time(errors: Any) -> None:
     began = time.thread_time()
-    outcome = verdict(ORDER, {"status": "error", "errors": errors})
+    outcome = create_outcome(ORDER, {"status": "error", "errors": errors})
     # CPU time of this thread: quadratic time would be minutes.
     assert time.thread_time() - began < 2
     assert isinstance(outcome, Refused)
