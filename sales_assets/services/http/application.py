@@ -94,15 +94,23 @@ class _SpelledJsonRoute(APIRoute):
 
 
 class BothSlashes(APIRouter):
-    """Every path with and without the trailing slash, without a redirect; the OpenAPI lists it as it was written."""
+    """Serve every path with and without the trailing slash, without a redirect; the OpenAPI lists one of them.
 
-    def __init__(self, **options: Any) -> None:
+    With `head` every GET also answers HEAD.
+    """
+
+    def __init__(self, *, head: bool = False, **options: Any) -> None:
         super().__init__(route_class=_SpelledJsonRoute, **options)
+        self._head = head
 
     def add_api_route(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().add_api_route(path, endpoint, **options)
+        unlisted = options | {"include_in_schema": False}
         twin = path.removesuffix("/") if path.endswith("/") else f"{path}/"
-        super().add_api_route(twin, endpoint, **options | {"include_in_schema": False})
+        super().add_api_route(twin, endpoint, **unlisted)
+        if self._head and options.get("methods") == ["GET"]:
+            for spelled in (path, twin):
+                super().add_api_route(spelled, endpoint, **unlisted | {"methods": ["HEAD"]})
 
 
 def application(*services: Service, registry: CollectorRegistry) -> FastAPI:

@@ -1,7 +1,7 @@
 """The admin page at /admin: clients, mailings and messages for people, behind a login.
 
 Belongs here: what the pages show and who may see them. Does not belong here: any rule or statement of its own; what is
-typed goes the way of the API, through ``domain`` and the ``repository``.
+typed goes the way of the API, through ``schemas`` and the ``repository``.
 """
 
 # ruff: noqa: ARG002 - the library says which parameters its methods have
@@ -35,10 +35,9 @@ from starlette_admin.flash import flash
 from starlette_admin.views import BaseModelView
 
 from sales_assets.services.http.numbers import parse_integer
-from sales_assets.services.mailings.bodies import Form
-from sales_assets.services.mailings.domain import INT64, client_values, mailing_values
 from sales_assets.services.mailings.errors import NON_FIELD, Invalid, NotFound
 from sales_assets.services.mailings.repository import MailingsRepository, Row
+from sales_assets.services.mailings.schemas import INT64, ClientBody, ClientPatch, FormData, MailingBody, MailingPatch
 
 _log = structlog.get_logger()
 
@@ -312,13 +311,13 @@ class _Clients(_View):
         return await self._obeying(self._create(data))
 
     async def _create(self, data: Mapping[str, Any]) -> Row:
-        return await self._repository.create_client(client_values(_typed(data)))
+        return await self._repository.create_client(ClientBody.values(_typed(data)))
 
     async def edit(self, request: Request, pk: Any, data: dict[str, Any]) -> Any:
         return await self._obeying(self._edit(_id(pk), data))
 
     async def _edit(self, number: int, data: Mapping[str, Any]) -> Row:
-        return await self._repository.update_client(number, client_values(_typed(data), partial=True))
+        return await self._repository.update_client(number, ClientPatch.values(_typed(data)))
 
     async def _delete(self, number: int) -> None:
         await self._repository.delete_client(number)
@@ -366,7 +365,7 @@ class _Mailings(_View):
         return await self._obeying(self._create(data))
 
     async def _create(self, data: Mapping[str, Any]) -> Row:
-        row = await self._repository.create_mailing(mailing_values(_typed(data)))
+        row = await self._repository.create_mailing(MailingBody.values(_typed(data)))
         self._kick()
         return row
 
@@ -374,7 +373,7 @@ class _Mailings(_View):
         return await self._obeying(self._edit(_id(pk), data))
 
     async def _edit(self, number: int, data: Mapping[str, Any]) -> Row:
-        row = await self._repository.update_mailing(number, mailing_values(_typed(data), partial=True))
+        row = await self._repository.update_mailing(number, MailingPatch.values(_typed(data)))
         self._kick()
         return row
 
@@ -440,9 +439,9 @@ class _Messages(_View):
         raise HTTPException(403)
 
 
-def _typed(data: Mapping[str, Any]) -> Form:
-    """What was typed, as a form of the API would have it."""
-    return Form({name: "" if value is None else value for name, value in data.items()})
+def _typed(data: Mapping[str, Any]) -> FormData:
+    """Return what was typed as the API would read it from a form."""
+    return FormData({name: "" if value is None else value for name, value in data.items()})
 
 
 def _number(text: str) -> int | None:

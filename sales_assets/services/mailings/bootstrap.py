@@ -16,9 +16,11 @@ from starlette.routing import BaseRoute
 
 from sales_assets.services.http.application import ErrorAnswer
 from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
-from sales_assets.services.mailings import errors
 from sales_assets.services.mailings.admin import admin_routes
-from sales_assets.services.mailings.endpoints import PREFIX, clients_router, mailings_router
+from sales_assets.services.mailings.endpoints import PREFIX
+from sales_assets.services.mailings.endpoints.clients import clients_router
+from sales_assets.services.mailings.endpoints.mailings import mailings_router
+from sales_assets.services.mailings.errors import Unavailable, error_response
 from sales_assets.services.mailings.metrics import Queue
 from sales_assets.services.mailings.repository import MailingsRepository, engine_for
 from sales_assets.settings import Settings
@@ -72,7 +74,7 @@ class Mailings:
         return {PREFIX: self._answer}
 
     def _answer(self, request: Request, error: HTTPException | RequestValidationError) -> Response:
-        return errors.answer(request, error, [route for router in self._routers for route in router.routes])
+        return error_response(request, error, [route for router in self._routers for route in router.routes])
 
     @property
     def pages(self) -> Sequence[BaseRoute]:
@@ -88,5 +90,5 @@ class Mailings:
 
     async def measure(self) -> None:
         """The queue of messages, as the database has it; unchanged while it is away."""
-        with suppress(errors.Unavailable):
+        with suppress(Unavailable):
             self._queue.tell(*await self._repository.queue())

@@ -1,62 +1,17 @@
-"""What a client and a mailing are: their fields, and the rules between them. The API and the admin page both ask here.
+"""Rules between the values of a mailing. The API and the admin page share them.
 
-Belongs here: decisions over values. Does not belong here: where the values come from and where they go.
+Does not belong here: the values of single fields (``schemas``).
 """
 
 import datetime as dt
-import re
 from collections.abc import Mapping
 from typing import Any
 
 from sales_assets.services.mailings.errors import NON_FIELD, Invalid
-from sales_assets.services.mailings.fields import Clock, Field, Moment, Number, Text, Wrong, read_fields
-
-INT32 = 2**31 - 1
-INT64 = 2**63 - 1
 
 STARTED = "unable to update mailing with start time in the past"
 END_BEFORE_START = "end must occur after start"
 END_IN_THE_PAST = "end time cannot be in the past"
-PHONE_FORMAT = "The phone must have '7XXXXXXXXXX' format"
-
-
-def _phone(text: str) -> None:
-    if not re.fullmatch(r"7[0-9]{10}", text):
-        raise Wrong(PHONE_FORMAT)
-
-
-CLIENT: tuple[Field, ...] = (
-    Text("phone", most=11, check=_phone),
-    Text("operator_code", most=10),
-    Text("tag", most=50, required=False, nullable=True),
-    Text("timezone", most=64),
-)
-MAILING: tuple[Field, ...] = (
-    Moment("start_time"),
-    Text("text"),
-    Text("client_operator_code_filter", most=10, required=False, nullable=True),
-    Text("client_tag_filter", most=50, required=False, nullable=True),
-    Moment("end_time"),
-    # Beyond docs/data-contracts/mailings.md: the window of a day, in the client's zone, in which it may be sent.
-    Clock("send_from"),
-    Clock("send_until"),
-)
-CUSTOMER: tuple[Field, ...] = (Number("customer_id", least=0, most=INT32),)
-
-
-def client_values(body: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
-    """A client's values. Raises `Invalid`."""
-    return read_fields(CLIENT, body, partial=partial)
-
-
-def mailing_values(body: Mapping[str, Any], *, partial: bool = False) -> dict[str, Any]:
-    """A mailing's values, each for itself; `check_mailing` comes after. Raises `Invalid`."""
-    return read_fields(MAILING, body, partial=partial)
-
-
-def customer_id(body: Mapping[str, Any]) -> int:
-    """The customer of the mart that a client is linked to. Raises `Invalid`."""
-    return int(read_fields(CUSTOMER, body)["customer_id"])
 
 
 def check_mailing(values: Mapping[str, Any], now: dt.datetime) -> None:

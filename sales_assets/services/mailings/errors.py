@@ -1,116 +1,139 @@
-"""Error responses of the mailings: the status codes and bodies of Django REST framework, as listed in
-docs/data-contracts/mailings.md.
+"""Errors of the mailings' API: Django REST framework's statuses and texts (docs/data-contracts/mailings.md).
 
-Belongs here: refusals, and turning FastAPI's own into them. Does not belong here: what is refused, and why (``fields``,
-``domain``, ``bodies``).
+Belongs here: error responses, and the texts for pydantic's error types. Does not belong here: which values are invalid
+(``schemas``, ``domain``).
 """
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from fastapi import Request, Response
+from fastapi import HTTPException, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from starlette.exceptions import HTTPException
+from pydantic import BaseModel
+from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.routing import BaseRoute, Match
 
-Errors = Mapping[str, Sequence[str]]
+from sales_assets.services.http.bodies import JSON_TYPE, MAX_BODY_TEXT
 
 NON_FIELD = "non_field_errors"
+REQUIRED = "This field is required."
+NULL = "This field may not be null."
+PHONE_FORMAT = "The phone must have '7XXXXXXXXXX' format"
 NOT_FOUND = "Not found."
 UNAVAILABLE = "Service temporarily unavailable, try again later."
 
+# By pattern of pydantic's error types; an error of any other type has its text already.
+_TEXTS: tuple[tuple[str, str], ...] = (
+    (r"missing", REQUIRED),
+    (r"int_.*", "A valid integer is required."),
+    (r"date_.*", "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."),
+    (r"greater_than_equal", "Ensure this value is greater than or equal to {ge}."),
+    (r"less_than_equal", "Ensure this value is less than or equal to {le}."),
+    (r"literal_error|enum", '"{input}" is not a valid choice.'),
+    (r"string_too_short", "This field may not be blank."),
+    (r"string_too_long", "Ensure this field has no more than {max_length} characters."),
+    (r"string_pattern_mismatch", PHONE_FORMAT),  # no other field has a pattern
+)
 
-class Refusal(HTTPException):
-    """A request that is answered with an error; `body` is the answer's JSON."""
+_EXAMPLES = {
+    "empty": {"phone": [REQUIRED], "operator_code": [REQUIRED], "timezone": [REQUIRED]},
+    "phone": {"phone": [PHONE_FORMAT]},
+    "list": {NON_FIELD: ["Invalid data. Expected a dictionary, but got list."]},
+    "json": {"detail": "JSON parse error - Expecting ',' delimiter: line 4 column 5 (char 60)"},
+}
 
-    def __init__(self, status_code: int, body: Mapping[str, Any]) -> None:
-        super().__init__(status_code)
-        self.body = body
+
+class Detail(BaseModel):
+    detail: str
 
 
-class Invalid(Refusal):
-    """400: what is wrong, by field."""
+# Error responses in the OpenAPI document: of every endpoint, and of those with a body, a parameter or an id.
+ERRORS: dict[int | str, dict[str, Any]] = {
+    405: {"model": Detail, "description": "The path lacks the method."},
+    503: {"model": Detail, "description": "The database is unavailable."},
+}
+PARAMETER_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {"model": dict[str, list[str]], "description": "Invalid values, by parameter."}
+}
+BODY_ERRORS: dict[int | str, dict[str, Any]] = {
+    400: {
+        "model": Detail | dict[str, list[str]],
+        "description": "Invalid values, by field, or an unreadable body.",
+        "content": {JSON_TYPE: {"examples": {name: {"value": value} for name, value in _EXAMPLES.items()}}},
+    },
+    413: {"model": Detail, "description": f"The body is larger than {MAX_BODY_TEXT}."},
+    415: {"model": Detail, "description": "The body is neither JSON nor a form, or its charset is not supported."},
+}
+ID_ERRORS: dict[int | str, dict[str, Any]] = {404: {"model": Detail, "description": "There is nothing with this id."}}
 
-    def __init__(self, errors: Errors) -> None:
-        super().__init__(400, {field: list(texts) for field, texts in errors.items()})
+
+class Invalid(HTTPException):
+    """400: invalid values, by field."""
+
+    def __init__(self, errors: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(400, dict(errors))
         self.errors = errors
 
 
-class NotFound(Refusal):
-    """404: there is no such client or mailing, or not any more."""
+class NotFound(HTTPException):
+    """404: there is no such client or mailing."""
 
     def __init__(self) -> None:
-        super().__init__(404, {"detail": NOT_FOUND})
+        super().__init__(404)
 
 
-class Malformed(Refusal):
-    """400: the body can't be read at all."""
-
-    def __init__(self, detail: str) -> None:
-        super().__init__(400, {"detail": detail})
-
-
-class UnsupportedMediaType(Refusal):
-    """415: the body is of a type that is not read; `media_type` is the header as it came."""
-
-    def __init__(self, media_type: str) -> None:
-        super().__init__(415, {"detail": f'Unsupported media type "{media_type}" in request.'})
-
-
-class Unavailable(Refusal):
-    """503: the database can't be used at the moment."""
+class Unavailable(HTTPException):
+    """503: the database is unavailable."""
 
     def __init__(self) -> None:
-        super().__init__(503, {"detail": UNAVAILABLE})
+        super().__init__(503, UNAVAILABLE)
 
 
-def answer(request: Request, error: HTTPException | RequestValidationError, routes: Iterable[BaseRoute]) -> Response:
-    """The answer to any error below the service's paths; `routes` are those that the service has there."""
+def field_errors(errors: Iterable[Any]) -> dict[str, list[str]]:
+    """Return the texts of pydantic's errors, by field."""
+    texts: dict[str, list[str]] = {}
+    for error in errors:
+        texts.setdefault(str(error["loc"][-1]) if error["loc"] else NON_FIELD, []).append(_text(error))
+    return texts
+
+
+def _text(error: Mapping[str, Any]) -> str:
+    if error["input"] is None and error["loc"]:
+        return NULL
+    text = next((text for types, text in _TEXTS if re.fullmatch(types, error["type"])), None)
+    if text is None:
+        return str(error["msg"])
+    shown = str(error["input"])[:100].encode(errors="replace").decode()
+    return text.format(**error.get("ctx", {}), input=shown)
+
+
+def error_response(
+    request: Request, error: StarletteHTTPException | RequestValidationError, routes: Iterable[BaseRoute]
+) -> Response:
+    """Return the response to any error below the service's paths; `routes` are all that the service has there."""
     if isinstance(error, RequestValidationError):
-        return _malformed_parameters(error)
-    if isinstance(error, Refusal):
-        return JSONResponse(error.body, status_code=error.status_code)
-    headers = dict(error.headers or {})
-    detail = error.detail
+        errors = error.errors()
+        if any(fault["loc"][0] == "path" for fault in errors):
+            return JSONResponse({"detail": NOT_FOUND}, 404)
+        return JSONResponse(field_errors(errors), 400)
+    if isinstance(error, Invalid):
+        return JSONResponse(error.errors, 400)
+    headers, detail = dict(error.headers or {}), error.detail
     if error.status_code == 404:
         detail = NOT_FOUND
     elif error.status_code == 405:
         detail = f'Method "{request.method}" not allowed.'
         headers["Allow"] = ", ".join(sorted(_methods(request, routes)))
-    return JSONResponse({"detail": detail}, status_code=error.status_code, headers=headers)
+    return JSONResponse({"detail": detail}, error.status_code, headers)
 
 
 def _methods(request: Request, routes: Iterable[BaseRoute]) -> set[str]:
-    """Which methods the path of the request has; its one route that Starlette tells of may not be all."""
+    """Return the methods of the request's path; Starlette names those of a single route."""
     return {
         method
         for route in routes
         if route.matches(request.scope)[0] is not Match.NONE
         for method in getattr(route, "methods", None) or ()
     }
-
-
-# pydantic's kinds of error, in the words of the framework.
-_WORDS: tuple[tuple[str, str], ...] = (
-    (r"int_.*", "A valid integer is required."),
-    (r"date_.*", "Date has wrong format. Use one of these formats instead: YYYY-MM-DD."),
-    (r"greater_than_equal", "Ensure this value is greater than or equal to {ge}."),
-    (r"less_than_equal", "Ensure this value is less than or equal to {le}."),
-    (r"literal_error|enum", '"{input}" is not a valid choice.'),
-    (r"missing", "This field is required."),
-    (r"string_too_long", "Ensure this field has no more than {max_length} characters."),
-)
-
-
-def _malformed_parameters(error: RequestValidationError) -> Response:
-    told: dict[str, list[str]] = {}
-    for fault in error.errors():
-        place: Literal["path", "query"] | str = fault["loc"][0]
-        if place == "path":
-            return JSONResponse({"detail": NOT_FOUND}, status_code=404)
-        words = next((text for kind, text in _WORDS if re.fullmatch(kind, fault["type"])), None)
-        known = fault.get("ctx", {}) | {"input": str(fault.get("input", ""))[:100].encode(errors="replace").decode()}
-        told.setdefault(str(fault["loc"][-1]), []).append(words.format(**known) if words else fault["msg"])
-    return JSONResponse(told, status_code=400)

@@ -15,7 +15,7 @@ import requests
 from sales_assets import settings as settings_module
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.celery_app import kick
-from sales_assets.services.mailings.fields import WRONG_MOMENT
+from sales_assets.services.mailings.schemas import DATETIME_FORMAT as WRONG_MOMENT
 from sales_assets_tests.services.mailings.running import Api, api_running, mailing, moment
 
 REQUIRED = ["This field is required."]

@@ -1,0 +1,3 @@
+"""HTTP endpoints of docs/data-contracts/mailings.md, and separate paths for what goes beyond it."""
+
+PREFIX = "/api/v1"
