@@ -1,24 +1,34 @@
-"""Failures of the order operations, as callers are told about them."""
+"""Failures of the order operations, with the result and HTTP status that both versions of the interface report."""
 
 
 class OrderError(Exception):
-    """A failure that callers are told; the message holds no personal data."""
+    """An operation failed; the message is for callers and holds no personal data."""
+
+    result = "transient_error"
+    status_code = 200
 
 
 class ServiceError(OrderError):
-    """Our own fault: the database is away, or no partner is configured."""
+    """The database is unavailable, or no partner is configured."""
+
+    status_code = 503
 
 
 class OtherBody(OrderError):
     """The order_id is taken by an order with another body, which stays as it is."""
 
+    result = "order_rejected"
+    status_code = 409
+
 
 class StatusUnavailable(OrderError):
-    """The partner could not be asked, or knows no such order."""
+    """The partner could not be asked, or has no such order."""
 
 
 class CancelRejected(OrderError):
     """The partner does not cancel the order."""
+
+    result = "order_cancel_rejected"
 
 
 class CancelFailed(OrderError):

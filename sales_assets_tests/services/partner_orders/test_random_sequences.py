@@ -22,7 +22,6 @@ from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker
 from sales_assets.services.partner_orders.domain.orders import Accepted, Order, Refused
 from sales_assets.services.partner_orders.domain.states import State
-from sales_assets.services.partner_orders.endpoints.v2 import OrderBody
 from sales_assets.services.partner_orders.errors import (
     CancelFailed,
     CancelRejected,
@@ -33,6 +32,7 @@ from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.partner_client import Attempts, PartnerClient
 from sales_assets.services.partner_orders.reconciler import Reconciler
 from sales_assets.services.partner_orders.repository import OrderRepository, engine_for
+from sales_assets.services.partner_orders.schemas.v2 import OrderBody
 from sales_assets.services.partner_orders.service import OrderService
 from sales_assets.simulators.partner_api import Answer, PartnerApi
 from sales_assets_tests.services.partner_orders.running import order
