@@ -1,4 +1,4 @@
-"""Opening connections to PostgreSQL: the only place that does, for every driver and engine of the platform.
+"""Open connections to PostgreSQL: the only place that does, for every driver and engine of the platform.
 
 Each connection has the session state of ``sql/session.sql``, whatever the role, the database, a connection service or
 the PG* variables say. Connections for writing are refused on a database that cannot store the text or accepts no
@@ -8,21 +8,16 @@ Does not belong here: which server (`sales_assets.database`), or what is done th
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 import psycopg
 from psycopg.conninfo import make_conninfo
 from psycopg.pq import PGconn, Ping
-from psycopg.rows import dict_row, tuple_row
+from psycopg.rows import dict_row
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
 from sales_assets.postgres.address import parse
 from sales_assets.postgres.queries import statements
-
-# SQLAlchemy and psycopg2 are imported where they are used: `sales-assets warehouse url` needs neither.
-if TYPE_CHECKING:
-    from sqlalchemy import Engine
-    from sqlalchemy.ext.asyncio import AsyncEngine
 
 _RESTART_SECONDS = 20
 _CONNECT_SECONDS = 10
@@ -105,6 +100,7 @@ def connect_psycopg2(url: str, purpose: str) -> Any:
 
     Its tables may be in a schema of their own if the connection string itself says so (`options=-c search_path=...`).
     """
+    # Imported here: `sales-assets warehouse url` does without it.
     import psycopg2
     from psycopg2.extras import RealDictCursor
 
@@ -121,41 +117,6 @@ def connect_psycopg2(url: str, purpose: str) -> Any:
         connection.close()
         raise
     return connection
-
-
-def async_pool(
-    url: str, purpose: str, *, size: int, wait_seconds: float, statement_ms: int, lock_ms: int = 0, pre_ping: bool
-) -> "AsyncEngine":
-    """Create a pool of connections in autocommit mode. With `pre_ping` a connection is tested before each use."""
-    from sqlalchemy.ext.asyncio import create_async_engine
-
-    async def open_connection() -> psycopg.AsyncConnection[Any]:
-        connection: Any = await connect_async(url, purpose, statement_ms=statement_ms, lock_ms=lock_ms)
-        connection.row_factory = tuple_row  # SQLAlchemy reads rows by position
-        return cast("psycopg.AsyncConnection[Any]", connection)
-
-    return create_async_engine(
-        "postgresql+psycopg://",
-        async_creator=open_connection,
-        isolation_level="AUTOCOMMIT",
-        pool_size=size,
-        max_overflow=0,
-        pool_pre_ping=pre_ping,
-        hide_parameters=True,  # errors are logged, and parameters are personal data
-        pool_timeout=wait_seconds,
-    )
-
-
-def engine(url: str, purpose: str) -> "Engine":
-    """Create a synchronous engine without a pool."""
-    import sqlalchemy as sa
-
-    def open_connection() -> Any:
-        connection: Any = connect(url, purpose)
-        connection.row_factory = tuple_row
-        return connection
-
-    return sa.create_engine("postgresql+psycopg://", creator=open_connection, poolclass=sa.pool.NullPool)
 
 
 def _conninfo(url: str, purpose: str, timeout: int) -> str:

@@ -16,7 +16,8 @@ from alembic.script import ScriptDirectory
 from alembic.util import CommandError
 
 from sales_assets.postgres import names
-from sales_assets.postgres.connection import connect, engine
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.engines import engine
 from sales_assets.postgres.queries import sql_folder
 
 # Any number will do, as long as no other lock of the platform uses it.

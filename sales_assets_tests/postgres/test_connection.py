@@ -15,13 +15,12 @@ from psycopg import sql
 from sales_assets.deploy.storage import Storage
 from sales_assets.postgres.connection import (
     UnusableDatabaseError,
-    async_pool,
     connect,
     connect_async,
     connect_psycopg2,
-    engine,
 )
 from sales_assets.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from sales_assets.postgres.engines import async_engine, engine
 from sales_assets_tests.postgres.hostile import ENVIRONMENT, ROLE, set_defaults
 
 STATE = {
@@ -82,7 +81,7 @@ def with_engine(url: str) -> Any:
 
 def with_pool(url: str) -> Any:
     async def read() -> Any:
-        pool = async_pool(url, "test", size=1, wait_seconds=5, statement_ms=7_000, lock_ms=6_000, pre_ping=True)
+        pool = async_engine(url, "test", pre_ping=True, lock_ms=6_000)
         try:
             async with pool.connect() as connection:
                 return [*(await connection.execute(sa.text(_READ))).one()]
@@ -114,8 +113,8 @@ def test_role_and_environment_do_not_decide_the_session(
         monkeypatch.setenv(name, value)
     *state, statement_timeout, lock_timeout = read(url)
     assert dict(zip(STATE, state, strict=True)) == STATE
-    limited = read in (with_psycopg_async, with_pool)
-    assert (statement_timeout, lock_timeout) == (("7s", "6s") if limited else ("0", "0"))
+    limits: dict[Any, tuple[str, str]] = {with_psycopg_async: ("7s", "6s"), with_pool: ("10s", "6s")}
+    assert (statement_timeout, lock_timeout) == limits.get(read, ("0", "0"))
 
 
 @pytest.mark.parametrize("read", [with_psycopg, with_psycopg2])

@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry, Counter
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
+from sales_assets.postgres.engines import async_engine
 from sales_assets.services.http.application import ErrorAnswer
 from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.mailings.admin import admin_routes
@@ -22,7 +23,7 @@ from sales_assets.services.mailings.endpoints.clients import clients_router
 from sales_assets.services.mailings.endpoints.mailings import mailings_router
 from sales_assets.services.mailings.errors import Unavailable, error_response
 from sales_assets.services.mailings.metrics import Queue
-from sales_assets.services.mailings.repository import MailingsRepository, engine_for
+from sales_assets.services.mailings.repository import MailingsRepository
 from sales_assets.settings import Settings
 
 
@@ -34,7 +35,8 @@ class Mailings:
     ) -> None:
         self._settings = settings
         self._database_url = database_url
-        self._engine = engine_for(database_url)
+        # Tested before use: an insert whose connection died can't be repeated blindly.
+        self._engine = async_engine(database_url, "sales_assets mailings", pre_ping=True)
         self._repository = MailingsRepository(self._engine)
         self._queue = Queue(registry)
         unknown_zones = Counter(

@@ -17,31 +17,14 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from sales_assets.postgres.connection import async_pool
+from sales_assets.postgres.engines import STATEMENT_SECONDS, fetch
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.domain import check_change, check_mailing
 from sales_assets.services.mailings.errors import NotFound, Unavailable
 
 _log = structlog.get_logger()
 
-_POOL_SIZE = 16
-_POOL_SECONDS = 5
-# A server that hangs must not hold a request beyond what its caller waits for.
-_STATEMENT_MS = 10_000
-
 Row = Mapping[str, Any]
-
-
-def engine_for(url: str) -> AsyncEngine:
-    """Return a pool of connections; each statement is committed alone unless a transaction is begun."""
-    return async_pool(
-        url,
-        "sales_assets mailings",
-        size=_POOL_SIZE,
-        wait_seconds=_POOL_SECONDS,
-        statement_ms=_STATEMENT_MS,
-        pre_ping=True,  # an insert whose connection died can't be tried again blindly
-    )
 
 
 class MailingsRepository:
@@ -239,7 +222,7 @@ class MailingsRepository:
     @asynccontextmanager
     async def _connection(self, name: str) -> AsyncIterator[AsyncConnection]:
         try:
-            async with asyncio.timeout(_STATEMENT_MS / 1000 + _POOL_SECONDS), self._engine.connect() as connection:
+            async with asyncio.timeout(STATEMENT_SECONDS), self._engine.connect() as connection:
                 yield connection
         except (OperationalError, InterfaceError, psycopg.OperationalError, PoolTimeout, OSError) as error:
             # The text may repeat parameters: personal data.
@@ -250,8 +233,7 @@ class MailingsRepository:
 async def _execute(
     connection: AsyncConnection, file: str, name: str, parameters: Mapping[str, object]
 ) -> Sequence[Row]:
-    result = await connection.exec_driver_sql(statements(f"mailings/{file}")[name], dict(parameters))
-    return [dict(row) for row in result.mappings()] if result.returns_rows else []
+    return await fetch(connection, statements(f"mailings/{file}")[name], parameters)
 
 
 def _first(rows: Sequence[Row]) -> Row:

@@ -18,6 +18,7 @@ from fastapi import APIRouter
 from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
+from sales_assets.postgres.engines import async_engine
 from sales_assets.services.http.application import ErrorAnswer
 from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.partner_orders.broker import Broker
@@ -29,7 +30,7 @@ from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.partner_client import Attempts, PartnerClient
 from sales_assets.services.partner_orders.reconciler import Reconciler
 from sales_assets.services.partner_orders.relay import Relay
-from sales_assets.services.partner_orders.repository import OrderRepository, engine_for
+from sales_assets.services.partner_orders.repository import OrderRepository
 from sales_assets.services.partner_orders.service import OrderService
 from sales_assets.settings import Settings
 
@@ -37,6 +38,8 @@ _log = structlog.get_logger()
 
 _MEASURE_SECONDS = 5
 _RESTART_SECONDS = 5
+# A locked row must not hold up the rows that are stored with it.
+_LOCK_MS = 2_000
 
 Part = Literal["relay", "consumer", "reconciler"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -58,7 +61,8 @@ class PartnerOrders:
         self._settings = settings
         self._database_url = database_url
         self._metrics = Metrics(registry)
-        self._engine = engine_for(database_url)
+        # Not tested before use: every statement may be repeated, and is.
+        self._engine = async_engine(database_url, "sales_assets partner orders", pre_ping=False, lock_ms=_LOCK_MS)
         self._repository = OrderRepository(
             self._engine,
             worker=f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}",

@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine
 
-from sales_assets.postgres.connection import async_pool
+from sales_assets.postgres.engines import STATEMENT_SECONDS, fetch
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import message_id
 from sales_assets.services.http.micro_batch import MicroBatch
@@ -40,13 +40,6 @@ _log = structlog.get_logger()
 Row = Mapping[str, Any]
 
 _MOST_TOGETHER = 200
-_POOL_SIZE = 16
-_POOL_SECONDS = 5
-# A server that hangs must not hold a request beyond what its caller waits for.
-_STATEMENT_MS = 10_000
-# Nor must a row that somebody has locked hold the rows that are stored with it.
-_LOCK_MS = 2_000
-
 # A claim is renewed three times before it lapses.
 LEASE = dt.timedelta(seconds=15)
 RENEW_SECONDS = 5
@@ -54,19 +47,6 @@ RENEW_SECONDS = 5
 
 class StatementRefused(ServiceError):
     """The database is there, and a row kept it from running the statement."""
-
-
-def engine_for(url: str) -> AsyncEngine:
-    """Return a pool of connections in autocommit mode."""
-    return async_pool(
-        url,
-        "sales_assets partner orders",
-        size=_POOL_SIZE,
-        wait_seconds=_POOL_SECONDS,
-        statement_ms=_STATEMENT_MS,
-        lock_ms=_LOCK_MS,
-        pre_ping=False,  # every statement may be repeated, and is
-    )
 
 
 class OrderRepository:
@@ -236,9 +216,8 @@ class OrderRepository:
             raise _kind(error)("the database is not available") from error
 
     async def _execute(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
-        async with asyncio.timeout(_STATEMENT_MS / 1000 + _POOL_SECONDS), self._engine.connect() as connection:
-            result = await connection.exec_driver_sql(statement, dict(parameters))
-            return [dict(row) for row in result.mappings()] if result.returns_rows else []
+        async with asyncio.timeout(STATEMENT_SECONDS), self._engine.connect() as connection:
+            return await fetch(connection, statement, parameters)
 
 
 def _order_id(row: Row) -> int:

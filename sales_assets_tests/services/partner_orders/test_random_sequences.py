@@ -18,6 +18,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from sqlalchemy.ext.asyncio import AsyncEngine
 
+from sales_assets.postgres.engines import async_engine
 from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker
 from sales_assets.services.partner_orders.domain.orders import Accepted, Order, Refused
@@ -31,7 +32,7 @@ from sales_assets.services.partner_orders.errors import (
 from sales_assets.services.partner_orders.metrics import Metrics
 from sales_assets.services.partner_orders.partner_client import Attempts, PartnerClient
 from sales_assets.services.partner_orders.reconciler import Reconciler
-from sales_assets.services.partner_orders.repository import OrderRepository, engine_for
+from sales_assets.services.partner_orders.repository import OrderRepository
 from sales_assets.services.partner_orders.schemas.v2 import OrderBody
 from sales_assets.services.partner_orders.service import OrderService
 from sales_assets.simulators.partner_api import Answer, PartnerApi
@@ -114,7 +115,7 @@ class World:
         self.runner = runner
         self.partner = partner
         self.partner_url = partner_url
-        self.engine: AsyncEngine = engine_for(url)
+        self.engine: AsyncEngine = async_engine(url, "sales_assets partner orders", pre_ping=False)
         self.numbers = iter(range(1, 1_000_000))
         self.query("CREATE TABLE failing (on_commit boolean)")
         self.query("INSERT INTO failing VALUES (false)")
