@@ -6,10 +6,11 @@ the libraries that speak to them) is named by its own first line; everything els
 """
 
 import csv
-import re
 import traceback
 from types import TracebackType
 
+from sales_assets.postgres.errors import server_message
+from sales_assets.scrubbing import scrubbed, without_secrets
 from sales_assets.settings import secrets_in_force
 
 # Packages whose exceptions are about the world outside, also where they raise a plain ValueError or ImportError.
@@ -19,20 +20,16 @@ _OUTSIDE = {
     *("requests", "urllib3", "aiohttp", "aio_pika", "aiormq", "pamqp", "amqp", "kombu", "celery", "ssl", "socket"),
 }
 
-_USERINFO = re.compile(r"(\w://)[^\s/@'\"]*@")
-_QUERY = re.compile(r"\?[\w.~%-]+=[^\s'\")]*")
-_PASSWORD = re.compile(r"(?i)\b((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)")
-
 
 def sentence(error: BaseException) -> str:
     """Describe for a person what went wrong; several lines only where the platform itself wrote them."""
     error = _innermost(error)
     text = str(error).strip()
     if _is_ours(error) and text:
-        return scrub(text)
+        return without_secrets(text, secrets_in_force())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return scrub(f"{error.filename}: {error.strerror}")
-    first = _database_message(error) or next(iter(text.splitlines()), "")
+        return scrubbed(f"{error.filename}: {error.strerror}", secrets_in_force())
+    first = "; ".join(" ".join(part.split()) for part in server_message(error)) or next(iter(text.splitlines()), "")
     if isinstance(error, UnicodeError):
         first = f"text that can't be encoded or decoded: {first}"
     elif not isinstance(error, OSError) and _package(type(error).__module__) not in ("psycopg", "psycopg2"):
@@ -43,7 +40,7 @@ def sentence(error: BaseException) -> str:
         first = (
             f"unexpected error, probably a mistake in sales_assets: {first} (`sales-assets --debug ...` shows where)"
         )
-    return scrub(first)
+    return scrubbed(first, secrets_in_force())
 
 
 def is_bug(error: BaseException) -> bool:
@@ -56,14 +53,7 @@ def is_bug(error: BaseException) -> bool:
 
 def details(error: BaseException) -> str:
     """Format the traceback, without secrets."""
-    return scrub("".join(traceback.format_exception(error)))
-
-
-def scrub(text: str) -> str:
-    """Remove what may be secret from another library's text: our own secrets, and what URLs carry beside an address."""
-    for secret in secrets_in_force():
-        text = text.replace(secret, "***")
-    return _PASSWORD.sub(r"\1***", _QUERY.sub("?***", _USERINFO.sub(r"\1***@", text)))
+    return scrubbed("".join(traceback.format_exception(error)), secrets_in_force())
 
 
 def _innermost(error: BaseException) -> BaseException:
@@ -75,13 +65,6 @@ def _innermost(error: BaseException) -> BaseException:
             error = wrapped
         else:
             return error
-
-
-def _database_message(error: BaseException) -> str | None:
-    """PostgreSQL's own message and hint, which libpq's text repeats with the statement and a caret."""
-    diagnosis = getattr(error, "diag", None)
-    told = (getattr(diagnosis, part, None) for part in ("message_primary", "message_detail", "message_hint"))
-    return "; ".join(" ".join(part.split()) for part in told if part) or None
 
 
 def _is_ours(error: BaseException) -> bool:

@@ -1,12 +1,12 @@
-"""Remove credentials from texts of other people's libraries before they are shown, logged or stored.
+"""Remove credentials from the messages of libraries before they are shown, logged or stored.
 
-Belongs here: what a credential looks like in a message. Does not belong here: settings that hold credentials where none
-are accepted, which are rejected at startup (`sales_assets.settings`).
+Does not belong here: which settings are secret (`sales_assets.settings`).
 """
 
 import json
 import os
 import re
+from collections.abc import Iterable
 
 HIDDEN = "***"
 
@@ -18,7 +18,9 @@ _NAMES = (
 # name=value, "name": "value", <Name>value</Name>. The value of a header such as Authorization has spaces in it.
 _QUOTED = re.compile(rf"""(["'])({_NAMES})\1(\s*[:=]\s*)(["']).*?\4""", re.IGNORECASE)
 _HEADER = re.compile(r"""(authorization\s*[:=]\s*)[^"'\n]*""", re.IGNORECASE)
-_ASSIGNED = re.compile(rf"""({_NAMES}\s*[:=]\s*)[^\s"'&;,<>]+""", re.IGNORECASE)
+_ASSIGNED = re.compile(rf"""({_NAMES}\s*[:=]\s*)(?:'(?:[^'\\]|\\.)*'|[^\s"'&;,<>]+)""", re.IGNORECASE)
+# The query of a path without scheme and host.
+_QUERY = re.compile(r"\?[\w.~%-]+=[^\s'\")]*")
 _TAGGED = re.compile(rf"(<({_NAMES})>).*?(</\2>)", re.IGNORECASE | re.DOTALL)
 _AWS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")
 
@@ -27,11 +29,16 @@ _SECRET_VARIABLE = re.compile(r"secret|passw|token|key|credential|connection_str
 _SHORTEST_SECRET = 6
 
 
-def scrubbed(text: str) -> str:
-    """Remove user names and passwords in URLs, signed queries, keys, and secrets of the environment from a text."""
-    for secret in sorted(_secrets_of_the_environment(), key=len, reverse=True):
+def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the text without the secrets, those of the environment, and the user, password and query of URLs."""
+    for secret in sorted({*secrets, *_secrets_of_the_environment()}, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
-    text = _URL.sub(_bare_url, text)
+    return _QUERY.sub(f"?{HIDDEN}", _URL.sub(_bare_url, text))
+
+
+def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return a library's message without the secrets, and without anything that looks like a credential."""
+    text = without_secrets(text, secrets)
     text = _TAGGED.sub(rf"\1{HIDDEN}\3", text)
     text = _QUOTED.sub(rf"\1\2\1\3\4{HIDDEN}\4", text)
     text = _HEADER.sub(rf"\1{HIDDEN}", text)

@@ -14,7 +14,11 @@ from sales_assets.scrubbing import scrubbed
         ("'https://host/x#access_token=canary'", "'https://host/x'"),
         ("ftp://u:can?ary@host/x", "ftp://***"),
         ("https://host/x?mail=a@b.example&sig=canary", "https://***"),
-        ("url=/x?sig=canary&se=2030", "url=/x?sig=***&se=2030"),
+        ("url: /x?sig=canary&se=2030 (Caused by ...)", "url: /x?*** (Caused by ...)"),
+        ("what? a=b", "what? a=b"),
+        ("host=h password=canary dbname=d", "host=h password=*** dbname=d"),
+        ("password='can ary' host=h", "password=*** host=h"),
+        ("FATAL:  password authentication failed", "FATAL:  password authentication failed"),
         ("{'aws_secret_access_key': 'can ary', 'region': 'eu'}", "{'aws_secret_access_key': '***', 'region': 'eu'}"),
         ('{"accountKey": "canary", "host": "h"}', '{"accountKey": "***", "host": "h"}'),
         ("AccountName=a;AccountKey=canary==;EndpointSuffix=e", "AccountName=a;AccountKey=***;EndpointSuffix=e"),
@@ -29,6 +33,10 @@ from sales_assets.scrubbing import scrubbed
 )  # fmt: skip
 def test_credentials_are_removed_and_the_rest_stays(text: str, shown: str) -> None:
     assert scrubbed(text) == shown
+
+
+def test_given_secrets_are_removed_the_longest_first() -> None:
+    assert scrubbed("a canary b canary-long", ["canary", "canary-long"]) == "a *** b ***"
 
 
 def test_secrets_of_the_environment_are_removed_in_any_form(monkeypatch: pytest.MonkeyPatch) -> None:

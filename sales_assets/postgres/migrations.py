@@ -1,6 +1,6 @@
-"""Bringing a warehouse to a revision of the schema, and back.
+"""Migrate a warehouse to a revision of the schema, up or down, with Alembic.
 
-Belongs here: Alembic's wiring. Does not belong here: statements; they stand in ``sql/migrations/versions``.
+Does not belong here: statements (``sql/migrations/versions``).
 """
 
 from collections.abc import Callable
@@ -18,6 +18,7 @@ from alembic.util import CommandError
 from sales_assets.postgres import names
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.engines import engine
+from sales_assets.postgres.errors import server_message
 from sales_assets.postgres.queries import sql_folder
 
 # Any number will do, as long as no other lock of the platform uses it.
@@ -111,10 +112,9 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
             else:
                 command.downgrade(config, target)
             after = MigrationContext.configure(connection, opts=opts).get_current_revision()
-    except psycopg.Error as error:  # raised by the driver's cursor, so SQLAlchemy does not wrap it
-        raise MigrationError(_told(error)) from error
-    except sa.exc.DBAPIError as error:
-        raise MigrationError(_told(error.orig)) from error
+    except (psycopg.Error, sa.exc.DBAPIError) as error:  # SQLAlchemy does not wrap those of the driver's cursor
+        cause = getattr(error, "orig", error)
+        raise MigrationError("\n".join(server_message(cause)) or str(cause)) from error
     except CommandError as error:
         raise MigrationError(str(error)) from error
     return before, after
@@ -138,10 +138,3 @@ def _refuse_taken(connection: sa.Connection, wanted: list[names.Name]) -> None:
             f"names that the platform needs are taken: {', '.join(taken for taken, _ in found)}\n"
             f"Move them aside, for instance: {' '.join(statement for _, statement in found)}"
         )
-
-
-def _told(error: BaseException | None) -> str:
-    if isinstance(error, psycopg.Error) and error.diag.message_primary:
-        told = (error.diag.message_primary, error.diag.message_detail, error.diag.message_hint)
-        return "\n".join(part for part in told if part)
-    return str(error)

@@ -10,7 +10,6 @@ import contextlib
 import datetime as dt
 import hashlib
 import json
-import os
 import secrets
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ from typing import Protocol
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
+from sales_assets.fsync import fsync
 from sales_assets.scrubbing import scrubbed
 from sales_assets.settings import settings
 
@@ -134,7 +134,7 @@ class RawFiles:
         """Make new names durable: once for a file and its manifest, because each wait is a good part of their cost."""
         filesystem, root = self._location()
         if isinstance(filesystem, LocalFileSystem):
-            _force_to_disk(Path(root) / folder)
+            fsync(Path(root) / folder)
 
     def _location(self) -> tuple[fsspec.AbstractFileSystem, str]:
         filesystem, root = fsspec.core.url_to_fs(settings().raw_files_location)
@@ -177,7 +177,7 @@ class _LocalPart:
                 file.write(chunk)
 
     def store(self, path: str) -> None:
-        _force_to_disk(self._file)
+        fsync(self._file)
         self._file.replace(self._root / path)
 
     def remove(self) -> None:
@@ -246,12 +246,4 @@ def _make_folder(folder: Path) -> None:
     parents = [path.parent for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for parent in parents:
-        _force_to_disk(parent)
-
-
-def _force_to_disk(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        fsync(parent)

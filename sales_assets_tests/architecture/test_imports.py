@@ -15,7 +15,7 @@ import pytest
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, undocumented
 
 EVERYTHING = {
-    "backoff", "database", "definitions", "defs", "demo", "deploy", "failures", "partitions", "pipeline",
+    "backoff", "database", "definitions", "defs", "demo", "deploy", "failures", "fsync", "partitions", "pipeline",
     "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
 }  # fmt: skip
 
@@ -23,14 +23,15 @@ EVERYTHING = {
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "backoff": set(),
+    "fsync": set(),
     "scrubbing": set(),
     "settings": {"postgres", "scrubbing"},  # postgres: its parser of connection strings
-    "failures": {"settings"},
+    "failures": {"postgres", "scrubbing", "settings"},
     "schemas": set(),
     "partitions": {"settings"},
     "database": {"postgres", "settings"},
-    "postgres": {"database", "schemas", "settings"},
-    "resources": {"postgres", "schemas", "scrubbing", "settings"},
+    "postgres": {"database", "fsync", "schemas", "settings"},
+    "resources": {"fsync", "postgres", "schemas", "scrubbing", "settings"},
     "pipeline": {"postgres", "resources", "schemas"},
     "defs": {"backoff", "partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
     "definitions": {"defs"},

@@ -32,6 +32,7 @@ from psycopg import sql
 from psycopg.pq import PGconn, Ping
 from tenacity import Retrying, retry_if_exception_type, stop_after_delay, wait_fixed
 
+from sales_assets.fsync import fsync
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.embedded.server_settings import render_settings
 from sales_assets.postgres.embedded.unprivileged import RunAs, candidates, named, works
@@ -279,7 +280,7 @@ class EmbeddedPostgres:
                 lines = [*done.stdout.splitlines(), *done.stderr.splitlines()]
                 raise self._error("initdb failed: " + "\n".join(lines[-10:]))
             scratch.rename(self.data)
-            _sync_folder(self.home)
+            fsync(self.home)
         except subprocess.TimeoutExpired as error:
             raise self._error("initdb was not ready in time") from error
         finally:
@@ -418,11 +419,3 @@ def _is_stranger(pid: int, data: Path) -> bool:
         return True
     except OSError:
         return False
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
