@@ -410,7 +410,7 @@ class Settings(FirstDay):
         if value is None:
             return None
         # Imported here: loading the definitions, and most commands' help, do without libpq.
-        from sales_assets.postgres.address import normalize, parse
+        from sales_assets.connection_strings import normalize, parse
 
         parse(value.get_secret_value())
         return SecretStr(normalize(value.get_secret_value()))

@@ -44,7 +44,7 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
     """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` for a database of another revision."""
     from prometheus_client import CollectorRegistry, start_http_server
 
-    from sales_assets.database import warehouse_url
+    from sales_assets.postgres.database import warehouse_url
     from sales_assets.services.http.application import application
     from sales_assets.services.http.logging import configure_logging
     from sales_assets.services.http.server import serve

@@ -18,10 +18,10 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
 
     Schedules and the sensor are switched on in the UI, under Automation.
     """
-    from sales_assets.database import embedded_running, warehouse_url
     from sales_assets.deploy.instance import prepare_dagster_home
     from sales_assets.deploy.ui import end_on_signals, serve_ui
     from sales_assets.postgres import migrations
+    from sales_assets.postgres.database import embedded_running, warehouse_url
     from sales_assets.settings import settings
 
     end_on_signals()

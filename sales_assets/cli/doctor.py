@@ -42,7 +42,7 @@ def doctor() -> None:
 
 def examine() -> Iterator[Finding]:
     """Look at each part in turn; a part that can't be looked at is a finding, not an end."""
-    from sales_assets.database import embedded
+    from sales_assets.postgres.database import embedded
     from sales_assets.resources.raw_files import RawFiles
 
     yield Finding("home", str(settings().sales_home))
@@ -71,9 +71,9 @@ def _tried(subject: str, look: Callable[[], str]) -> Finding:
 
 
 def _revision(where: str) -> str:
-    from sales_assets.database import warehouse_url
     from sales_assets.postgres import migrations
     from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.database import warehouse_url
     from sales_assets.postgres.queries import statements
     from sales_assets.postgres.warehouse import WarehouseError
 
@@ -115,8 +115,8 @@ def _report_api() -> str:
 
 
 def _state() -> Iterator[Finding]:
-    from sales_assets.database import warehouse_url
     from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.database import warehouse_url
     from sales_assets.postgres.queries import statements
     from sales_assets.schemas.calendar import date_id
 
@@ -169,8 +169,8 @@ def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
 
 def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
     """Check the partner orders; a platform that takes none needs neither partner nor broker."""
-    from sales_assets.database import warehouse_url
     from sales_assets.postgres.connection import connect
+    from sales_assets.postgres.database import warehouse_url
     from sales_assets.postgres.queries import statements
 
     url = settings().partnerapi_url

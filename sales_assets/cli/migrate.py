@@ -16,8 +16,8 @@ def migrate(
     An existing mart.f_sales is upgraded in place. Doing it twice does nothing. `migrate --to 0003` takes the mart's
     new columns back; refunds stay, negative.
     """
-    from sales_assets.database import warehouse_url
     from sales_assets.postgres import migrations
+    from sales_assets.postgres.database import warehouse_url
 
     if revisions:
         for revision, what in migrations.revisions():

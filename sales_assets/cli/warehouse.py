@@ -13,7 +13,7 @@ def warehouse_url_command() -> None:
 
     Starts the embedded server where none runs; it lives on until `sales-assets warehouse stop`.
     """
-    from sales_assets.database import warehouse_url
+    from sales_assets.postgres.database import warehouse_url
 
     print(warehouse_url())  # noqa: T201  rich would wrap it
 
@@ -21,7 +21,7 @@ def warehouse_url_command() -> None:
 @app.command("stop")
 def warehouse_stop() -> None:
     """Stop the embedded server. A server of WAREHOUSE_URL is left alone."""
-    from sales_assets.database import embedded
+    from sales_assets.postgres.database import embedded
 
     server = embedded()
     if not server.is_running():

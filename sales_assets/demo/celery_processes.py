@@ -14,8 +14,8 @@ from pathlib import Path
 
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-from sales_assets.database import warehouse_url
 from sales_assets.deploy.ui import end_group
+from sales_assets.postgres.database import warehouse_url
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import settings
 

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
-from sales_assets.database import embedded, embedded_running, warehouse_url
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres import migrations
+from sales_assets.postgres.database import embedded, embedded_running, warehouse_url
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
 from sales_assets.services.http.server import running

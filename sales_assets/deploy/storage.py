@@ -35,7 +35,7 @@ from sqlalchemy import event
 from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
-from sales_assets.postgres.address import parse
+from sales_assets.connection_strings import parse
 from sales_assets.postgres.connection import connect_psycopg2
 from sales_assets.postgres.warehouse import dagster_storage_url
 from sales_assets.settings import SettingsError, settings

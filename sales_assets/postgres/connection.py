@@ -4,7 +4,7 @@ Each connection has the session state of ``sql/session.sql``, whatever the role,
 the PG* variables say. Connections for writing are refused on a database that cannot store the text or accepts no
 writes.
 
-Does not belong here: which server (`sales_assets.database`), or what is done there.
+Does not belong here: which server (`sales_assets.postgres.database`), or what is done there.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from psycopg.pq import PGconn, Ping
 from psycopg.rows import dict_row
 from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_exponential_jitter
 
-from sales_assets.postgres.address import parse
+from sales_assets.connection_strings import parse
 from sales_assets.postgres.queries import statements
 
 _RESTART_SECONDS = 20

@@ -15,10 +15,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 from psycopg.abc import Buffer
 
-from sales_assets.database import embedded, warehouse_url
+from sales_assets.connection_strings import with_database
 from sales_assets.postgres import migrations
-from sales_assets.postgres.address import with_database
 from sales_assets.postgres.connection import connect, rename
+from sales_assets.postgres.database import embedded, warehouse_url
 from sales_assets.postgres.queries import statements
 from sales_assets.settings import settings
 

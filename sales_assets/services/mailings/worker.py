@@ -17,8 +17,8 @@ import psycopg
 import structlog
 from prometheus_client import CollectorRegistry, start_http_server
 
-from sales_assets.database import warehouse_url
 from sales_assets.postgres.connection import UnusableDatabaseError, connect
+from sales_assets.postgres.database import warehouse_url
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.dispatch import Dispatcher, Pace
 from sales_assets.services.mailings.message_repository import MessageRepository

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psycopg
 
-from sales_assets.postgres.address import parse
+from sales_assets.connection_strings import parse
 from sales_assets_tests.bench.measuring import run
 from sales_assets_tests.bench.peers.environment import environment
 

@@ -1,8 +1,6 @@
-"""Where the warehouse is: the address that the pipeline and the services share.
+"""The address of the warehouse that the settings name, or of the embedded server started where they name none.
 
-Belongs here: turning the settings into a libpq URL, and the embedded server that is started where none is given.
-Does not belong here: connections, transactions or statements (``resources.warehouse`` for the pipeline, each service
-for itself).
+Does not belong here: connections, transactions and statements.
 """
 
 from collections.abc import Iterator
@@ -33,7 +31,7 @@ def embedded_running() -> Iterator[None]:
 
 
 def warehouse_url() -> str:
-    """Return a libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
+    """Return a libpq URL of the database that holds ``mart``; start the embedded server where none runs."""
     given = settings().warehouse_url
     if given is not None:
         return given.get_secret_value()

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict
 
+from sales_assets.connection_strings import ConnectionStringError, normalize, parse, with_database
 from sales_assets.deploy.storage import Storage
-from sales_assets.postgres.address import ConnectionStringError, normalize, parse, with_database
 from sales_assets.postgres.connection import connect, connect_psycopg2
 from sales_assets.postgres.embedded import EmbeddedPostgres
 
