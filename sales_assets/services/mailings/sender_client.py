@@ -21,14 +21,12 @@ import json
 import re
 from dataclasses import dataclass
 from enum import Enum
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 
+from sales_assets.services.http.client import JsonClient, read_bounded
+
 _MOST_BYTES = 1 << 16
-# Below uvicorn's and nginx's own times, so that a connection is not closed under a request.
-_KEEP_ALIVE_SECONDS = 4
 _SECONDS = re.compile(r"\d{1,9}", re.ASCII)
 _PERMANENT = frozenset((400, 413, 422))
 _TOKEN_REFUSED = frozenset((401, 403))
@@ -53,33 +51,13 @@ class Outcome:
 _SENT = Outcome(Verdict.SENT)
 
 
-class SenderClient:
+class SenderClient(JsonClient):
     """The sender at one base URL. Use as an async context manager; `connections` at most."""
 
     def __init__(self, url: str, token: str, *, timeout: float, connections: int) -> None:
-        self._url = url
-        self._token = token
+        headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+        super().__init__(url, connections=connections, headers=headers)
         self._timeout = timeout
-        self._connections = connections
-
-    async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=self._connections, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={
-                "Authorization": f"Bearer {self._token}",
-                "Content-Type": "application/json",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-        )
-        return self
-
-    async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
 
     async def send(self, message_id: int, phone: str, text: str, *, connect_within: float) -> Outcome:
         """Ask for a message to be sent. `text` is JSON. `connect_within`: seconds after which it must not go out."""
@@ -110,26 +88,15 @@ async def _outcome(response: aiohttp.ClientResponse) -> Outcome:
         if status in _TOKEN_REFUSED:
             return Outcome(Verdict.UNAUTHORIZED, reason)
         return Outcome(Verdict.FAILED, reason, retry_after(response.headers.get("Retry-After")))
-    body = await _capped(response)
+    body = await read_bounded(response, _MOST_BYTES)
     try:
-        answer = json.loads(body)
+        answer = json.loads(body or b"")
     except (ValueError, RecursionError):
         return Outcome(Verdict.FAILED, "unreadable")
     match answer:
         case {"code": int() as code} if not isinstance(code, bool):
             return _SENT if code == 0 else Outcome(Verdict.FAILED, f"code_{str(code)[:20]}")
     return Outcome(Verdict.FAILED, "unreadable")
-
-
-async def _capped(response: aiohttp.ClientResponse) -> bytes:
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > _MOST_BYTES:
-            response.close()
-            return b""
-        parts.append(part)
-    return b"".join(parts)
 
 
 def retry_after(header: str | None, now: dt.datetime | None = None) -> float:

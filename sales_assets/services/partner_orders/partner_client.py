@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 from urllib.parse import urlencode
 
@@ -27,6 +26,7 @@ from tenacity import (
 )
 from tenacity.stop import stop_base
 
+from sales_assets.services.http.client import JsonClient, read_bounded
 from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker, CircuitOpen
 from sales_assets.services.partner_orders.domain.orders import (
     STATUS_IDS,
@@ -58,10 +58,6 @@ _CALLS = {
     "cancel": ("POST", "cancel"),
 }
 
-# An answer of the partner has some hundred bytes; one of 20 MB is none.
-_MOST_BYTES = 1 << 20
-# Below uvicorn's and nginx's own times, so that a connection is not closed under a request.
-_KEEP_ALIVE_SECONDS = 4
 _CONNECTIONS = 200
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)
@@ -120,7 +116,7 @@ class Reply(Generic[T]):
     maybe_done: bool
 
 
-class PartnerClient:
+class PartnerClient(JsonClient):
     """The partner's API at one base URL. Use as an async context manager.
 
     Raises `PartnerError` from each call.
@@ -129,28 +125,18 @@ class PartnerClient:
     def __init__(
         self, url: str, *, reads: Attempts, orders: Attempts, breaker: CircuitBreaker, metrics: Metrics
     ) -> None:
-        self._url = url
+        super().__init__(url, connections=_CONNECTIONS)
         self._reads = reads
         self._orders = orders
         self._breaker = breaker
         self._metrics = metrics
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=_CONNECTIONS, keepalive_timeout=_KEEP_ALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-            headers={"Accept": "application/json", "Accept-Encoding": "identity"},
-        )
+        await super().__aenter__()
         # aiohttp repeats a GET of its own accord when a connection breaks, and has no public switch for it; attempts
         # are counted here and must be exact. Its own test client does the same.
         self._session._retry_connection = False
         return self
-
-    async def __aexit__(
-        self, _type: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
-    ) -> None:
-        await self._session.close()
 
     async def find(self, order_id: int, deadline: Deadline) -> str | None:
         """The partner's id of our order, or None where it has none; of several the smallest as an integer."""
@@ -333,7 +319,7 @@ class PartnerClient:
                     raise PartnerError("http_5xx", again=True, down=True, maybe_done=True)
                 if response.status >= 300:
                     raise PartnerError("http_4xx")
-                body = await _capped(response)
+                body = await read_bounded(response)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
             raise PartnerError("unreachable", again=True, down=True) from error
         except TimeoutError as error:
@@ -342,6 +328,8 @@ class PartnerClient:
             raise PartnerError("disconnected", again=True, down=True, maybe_done=True) from error
         except aiohttp.ClientError as error:  # what came back is no HTTP
             raise _unreadable(type(error).__name__) from error
+        if body is None:
+            raise _unreadable("the response is longer than 1 MiB")
         try:
             return _storable(json.loads(body))
         except (ValueError, RecursionError) as error:
@@ -356,17 +344,6 @@ class _NoTimeLeft(stop_base):
 
     def __call__(self, retry_state: RetryCallState) -> bool:
         return retry_state.upcoming_sleep >= self._deadline.remaining()
-
-
-async def _capped(response: aiohttp.ClientResponse) -> bytes:
-    parts, size = [], 0
-    async for part in response.content.iter_any():
-        size += len(part)
-        if size > _MOST_BYTES:
-            response.close()
-            raise _unreadable("the answer is longer than 1 MiB")
-        parts.append(part)
-    return b"".join(parts)
 
 
 def _storable(answer: Any, depth: int = 0) -> Any:
