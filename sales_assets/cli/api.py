@@ -1,4 +1,4 @@
-"""`sales-assets api`: the services of port 8000, whole or in parts, each part in as many processes as one likes."""
+"""`sales-assets api`: serve the HTTP API and run the background tasks of the services, together or separately."""
 
 import asyncio
 import signal
@@ -21,22 +21,22 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     part: Annotated[
         list[str] | None,
-        typer.Option(help="Run only this part: http, relay, consumer or reconciler. May be given again. Default: all."),
+        typer.Option(help="Run only this part: http, relay, consumer or reconciler. Repeatable; default: all."),
     ] = None,
 ) -> None:
-    """Serve partner orders and mailings (/docs, /admin, /health, /ready, /metrics) on port 8000, until Ctrl-C.
+    """Serve partner orders and mailings (/docs, /admin, /health, /ready, /metrics) on port 8000 until Ctrl-C.
 
-    One process does it all: answers requests, takes events to RabbitMQ (relay) and from there to staging (consumer),
-    and settles unknown outcomes (reconciler). To run them apart: `api --part http`, `api --part relay`, and so on.
-    Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Mailings are sent by Celery's
-    processes: celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
+    One process runs all parts: the HTTP API, the relay (outbox to RabbitMQ), the consumer (RabbitMQ to staging) and the
+    reconciler (resolves unknown outcomes). To run them separately: `api --part http`, `api --part relay`, and so on.
+    Requires PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Celery sends the mailings:
+    celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
     """
     from sales_assets.services.partner_orders.bootstrap import PARTS
 
     all_parts = (HTTP, *PARTS)
     unknown = set(part or ()) - set(all_parts)
     if unknown:
-        raise typer.BadParameter(f"there is no part {', '.join(sorted(unknown))}; parts are {', '.join(all_parts)}")
+        raise typer.BadParameter(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(all_parts)}")
     run_services(part or all_parts, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}"))
 
 
@@ -72,7 +72,7 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
             on_ready=on_ready,
         )
     else:
-        asyncio.run(_until_told(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
+        asyncio.run(_until_signal(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
 
 
 def _require_schema(url: str) -> None:
@@ -90,12 +90,12 @@ def _require_schema(url: str) -> None:
         )
 
 
-async def _until_told(*services: "Service", on_ready: Callable[[], None]) -> None:
-    told = asyncio.Event()
+async def _until_signal(*services: "Service", on_ready: Callable[[], None]) -> None:
+    stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
         for service in services:
             await stack.enter_async_context(service.running())
         on_ready()
-        await told.wait()
+        await stopped.wait()

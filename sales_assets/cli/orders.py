@@ -1,4 +1,4 @@
-"""`sales-assets orders`: map the partner's ids, and list order lines that wait for a mapping."""
+"""`sales-assets orders`: map the partner's ids to ours, and list order lines without a mapping."""
 
 from pathlib import Path
 from typing import Annotated
@@ -8,33 +8,33 @@ from rich.table import Table
 
 from sales_assets.cli.console import out
 
-app = typer.Typer(help="Partner orders: what the partner's ids are called here.", no_args_is_help=True)
+app = typer.Typer(help="Map the ids of partner orders to ours.", no_args_is_help=True)
 
 
 @app.command("map")
 def orders_map(
     file: Annotated[Path, typer.Argument(exists=True, dir_okay=False, help="CSV: kind,theirs,ours")],
 ) -> None:
-    """Map the partner's ids to ours; days that waited for a mapping are loaded again by the sensor.
+    """Map the partner's ids to ours; a sensor then loads the waiting days again.
 
-    The file's kinds are item (their item id, our item_id), pharmacy (their pharmacy id, our city_id) and customer
-    (phone, our customer_id): `kind,theirs,ours` and then lines such as `item,58,3`. The supplier is PARTNERAPI_KODPOST.
-    Commas, semicolons or tabs; UTF-8, or UTF-16 as spreadsheets save it. All of the file is stored, or nothing.
+    Columns are `kind,theirs,ours`, with lines such as `item,58,3`. Kinds: item (their item id, our item_id), pharmacy
+    (their pharmacy id, our city_id) and customer (phone, our customer_id). The supplier is PARTNERAPI_KODPOST.
+    Delimiters: commas, semicolons or tabs. Encodings: UTF-8 or UTF-16. The file is stored as a whole or not at all.
     """
     from sales_assets.postgres.warehouse import Warehouse
     from sales_assets.services.partner_orders.mapping import mappings_in, shared_phones, store
 
     mappings = mappings_in(file)
     again = store(Warehouse(), mappings)
-    out.print(f"{len(mappings)} mapped; {again} events are taken again")
+    out.print(f"{len(mappings)} mapped; {again} events will be loaded again")
     for row in shared_phones(Warehouse()):
         customers = ", ".join(map(str, row["customers"]))
-        out.print(f"phone {row['phone']} is mapped to several customers ({customers}) and leads to none of them")
+        out.print(f"phone {row['phone']} is mapped to several customers ({customers}), so none is used")
 
 
 @app.command("waiting")
 def orders_waiting() -> None:
-    """List the order lines that wait for a mapping, with the reason and the phone that was looked up."""
+    """List order lines without a mapping, with the reason and the phone."""
     from sales_assets.postgres.warehouse import Warehouse
     from sales_assets.services.partner_orders.mapping import waiting
 
@@ -44,4 +44,4 @@ def orders_waiting() -> None:
     for row in rows:
         cells = (row["date_id"], row["message_id"], row["line_no"], row["status"], row["reason"], row["phone"] or "")
         table.add_row(*map(str, cells))
-    out.print(table if rows else "no line waits")
+    out.print(table if rows else "no waiting lines")

@@ -94,7 +94,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "sales-assets orders map mapping.csv",
         "1 mapped",
     ),
-    (("sales-assets orders waiting",), "", "no line waits"),
+    (("sales-assets orders waiting",), "", "no waiting lines"),
     (("sales-assets doctor",), "sales-assets doctor || true", "report API: .* answers"),
     (
         ("sales-assets env --format dotenv >> .env",),

@@ -33,7 +33,7 @@ def test_celery_ends_by_itself_when_the_demo_is_killed_and_is_missed_when_it_end
         api_running(warehouse_url) as api,
         celery_running(broker, sender_url="http://127.0.0.1:9", sender_token="t") as (beat, worker),
     ):
-        until(lambda: "the worker is ready" in worker.log.read_text() and beat.log.stat().st_size, seconds=90)
+        until(lambda: "worker ready" in worker.log.read_text() and beat.log.stat().st_size, seconds=90)
         for queue in mailings_queues(broker):
             at_broker(broker, partial(_declare_fleeting, queue))
         for one in (worker, beat):

@@ -50,7 +50,7 @@ def test_five_thousand_messages_survive_the_killing_of_workers_beat_and_broker(p
             # In the middle: others send too, but it is ready and there is work.
             until(
                 lambda worker=worker, before=before: (  # type: ignore[misc]
-                    stop.is_set() or ("the worker is ready" in worker.log() and len(post.sender.seen) > before + 150)
+                    stop.is_set() or ("worker ready" in worker.log() and len(post.sender.seen) > before + 150)
                 ),
                 seconds=300,
             )

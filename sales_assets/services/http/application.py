@@ -259,7 +259,7 @@ class _RequestLog:
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app
         self._seconds = Histogram(
-            "http_request_seconds", "Requests that were answered.", ["method", "route", "status"], registry=registry
+            "http_request_seconds", "Answered requests.", ["method", "route", "status"], registry=registry
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

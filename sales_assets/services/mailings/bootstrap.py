@@ -41,7 +41,7 @@ class Mailings:
         self._queue = Queue(registry)
         unknown_zones = Counter(
             "mailings_clients_with_unknown_zone",
-            "Clients that were stored with a timezone that counts as UTC, since it is none.",
+            "Clients stored with an unknown time zone, which counts as UTC.",
             registry=registry,
         )
         self._routers = (

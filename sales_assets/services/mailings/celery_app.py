@@ -144,7 +144,7 @@ def _worker_starts(**_told: Any) -> None:
 
 
 def _worker_ready(**_told: Any) -> None:
-    _log.info("the worker is ready", queue_prefix=settings().mailings_queue_prefix)
+    _log.info("worker ready", queue_prefix=settings().mailings_queue_prefix)
 
 
 def _worker_ends(**_told: Any) -> None:
@@ -183,7 +183,7 @@ class _Kicker:
             try:
                 self._publish()
             except Exception as error:  # noqa: BLE001 - beat's tick does it; the text may hold the broker's address
-                _log.warning("the planner was not kicked", error=type(error).__name__)
+                _log.warning("could not enqueue planner task", error=type(error).__name__)
             time.sleep(_KICK_PAUSE)
 
     def _publish(self) -> None:

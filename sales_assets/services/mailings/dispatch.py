@@ -260,7 +260,9 @@ class Dispatcher:
                         put_off.append(Settlement(message, PENDING, next_attempt_at=opening))
                 if put_off:
                     await asyncio.gather(*(self._settle(settlement) for settlement in put_off))
-                    _log.info("messages wait for their window", mailing_id=mailing.mailing_id, messages=len(put_off))
+                    _log.info(
+                        "messages deferred to their send window", mailing_id=mailing.mailing_id, messages=len(put_off)
+                    )
                 if claimed or not rows or self._is_silent() or time.monotonic() > ends:
                     self._held += len(claimed)
                     return claimed
@@ -294,7 +296,7 @@ class Dispatcher:
             )
         except Exception as error:  # noqa: BLE001 - one message must not take the others with it
             _log.error(
-                "a message could not be sent by a mistake of ours",
+                "internal error while sending message",
                 mailing_id=mailing.mailing_id,
                 message_id=message.message_id,
                 error=type(error).__name__,
@@ -329,7 +331,7 @@ class Dispatcher:
         self._metrics.sent(outcome.verdict.value if outcome.reason is None else outcome.reason, seconds)
         if outcome.verdict is not Verdict.SENT:
             _log.warning(
-                "a send failed",
+                "send failed",
                 mailing_id=mailing.mailing_id,
                 message_id=message.message_id,
                 client_id=message.client_id,
@@ -423,12 +425,12 @@ class Dispatcher:
             except _DOWN as error:
                 if time.monotonic() > until:
                     raise
-                _log.warning("results wait for the database", messages=len(settlements), error=type(error).__name__)
+                _log.warning("could not store results, retrying", messages=len(settlements), error=type(error).__name__)
             await asyncio.sleep(_DATABASE_PAUSE)
         late = len(settlements) - len(stored)
         if late:
             self._metrics.late(late)
-            _log.warning("results came late: the messages are somebody else's", messages=late)
+            _log.warning("late results ignored, another worker has the messages", messages=late)
         return [one.message.message_id in stored for one in settlements]
 
     async def _store_once(self, settlements: Iterable[Settlement]) -> set[int]:

@@ -19,10 +19,8 @@ class Queue:
         self._messages = Gauge("mailings_messages", "Messages by status.", ["status"], registry=registry)
         for status in STATUSES:
             self._messages.labels(status)
-        self._depth = Gauge(
-            "mailings_queue_depth", "Messages that could be sent now and wait for a worker.", registry=registry
-        )
-        self._oldest = Gauge("mailings_queue_oldest_seconds", "How late the oldest of them is.", registry=registry)
+        self._depth = Gauge("mailings_queue_depth", "Due messages that no worker has claimed.", registry=registry)
+        self._oldest = Gauge("mailings_queue_oldest_seconds", "How late the oldest due message is.", registry=registry)
 
     def tell(self, by_status: Iterable[Mapping[str, Any]], depth: Mapping[str, Any]) -> None:
         """Rows of `by_status` (status, count), and the row of `depth` (depth, oldest_seconds)."""
@@ -40,24 +38,24 @@ class Sends:
         self.registry = registry
         self._sends = Histogram(
             "mailings_send_seconds",
-            "Attempts at the sender, by what they brought.",
+            "Requests to the sender, by outcome.",
             ["outcome"],
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
         self._settled = Counter(
-            "mailings_settled", "Messages let go of, by the status they were to have.", ["status"], registry=registry
+            "mailings_settled", "Claimed messages that were released, by new status.", ["status"], registry=registry
         )
         self._late = Counter(
-            "mailings_late_results", "Results of messages that somebody else had taken meanwhile.", registry=registry
+            "mailings_late_results", "Results of messages that another worker had claimed.", registry=registry
         )
         self._unknown_zones = Counter(
-            "mailings_unknown_zones", "Messages to clients whose time zone is not known: UTC.", registry=registry
+            "mailings_unknown_zones", "Messages to clients with an unknown time zone: UTC.", registry=registry
         )
         self._rate_waits = Counter(
-            "mailings_rate_wait_seconds", "Time in which sends waited for SENDER_RATE.", registry=registry
+            "mailings_rate_wait_seconds", "Seconds that sends waited for SENDER_RATE.", registry=registry
         )
-        self._in_flight = Gauge("mailings_in_flight", "Sends under way.", registry=registry)
+        self._in_flight = Gauge("mailings_in_flight", "Sends in flight.", registry=registry)
 
     def sent(self, outcome: str, seconds: float) -> None:
         self._sends.labels(outcome).observe(seconds)

@@ -37,7 +37,7 @@ class Planner:
         await self._messages.rows("time_out", grace=self._grace)
         await self._messages.rows("fail_deleted")
         for row in await self._messages.rows("finish"):
-            _log.info("a mailing is finished", mailing_id=row["mailing_id"])
+            _log.info("mailing finished", mailing_id=row["mailing_id"])
         await self._messages.rows("fold")
 
     async def ask(self, waiting: int) -> list[int]:
@@ -58,5 +58,5 @@ class Planner:
             if not rows:
                 return False
             await messages.rows_within("write_recipients", **rows[0])
-        _log.info("a mailing is begun", mailing_id=rows[0]["mailing_id"])
+        _log.info("mailing started", mailing_id=rows[0]["mailing_id"])
         return True

@@ -106,7 +106,7 @@ def plan(count_waiting: Callable[[], int]) -> list[int]:
 def dispatch(mailing_id: int) -> None:
     """Send due messages of a mailing for a while."""
     if not settings().sender_url:
-        _log.warning("SENDER_URL is not set: messages wait", mailing_id=mailing_id)
+        _log.warning("SENDER_URL is not set, messages stay pending", mailing_id=mailing_id)
         return
     process = _this_process()
     try:
@@ -115,7 +115,7 @@ def dispatch(mailing_id: int) -> None:
     except (psycopg.Error, TimeoutError, OSError) as error:
         _log.error("dispatch failed", mailing_id=mailing_id, error=type(error).__name__)
         return
-    _log.info("dispatched", mailing_id=mailing_id, messages=taken)
+    _log.info("messages dispatched", mailing_id=mailing_id, messages=taken)
 
 
 def start() -> None:
@@ -127,12 +127,12 @@ def start() -> None:
     except UnusableDatabaseError as error:
         raise SystemExit(f"error: {error}") from None
     except psycopg.OperationalError as error:
-        _log.error("the database is not available yet", error=type(error).__name__)
+        _log.error("database unavailable", error=type(error).__name__)
     else:
         if row is None or not row["is_there"]:
             raise SystemExit("error: the warehouse has no mailings: run `sales-assets migrate`")
     if not chosen.sender_url:
-        _log.warning("SENDER_URL is not set: mailings begin and end, and send nothing")
+        _log.warning("SENDER_URL is not set, nothing will be sent")
     if chosen.mailings_metrics_port is not None:
         start_http_server(chosen.mailings_metrics_port, addr="127.0.0.1", registry=_metrics.registry)
 

@@ -175,5 +175,5 @@ async def _for_ever(name: str, run: Callable[[], Awaitable[None]]) -> None:
         try:
             await run()
         except Exception:  # noqa: BLE001 - whatever it is, the part must come back
-            _log.exception("a part broke and is started again", part=name)
+            _log.exception("background task failed, restarting", part=name)
         await asyncio.sleep(_RESTART_SECONDS)

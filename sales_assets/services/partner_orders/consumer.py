@@ -70,7 +70,7 @@ class Consumer:
                     await self._take(database, channel, batch)
                 elif connection.is_closed or channel.is_closed or tag not in underlay.consumers:
                     # The last: a queue that was deleted ends the consumer, and leaves its channel open.
-                    raise ConnectionError("the broker ended the consumer")
+                    raise ConnectionError("consumer cancelled by the broker")
 
     async def _take(
         self,
@@ -116,7 +116,12 @@ class Consumer:
             await message.reject(requeue=False)
             self._metrics.consumed("retried")
             return
-        _log.error("message can't be read", message_id=message.message_id, tries=tries, queue=self._broker.dead_queue)
+        _log.error(
+            "unreadable message moved to dead-letter queue",
+            message_id=message.message_id,
+            tries=tries,
+            queue=self._broker.dead_queue,
+        )
         await channel.default_exchange.publish(
             aio_pika.Message(
                 message.body,

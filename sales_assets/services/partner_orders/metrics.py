@@ -32,14 +32,16 @@ class Metrics:
             registry=registry,
         )
         self._retries = Counter("partner_retries", "Attempts beyond the first.", ["operation"], registry=registry)
-        self._circuit = Gauge("partner_circuit_open", "1 while the partner is left alone.", registry=registry)
+        self._circuit = Gauge("partner_circuit_open", "1 while the circuit breaker is open.", registry=registry)
         self._not_understood = Counter(
-            "partner_errors_not_understood", "Refusals with a reason that is not known.", registry=registry
+            "partner_errors_not_understood", "Refusals with an unknown reason.", registry=registry
         )
-        self._outbox_depth = Gauge("orders_outbox_depth", "Events that wait for the broker.", registry=registry)
-        self._outbox_age = Gauge("orders_outbox_oldest_seconds", "Age of the oldest of them.", registry=registry)
+        self._outbox_depth = Gauge("orders_outbox_depth", "Events in the outbox.", registry=registry)
+        self._outbox_age = Gauge(
+            "orders_outbox_oldest_seconds", "Age of the oldest event in the outbox.", registry=registry
+        )
         self._unsettled = Gauge(
-            "orders_unknown", "Orders whose outcome at the partner is not known.", ["what"], registry=registry
+            "orders_unknown", "Orders whose outcome at the partner is unknown.", ["what"], registry=registry
         )
         self._published = Counter("orders_events_published", "Events confirmed by the broker.", registry=registry)
         self._publish_failures = Counter(
@@ -52,10 +54,10 @@ class Metrics:
             registry=registry,
         )
         self._consumed = Counter(
-            "orders_events_consumed", "Messages by what became of them.", ["outcome"], registry=registry
+            "orders_events_consumed", "Consumed messages, by outcome.", ["outcome"], registry=registry
         )
         self._reconciled = Counter(
-            "orders_reconciled", "Unknown outcomes that were looked up, by result.", ["result"], registry=registry
+            "orders_reconciled", "Lookups of orders with an unknown outcome, by result.", ["result"], registry=registry
         )
 
     def created(self) -> None:

@@ -227,7 +227,7 @@ class PartnerClient(JsonClient):
 
         def note(state: RetryCallState) -> None:
             self._metrics.retry(operation)
-            _log.warning("partner call is tried again", operation=operation, attempt=state.attempt_number)
+            _log.warning("retrying partner call", operation=operation, attempt=state.attempt_number)
 
         if attempts.count <= 1:
             return Reply(await ask(), maybe_done=False)
@@ -276,7 +276,7 @@ class PartnerClient(JsonClient):
         status_id = STATUS_IDS.get(told["status"], UNKNOWN_STATUS)
         if status_id == UNKNOWN_STATUS:
             self._metrics.status_unknown()
-            _log.warning("the partner told an unknown status", status=told["status"][:40])
+            _log.warning("unknown status from the partner", status=told["status"][:40])
         theirs = told.get("status_id")
         if not isinstance(theirs, int) or isinstance(theirs, bool):
             theirs = status_id
@@ -361,7 +361,7 @@ def _storable(answer: Any, depth: int = 0) -> Any:
 
 
 def _unreadable(detail: str) -> PartnerError:
-    _log.warning("unreadable answer of the partner", detail=detail)
+    _log.warning("unreadable response of the partner", detail=detail)
     return PartnerError("unreadable", maybe_done=True)
 
 

@@ -86,7 +86,7 @@ class Reconciler:
         try:
             return await self._repository.due(watch.states, limit, longest_pause=watch.longest_pause, ends=watch.ends)
         except ServiceError:
-            _log.warning("reconciler waits for the database")
+            _log.warning("database unavailable, reconciler retries")
             return ()
 
     async def _look_up(self, row: Row) -> None:
@@ -100,7 +100,7 @@ class Reconciler:
         except ServiceError:
             result = "service_error"
         except Exception:  # noqa: BLE001 - a mistake over one order must not end the others
-            _log.exception("order could not be looked up", order_id=order_id)
+            _log.exception("order lookup failed", order_id=order_id)
             result = "service_error"
         self._metrics.reconciled(result)
         _log.info("order looked up", order_id=order_id, result=result, checks=row["checks"])

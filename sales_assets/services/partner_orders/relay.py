@@ -63,7 +63,7 @@ class Relay:
                 self._metrics.relay_failing(time.monotonic() - since)
                 _log.warning("relay attempt failed", attempt=failed, error=type(error).__name__)
                 if failed == max(self._attempts, 1) and self._attempts != -1:
-                    _log.error("the broker takes no events; they stay in the outbox", attempts=failed)
+                    _log.error("broker accepts no events, they stay in the outbox", attempts=failed)
                     failed = 0
             await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
 
@@ -80,7 +80,7 @@ class Relay:
                 if not waiting:
                     # The broker may be gone without a word while there is nothing to say to it.
                     if connection.is_closed:
-                        raise ConnectionError("the broker closed the connection")
+                        raise ConnectionError("connection closed by the broker")
                     delivered[0] = True
                     self._metrics.relay_failing(0)
                     await asyncio.sleep(_IDLE_SECONDS)

@@ -71,7 +71,7 @@ class OrderService:
                 try:
                     await self._repository.hold(held)
                 except ServiceError:
-                    _log.warning("claims could not be renewed", orders=len(held))
+                    _log.warning("could not renew claims", orders=len(held))
 
     # --- creating ---------------------------------------------------------------------------------------------
 
@@ -131,7 +131,7 @@ class OrderService:
             outcome, maybe_done = reply.answer, reply.maybe_done
             if isinstance(outcome, Refused) and outcome.partner_error:
                 self._metrics.not_understood()
-                _log.warning("the partner's errors were not understood", order_id=order.order_id)
+                _log.warning("unknown errors from the partner", order_id=order.order_id)
         if isinstance(outcome, Accepted):
             moved = await self._found(order.order_id, outcome.their_order_id)
         else:
@@ -204,7 +204,7 @@ class OrderService:
             if stored is None or stored["their_order_id"] != their_order_id:
                 # It may still be the partner's. What is stored under the order_id is about another order, or about a
                 # create that the reconciler is looking for: untouched.
-                _log.warning("cancel of an order that is not stored under this id", order_id=order_id)
+                _log.warning("cancelling an order that is not stored with this id", order_id=order_id)
                 return (await self._call_cancel(partner, order_id, their_order_id, deadline))[1]
             if stored["state"] == State.CANCELLED:
                 return _CANCELLED
@@ -295,7 +295,7 @@ class OrderService:
     async def _learn(self, order_id: int, evidence: Evidence, **details: Any) -> Mapping[str, Any] | None:
         moved = await self._repository.learn(order_id, evidence, **details)
         if moved:
-            _log.info("order learnt about", order_id=order_id, evidence=evidence, state=moved["state"])
+            _log.info("order state updated", order_id=order_id, evidence=evidence, state=moved["state"])
         return moved
 
     async def _released(self, order_id: int, deadline: Deadline) -> Mapping[str, Any] | None:

@@ -208,7 +208,7 @@ class CeleryProcess:
         return listening([self._process.pid])
 
     def wait_until_ready(self) -> None:
-        until(lambda: "the worker is ready" in self.log() or not self.is_running(), seconds=_START_SECONDS)
+        until(lambda: "worker ready" in self.log() or not self.is_running(), seconds=_START_SECONDS)
         assert self.is_running(), self.log()
 
     def is_running(self) -> bool:
