@@ -1,4 +1,4 @@
-"""The HTTP parts that all services share: application, request limits, bodies, readiness, log and server.
+"""HTTP parts shared by all services: application, request limits, bodies, readiness, log, server and client.
 
 Does not belong here: the endpoints of any service.
 """

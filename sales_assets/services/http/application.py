@@ -1,4 +1,4 @@
-"""The one HTTP application on port 8000: the routes of every service, and what they share.
+"""The HTTP application on port 8000: the routes of all services, and what they share.
 
 Belongs here: both slashes, errors, health, readiness, metrics, the request log. Does not belong here: any service's
 routes; a service brings a `Service`, and `application(...)` is called with all of them.
@@ -47,29 +47,29 @@ BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
 
 
 class Service(Protocol):
-    """What a service adds to the application."""
+    """The parts that a service adds to the application."""
 
     @property
     def routers(self) -> Sequence[APIRouter]:
-        """Its routes; a `BothSlashes` answers each with and without the trailing slash."""
+        """Routes; a `BothSlashes` serves each with and without the trailing slash."""
 
     @property
     def checks(self) -> Mapping[str, Check]:
-        """What the service needs to be ready, by name."""
+        """Readiness checks, by name."""
 
     @property
     def error_answers(self) -> Mapping[str, ErrorAnswer]:
-        """By prefix of the path, such as `/api/v1`, how errors are told there; elsewhere it is done as FastAPI does."""
+        """Error responses by prefix of the path, such as `/api/v1`; other paths have FastAPI's."""
 
     @property
     def pages(self) -> Sequence[BaseRoute]:
-        """What it has besides the routes of an API: pages for people, such as `/admin`."""
+        """Routes outside the API: pages for people, such as `/admin`."""
 
     def running(self) -> AbstractAsyncContextManager[None]:
-        """Its life, from before the first request to after the last."""
+        """Run the service's resources and background tasks, from before the first request to after the last."""
 
     async def measure(self) -> None:
-        """Bring the metrics up to date that no event does; before each answer of /metrics."""
+        """Update the metrics that no event updates; called before each response of /metrics."""
 
 
 class _SpelledJsonRequest(Request):
@@ -114,7 +114,7 @@ class BothSlashes(APIRouter):
 
 
 def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
-    """The application over some services, which count in `registry`."""
+    """Build the application of some services, whose metrics are in `registry`."""
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -156,23 +156,23 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
 
     @router.get("/health")
     async def health() -> dict[str, str]:
-        """The process is there and answers."""
+        """Report that the process is alive."""
         return {"status": "ok"}
 
     readiness = Readiness({name: check for service in services for name, check in service.checks.items()})
 
-    @router.get("/ready", responses={503: {"description": "Something that is needed is missing."}})
+    @router.get("/ready", responses={503: {"description": "A dependency is missing."}})
     async def ready() -> JSONResponse:
-        """Whether all that is configured and needed is there, within 3 seconds.
+        """Report within 3 seconds whether every configured dependency is available.
 
-        Names what is not: `{"ready": true, "degraded": ["broker"], "checks": {"broker": "...", ...}}`.
+        Lists what is missing: `{"ready": true, "degraded": ["broker"], "checks": {"broker": "...", ...}}`.
         """
         is_ready, body = await readiness.report()
         return JSONResponse(body, status_code=200 if is_ready else 503)
 
     @router.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})
     async def metrics() -> Response:
-        """For Prometheus."""
+        """Return the metrics in Prometheus format."""
         for service in services:
             await service.measure()
         return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
@@ -195,7 +195,7 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
 def _in_the_manner_of(
     answers: Mapping[str, ErrorAnswer], otherwise: ErrorAnswer
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
-    """An error below a service's prefix is told by the service."""
+    """Let a service respond to errors below its prefix."""
 
     async def tell(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException | RequestValidationError)
@@ -236,7 +236,7 @@ def _unprocessable(errors: Sequence[Any]) -> Response:
 
 
 def _short(values: Mapping[str, Any], key: str = "") -> dict[str, Any]:
-    """Those of the values that are short and that JSON has, below the key if one is named."""
+    """Return the values that are short and that JSON can express, below the key if one is given."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         match value:
@@ -254,7 +254,7 @@ def _short(values: Mapping[str, Any], key: str = "") -> dict[str, Any]:
 
 
 class _RequestLog:
-    """A line per request: method, path without query, status, milliseconds; and a histogram by the route's path."""
+    """Log a line per request (method, path without query, status, milliseconds) and count it by route."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app

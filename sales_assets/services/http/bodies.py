@@ -1,4 +1,4 @@
-"""Request bodies of every service: which encodings are read, and JSON in bounded time.
+"""Request bodies: supported encodings, and JSON parsed in bounded time.
 
 Belongs here: bytes to parsed JSON, and what bounds the work for it. Does not belong here: what a service requires of
 the values, and how it answers errors.
@@ -38,11 +38,11 @@ MAX_FIELDS = 1000
 
 
 class TooComplex(ValueError):
-    """The JSON nests deeper, or has more objects and lists, than is read."""
+    """The JSON nests deeper, or has more objects and lists, than is allowed."""
 
 
 class ContentType(NamedTuple):
-    """A Content-Type header: media type in lower case, name of Python's codec or None, whether it is one we read."""
+    """A Content-Type header: media type in lower case, Python's codec or None, whether the charset is supported."""
 
     media_type: str
     codec: str | None

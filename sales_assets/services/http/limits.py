@@ -1,4 +1,4 @@
-"""Bounds on a request before any service sees it: size of address, headers and body, and the body's encoding.
+"""Limits on requests before any service sees them: size of address, headers and body, and the body's encoding.
 
 Belongs here: what keeps the work for one request linear and small, for all services and pages alike. Does not belong
 here: the bounds of fields, and what a body must hold.
@@ -18,7 +18,7 @@ _MAX_HEADER_BYTES = 32 << 10
 
 
 class RequestLimits:
-    """Middleware that reads the whole body, or refuses the request with `{"detail": ...}`."""
+    """Middleware that reads the whole body, or rejects the request with `{"detail": ...}`."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -60,7 +60,7 @@ def _oversized_head(scope: Scope) -> JSONResponse | None:
 
 
 async def _read(content_length: str, receive: Receive) -> bytes | None:
-    """The whole body; None when the client went away before its end."""
+    """Return the whole body; None when the client disconnected before its end."""
     if len(content_length) > len(str(MAX_BODY_BYTES)) or int(content_length) > MAX_BODY_BYTES:
         raise _TooLargeError
     body = bytearray()

@@ -1,4 +1,4 @@
-"""Micro-batching: items of concurrent callers go into one call, and so into one statement and one commit.
+"""Micro-batching: combine the items of concurrent callers into one call, and so one statement and one commit.
 
 A commit costs the server a sync of its disk, and a statement costs this process more than the row in it. While a batch
 runs the next items wait; an item that comes alone goes alone, and at once.
@@ -13,7 +13,7 @@ Result = TypeVar("Result")
 
 
 class MicroBatch(Generic[Item, Result]):
-    """Runs the items that are waiting, one batch at a time, and gives each caller the result of its item.
+    """Run the waiting items one batch at a time, and return to each caller the result of its item.
 
     A batch holds only items that came before it began: no result is older than its item. If a batch fails, each of its
     callers gets the exception.

@@ -1,4 +1,4 @@
-"""Readiness: what a service needs in order to work, checked in bounded time.
+"""Readiness checks in bounded time.
 
 Belongs here: running checks, and the check of a database. Does not belong here: what a service needs.
 """
@@ -17,11 +17,11 @@ _OK = "ok"
 
 
 class NotReadyError(Exception):
-    """Why a check fails; the message is shown to callers and holds no secret."""
+    """A readiness check failed; the message is shown to callers and holds no secret."""
 
 
 class NotConfiguredError(NotReadyError):
-    """A part of the service is switched off by the settings, on purpose or not."""
+    """A part of the service is disabled by the settings."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Readiness:
         self._running: dict[str, asyncio.Task[None]] = {}
 
     async def report(self) -> tuple[bool, dict[str, Any]]:
-        """Whether the application is ready, and the body of `/ready`.
+        """Return whether the application is ready, and the body of `/ready`.
 
         A part that is not configured does not count, unless nothing is configured.
         """

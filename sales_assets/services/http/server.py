@@ -1,4 +1,4 @@
-"""How a service listens: in the foreground until it is told to stop, or in a thread beside a test or a demo.
+"""Serve an application in the foreground until a signal, or in a background thread of a test or demo.
 
 Belongs here: sockets, signals and uvicorn. Does not belong here: what answers.
 """
@@ -62,7 +62,7 @@ def serve(
     trusted_proxies: Sequence[str] = (),
     on_ready: Callable[[str], None] = lambda _url: None,
 ) -> None:
-    """Answer requests until SIGINT or SIGTERM, then return.
+    """Serve requests until SIGINT or SIGTERM, then return.
 
     Args:
         app: What answers.
@@ -84,7 +84,7 @@ def serve(
 def running(
     app: ASGIApp, *, lifespan: bool = False, port: int = 0, trusted_proxies: Sequence[str] = ()
 ) -> Iterator[str]:
-    """Answer requests in a background thread, on the loopback (by default on a free port); gives the base URL."""
+    """Serve requests in a background thread on the loopback, by default on a free port; yield the base URL."""
     listener = _listen("127.0.0.1", port)
     ready = threading.Event()
     server = _Server(app, ready.set, lifespan=lifespan, trusted_proxies=trusted_proxies)

@@ -1,4 +1,4 @@
-"""The admin page at /admin: clients, mailings and messages for people, behind a login.
+"""The admin page at /admin: clients, mailings and messages, behind a login.
 
 Belongs here: what the pages show and who may see them. Does not belong here: any rule or statement of its own; what is
 typed goes the way of the API, through ``schemas`` and the ``repository``.
@@ -61,7 +61,7 @@ Wanted = Callable[[], None]
 def admin_routes(
     repository: MailingsRepository, *, user: str, password: str, secret: str, kick: Wanted
 ) -> Sequence[BaseRoute]:
-    """The routes of /admin. Without a password there is one, which says that the page is off.
+    """Return the routes of /admin. Without a password the only one says that the page is off.
 
     Args:
         repository: Where everything is read and written.
@@ -116,7 +116,7 @@ class _PathOnly(URLPath):
 
 
 class _RelativeRouter:
-    """Makes `request.url_for` give a path without scheme and host, which only the proxy in front knows for sure."""
+    """Make `request.url_for` return a path without scheme and host, which only the proxy in front knows for sure."""
 
     def __init__(self, router: Any) -> None:
         self._router = router
@@ -134,7 +134,7 @@ async def _to_the_page(_request: Request) -> Response:
 
 
 class _Page:
-    """Adds the headers that keep the page to itself, keeps its links relative, and answers refusals as such.
+    """Add security headers, make links relative, and respond to HTTP errors.
 
     Links would otherwise name the scheme and host that a proxy asked for, which need not be the browser's. The library
     parses forms and asks for the user in middlewares, outside its own error handling.
@@ -170,7 +170,7 @@ class _Page:
 
 
 class _Login(AuthProvider):
-    """One user with one password; whoever is wrong waits, and all who are wrong at once wait in a row.
+    """A login with one user and password. Failed attempts are delayed, one after the other.
 
     A logout ends the session for every process: its id is kept until the cookie would expire, so that a copy of the
     cookie opens nothing.
@@ -218,7 +218,7 @@ class _Login(AuthProvider):
 
 
 class _View(BaseModelView):
-    """What the three lists have in common: rows of the repository, in its order."""
+    """Base of the three lists: rows of the repository, in its order."""
 
     pk_attr = "id"
     sortable_fields: Sequence[str] = []
@@ -262,7 +262,7 @@ class _View(BaseModelView):
         return [SimpleNamespace(**row) for row in rows]
 
     async def _obeying(self, writing: Awaitable[Row]) -> Any:
-        """What is refused by a rule stands beside its field in the form."""
+        """Show the errors of a rejected form beside its fields."""
         try:
             return SimpleNamespace(**await writing)
         except Invalid as invalid:

@@ -1,7 +1,6 @@
-"""The service put together, as the process of port 8000 has it: settings in, routes and the admin page out.
+"""Wiring of the mailings' HTTP service: from settings to routes and the admin page.
 
-Belongs here: which part is given what, and how long it lives. Does not belong here: what a part does, and the dispatch,
-which lives in Celery's processes (``celery_app``).
+Does not belong here: the dispatch, which runs in Celery's processes (``celery_app``, ``worker``).
 """
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -28,7 +27,7 @@ from sales_assets.settings import Settings
 
 
 class Mailings:
-    """Clients and mailings over HTTP. `kick` asks the planner to look now; it must return at once."""
+    """The HTTP service of clients and mailings. `kick` enqueues a planner task, and must return at once."""
 
     def __init__(
         self, settings: Settings, database_url: str, *, registry: CollectorRegistry, kick: Callable[[], None]
@@ -84,13 +83,13 @@ class Mailings:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The pool of connections, from before the first request to after the last."""
+        """Close the pool of connections after the last request."""
         try:
             yield
         finally:
             await self._engine.dispose()
 
     async def measure(self) -> None:
-        """The queue of messages, as the database has it; unchanged while it is away."""
+        """Update the metrics of the message queue; no change while the database is unavailable."""
         with suppress(Unavailable):
             self._queue.tell(*await self._repository.queue())

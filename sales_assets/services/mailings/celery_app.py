@@ -39,7 +39,7 @@ _KICK_PAUSE = 0.5
 
 
 def _green() -> bool:
-    """Whether eventlet or gevent have patched this process; Celery lets them, before it imports an application."""
+    """Return whether eventlet or gevent patched this process, as Celery has them do before importing an application."""
     if "eventlet" in sys.modules:
         return bool(sys.modules["eventlet"].patcher.is_monkey_patched("socket"))
     monkey = sys.modules.get("gevent.monkey")
@@ -109,14 +109,14 @@ app.add_defaults(_configuration)
 
 
 def _plan() -> None:
-    """Begin, go on with and end mailings; ask for dispatch where messages are due."""
+    """Start and finish mailings; enqueue dispatch tasks where messages are due."""
     with app.connection_for_write() as connection:
         for mailing_id in worker.plan(lambda: _waiting_dispatches(connection)):
             dispatch.apply_async((mailing_id,), connection=connection, expires=_HINT_SECONDS, retry=False)
 
 
 def _dispatch(mailing_id: int) -> None:
-    """Send due messages of a mailing for a while."""
+    """Send due messages of a mailing for a few seconds."""
     worker.dispatch(mailing_id)
 
 
@@ -125,7 +125,7 @@ dispatch = app.task(_dispatch, name=DISPATCH)
 
 
 def _waiting_dispatches(connection: Any) -> int:
-    """How many dispatch tasks wait at the broker for a worker."""
+    """Return the number of dispatch tasks that wait at the broker."""
     with connection.channel() as channel:
         return int(channel.queue_declare(dispatch_queue(), passive=True).message_count)
 
@@ -162,7 +162,7 @@ signals.worker_shutting_down.connect(_worker_ends, weak=False)
 
 
 class _Kicker:
-    """Publishes at most one `plan` at a time, in a thread of its own that a dead broker may hold up for ever."""
+    """Publish at most one `plan` task at a time, in a thread that an unreachable broker may block for ever."""
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
@@ -199,8 +199,8 @@ _kicker = _Kicker()
 
 
 def kick() -> None:
-    """Ask the broker to have the planner run now. Returns at once; whether it worked is nobody's business.
+    """Enqueue a planner task. Returns at once.
 
-    Best effort: the broker may be away or hang, and beat's tick then finds the mailing as well.
+    Best effort: where the broker is unreachable, beat's next tick finds the mailing.
     """
     _kicker.kick()

@@ -1,4 +1,4 @@
-"""Sending the messages of a mailing: claim, ask leave for each, send, settle.
+"""Send the messages of a mailing: claim, authorize each, send, store the result.
 
 Belongs here: how many at once, how fast, when to try again, and what a crash may cost. Does not belong here: the wire
 (``sender_client``), who receives a mailing and when it is over (``planner``).
@@ -67,7 +67,7 @@ _DOWN = (psycopg.OperationalError, TimeoutError, OSError)
 
 @dataclass(frozen=True)
 class Pace:
-    """How a worker process works: see the settings of these names."""
+    """Limits of a worker process; see the settings of these names."""
 
     timeout: float
     rate: float
@@ -78,7 +78,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Mailing:
-    """What is the same for all messages of a mailing; `text` as JSON."""
+    """Values shared by all messages of a mailing; `text` as JSON."""
 
     mailing_id: int
     text: str
@@ -87,7 +87,7 @@ class Mailing:
 
 @dataclass(frozen=True)
 class Claimed:
-    """A message that is ours, under a claim that no other message and no later claim has."""
+    """A message that this worker holds, under a claim unique to message and attempt."""
 
     message_id: int
     client_id: int
@@ -99,7 +99,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class Settlement:
-    """What becomes of a claimed message. `attempts` is added; without `next_attempt_at` what is Pending is due now."""
+    """The new state of a claimed message. `attempts` is added; without `next_attempt_at` it is due at once."""
 
     message: Claimed
     status: str
@@ -110,7 +110,7 @@ class Settlement:
 
 @dataclass(frozen=True)
 class Leave:
-    """A message may be sent. `seconds_left` until its mailing ends."""
+    """Permission to send a message. `seconds_left` until its mailing ends."""
 
     phone: str | None
     timezone: str | None
@@ -124,7 +124,7 @@ def pause_after(attempts: int, base: float, chance: float) -> float:
 
 
 class Dispatcher:
-    """The sends of one process. Use as an async context manager; all methods in the loop that it was entered in.
+    """The sends of one process. Use as an async context manager; call all methods in the loop that entered it.
 
     Args:
         database_url: libpq URL.
@@ -185,7 +185,7 @@ class Dispatcher:
         await self._stack.aclose()
 
     def stop(self) -> None:
-        """Finish what is in flight, begin nothing further, release what waits for a turn. Thread-safe."""
+        """Finish the sends in flight, start no others, release the messages that wait for a turn. Thread-safe."""
         self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
@@ -193,7 +193,7 @@ class Dispatcher:
         self._room.set()
 
     async def dispatch(self, mailing_id: int, seconds: float = _SLICE_SECONDS) -> int:
-        """Send what is due of a mailing, for so many seconds at most; how many messages were taken on.
+        """Send due messages of a mailing for at most so many seconds; return how many were claimed.
 
         Raises `psycopg.Error`, `TimeoutError` when the database can't be used.
         """
@@ -230,7 +230,7 @@ class Dispatcher:
     # --- claiming ---------------------------------------------------------------------------------------------
 
     async def _claim(self, mailing: Mailing, ends: float) -> list[Claimed] | None:
-        """Messages that may be sent now; those outside their window are put off, until `ends` on the monotonic clock.
+        """Claim messages to send now; defer those outside their window, until `ends` on the monotonic clock.
 
         None: no room for more.
         """
@@ -305,7 +305,7 @@ class Dispatcher:
             self._let_go(1)
 
     async def _attempt(self, mailing: Mailing, message: Claimed) -> Settlement:
-        """Wait for a turn, ask leave, send; what becomes of the message. Without a turn it is given back."""
+        """Wait for a turn, authorize, send; return the message's new state. Without a turn it is released."""
         if self._is_silent():
             return self._given_back(message)
         has_turn = True
@@ -356,7 +356,7 @@ class Dispatcher:
         return Settlement(message, FAILED, 1, outcome.reason)
 
     def _given_back(self, message: Claimed) -> Settlement:
-        """As it was; what the mailing has come to meanwhile decides."""
+        """Release a message unchanged; the state of its mailing decides what follows."""
         silent = self._silent_until - time.monotonic()
         due = self._now() + dt.timedelta(seconds=silent) if silent > 0 else None
         return Settlement(message, PENDING, next_attempt_at=due)
@@ -370,7 +370,7 @@ class Dispatcher:
     # --- windows ----------------------------------------------------------------------------------------------
 
     def _opening(self, window: Window | None, timezone: str | None, now: dt.datetime) -> dt.datetime | None:
-        """When the client's window opens; None where it is open, or there is none."""
+        """Return when the client's window opens; None where it is open, or there is none."""
         self._offset = now.timestamp() - time.monotonic()
         if window is None:
             return None
@@ -391,7 +391,7 @@ class Dispatcher:
         return opening
 
     def _now(self) -> dt.datetime:
-        """The moment by the database's clock, as it was told last: workers need not agree on the time."""
+        """Return the time of the database's clock, so that workers need not agree on theirs."""
         if self._clock is not None:
             return self._clock()
         if self._offset is None:
@@ -415,7 +415,7 @@ class Dispatcher:
         return [leaves.get(message.message_id) for message in messages]
 
     async def _store(self, settlements: list[Settlement]) -> Sequence[bool]:
-        """Commit what became of messages; for each whether it was still ours. Tried until all claims have lapsed."""
+        """Commit new states of messages; return whether each was still claimed. Retried until all claims lapse."""
         settlements_sorted = sorted(settlements, key=lambda one: one.message.message_id)
         until = time.monotonic() + self._pace.lease_seconds + self._pace.timeout
         while True:
@@ -447,7 +447,7 @@ class Dispatcher:
         return {row["message_id"] for row in rows}
 
     async def _sendable(self, waiting: list[tuple[Mailing, Claimed]]) -> Sequence[bool]:
-        """Which of these have a use for a turn."""
+        """Return for each message whether it may still be sent."""
         if self._is_silent():
             return [False] * len(waiting)
         leaves = await self._ask_leave([message for _, message in waiting])

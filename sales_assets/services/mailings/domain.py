@@ -15,7 +15,7 @@ END_IN_THE_PAST = "end time cannot be in the past"
 
 
 def check_mailing(values: Mapping[str, Any], now: dt.datetime) -> None:
-    """The rules between the values of a whole mailing. Raises `Invalid`.
+    """Check the values of a whole mailing against each other. Raises `Invalid`.
 
     An end at the very start is no end before it: such a mailing sends nothing, and its messages time out.
     """
@@ -31,7 +31,7 @@ def check_mailing(values: Mapping[str, Any], now: dt.datetime) -> None:
 
 
 def check_change(stored: Mapping[str, Any], changed: Mapping[str, Any], now: dt.datetime) -> None:
-    """Whether a stored mailing, locked, may become the changed one. Raises `Invalid`.
+    """Check whether a stored and locked mailing may be changed. Raises `Invalid`.
 
     A start in the past is refused where it is the stored one: a mailing that waits may be told to start at once, as a
     new one may.

@@ -1,7 +1,6 @@
-"""The worker's door to the database: the statements of ``sql/mailings/message.sql``, on a few connections.
+"""The worker's repository of messages: the statements of ``sql/mailings/message.sql``.
 
-Belongs here: connecting, running a statement, and what is worth another attempt. Does not belong here: what is asked
-and when (``planner``, ``dispatch``).
+Belongs here: connections and retries. Does not belong here: which statement to run when (``planner``, ``dispatch``).
 """
 
 import asyncio
@@ -23,7 +22,7 @@ Row = dict[str, Any]
 
 
 class MessageRepository:
-    """One connection, used by one at a time, opened when it is needed and again when it broke.
+    """A single connection for one caller at a time, opened on first use and again after it broke.
 
     Every use raises `psycopg.Error` or `TimeoutError` when the database can't be used.
     """
@@ -36,7 +35,7 @@ class MessageRepository:
         self._connection: psycopg.AsyncConnection[Row] | None = None
 
     async def rows(self, name: str, **parameters: object) -> list[Row]:
-        """Run a statement and commit; its rows, if it has any."""
+        """Run a statement and commit; return its rows, if it has any."""
         async with self._lock, asyncio.timeout(self._statement_ms / 1000 + _CONNECT_SECONDS):
             was_open = self._connection is not None and not self._connection.closed
             try:

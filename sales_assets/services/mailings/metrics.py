@@ -1,4 +1,4 @@
-"""What Prometheus is told of the dispatch.
+"""Prometheus metrics of the dispatch.
 
 Belongs here: names, labels and meanings; `Queue` is what the database says, for any process, `Sends` is what a worker
 does. Does not belong here: when something is counted. No label holds a client, a message or a mailing.
@@ -13,7 +13,7 @@ STATUSES = ("Pending", "SENT", "FAILED", "TIMEOUT")
 
 
 class Queue:
-    """The messages as the database has them: statements `by_status` and `depth` of ``sql/mailings/message.sql``."""
+    """Metrics of all messages, from the statements `by_status` and `depth` of ``sql/mailings/message.sql``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._messages = Gauge("mailings_messages", "Messages by status.", ["status"], registry=registry)
@@ -23,7 +23,7 @@ class Queue:
         self._oldest = Gauge("mailings_queue_oldest_seconds", "How late the oldest due message is.", registry=registry)
 
     def tell(self, by_status: Iterable[Mapping[str, Any]], depth: Mapping[str, Any]) -> None:
-        """Rows of `by_status` (status, count), and the row of `depth` (depth, oldest_seconds)."""
+        """Set the gauges from rows of `by_status` (status, count) and a row of `depth` (depth, oldest_seconds)."""
         counts = dict.fromkeys(STATUSES, 0) | {row["status"]: row["count"] for row in by_status}
         for status, count in counts.items():
             self._messages.labels(status).set(count)
@@ -32,7 +32,7 @@ class Queue:
 
 
 class Sends:
-    """What this worker process sends."""
+    """Metrics of the sends of a worker process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry

@@ -1,4 +1,4 @@
-"""The planner: begins mailings that are due, ends those that are over, and says where messages are to be sent.
+"""Planner: start due mailings, finish those that are over, and choose the mailings to dispatch.
 
 Belongs here: the order of the steps. Each is a statement of ``sql/mailings/message.sql``, right by itself however many
 planners there are and wherever one dies. Does not belong here: sending (``dispatch``).

@@ -1,4 +1,4 @@
-"""The door to the service that sends messages: one call, one attempt.
+"""Client of the service that sends messages: one call, one attempt.
 
 Belongs here: the sender's wire format, and what each of its answers means. Does not belong here: when to try again
 (``dispatch``).

@@ -1,4 +1,4 @@
-"""A worker process of Celery: what its tasks share, and the loop that they share it in.
+"""A Celery worker process: the resources that its tasks share, and the event loop that runs them.
 
 Belongs here: settings, database, sender and metrics put together, once per process. Does not belong here: Celery.
 

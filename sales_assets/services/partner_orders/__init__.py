@@ -1,4 +1,4 @@
-"""The partner orders service: shops place, ask after and cancel orders here, and the partner's API is told.
+"""The partner orders service: place, track and cancel orders at the partner's API.
 
 Belongs here: both versions of the HTTP interface, the calls to the partner, the stored orders, and what carries their
 events to staging (outbox, relay, consumer, reconciler). Does not belong here: what a day of events makes of

@@ -1,7 +1,4 @@
-"""The service put together: settings in, routes and background parts out.
-
-Belongs here: which part is given what, and how long it lives. Does not belong here: what a part does.
-"""
+"""Wiring of the partner orders service: from settings to routes and background tasks."""
 
 import asyncio
 import datetime as dt

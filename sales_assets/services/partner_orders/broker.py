@@ -1,4 +1,4 @@
-"""The door to RabbitMQ: connecting, and the exchange and queues that events travel through.
+"""RabbitMQ: connections, and the exchange and queues of the order events.
 
 Belongs here: names and arguments of what is declared at the broker. Does not belong here: publishing (``relay``) and
 consuming (``consumer``).
@@ -29,7 +29,7 @@ _KINDS: tuple[Kind, ...] = ("accepted", "done", "cancelled")
 
 @dataclass(frozen=True)
 class Broker:
-    """A broker by URL, with the name that all our things at it begin with; `timeout` in seconds for all it does.
+    """A broker, with the prefix of exchange and queues; `timeout` in seconds for each operation.
 
     `fleeting`: for a demo. The broker itself takes the things away after a day, should nobody `remove` them.
     """
@@ -52,12 +52,12 @@ class Broker:
         return f"{self.name}.dead"
 
     async def connect(self, purpose: str) -> AbstractConnection:
-        """A connection that does not reconnect by itself: attempts are counted by whoever uses it."""
+        """Open a connection that does not reconnect by itself: the caller counts attempts."""
         properties: Any = {"connection_name": f"sales_assets {purpose}"}
         return await aio_pika.connect(self.url, timeout=self.timeout, client_properties=properties)
 
     async def declare(self, channel: AbstractChannel) -> AbstractExchange:
-        """Make sure of the exchange and the queues; the exchange."""
+        """Declare the exchange and the queues; return the exchange."""
         going: Any = {"x-expires": _FLEETING_MS} if self.fleeting else {}
         exchange = await channel.declare_exchange(
             self.name, aio_pika.ExchangeType.DIRECT, durable=True, auto_delete=self.fleeting, timeout=self.timeout
@@ -85,12 +85,12 @@ class Broker:
         return exchange
 
     async def ping(self) -> None:
-        """Raises what `connect` raises when the broker can't be reached."""
+        """Connect and disconnect. Raises what `connect` raises when the broker can't be reached."""
         connection = await self.connect("ready?")
         await connection.close()
 
     async def remove(self) -> None:
-        """Take away the exchange and the queues, with what is in them; what is not there is no matter."""
+        """Delete the exchange and the queues with their messages; missing ones are ignored."""
         async with await self.connect("remove") as connection:
             channel = await connection.channel()
             for queue in (self.events_queue, self.retry_queue, self.dead_queue):

@@ -1,4 +1,4 @@
-"""The circuit breaker: a partner that is down is not asked again and again.
+"""Circuit breaker: stop calling a partner that is down.
 
 Belongs here: counting and deciding. Does not belong here: what counts as down (``partner_client``).
 """
@@ -7,7 +7,7 @@ import time
 
 
 class CircuitOpen(Exception):
-    """The partner was down for the last calls, and is left alone for a while."""
+    """The last calls found the partner down; no call is made for a while."""
 
 
 class CircuitBreaker:
@@ -27,7 +27,7 @@ class CircuitBreaker:
         return self._next_try is not None
 
     def enter(self) -> None:
-        """Call before a call. Raises `CircuitOpen`; after the pause one caller gets through as the trial."""
+        """Request permission for a call. Raises `CircuitOpen`; after the pause one call is let through as a trial."""
         if self._next_try is None:
             return
         now = time.monotonic()
@@ -36,7 +36,7 @@ class CircuitBreaker:
         self._next_try = now + self._seconds
 
     def note(self, *, down: bool) -> None:
-        """Call after a call that got through."""
+        """Record the result of a permitted call."""
         if not down:
             self._in_a_row = 0
             self._next_try = None

@@ -1,4 +1,4 @@
-"""The consumer: takes events from the queue to ``staging.partner_order_event``, each once.
+"""Consumer: store events from the queue in ``staging.partner_order_event``, each once.
 
 Belongs here: batches, acknowledgement after the commit, and messages that can't be read. Does not belong here: what a
 day of events makes of the mart (`sales_assets.defs.load_partner_orders`).
@@ -35,7 +35,7 @@ Row = dict[str, Any]
 
 
 class Consumer:
-    """Any number may run at once: staging takes a message id once."""
+    """The consumer. Any number may run at once: staging stores a message id once."""
 
     def __init__(self, database_url: str, broker: Broker, metrics: Metrics, *, sleep: float) -> None:
         self._database_url = database_url
@@ -44,7 +44,7 @@ class Consumer:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Until cancelled; broken connections are made anew after a pause."""
+        """Run until cancelled; reconnect after a pause."""
         while True:
             try:
                 await self._consume()
@@ -110,7 +110,7 @@ class Consumer:
         self._metrics.consumed("repeated", len(readable) - cursor.rowcount)
 
     async def _set_aside(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
-        """A message that can't be read: later again, and after TRIES to the dead-letter queue."""
+        """Retry an unreadable message later, and after TRIES move it to the dead-letter queue."""
         tries = _rejections(message, self._broker.events_queue) + 1
         if tries < TRIES:
             await message.reject(requeue=False)
@@ -138,7 +138,7 @@ class Consumer:
 
 
 async def _next_batch(arrived: asyncio.Queue[AbstractIncomingMessage]) -> list[AbstractIncomingMessage]:
-    """What has arrived, up to a batch; nothing after a quiet second."""
+    """Return the messages that arrived, at most a batch; none after a second without messages."""
     batch: list[AbstractIncomingMessage] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(_QUIET_SECONDS):
@@ -149,7 +149,7 @@ async def _next_batch(arrived: asyncio.Queue[AbstractIncomingMessage]) -> list[A
 
 
 def _rejections(message: AbstractIncomingMessage, queue: str) -> int:
-    """How often the message was rejected from the queue, as the broker noted in its x-death header."""
+    """Return how often the message was rejected from the queue, according to its x-death header."""
     deaths = message.headers.get("x-death")
     if not isinstance(deaths, list):
         return 0

@@ -88,7 +88,7 @@ def _unified(text: str) -> str:
 
 
 def _lines(file: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """(line number, cells) of all rows that are not empty."""
+    """Yield (line number, cells) of all rows that are not empty."""
     for number, line in enumerate(text.split("\n"), start=1):
         if "\x00" in line or "\ufffd" in line:
             raise MappingError(f"{file}, line {number}: holds a character that is not text")
@@ -131,7 +131,7 @@ def _mapping(place: str, *, kind: str, theirs: str, ours: str) -> Mapping:
 
 
 def store(warehouse: Warehouse, mappings: Sequence[Mapping]) -> int:
-    """Store all or none, under the KODPOST of the settings; the number of events whose days are loaded again.
+    """Store all or none, under the KODPOST of the settings; return the number of events to load again.
 
     The customers of a phone take the place of those that it was mapped to before. Raises `MappingError`.
     """
@@ -160,10 +160,10 @@ def _store_customers(transaction: Transaction, mappings: Sequence[Mapping]) -> N
 
 
 def shared_phones(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Phones that are mapped to several customers, with these: they lead to none of them."""
+    """Return phones that are mapped to several customers, with these; none of the customers is used."""
     return warehouse.rows("staging/partner_mapping", "shared_phones")
 
 
 def waiting(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """The lines that can't be loaded into the mart, with the reason and the phone that was looked up."""
+    """Return the lines that can't be loaded into the mart, with the reason and the phone."""
     return warehouse.rows("staging/partner_mapping", "waiting")

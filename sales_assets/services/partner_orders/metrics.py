@@ -1,4 +1,4 @@
-"""What Prometheus is told of the partner orders.
+"""Prometheus metrics of the partner orders.
 
 Belongs here: names, labels and meanings, in a registry of the service's own. Does not belong here: when something is
 counted. No label holds an order or a client.
@@ -99,7 +99,7 @@ class Metrics:
         self._publish_failures.labels(reason).inc()
 
     def relay_failing(self, seconds: float) -> None:
-        """Told after each failed attempt, and with 0 after a good one."""
+        """Record a failed attempt, or with 0 a successful one."""
         self._relay_failing.set(seconds)
         if seconds:
             self._relay_retries.inc()

@@ -1,4 +1,4 @@
-"""The door to the partner's API: four calls, their attempts, and when to stop asking.
+"""Client of the partner's API: four calls with retries, deadlines and a circuit breaker.
 
 Belongs here: the partner's wire format, which failures are tried again, deadlines, the circuit breaker. What goes out
 and comes back is measured and logged by operation, without contents. Does not belong here: what an order is
@@ -67,7 +67,7 @@ _DEEPEST = 100
 
 
 class PartnerError(Exception):
-    """A call that brought no usable answer.
+    """A call without a usable response.
 
     `again`: worth another attempt (network errors, 429, 5xx). `down`: speaks for the partner being down.
     `maybe_done`: the partner may have carried out this attempt, or an earlier one of the same call.
@@ -90,7 +90,7 @@ class PartnerError(Exception):
 
 
 class Deadline:
-    """The moment by which one incoming request is answered."""
+    """The time by which an incoming request must be answered."""
 
     def __init__(self, seconds: float) -> None:
         self._ends = time.monotonic() + seconds
@@ -101,7 +101,7 @@ class Deadline:
 
 @dataclass(frozen=True)
 class Attempts:
-    """How a kind of call is tried: seconds per attempt, attempts in total, seconds between them."""
+    """Retry policy of a kind of call: seconds per attempt, attempts in total, seconds between them."""
 
     timeout: float
     count: int
@@ -110,7 +110,7 @@ class Attempts:
 
 @dataclass(frozen=True)
 class Reply(Generic[T]):
-    """The answer to a call; `maybe_done`: an earlier attempt was not answered, and may have been carried out."""
+    """The response to a call; `maybe_done`: an earlier attempt was not answered, and may have been carried out."""
 
     answer: T
     maybe_done: bool
@@ -139,7 +139,7 @@ class PartnerClient(JsonClient):
         return self
 
     async def find(self, order_id: int, deadline: Deadline) -> str | None:
-        """The partner's id of our order, or None where it has none; of several the smallest as an integer."""
+        """Return the partner's id of our order, or None where it has none; of several the smallest as an integer."""
 
         async def ask() -> str | None:
             answer = await self._read("find", {"external_id": str(order_id)}, deadline)
@@ -148,7 +148,7 @@ class PartnerClient(JsonClient):
         return (await self._tried("find", self._reads, deadline, ask)).answer
 
     async def find_or_create(self, order: Order, deadline: Deadline) -> Reply[Accepted | Refused]:
-        """Create the order unless the partner has it already; it is looked for before each attempt to create."""
+        """Create the order unless the partner has it already; search for it before each attempt to create."""
 
         async def ask() -> Accepted | Refused:
             try:
@@ -163,7 +163,7 @@ class PartnerClient(JsonClient):
         return await self._again("create", self._orders, deadline, ask)
 
     async def status(self, their_order_id: str, deadline: Deadline) -> Status:
-        """Where the order stands at the partner."""
+        """Return the order's status at the partner."""
 
         async def ask() -> Status:
             answer = await self._read("status", {"order_ids": their_order_id}, deadline)
@@ -172,7 +172,7 @@ class PartnerClient(JsonClient):
         return (await self._tried("status", self._reads, deadline, ask)).answer
 
     async def cancel(self, their_order_id: str, deadline: Deadline) -> Reply[CancelRefusal | None]:
-        """Cancel the order: None when it is cancelled, else why it is not."""
+        """Cancel the order; return None when it is cancelled, else the refusal."""
 
         async def ask() -> CancelRefusal | None:
             answer = await self._order("cancel", [("order_id", their_order_id)], deadline)
@@ -191,7 +191,7 @@ class PartnerClient(JsonClient):
         return await self._call(operation, deadline, lambda: self._again(operation, attempts, deadline, ask))
 
     async def _call(self, operation: str, deadline: Deadline, ask: Callable[[], Awaitable[T]]) -> T:
-        """One call as the breaker sees it: all its attempts are one."""
+        """Make a call under the circuit breaker, to which all attempts are one."""
         try:
             self._breaker.enter()
         except CircuitOpen as error:
@@ -337,7 +337,7 @@ class PartnerClient(JsonClient):
 
 
 class _NoTimeLeft(stop_base):
-    """Ends the attempts when the next pause would last beyond the deadline."""
+    """Stop retrying when the next pause would last beyond the deadline."""
 
     def __init__(self, deadline: Deadline) -> None:
         self._deadline = deadline
@@ -347,7 +347,7 @@ class _NoTimeLeft(stop_base):
 
 
 def _storable(answer: Any, depth: int = 0) -> Any:
-    """The answer with a replacement for every character that can't be stored. Raises `RecursionError`."""
+    """Replace every character that can't be stored. Raises `RecursionError`."""
     if depth > _DEEPEST:
         raise RecursionError
     match answer:

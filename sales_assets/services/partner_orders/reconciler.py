@@ -49,7 +49,7 @@ class Reconciler:
         self._seconds = seconds
 
     async def run(self) -> None:
-        """Until cancelled."""
+        """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             for watch in WATCHES:
                 group.create_task(self._run(watch))

@@ -1,4 +1,4 @@
-"""The relay: takes events from the outbox to the broker, each at least once, those of an order in order.
+"""Relay: publish events from the outbox to the broker, each at least once, those of an order in order.
 
 Belongs here: batches, confirms, attempts and pauses. Does not belong here: what writes the outbox (``repository``).
 
@@ -40,7 +40,7 @@ class NotConfirmed(Exception):
 
 
 class Relay:
-    """One of the processes that run this leads; the others stand by until its session with the database ends."""
+    """The relay. One process leads; the others stand by until its database session ends."""
 
     def __init__(self, database_url: str, broker: Broker, metrics: Metrics, *, attempts: int, sleep: float) -> None:
         self._database_url = database_url
@@ -50,7 +50,7 @@ class Relay:
         self._sleep = sleep
 
     async def run(self) -> None:
-        """Until cancelled. A cycle of failed attempts ends with an error in the log, and the next cycle begins."""
+        """Run until cancelled. A cycle of failed attempts ends with an error in the log, and the next cycle begins."""
         failed, since = 0, time.monotonic()
         while True:
             delivered = [False]
@@ -68,7 +68,7 @@ class Relay:
             await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
 
     async def _deliver(self, delivered: list[bool]) -> None:
-        """Connect, and deliver until something breaks. `delivered` is told of the first success."""
+        """Connect, and deliver until something breaks. `delivered` is set at the first success."""
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(await connect_async(self._database_url, "sales_assets relay"))
             await _run(database, "lead")
@@ -108,7 +108,7 @@ class Relay:
 async def publish_all(
     exchange: AbstractExchange, events: Sequence[OrderEvent], seconds: float
 ) -> list[BaseException | None]:
-    """Publish events together, persistent and mandatory; for each what kept it from being confirmed, or None."""
+    """Publish events together, persistent and mandatory; return for each why it was not confirmed, or None."""
 
     async def publish(event: OrderEvent) -> None:
         message = aio_pika.Message(

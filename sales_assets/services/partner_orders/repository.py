@@ -46,7 +46,7 @@ RENEW_SECONDS = 5
 
 
 class StatementRefused(ServiceError):
-    """The database is there, and a row kept it from running the statement."""
+    """The database is available, but a row prevented the statement."""
 
 
 class OrderRepository:
@@ -77,7 +77,7 @@ class OrderRepository:
         self._learnt = MicroBatch(self._learn_all, most=_MOST_TOGETHER, key=_order_id, alone_after=StatementRefused)
 
     async def begin_create(self, order: Order, body_hash: str) -> State | None:
-        """Store the intent and claim the order; the state to call from, or None: not ours to call for."""
+        """Store the intent and claim the order; return its state, or None if another process may call."""
         row = await self._begun(
             {
                 "order_id": order.order_id,
@@ -104,7 +104,7 @@ class OrderRepository:
         return _in_order(orders, rows)
 
     async def begin_cancel(self, order_id: int, their_order_id: str) -> State | None:
-        """Store the intent of a cancel and claim the order; the state to call from, or None: not ours to call for."""
+        """Store the intent of a cancel and claim the order; return its state, or None if another process may call."""
         row = await self._row(
             "begin_cancel",
             order_id=order_id,
@@ -120,7 +120,7 @@ class OrderRepository:
         return await self._row("find", order_id=order_id)
 
     async def hold(self, order_ids: Sequence[int]) -> None:
-        """Renew the claims on orders whose calls are under way."""
+        """Renew the claims on orders whose calls are in progress."""
         await self._run("hold", order_ids=list(order_ids), claim=self._worker, lease=LEASE)
 
     async def learn(
@@ -168,7 +168,7 @@ class OrderRepository:
     async def due(
         self, states: Collection[State], limit: int, *, longest_pause: dt.timedelta, ends: bool
     ) -> Sequence[Row]:
-        """Orders in these states to ask the partner about; each comes again after a pause that doubles.
+        """Return orders in these states to ask the partner about; each is due again after a pause that doubles.
 
         `ends`: not beyond the watch period.
         """
@@ -225,13 +225,13 @@ def _order_id(row: Row) -> int:
 
 
 def _in_order(asked: Sequence[Row], rows: Sequence[Row]) -> Sequence[Row | None]:
-    """For each order that was asked for its row, or None."""
+    """Return the row of each requested order, or None."""
     found = {row["order_id"]: row for row in rows}
     return [found.get(one["order_id"]) for one in asked]
 
 
 def _kind(error: Exception) -> type[ServiceError]:
-    """Whether the server is there and it was the statement that failed: for its contents, a lock, a deadlock."""
+    """Tell a failed statement (its contents, a lock, a deadlock) from an unavailable database."""
     if not isinstance(error, DBAPIError) or error.connection_invalidated:
         return ServiceError
     return ServiceError if isinstance(error.orig, psycopg.errors.QueryCanceled) else StatementRefused

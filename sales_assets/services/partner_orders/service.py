@@ -43,14 +43,14 @@ _CANCELLED = CancelAnswer("cancelled")
 
 @dataclass(frozen=True)
 class _Creation:
-    """A creation under way in this process; equal requests that arrive meanwhile get its answer."""
+    """A creation in progress in this process; equal requests that arrive meanwhile share its outcome."""
 
     body_hash: str
     outcome: "asyncio.Task[Accepted | Refused]"
 
 
 class OrderService:
-    """The three operations. `partner` None: no partner is configured, and every operation is a `ServiceError`."""
+    """The three operations. Without a `partner` every operation raises `ServiceError`."""
 
     def __init__(
         self, repository: OrderRepository, partner: PartnerClient | None, metrics: Metrics, *, deadline: float
@@ -64,7 +64,7 @@ class OrderService:
         self._cancels: dict[tuple[int, str], asyncio.Task[CancelAnswer]] = {}
 
     async def renew_claims(self) -> None:
-        """Keep the claims of running calls alive, for as long as the process is."""
+        """Renew the claims of calls in progress, until cancelled."""
         while True:
             await asyncio.sleep(RENEW_SECONDS)
             if held := [*self._creations, *(order_id for order_id, _ in self._cancels)]:
@@ -153,7 +153,7 @@ class OrderService:
     # --- tracking ---------------------------------------------------------------------------------------------
 
     async def status(self, order_id: int, their_order_id: str | None) -> Status:
-        """The order's status at the partner. Raises `StatusUnavailable` and `ServiceError`."""
+        """Return the order's status at the partner. Raises `StatusUnavailable` and `ServiceError`."""
         partner = self._require_partner()
         deadline = Deadline(self._deadline)
         try:
@@ -238,7 +238,7 @@ class OrderService:
     async def _call_cancel(
         self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline
     ) -> tuple[Evidence, CancelAnswer]:
-        """Cancel the order at the partner. A refusal is believed only once its status has been asked for."""
+        """Cancel the order at the partner. A refusal counts only after its status has been checked."""
         try:
             reply = await partner.cancel(their_order_id, deadline)
         except PartnerError as error:
@@ -265,7 +265,7 @@ class OrderService:
     # --- reconciling ------------------------------------------------------------------------------------------
 
     async def look_up(self, order_id: int, state: State, their_order_id: str | None, *, watched_long: bool) -> str:
-        """Ask the partner about an order in a watched state, and store what it shows; a word for the metrics.
+        """Ask the partner about an order in a watched state, and store the evidence; return the result for the metrics.
 
         `watched_long`: the watch period is over, so an order that is still absent or open stays so.
         Raises `PartnerError` and `ServiceError`.
@@ -299,7 +299,7 @@ class OrderService:
         return moved
 
     async def _released(self, order_id: int, deadline: Deadline) -> Mapping[str, Any] | None:
-        """Wait for the other process that has claimed the order; the row afterwards. Raises `TimeoutError`."""
+        """Wait for the other process that has claimed the order; return the row afterwards. Raises `TimeoutError`."""
         while deadline.remaining() > 0:
             await asyncio.sleep(_POLL_SECONDS)
             stored = await self._repository.find(order_id)
@@ -324,7 +324,7 @@ def _seen(status: Status) -> Evidence:
 
 
 def _answer(stored: Mapping[str, Any]) -> Accepted | Refused:
-    """The stored outcome of a creation."""
+    """Return the stored outcome of a creation."""
     if stored["state"] in AT_PARTNER:
         return Accepted(stored["their_order_id"], tuple(Item.restored(line) for line in stored["lines"]))
     if stored["refusal"] is None:  # its process died before it had an answer

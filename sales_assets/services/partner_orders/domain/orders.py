@@ -1,4 +1,4 @@
-"""An order in the service's own words, and what can become of one. Pure: no HTTP, no database.
+"""Values of the order operations: an order, and the outcomes of creating, tracking and cancelling it.
 
 Belongs here: the values that endpoints, partner client and repository exchange.
 Does not belong here: wire formats (``endpoints``, ``partner_client``).
@@ -22,7 +22,7 @@ CREATED, DONE, CANCELLED = STATUS_IDS["created"], STATUS_IDS["done"], STATUS_IDS
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Who ordered. Personal data: goes to the partner, and of it only the phone is kept."""
+    """The customer. Personal data: sent to the partner; only the phone is stored."""
 
     name: str
     phone: str
@@ -54,7 +54,7 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What a caller asks for. Equal orders have equal hashes, whichever version of the interface they came by."""
+    """An order as requested. Equal orders have equal hashes in both versions of the interface."""
 
     order_id: int
     date: dt.datetime
@@ -105,7 +105,7 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The partner does not have the order, or nobody knows.
+    """The partner does not have the order, or this is unknown.
 
     `partner_error`: the partner failed, or said something that was not understood. Without it the partner decided, and
     the answer is final. `message` is for people; `in_words`: it holds the partner's own text.
@@ -139,7 +139,7 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class CancelAnswer:
-    """What the caller of a cancel is answered.
+    """The response to a cancel.
 
     `rejected`: the partner says that this order can't be cancelled. `failed`: not cancelled as far as is known; the
     caller may try again.
@@ -154,7 +154,7 @@ class CancelAnswer:
 
 @dataclass(frozen=True, slots=True)
 class BoughtItem:
-    """What of an order was bought in the end."""
+    """An item of an order and the number bought."""
 
     their_item_id: str
     bought_count: int
@@ -162,7 +162,7 @@ class BoughtItem:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """Where an order stands: our number, the partner's own where it gives one, and what was bought, if it tells."""
+    """The status of an order: our number, the partner's where it has one, and the items bought, if known."""
 
     status_id: int
     their_status_id: int

@@ -1,4 +1,4 @@
-"""What the partner's answer to a create or a cancel means.
+"""Interpret the partner's responses to create and cancel.
 
 Belongs here: the table of the partner's item errors, and which words refuse a cancel for good. An answer is never
 dropped for being odd: what is not understood is a partner_error, beside everything that was understood.
@@ -37,7 +37,7 @@ _LONGEST_ID = 256
 
 
 class UnreadableAnswer(ValueError):
-    """Not an answer to the call; whether the call was carried out is not known."""
+    """Not a valid response; whether the call was carried out is unknown."""
 
 
 class CancelRefusal(NamedTuple):
@@ -74,17 +74,17 @@ def cancel_refusal(answer: Any) -> CancelRefusal | None:
 
 
 def words(errors: Any) -> str:
-    """The partner's errors as callers read them; `HTTP_ERROR` where they hold no text."""
+    """Return the partner's errors as text for callers; `HTTP_ERROR` where they have none."""
     return str(errors) if any(_texts(errors)) else HTTP_ERROR
 
 
 def is_id(text: str) -> bool:
-    """Whether a text can be the partner's id of an order. Characters that were replaced make it another id."""
+    """Return whether a text can be the partner's id of an order. Replaced characters make it another id."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and REPLACEMENT not in text
 
 
 def parse_price(text: str) -> str | None:
-    """The price as digits with a decimal point and the cents it was written with, or None for no price.
+    """Return the price as digits with a decimal point and the cents as written, or None for no price.
 
     >>> parse_price("1 641,52"), parse_price("750.00"), parse_price("1,641"), parse_price("NONE")
     ('1641.52', '750.00', '1641', None)
@@ -121,7 +121,7 @@ def _refused(order: Order, errors: Any) -> Refused:
 
 
 def _texts(errors: Any) -> Iterator[str]:
-    """The texts in the partner's errors that are not blank, without the keys."""
+    """Yield the texts in the partner's errors that are not blank, without the keys."""
     match errors:
         case str() if errors.strip():
             yield errors
@@ -134,7 +134,7 @@ def _texts(errors: Any) -> Iterator[str]:
 
 
 def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterator[tuple[str | None, str]]:
-    """(their_id or None, text) of each error: by item, in objects that name their item, or as plain texts.
+    """Yield (their_id or None, text) of each error: by item, in objects that name their item, or as plain texts.
 
     How deep the partner nests them is its own affair; `about` is the item that was named further out. Every text comes
     out, so that one without an item, or of an item that was not ordered, is seen.

@@ -165,7 +165,7 @@ RESOLVE_FOR = dt.timedelta(hours=24)
 
 
 def watch_periods(poll_open_for: dt.timedelta) -> Mapping[State, dt.timedelta]:
-    """How long the reconciler asks the partner about an order in each state that it watches; zero turns polling off."""
+    """Return how long the reconciler watches an order in each state; zero turns polling off."""
     periods = dict.fromkeys((*IN_CALL, *UNRESOLVED), RESOLVE_FOR)
     if poll_open_for:
         periods[State.ACCEPTED] = poll_open_for
