@@ -6,14 +6,12 @@ creates with one external_id are two orders.
 
 import asyncio
 import json
-import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any
 from urllib.parse import parse_qs
 
-from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -21,10 +19,10 @@ from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
 from sales_assets.services.http.numbers import parse_integer
+from sales_assets.simulators.faults import HTML, CutResponse, FaultySimulator, changed
 
 _OPERATIONS = {"/find-orders": "find", "/create": "create", "/orders-data": "status", "/cancel": "cancel"}
 _FIRST_ID = 777
-_HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
 
 
 @dataclass(frozen=True)
@@ -81,10 +79,7 @@ class _Order:
     details: dict[str, Any] = field(default_factory=dict)
 
 
-D = TypeVar("D", Faults, Answer, Stock)
-
-
-class PartnerApi:
+class PartnerApi(FaultySimulator[Faults]):
     """The ASGI application.
 
     Attributes:
@@ -95,11 +90,9 @@ class PartnerApi:
     """
 
     def __init__(self, faults: Faults | None = None) -> None:
-        self.faults = faults or Faults()
         self.seen: Counter[str] = Counter()
         self.forms: deque[dict[str, list[str]]] = deque(maxlen=1000)
         self.stock: dict[str, Stock] = {}
-        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
         self._orders: dict[int, _Order] = {}
         self._by_external_id: defaultdict[str, list[int]] = defaultdict(list)
         self._answers: defaultdict[str, deque[Answer]] = defaultdict(deque)
@@ -109,15 +102,14 @@ class PartnerApi:
             "status": self._status,
             "cancel": self._cancel,
         }
-        self._control = Starlette(
-            routes=[
-                Route("/_faults", self._set_faults, methods=["PUT"]),
+        super().__init__(
+            faults or Faults(),
+            [
                 Route("/_answers/{operation}", self._set_answers, methods=["PUT"]),
                 Route("/_stock/{their_id}", self._set_stock, methods=["PUT"]),
                 Route("/_orders/{number:int}", self._set_order, methods=["PUT"]),
                 Route("/_seen", self._get_seen),
             ],
-            exception_handlers={HTTPException: _refused},
         )
 
     def orders_of(self, order_id: int) -> list[int]:
@@ -168,7 +160,7 @@ class PartnerApi:
             await asyncio.sleep(scripted.delay)
         body = body if scripted.body is None else scripted.body
         if scripted.cut:
-            return _CutResponse(json.dumps(body))
+            return CutResponse(json.dumps(body))
         if isinstance(body, str):
             return HTMLResponse(body, status_code=scripted.status)
         # ASCII, as PHP writes it: also half a surrogate pair can be spelt.
@@ -181,13 +173,10 @@ class PartnerApi:
         if self._hit(faults.too_many):
             return Answer(429, "Too Many Requests")
         if self._hit(faults.html):
-            return Answer(200, _HTML)
+            return Answer(200, HTML)
         if operation in ("create", "cancel") and self._hit(faults.lost):
             return Answer(done=True, cut=True)
         return None
-
-    def _hit(self, rate: float) -> bool:
-        return rate > 0 and self._random.random() < rate
 
     # --- the four calls -----------------------------------------------------------------------------------------
 
@@ -243,21 +232,16 @@ class PartnerApi:
 
     # --- making it misbehave ------------------------------------------------------------------------------------
 
-    async def _set_faults(self, request: Request) -> Response:
-        self.faults = _changed(self.faults, await request.json())
-        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
-        return JSONResponse(asdict(self.faults))
-
     async def _set_answers(self, request: Request) -> Response:
         operation = request.path_params["operation"]
         if operation not in self._done:
             raise HTTPException(404, f"operations are {', '.join(self._done)}")
-        answers = [_changed(Answer(), one) for one in await request.json()]
+        answers = [changed(Answer(), one) for one in await request.json()]
         self._answers[operation] = deque(answers)
         return JSONResponse({operation: len(answers)})
 
     async def _set_stock(self, request: Request) -> Response:
-        self.stock[request.path_params["their_id"]] = stock = _changed(Stock(), await request.json())
+        self.stock[request.path_params["their_id"]] = stock = changed(Stock(), await request.json())
         return JSONResponse(asdict(stock))
 
     async def _set_order(self, request: Request) -> Response:
@@ -271,28 +255,5 @@ class PartnerApi:
         return JSONResponse(dict(self.seen))
 
 
-class _CutResponse(Response):
-    """An answer that ends before it is complete."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__(content, headers={"Content-Length": str(len(content.encode()) + 100)})
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-
-
 def _first(form: Mapping[str, list[str]], name: str) -> str:
     return form.get(name, [""])[0]
-
-
-def _changed(value: D, changes: Any) -> D:
-    try:
-        return replace(value, **changes)
-    except TypeError as error:
-        raise HTTPException(400, str(error)) from error
-
-
-def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, status_code=error.status_code)

@@ -5,24 +5,22 @@ Try mailings without sending any. Sent messages live in memory. A repeated send 
 
 import asyncio
 import json
-import random
 import re
 import time
 from collections import Counter, deque
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, field
+from typing import Any
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import Receive, Scope, Send
 
+from sales_assets.simulators.faults import HTML, CutResponse, FaultySimulator, changed
+
 _PATH = re.compile(r"/v1/send/(\d{1,19})", re.ASCII)
 _PHONE = range(70_000_000_000, 80_000_000_000)
-_HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
 _OK = {"code": 0, "message": "OK"}
 _LATEST = 10_000
 
@@ -77,10 +75,7 @@ class Arrival:
     text: str
 
 
-D = TypeVar("D", Faults, Answer)
-
-
-class SenderApi:
+class SenderApi(FaultySimulator[Faults]):
     """The ASGI application.
 
     Attributes:
@@ -92,22 +87,19 @@ class SenderApi:
     """
 
     def __init__(self, faults: Faults | None = None, *, token: str = "") -> None:
-        self.faults = faults or Faults()
         self.seen: Counter[int] = Counter()
         self.sent: Counter[int] = Counter()
         self.arrivals: deque[Arrival] = deque(maxlen=_LATEST)
         self.under_way = self.most_under_way = 0
         self._token = token
-        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
         self._answers: deque[Answer] = deque()
-        self._control = Starlette(
-            routes=[
-                Route("/_faults", self._set_faults, methods=["PUT"]),
+        super().__init__(
+            faults or Faults(),
+            [
                 Route("/_answers", self._set_answers, methods=["PUT"]),
                 Route("/_seen", self._get_seen),
                 Route("/_messages", self._get_messages),
             ],
-            exception_handlers={HTTPException: _refused},
         )
 
     def answer(self, *answers: Answer) -> None:
@@ -148,7 +140,7 @@ class SenderApi:
             self.sent[message_id] += 1
         body = _OK if answer.body is None else answer.body
         if answer.cut:
-            return _CutResponse(json.dumps(body))
+            return CutResponse(json.dumps(body))
         headers = dict(answer.headers)
         if isinstance(body, str):
             return Response(body, status_code=answer.status, headers=headers, media_type="text/html")
@@ -161,23 +153,15 @@ class SenderApi:
         if self._hit(faults.too_many):
             return Answer(429, "Too Many Requests", {"Retry-After": faults.retry_after} if faults.retry_after else {})
         if self._hit(faults.html):
-            return Answer(200, _HTML)
+            return Answer(200, HTML)
         if self._hit(faults.refused):
             return Answer(200, {"code": 1, "message": "refused"})
         return Answer(cut=self._hit(faults.lost))
 
-    def _hit(self, rate: float) -> bool:
-        return rate > 0 and self._random.random() < rate
-
     # --- making it misbehave ------------------------------------------------------------------------------------
 
-    async def _set_faults(self, request: Request) -> Response:
-        self.faults = _changed(self.faults, await request.json())
-        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
-        return JSONResponse(asdict(self.faults))
-
     async def _set_answers(self, request: Request) -> Response:
-        self._answers = deque(_changed(Answer(), one) for one in await request.json())
+        self._answers = deque(changed(Answer(), one) for one in await request.json())
         return JSONResponse({"answers": len(self._answers)})
 
     def _get_seen(self, _request: Request) -> Response:
@@ -201,26 +185,3 @@ def _understood(message_id: int, raw: bytes) -> Arrival | str:
                 return "phone is not 7XXXXXXXXXX"
             return Arrival(time.time(), message_id, phone, text)
     return "the body is not {id, phone, text}"
-
-
-class _CutResponse(Response):
-    """An answer that ends before it is complete."""
-
-    def __init__(self, content: str) -> None:
-        super().__init__(content, headers={"Content-Length": str(len(content.encode()) + 100)})
-
-    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
-        await send({"type": "http.response.body", "body": self.body, "more_body": True})
-
-
-def _changed(value: D, changes: Any) -> D:
-    try:
-        return replace(value, **changes)
-    except TypeError as error:
-        raise HTTPException(400, str(error)) from error
-
-
-def _refused(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    return JSONResponse({"error": error.detail}, status_code=error.status_code)
