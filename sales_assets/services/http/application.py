@@ -37,7 +37,7 @@ _ASSETS = "/docs/assets"
 _QUIET_PATHS = frozenset(("/health", "/ready", "/metrics"))
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
-ErrorAnswer = Callable[[Request, HTTPException | RequestValidationError], Response]
+ErrorHandler = Callable[[Request, HTTPException | RequestValidationError], Response]
 
 # What any route that reads a body may answer before its service sees it.
 BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
@@ -58,7 +58,7 @@ class Service(Protocol):
         """Readiness checks, by name."""
 
     @property
-    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+    def error_handlers(self) -> Mapping[str, ErrorHandler]:
         """Error responses by prefix of the path, such as `/api/v1`; other paths have FastAPI's."""
 
     @property
@@ -142,9 +142,9 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
     app.mount(_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs_assets")
     for service in services:
         app.router.routes.extend(service.pages)
-    answers = {prefix: answer for service in services for prefix, answer in service.error_answers.items()}
-    app.add_exception_handler(RequestValidationError, _in_the_manner_of(answers, _malformed))
-    app.add_exception_handler(HTTPException, _in_the_manner_of(answers, _http_error))
+    handlers = {prefix: handler for service in services for prefix, handler in service.error_handlers.items()}
+    app.add_exception_handler(RequestValidationError, _by_prefix(handlers, _malformed))
+    app.add_exception_handler(HTTPException, _by_prefix(handlers, _http_error))
     app.add_middleware(RequestLimits)
     app.add_middleware(_RequestLog, registry=registry)
     ProcessCollector(registry=registry)
@@ -192,20 +192,20 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
     return router
 
 
-def _in_the_manner_of(
-    answers: Mapping[str, ErrorAnswer], otherwise: ErrorAnswer
+def _by_prefix(
+    handlers: Mapping[str, ErrorHandler], default: ErrorHandler
 ) -> Callable[[Request, Exception], Awaitable[Response]]:
     """Let a service respond to errors below its prefix."""
 
-    async def tell(request: Request, error: Exception) -> Response:
+    async def handle(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException | RequestValidationError)
         path = request.scope["path"]
-        for prefix, answer in answers.items():
+        for prefix, handler in handlers.items():
             if path == prefix or path.startswith(f"{prefix}/"):
-                return answer(request, error)
-        return otherwise(request, error)
+                return handler(request, error)
+        return default(request, error)
 
-    return tell
+    return handle
 
 
 def _malformed(_request: Request, error: HTTPException | RequestValidationError) -> Response:

@@ -14,7 +14,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from sales_assets.postgres.engines import async_engine
-from sales_assets.services.http.application import ErrorAnswer
+from sales_assets.services.http.application import ErrorHandler
 from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.mailings.admin import admin_routes
 from sales_assets.services.mailings.endpoints import PREFIX
@@ -71,7 +71,7 @@ class Mailings:
             raise NotConfiguredError("SENDER_URL is not set")
 
     @property
-    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+    def error_handlers(self) -> Mapping[str, ErrorHandler]:
         return {PREFIX: self._answer}
 
     def _answer(self, request: Request, error: HTTPException | RequestValidationError) -> Response:

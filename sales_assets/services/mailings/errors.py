@@ -105,7 +105,8 @@ def _text(error: Mapping[str, Any]) -> str:
     text = next((text for types, text in _TEXTS if re.fullmatch(types, error["type"])), None)
     if text is None:
         return str(error["msg"])
-    shown = str(error["input"])[:100].encode(errors="replace").decode()
+    # The input may be a whole body.
+    shown = str(error["input"])[:100].encode(errors="replace").decode() if "{input}" in text else ""
     return text.format(**error.get("ctx", {}), input=shown)
 
 

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from starlette.routing import BaseRoute
 
 from sales_assets.postgres.engines import async_engine
-from sales_assets.services.http.application import ErrorAnswer
+from sales_assets.services.http.application import ErrorHandler
 from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker
@@ -129,7 +129,7 @@ class PartnerOrders:
             raise NotConfiguredError("PARTNERAPI_URL is not set")
 
     @property
-    def error_answers(self) -> Mapping[str, ErrorAnswer]:
+    def error_handlers(self) -> Mapping[str, ErrorHandler]:
         return {}
 
     @property
