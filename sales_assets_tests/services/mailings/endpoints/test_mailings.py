@@ -533,6 +533,15 @@ def test_the_openapi_has_the_paths_with_examples(shared_api: Api) -> None:
         assert (page.status_code, "openapi.json" in page.text) == (200, True)
 
 
+def test_the_openapi_has_no_422(shared_api: Api) -> None:
+    documented = requests.get(f"{shared_api.url}/openapi.json", timeout=60).json()["paths"]
+    statuses = {
+        status for operations in documented.values() for one in operations.values() for status in one["responses"]
+    }
+    assert "400" in statuses
+    assert "422" not in statuses
+
+
 def test_bodies_of_json_keep_their_letters(shared_api: Api) -> None:
     answer = shared_api.ask("POST", "/mailings/", mailing(text="Привет \U0001f642"))
     assert "Привет \U0001f642" in answer.text
