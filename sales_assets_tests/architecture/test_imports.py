@@ -15,14 +15,15 @@ import pytest
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, undocumented
 
 EVERYTHING = {
-    "backoff", "database", "definitions", "defs", "demo", "deploy", "failures", "partitions", "pipeline",
-    "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
+    "backoff", "dagster_internals", "database", "definitions", "defs", "demo", "deploy", "failures", "partitions",
+    "pipeline", "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
 }  # fmt: skip
 
 # What each part may import of the others. Assets and services meet in tables, never here.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "backoff": set(),
+    "dagster_internals": set(),
     "scrubbing": set(),
     "settings": {"postgres", "scrubbing"},  # postgres: its parser of connection strings
     "failures": {"settings"},
@@ -32,12 +33,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "postgres": {"database", "schemas", "settings"},
     "resources": {"postgres", "schemas", "scrubbing", "settings"},
     "pipeline": {"postgres", "resources", "schemas"},
-    "defs": {"backoff", "partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
+    "defs": {"backoff", "dagster_internals", "partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
     "definitions": {"defs"},
     "services": {"backoff", "database", "postgres", "schemas", "settings"},
     "simulators": {"services"},
-    "deploy": {"database", "pipeline", "postgres", "settings"},
+    "deploy": {"dagster_internals", "database", "pipeline", "postgres", "settings"},
     "demo": {
+        "dagster_internals",
         "database",
         "definitions",
         "deploy",
@@ -70,6 +72,7 @@ ENVIRONMENT = {
 STATEMENTS = {
     "postgres/embedded/postgres.py", "postgres/warehouse.py", "postgres/migrations.py", "cli/doctor.py",
 }  # fmt: skip
+INTERNALS = re.compile(r"^\s*(from|import) dagster(_\w+)?\._", re.MULTILINE)
 STATEMENT = re.compile(
     r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|COPY|TRUNCATE|WITH \w+ AS|LOCK TABLE)\s"
 )
@@ -92,7 +95,13 @@ def test_services_and_simulators_share_http_and_nothing_else() -> None:
 
 def test_only_what_is_made_of_dagster_imports_it() -> None:
     importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
-    assert importing == {"cli", "definitions", "defs", "demo", "deploy", "partitions"}
+    assert importing == {"cli", "dagster_internals", "definitions", "defs", "demo", "deploy", "partitions"}
+
+
+def test_internals_of_dagster_are_imported_in_one_place() -> None:
+    """Its tests know none of them either."""
+    importing = {path for path in (*PACKAGE.rglob("*.py"), *TESTS.rglob("*.py")) if INTERNALS.search(path.read_text())}
+    assert importing == {PACKAGE / "dagster_internals.py"}
 
 
 def test_the_loading_engine_runs_without_dagster() -> None:

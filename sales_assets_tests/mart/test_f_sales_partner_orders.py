@@ -8,9 +8,9 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets import settings as settings_module
+from sales_assets.dagster_internals import range_tags
 from sales_assets.definitions import defs
 from sales_assets.defs.automation.new_order_events import new_order_events
 from sales_assets.defs.checking import evaluate
@@ -51,7 +51,7 @@ def load(instance: dg.DagsterInstance, warehouse_url: str) -> Load:
     """Run the job over a range of days, as one run."""
 
     def run(first: str = DAY, last: str | None = None) -> dg.ExecuteInProcessResult:
-        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first}
+        tags = range_tags(first, last or first)
         job = defs().resolve_job_def("load_partner_orders")
         return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from sales_assets.dagster_internals import last_event_id
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
@@ -61,7 +62,7 @@ def audience(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Link clients to customers, and give them the tags that their sales make."""
     # Read before the sales are: what is told of a day from here on may not be in them.
-    told = context.instance.event_log_storage.get_maximum_record_id()
+    told = last_event_id(context.instance)
     with warehouse.transaction(f"{context.run.run_id[:8]} audience") as transaction:
         transaction.run("mailings/client_customer", "keep_others_out")
         (fingerprint,) = transaction.rows("mailings/client_customer", "fingerprint")
