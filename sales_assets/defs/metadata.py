@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.defs.column_schemas import COLUMNS
+from sales_assets.defs.sources.report_api import REPORT_API
 
 OWNERS = ["team:sales"]
 _PARTITION_COLUMNS = {"date_id", "period_id"}
@@ -38,22 +39,29 @@ def with_metadata(definitions: dg.Definitions) -> dg.Definitions:
 
 def described(spec: dg.AssetSpec) -> dg.AssetSpec:
     """Apply the rules to one asset. It is described as the table that its key names, unless it names another."""
-    schema = spec.key.path[0]
-    table = str(spec.metadata.get("dagster/table_name", ".".join(spec.key.path)))
-    columns = COLUMNS[table]
-    names = {column.name for column in columns.columns}
-    metadata: dict[str, Any] = {"dagster/column_schema": columns}
-    if schema != "raw":
+    group, *name = spec.key.path
+    table = str(spec.metadata.get("dagster/table_name", ".".join(name if group == "sources" else spec.key.path)))
+    columns = COLUMNS[table].columns if spec.key != REPORT_API else []
+    kinds = {"api"} if spec.key == REPORT_API else {"csv"} if group == "raw" else {"postgres", "table"}
+    is_personal = any(column.name in PERSONAL_COLUMNS for column in columns)
+    return spec.replace_attributes(group_name=group).merge_attributes(
+        owners=OWNERS,
+        kinds=kinds,
+        tags={"cadence": _cadence(spec), **({"pii": "true"} if is_personal else {})},
+        metadata=_metadata(spec, table),
+    )
+
+
+def _metadata(spec: dg.AssetSpec, table: str) -> dict[str, Any]:
+    if spec.key == REPORT_API:
+        return {}
+    metadata: dict[str, Any] = {"dagster/column_schema": COLUMNS[table]}
+    if spec.key.path[0] != "raw":
         metadata["dagster/table_name"] = table
-        partition_columns = sorted(names & _PARTITION_COLUMNS)
+        partition_columns = sorted(_PARTITION_COLUMNS.intersection(column.name for column in COLUMNS[table].columns))
         if spec.partitions_def and partition_columns:
             (metadata["dagster/partition_expr"],) = partition_columns
-    return spec.replace_attributes(group_name=schema).merge_attributes(
-        owners=OWNERS,
-        kinds={"csv"} if schema == "raw" else {"postgres", "table"},
-        tags={"cadence": _cadence(spec), **({"pii": "true"} if names & PERSONAL_COLUMNS else {})},
-        metadata=metadata,
-    )
+    return metadata
 
 
 def _cadence(spec: dg.AssetSpec) -> str:
