@@ -7,6 +7,7 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.dagster_internals import log_materializations, set_asset_metadata
+from sales_assets.defs.mart.dimensions import loaded_with
 from sales_assets.defs.summaries import plottable
 from sales_assets.partitions import key_of, spelled_out
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
@@ -24,6 +25,8 @@ def report_load(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Yield the results of a load. With failing days, log the good days as events and raise `dagster.Failure`."""
     metadata = _metadata(report)
+    if F_SALES in report.tables:
+        log_materializations(context, loaded_with(report.good_days(F_SALES)))
     if report.failures:
         _log_good_days(context, report, metadata, checks)
         raise _failure(report)
