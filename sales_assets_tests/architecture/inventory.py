@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from sales_assets.definitions import defs
+from sales_assets.defs.metadata import DAILY
 
 FILE = Path(__file__).with_name("definitions.txt")
 
@@ -21,7 +22,8 @@ def inventory() -> str:
     assets = [
         f"{_name(node.key)}{'  external' if node.is_external else ''}  group {node.group_name}"
         f"  kinds {_list(node.kinds)}  owners {_list(node.owners)}  tags {_list(_tags(node.tags))}"
-        f"  partitions {_cadence(node.partitions_def)}  from {_list(map(_name, node.parent_keys))}"
+        f"  partitions {_cadence(node.partitions_def)}{'  fresh daily' if node.freshness_policy == DAILY else ''}"
+        f"  from {_list(map(_name, node.parent_keys))}"
         for node in nodes
     ]
     checks = [f"{_name(key.asset_key)}  {key.name}" for key in graph.asset_check_keys]

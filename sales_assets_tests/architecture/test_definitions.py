@@ -112,6 +112,36 @@ def test_lineage_starts_at_the_sources() -> None:
     assert roots == defs().resolve_asset_graph().external_asset_keys
 
 
+def test_what_an_increment_leads_to_should_be_fresh_daily() -> None:
+    """But the audience, which is filled for those that send mailings."""
+    graph = defs().resolve_asset_graph()
+    moving = {spec.key for spec in specs() if spec.key.path[-1].endswith("_inc")}
+    for key in graph.toposorted_asset_keys:
+        if graph.get(key).parent_keys & moving and key.path[0] != "mailings":
+            moving.add(key)
+    assert dg.AssetKey(["mart", "d_city"]) in moving
+    assert moving == {key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy}
+
+
+def test_column_lineage_is_of_columns_that_exist() -> None:
+    columns = {
+        spec.key: {column.name for column in spec.metadata["dagster/column_schema"].columns}
+        for spec in specs()
+        if spec.key != REPORT_API
+    }
+    parents = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs()}
+    lineages = {spec.key: spec.metadata.get("dagster/column_lineage") for spec in specs()}
+    assert {dg.AssetKey(["mart", "f_sales"]), dg.AssetKey(["mart", "f_mailing_statistics"])} <= {
+        key for key, lineage in lineages.items() if lineage
+    }
+    for key, lineage in lineages.items():
+        for column, deps in lineage.deps_by_column.items() if lineage else ():
+            assert column in columns[key], f"{key.to_user_string()} has no column {column}"
+            for dep in deps:
+                assert dep.asset_key in parents[key], f"{dep.asset_key} is not upstream of {key.to_user_string()}"
+                assert dep.column_name in columns[dep.asset_key], f"{dep.asset_key} has no column {dep.column_name}"
+
+
 def test_assets_with_names_or_phones_are_tagged_as_personal() -> None:
     tagged = {spec.key.to_user_string() for spec in specs() if spec.tags.get("pii") == "true"}
     assert tagged == {
