@@ -59,7 +59,7 @@ def range_tags(first: str, last: str) -> dict[str, str]:
 
 
 def last_event_id(instance: dg.DagsterInstance) -> int | None:
-    """The number of the newest event of the event log; numbers grow."""
+    """Return the number of the newest event of the event log; numbers grow."""
     return instance.event_log_storage.get_maximum_record_id()
 
 

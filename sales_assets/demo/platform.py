@@ -54,7 +54,7 @@ def sales_by_day(first: dt.date, last: dt.date) -> list[dict[str, Any]]:
 
 
 def _first_day_of_home(first: dt.date) -> dt.date:
-    """The first day that this home was ever filled for: days that were loaded weeks ago stay in the calendar."""
+    """Return the first day that this home was ever filled for: days that were loaded weeks ago stay in the calendar."""
     mark = settings().sales_home / _MARK
     if not mark.read_text(encoding="utf-8"):
         mark.write_text(first.isoformat(), encoding="utf-8")
