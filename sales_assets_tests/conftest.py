@@ -34,9 +34,11 @@ def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.setenv("SALES_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("REPORT_API_KEY", KEY)
     monkeypatch.setenv("REPORT_API_PATIENCE", "2")
-    settings_module.settings.cache_clear()
+    for cached in (settings_module.settings, settings_module.first_day):
+        cached.cache_clear()
     yield
-    settings_module.settings.cache_clear()
+    for cached in (settings_module.settings, settings_module.first_day):
+        cached.cache_clear()
 
 
 @pytest.fixture(scope="session")

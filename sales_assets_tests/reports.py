@@ -12,8 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.definitions import defs
 
 ORDER_COLUMNS = (
@@ -130,7 +130,7 @@ def load_days(
         instance=instance,
         raise_on_error=False,
         asset_selection=None if selection is None else list(selection),
-        tags={ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first},
+        tags=range_tags(first, last or first),
     )
 
 

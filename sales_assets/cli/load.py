@@ -128,8 +128,9 @@ def load_days(
     """
     import dagster as dg
 
+    from sales_assets.dagster_internals import range_tags
     from sales_assets.deploy.instance import prepare_dagster_home
-    from sales_assets.deploy.runs import range_tags, run_job
+    from sales_assets.deploy.runs import run_job
     from sales_assets.partitions import key_of
     from sales_assets.pipeline.memory import share_one_pool
     from sales_assets.postgres.warehouse import Warehouse

@@ -263,10 +263,11 @@ def _days_by_file(lines: Sequence[Row]) -> dict[str, set[dt.date]]:
 def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
     import dagster as dg
 
+    from sales_assets.dagster_internals import range_tags
     from sales_assets.definitions import defs
     from sales_assets.defs.load_daily_sales import staged_and_published
     from sales_assets.deploy.instance import prepare_dagster_home
-    from sales_assets.deploy.runs import failures_of, range_tags, run_job
+    from sales_assets.deploy.runs import failures_of, run_job
     from sales_assets.partitions import DAYS, days_of, key_of, ranges
     from sales_assets.schemas.report_files import REPORT_FILES
 

@@ -1,18 +1,13 @@
 """Report a load to Dagster: one materialization per day and asset, none for a day that failed."""
 
 import datetime as dt
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
-from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
-from dagster._core.execution.context.metadata_logging import (
-    AssetMetadataHandle,
-    OutputMetadataAccumulator,
-    OutputMetadataHandle,
-)
 
+from sales_assets.dagster_internals import log_materializations, set_asset_metadata
+from sales_assets.defs.mart.dimensions import loaded_with
 from sales_assets.defs.summaries import plottable
 from sales_assets.partitions import key_of, spelled_out
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
@@ -30,10 +25,12 @@ def report_load(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Yield the results of a load. With failing days, log the good days as events and raise `dagster.Failure`."""
     metadata = _metadata(report)
+    if F_SALES in report.tables:
+        log_materializations(context, loaded_with(report.good_days(F_SALES)))
     if report.failures:
         _log_good_days(context, report, metadata, checks)
         raise _failure(report)
-    _add_metadata_by_day(context, metadata)
+    set_asset_metadata(context, {(_key(table), key_of(day)): facts for (table, day), facts in metadata.items()})
     for table in report.tables:
         yield dg.MaterializeResult(asset_key=_key(table))
     yield from checks
@@ -51,19 +48,6 @@ def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], Mapping[str, Any]
     return metadata
 
 
-def _add_metadata_by_day(
-    context: dg.AssetExecutionContext, metadata: Mapping[tuple[str, dt.date], Mapping[str, Any]]
-) -> None:
-    # The public `add_asset_metadata` copies and checks everything that was added before: its cost is quadratic in the
-    # days, and it was a tenth of a year's run.
-    by_handle: dict[OutputMetadataHandle | AssetMetadataHandle, Mapping[str, Any]] = {
-        AssetMetadataHandle(asset_key=_key(table), partition_key=key_of(day)): facts
-        for (table, day), facts in metadata.items()
-    }
-    step = context.op_execution_context.get_step_execution_context()
-    step._metadata_accumulator = OutputMetadataAccumulator(per_output_metadata=by_handle)
-
-
 def _log_good_days(
     context: dg.AssetExecutionContext,
     report: LoadReport,
@@ -71,17 +55,14 @@ def _log_good_days(
     checks: Sequence[dg.AssetCheckResult],
 ) -> None:
     # A yielded output would mark the whole range as materialized, failing days included, and can't be revoked.
-    step = context.op_execution_context.get_step_execution_context()
     for table in report.tables:
-        good = report.good_days(table)
-        # Batched, as Dagster itself writes the events of a range: one by one, a year of nine assets took a minute.
-        batch = secrets.token_hex(16)
-        for day in good:
-            DagsterEvent.asset_materialization(
-                step,
-                dg.AssetMaterialization(_key(table), partition=key_of(day), metadata=metadata.get((table, day), {})),
-                DagsterEventBatchMetadata(batch, is_end=day == good[-1]),
-            )
+        log_materializations(
+            context,
+            [
+                dg.AssetMaterialization(_key(table), partition=key_of(day), metadata=metadata.get((table, day), {}))
+                for day in report.good_days(table)
+            ],
+        )
     for check in checks:
         assert check.asset_key is not None, "every check names its asset"
         assert check.check_name is not None, "every check has a name"

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from sales_assets.dagster_internals import log_materializations
 from sales_assets.defs.checking import SqlCheck, evaluate
+from sales_assets.defs.mart.dimensions import loaded_with
 from sales_assets.defs.mart.f_sales_partner_orders import (
     F_SALES_PARTNER_ORDERS,
     f_sales_partner_orders_checks,
@@ -50,6 +52,7 @@ def partner_orders(
     days = days_of(context.partition_keys)
     with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} partner orders") as transaction:
         loaded = load_order_days(transaction, days, timezone=settings().sales_timezone, sale_on=settings().sale_on)
+    log_materializations(context, loaded_with(days))
     add_summaries(context, PARTNER_ORDER_EVENT, loaded.events)
     add_summaries(context, PARTNER_ORDER_LINE, loaded.lines)
     add_summaries(context, F_SALES_PARTNER_ORDERS, loaded.sales)

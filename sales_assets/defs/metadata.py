@@ -1,16 +1,23 @@
-"""Metadata of all assets, by one set of rules: owner, group, kinds, tags, table and columns.
+"""Metadata of all assets, by one set of rules: owner, group, kinds, tags, freshness, table, columns and their lineage.
 
 `sales_assets.definitions` applies the rules. Does not belong here: what is particular to one asset (key, dependencies,
-partitions and description are in its module), or the columns themselves (`column_schemas`).
+partitions and description are in its module), or the columns themselves (`column_schemas`, `column_lineage`).
 """
 
+import datetime as dt
 from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.column_lineage import COLUMN_LINEAGE
 from sales_assets.defs.column_schemas import COLUMNS
+from sales_assets.defs.sources.report_api import REPORT_API
+from sales_assets.partitions import DAYS, ORDER_DAYS
 
 OWNERS = ["team:sales"]
+# Yesterday's increment comes during today; what nobody loaded for two days is stale. Dagster judges an asset by its
+# last materialization, of any partition: a reload of an old day makes it fresh too.
+DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30))
 _PARTITION_COLUMNS = {"date_id", "period_id"}
 
 # Columns that name or reach a person. Ids of customers and clients don't, without the assets that have these columns.
@@ -38,22 +45,37 @@ def with_metadata(definitions: dg.Definitions) -> dg.Definitions:
 
 def described(spec: dg.AssetSpec) -> dg.AssetSpec:
     """Apply the rules to one asset. It is described as the table that its key names, unless it names another."""
-    schema = spec.key.path[0]
-    table = str(spec.metadata.get("dagster/table_name", ".".join(spec.key.path)))
-    columns = COLUMNS[table]
-    names = {column.name for column in columns.columns}
-    metadata: dict[str, Any] = {"dagster/column_schema": columns}
-    if schema != "raw":
+    group, *name = spec.key.path
+    table = str(spec.metadata.get("dagster/table_name", ".".join(name if group == "sources" else spec.key.path)))
+    columns = COLUMNS[table].columns if spec.key != REPORT_API else []
+    kinds = {"api"} if spec.key == REPORT_API else {"csv"} if group == "raw" else {"postgres", "table"}
+    is_personal = any(column.name in PERSONAL_COLUMNS for column in columns)
+    freshness = DAILY if _moves_daily(spec) else None
+    return spec.replace_attributes(group_name=group, freshness_policy=freshness).merge_attributes(
+        owners=OWNERS,
+        kinds=kinds,
+        tags={"cadence": _cadence(spec), **({"pii": "true"} if is_personal else {})},
+        metadata=_metadata(spec, table),
+    )
+
+
+def _metadata(spec: dg.AssetSpec, table: str) -> dict[str, Any]:
+    if spec.key == REPORT_API:
+        return {}
+    metadata: dict[str, Any] = {"dagster/column_schema": COLUMNS[table]}
+    if spec.key in COLUMN_LINEAGE:
+        metadata["dagster/column_lineage"] = COLUMN_LINEAGE[spec.key]
+    if spec.key.path[0] != "raw":
         metadata["dagster/table_name"] = table
-        partition_columns = sorted(names & _PARTITION_COLUMNS)
+        partition_columns = sorted(_PARTITION_COLUMNS.intersection(column.name for column in COLUMNS[table].columns))
         if spec.partitions_def and partition_columns:
             (metadata["dagster/partition_expr"],) = partition_columns
-    return spec.replace_attributes(group_name=schema).merge_attributes(
-        owners=OWNERS,
-        kinds={"csv"} if schema == "raw" else {"postgres", "table"},
-        tags={"cadence": _cadence(spec), **({"pii": "true"} if names & PERSONAL_COLUMNS else {})},
-        metadata=metadata,
-    )
+    return metadata
+
+
+def _moves_daily(spec: dg.AssetSpec) -> bool:
+    """Whether the increment of a day changes it. Reports, orders and mailings come when somebody wants them."""
+    return spec.partitions_def == DAYS or (spec.key.path[0] == "mart" and spec.partitions_def != ORDER_DAYS)
 
 
 def _cadence(spec: dg.AssetSpec) -> str:

@@ -1,13 +1,42 @@
-"""Resources and the executor that all definitions share."""
+"""Resources and the executor that all definitions share: plain clients of `sales_assets.resources`, made per run.
+
+Fields say how a run works with a service. Its address, and the secret that is sent there, are settings alone: run
+config is stored and shown, and whoever may change an address could have a secret sent to it.
+"""
 
 from collections.abc import Callable
 
 import dagster as dg
+from pydantic import Field
 
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
+from sales_assets.settings import settings
+
+
+class ReportApiResource(dg.ConfigurableResource[ReportApi]):
+    """The report API of the settings; a field that is given takes the place of its setting, for one run."""
+
+    report_api_timeout: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds without a byte before a call or a download counts as stuck. Empty: REPORT_API_TIMEOUT.",
+    )
+    report_api_patience: float | None = Field(
+        default=None, gt=0, description="Seconds in which one call is retried. Empty: REPORT_API_PATIENCE."
+    )
+    report_api_report_deadline: float | None = Field(
+        default=None, gt=0, description="Seconds that a report may take. Empty: REPORT_API_REPORT_DEADLINE."
+    )
+    raw_files_max_bytes: int | None = Field(
+        default=None, gt=0, description="Largest file that is accepted, in bytes. Empty: RAW_FILES_MAX_BYTES."
+    )
+
+    def create_resource(self, context: dg.InitResourceContext) -> ReportApi:  # noqa: ARG002  the base class's signature
+        given = {name: value for name, value in self if value is not None}
+        return ReportApi(settings().model_copy(update=given))
 
 
 def _made_per_run(client: Callable[[], object]) -> dg.ResourceDefinition:
@@ -22,7 +51,7 @@ def resources() -> dg.Definitions:
         resources={
             "warehouse": _made_per_run(Warehouse),
             "raw_files": _made_per_run(RawFiles),
-            "report_api": _made_per_run(ReportApi),
+            "report_api": ReportApiResource(),
             "progress": _made_per_run(Progress),
         },
         # "Materialize" in the UI runs without a job of ours; a process per step would be most of a small run's time.

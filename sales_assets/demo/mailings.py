@@ -9,10 +9,11 @@ from typing import Any
 import dagster as dg
 import requests
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.definitions import defs
 from sales_assets.demo.services import PHONES, DemoError, Followed, Services, log_path
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.deploy.runs import failures_of, range_tags, run_job
+from sales_assets.deploy.runs import failures_of, run_job
 from sales_assets.partitions import ORDER_DAYS, days_of, key_of
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse

@@ -13,7 +13,7 @@ from sales_assets.postgres.database import embedded, embedded_running, warehouse
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
 from sales_assets.services.http.server import running
-from sales_assets.settings import SettingsError, settings
+from sales_assets.settings import SettingsError, first_day, settings
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.generate import Shop
 from sales_assets.simulators.report_api.live import live, utc_today
@@ -41,15 +41,24 @@ def platform_running(progress: Progress, *, once: bool) -> Iterator[tuple[dt.dat
         progress.say("generating reports")
         stack.enter_context(live(folder, Shop(seed=7), every=None if once else _NEWS_EVERY_SECONDS))
         url = stack.enter_context(running(ReportApi(folder, api_key=key)))
-        _point_settings_at(url, key)
         today = utc_today()
-        yield today - dt.timedelta(days=_DAYS), today - dt.timedelta(days=1)
+        first = today - dt.timedelta(days=_DAYS)
+        _point_settings_at(url, key, _first_day_of_home(first))
+        yield first, today - dt.timedelta(days=1)
 
 
 def sales_by_day(first: dt.date, last: dt.date) -> list[dict[str, Any]]:
     """Rows, refunds and net amount of each day first..last (inclusive) in mart.f_sales."""
     days = [date_id(first + dt.timedelta(days=n)) for n in range((last - first).days + 1)]
     return Warehouse().rows("mart/f_sales", "summary", date_ids=days)
+
+
+def _first_day_of_home(first: dt.date) -> dt.date:
+    """Return the first day that this home was ever filled for: days that were loaded weeks ago stay in the calendar."""
+    mark = settings().sales_home / _MARK
+    if not mark.read_text(encoding="utf-8"):
+        mark.write_text(first.isoformat(), encoding="utf-8")
+    return dt.date.fromisoformat(mark.read_text(encoding="utf-8"))
 
 
 def _require_own_home() -> None:
@@ -66,7 +75,16 @@ def _require_own_home() -> None:
     (home / _MARK).touch()
 
 
-def _point_settings_at(url: str, key: str) -> None:
-    """Make this process and its children ask the demo's own report API, and see its orders as sales at once."""
-    os.environ |= {"REPORT_API_URL": url, "REPORT_API_KEY": key, "SALE_ON": "created"}
+def _point_settings_at(url: str, key: str, first: dt.date) -> None:
+    """Make this process and its children ask the demo's own report API, and see its orders as sales at once.
+
+    The calendar begins with the demo's data. To be called before `sales_assets.partitions` is imported.
+    """
+    os.environ |= {
+        "REPORT_API_URL": url,
+        "REPORT_API_KEY": key,
+        "SALE_ON": "created",
+        "SALES_FIRST_DAY": first.isoformat(),
+    }
     settings.cache_clear()
+    first_day.cache_clear()

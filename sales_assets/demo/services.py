@@ -24,10 +24,11 @@ import structlog
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 from prometheus_client import CollectorRegistry
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.definitions import defs
 from sales_assets.demo.celery_processes import CeleryProcess, celery_running
 from sales_assets.deploy.instance import prepare_dagster_home
-from sales_assets.deploy.runs import failures_of, range_tags, run_job
+from sales_assets.deploy.runs import failures_of, run_job
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.database import warehouse_url
 from sales_assets.postgres.warehouse import Warehouse

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets.pipeline.progress import Progress
 
@@ -28,11 +27,6 @@ def run_job(
         run_config=QUIET,
         resources={"progress": progress} if progress else None,
     )
-
-
-def range_tags(first: str, last: str) -> dict[str, str]:
-    """Tags of a run over the partitions first..last (inclusive)."""
-    return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
 def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:

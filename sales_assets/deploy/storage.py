@@ -15,10 +15,6 @@ from typing import Any, cast
 import psycopg
 import sqlalchemy as sa
 from dagster import DagsterEventType, EventLogEntry, Field, StringSource
-from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
-from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
-from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
-from dagster._serdes import serialize_value
 from dagster_postgres import (
     DagsterPostgresStorage,
     PostgresEventLogStorage,
@@ -36,6 +32,13 @@ from sqlalchemy.dialects import registry
 from sqlalchemy.dialects.postgresql.psycopg2 import PGDialect_psycopg2
 
 from sales_assets.connection_strings import parse
+from sales_assets.dagster_internals import (
+    AssetCheckEvaluationPlanned,
+    AssetCheckExecutionRecordStatus,
+    AssetCheckExecutionsTable,
+    SqlEventLogStorageTable,
+    serialize_value,
+)
 from sales_assets.postgres.connection import connect_psycopg2
 from sales_assets.postgres.warehouse import dagster_storage_url
 from sales_assets.settings import SettingsError, settings

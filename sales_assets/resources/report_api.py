@@ -31,7 +31,7 @@ from sales_assets.schemas.report_api import (
     TaskAnswer,
     links_by_file,
 )
-from sales_assets.settings import settings
+from sales_assets.settings import Settings, settings
 
 _JSON_LIMIT = 1024 * 1024
 _CHUNK = 1024 * 1024
@@ -93,17 +93,25 @@ def without_query(url: str) -> str:
 
 
 class ReportApi:
-    """The report API of the settings. Safe to use from several threads; each keeps a session of its own."""
+    """The report API of some settings, by default those in force.
 
-    def __init__(self) -> None:
+    Safe to use from several threads; each keeps a session of its own.
+    """
+
+    def __init__(self, given: Settings | None = None) -> None:
+        self._given = given
         self._local = threading.local()
+
+    @property
+    def _settings(self) -> Settings:
+        return self._given or settings()
 
     # --- asking -------------------------------------------------------------------------------------------
 
     def make_report(self, progress: Callable[[str], None] = lambda _: None) -> Report:
         """Have a report made and wait for it, at most REPORT_API_REPORT_DEADLINE seconds."""
         task_id = self._ask("POST", "/generate_report", {}, TaskAnswer).task_id
-        deadline = time.monotonic() + settings().report_api_report_deadline
+        deadline = time.monotonic() + self._settings.report_api_report_deadline
         started, pause = time.monotonic(), 0.2
         while True:
             answer = self._report_answer(task_id)
@@ -179,7 +187,7 @@ class ReportApi:
         call = f"{method} {path}"
 
         def attempt() -> A:
-            with self._request(method, settings().report_api_url + path, call, params=question, signed=True) as r:
+            with self._request(method, self._settings.report_api_url + path, call, params=question, signed=True) as r:
                 if r.status_code in (401, 403):
                     raise PermanentError(f"{call}: access refused ({r.status_code}): check REPORT_API_KEY")
                 if r.status_code in (400, 404, 422):
@@ -213,7 +221,7 @@ class ReportApi:
         patience: float = getattr(self._local, "patience", math.inf)
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
-            stop=stop_after_delay(min(patience, settings().report_api_patience)),
+            stop=stop_after_delay(min(patience, self._settings.report_api_patience)),
             wait=wait_exponential_jitter(multiplier=0.2, max=5, jitter=0.3),
             reraise=True,
         )
@@ -238,7 +246,7 @@ class ReportApi:
         """Open a file for one streamed read; trying again is the caller's, who has to start a new file."""
         with self._open_file(url) as response:
             call = f"GET {without_query(url)}"
-            yield Download(self._content(response), self._body(response, call, settings().raw_files_max_bytes))
+            yield Download(self._content(response), self._body(response, call, self._settings.raw_files_max_bytes))
 
     @staticmethod
     def _content(response: requests.Response) -> Content:
@@ -267,16 +275,15 @@ class ReportApi:
                 return
         raise PermanentError(f"GET {without_query(url)}: more than {_REDIRECTS} redirects")
 
-    @staticmethod
-    def _require_allowed(url: str, call: str) -> None:
+    def _require_allowed(self, url: str, call: str) -> None:
         try:
             parts = urlsplit(url)
         except ValueError:
             raise PermanentError(f"{call}: not a URL") from None
-        own = urlsplit(settings().report_api_url).hostname
+        own = urlsplit(self._settings.report_api_url).hostname
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise PermanentError(f"{call}: files come over http or https only")
-        if parts.hostname == own or parts.hostname in settings().report_api_file_hosts:
+        if parts.hostname == own or parts.hostname in self._settings.report_api_file_hosts:
             return
         raise PermanentError(f"{call}: the host {parts.hostname} is neither the API's own nor in REPORT_API_FILE_HOSTS")
 
@@ -293,7 +300,7 @@ class ReportApi:
                 url,
                 params=params,
                 headers=self._headers() if signed else {"Accept-Encoding": b"identity"},
-                timeout=(min(5.0, settings().report_api_timeout), settings().report_api_timeout),
+                timeout=(min(5.0, self._settings.report_api_timeout), self._settings.report_api_timeout),
                 stream=True,
                 allow_redirects=False,
             )
@@ -311,13 +318,12 @@ class ReportApi:
             session = self._local.session = requests.Session()
         return session
 
-    @staticmethod
-    def _headers() -> dict[str, bytes]:
+    def _headers(self) -> dict[str, bytes]:
         values = {
-            "X-Nickname": settings().report_api_nickname,
-            "X-Cohort": settings().report_api_cohort,
+            "X-Nickname": self._settings.report_api_nickname,
+            "X-Cohort": self._settings.report_api_cohort,
             "X-Project": "True",
-            "X-API-KEY": settings().report_api_key.get_secret_value(),
+            "X-API-KEY": self._settings.report_api_key.get_secret_value(),
             "Accept-Encoding": "identity",
         }
         # As bytes: text is sent as latin-1, and a nickname in Cyrillic would end in a UnicodeEncodeError.
@@ -331,25 +337,24 @@ class ReportApi:
         if status != 200:
             raise PermanentError(f"{call}: answered {status}")
 
-    @staticmethod
-    def _body(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
+    def _body(self, response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
         """Read the decoded body: at most `limit` bytes, of at most as many sent, complete by their announced length."""
         # Identity is asked for, but objects that were stored as gzip are sent so all the same.
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip"):
-            return _unzipped(ReportApi._sent(response, call, limit), call, limit)
+            return _unzipped(self._sent(response, call, limit), call, limit)
         if encoding not in ("identity", ""):
             raise PermanentError(f"{call}: sent with Content-Encoding {encoding[:20]!r}")
-        return ReportApi._sent(response, call, limit)
+        return self._sent(response, call, limit)
 
-    @staticmethod
-    def _sent(response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
+    def _sent(self, response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
         """Iterate over the bytes as they were sent, at most `limit`, complete by their announced length."""
         announced = response.headers.get("Content-Length")
         length = int(announced) if announced and announced.isdigit() else None
         if length is not None and length > limit:
             raise PermanentError(f"{call}: {length} bytes announced, {limit} are accepted")
-        deadline = time.monotonic() + settings().report_api_timeout * 60
+        longest = self._settings.report_api_timeout * 60
+        deadline = time.monotonic() + longest
         received = 0
         try:
             # read() would wait for a full chunk, and a byte now and then could hold it for days.
@@ -358,7 +363,7 @@ class ReportApi:
                 if received > limit:
                     raise PermanentError(f"{call}: more than {limit} bytes")
                 if time.monotonic() > deadline:
-                    raise TransientError(f"{call}: {received} bytes after {settings().report_api_timeout * 60:.0f} s")
+                    raise TransientError(f"{call}: {received} bytes after {longest:.0f} s")
                 yield chunk
         except (ReportApiError, GeneratorExit):
             raise

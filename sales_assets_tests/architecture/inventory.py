@@ -9,6 +9,7 @@ from pathlib import Path
 import dagster as dg
 
 from sales_assets.definitions import defs
+from sales_assets.defs.metadata import DAILY
 
 FILE = Path(__file__).with_name("definitions.txt")
 
@@ -17,10 +18,11 @@ def inventory() -> str:
     """Assets with what they depend on, checks, jobs, sensors, schedules and resources, in alphabetical order."""
     definitions = defs()
     graph = definitions.resolve_asset_graph()
-    nodes = [graph.get(key) for key in graph.materializable_asset_keys]
+    nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
     assets = [
-        f"{_name(node.key)}  group {node.group_name}  kinds {_list(node.kinds)}  owners {_list(node.owners)}"
-        f"  tags {_list(_tags(node.tags))}  partitions {_cadence(node.partitions_def)}"
+        f"{_name(node.key)}{'  external' if node.is_external else ''}  group {node.group_name}"
+        f"  kinds {_list(node.kinds)}  owners {_list(node.owners)}  tags {_list(_tags(node.tags))}"
+        f"  partitions {_cadence(node.partitions_def)}{'  fresh daily' if node.freshness_policy == DAILY else ''}"
         f"  from {_list(map(_name, node.parent_keys))}"
         for node in nodes
     ]

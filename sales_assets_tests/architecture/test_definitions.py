@@ -12,6 +12,7 @@ import pytest
 
 from sales_assets.cli.load import defs as defs_of_load
 from sales_assets.definitions import defs
+from sales_assets.defs.sources.report_api import REPORT_API
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 from sales_assets_tests.architecture import inventory
@@ -102,12 +103,49 @@ def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
     assert spec.tags["cadence"] in ("daily", "weekly", "on_change")
     assert (spec.tags["cadence"] == "on_change") == (spec.partitions_def is None)
     assert spec.group_name == spec.key.path[0]
-    assert spec.metadata.get("dagster/column_schema"), "no columns"
+    assert spec.key == REPORT_API or spec.metadata.get("dagster/column_schema"), "no columns"
+
+
+def test_lineage_starts_at_the_sources() -> None:
+    roots = {spec.key for spec in specs() if not spec.deps}
+    assert {key.path[0] for key in roots} == {"sources"}
+    assert roots == defs().resolve_asset_graph().external_asset_keys
+
+
+def test_what_an_increment_leads_to_should_be_fresh_daily() -> None:
+    """But the audience, which is filled for those that send mailings."""
+    graph = defs().resolve_asset_graph()
+    moving = {spec.key for spec in specs() if spec.key.path[-1].endswith("_inc")}
+    for key in graph.toposorted_asset_keys:
+        if graph.get(key).parent_keys & moving and key.path[0] != "mailings":
+            moving.add(key)
+    assert dg.AssetKey(["mart", "d_city"]) in moving
+    assert moving == {key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy}
+
+
+def test_column_lineage_is_of_columns_that_exist() -> None:
+    columns = {
+        spec.key: {column.name for column in spec.metadata["dagster/column_schema"].columns}
+        for spec in specs()
+        if spec.key != REPORT_API
+    }
+    parents = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs()}
+    lineages = {spec.key: spec.metadata.get("dagster/column_lineage") for spec in specs()}
+    assert {dg.AssetKey(["mart", "f_sales"]), dg.AssetKey(["mart", "f_mailing_statistics"])} <= {
+        key for key, lineage in lineages.items() if lineage
+    }
+    for key, lineage in lineages.items():
+        for column, deps in lineage.deps_by_column.items() if lineage else ():
+            assert column in columns[key], f"{key.to_user_string()} has no column {column}"
+            for dep in deps:
+                assert dep.asset_key in parents[key], f"{dep.asset_key} is not upstream of {key.to_user_string()}"
+                assert dep.column_name in columns[dep.asset_key], f"{dep.asset_key} has no column {dep.column_name}"
 
 
 def test_assets_with_names_or_phones_are_tagged_as_personal() -> None:
     tagged = {spec.key.to_user_string() for spec in specs() if spec.tags.get("pii") == "true"}
     assert tagged == {
+        "sources/mailings/client",
         "raw/user_orders_log",
         "raw/user_orders_log_inc",
         "staging/partner_order_event",
@@ -118,14 +156,15 @@ def test_assets_with_names_or_phones_are_tagged_as_personal() -> None:
     found = {
         spec.key.to_user_string()
         for spec in specs()
-        if any(personal.search(column.name) for column in spec.metadata["dagster/column_schema"].columns)
+        if spec.key != REPORT_API
+        and any(personal.search(column.name) for column in spec.metadata["dagster/column_schema"].columns)
     }
     assert found == tagged
 
 
 def test_one_name_in_four_places(query: Query) -> None:
     for spec in tables():
-        schema, name = spec.key.path
+        *_, schema, name = spec.key.path
         assert (sql_folder() / schema / f"{name}.sql").exists(), f"{spec.key}: sql/{schema} has no {name}.sql"
         assert columns_of(query, str(spec.metadata["dagster/table_name"])), f"{spec.key}: there is no such table"
     # Every file of the mart belongs to a table.

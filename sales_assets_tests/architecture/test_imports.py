@@ -16,8 +16,8 @@ import pytest
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, undocumented
 
 EVERYTHING = {
-    "backoff", "connection_strings", "definitions", "defs", "demo", "deploy", "failures", "fsync", "partitions",
-    "pipeline", "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
+    "backoff", "connection_strings", "dagster_internals", "definitions", "defs", "demo", "deploy", "failures", "fsync",
+    "partitions", "pipeline", "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
 }  # fmt: skip
 
 # What each part may import of the others. Assets and services meet in tables, never here.
@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "backoff": set(),
     "connection_strings": set(),
     "fsync": set(),
+    "dagster_internals": set(),
     "scrubbing": set(),
     "settings": {"connection_strings", "scrubbing"},
     "failures": {"postgres", "scrubbing", "settings"},
@@ -34,12 +35,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "postgres": {"connection_strings", "fsync", "schemas", "settings"},
     "resources": {"fsync", "postgres", "schemas", "scrubbing", "settings"},
     "pipeline": {"postgres", "resources", "schemas"},
-    "defs": {"backoff", "partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
+    "defs": {"backoff", "dagster_internals", "partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
     "definitions": {"defs"},
     "services": {"backoff", "postgres", "schemas", "settings"},
     "simulators": {"services"},
-    "deploy": {"connection_strings", "pipeline", "postgres", "settings"},
+    "deploy": {"connection_strings", "dagster_internals", "pipeline", "postgres", "settings"},
     "demo": {
+        "dagster_internals",
         "definitions",
         "deploy",
         "partitions",
@@ -71,6 +73,7 @@ ENVIRONMENT = {
 STATEMENTS = {
     "postgres/embedded/postgres.py", "postgres/warehouse.py", "postgres/migrations.py", "cli/doctor.py",
 }  # fmt: skip
+INTERNALS = re.compile(r"^\s*(from|import) dagster(_\w+)?\._", re.MULTILINE)
 STATEMENT = re.compile(
     r"\s*(SELECT|INSERT INTO|UPDATE|DELETE FROM|CREATE|ALTER|DROP|COPY|TRUNCATE|WITH \w+ AS|LOCK TABLE)\s"
 )
@@ -97,7 +100,13 @@ def test_services_and_simulators_share_http_and_nothing_else() -> None:
 
 def test_only_what_is_made_of_dagster_imports_it() -> None:
     importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
-    assert importing == {"cli", "definitions", "defs", "demo", "deploy", "partitions"}
+    assert importing == {"cli", "dagster_internals", "definitions", "defs", "demo", "deploy", "partitions"}
+
+
+def test_internals_of_dagster_are_imported_in_one_place() -> None:
+    """Its tests know none of them either."""
+    importing = {path for path in (*PACKAGE.rglob("*.py"), *TESTS.rglob("*.py")) if INTERNALS.search(path.read_text())}
+    assert importing == {PACKAGE / "dagster_internals.py"}
 
 
 def test_the_loading_engine_runs_without_dagster() -> None:

@@ -7,8 +7,8 @@ import sys
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.defs.load_daily_sales import load_daily_sales
 from sales_assets.deploy.instance import prepare_dagster_home
 from sales_assets.deploy.runs import QUIET
@@ -32,7 +32,7 @@ def bare_chain() -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
 if __name__ == "__main__":
     prepare_dagster_home()
     with dg.DagsterInstance.get() as instance:
-        tags = {ASSET_PARTITION_RANGE_START_TAG: sys.argv[1], ASSET_PARTITION_RANGE_END_TAG: sys.argv[2]}
+        tags = range_tags(sys.argv[1], sys.argv[2])
         job = dg.Definitions(
             assets=[bare_chain], jobs=[dg.define_asset_job("bare", executor_def=dg.in_process_executor)]
         ).resolve_job_def("bare")

@@ -88,6 +88,7 @@ def test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies(
     ]["results"]
     on = {sensor["name"] for sensor in sensors if sensor["sensorState"]["status"] == "RUNNING"}
     assert on == {"new_increments", "new_order_events", "changed_weeks", "changed_audience", "new_deliveries"}
+    assert _partitions(f"http://127.0.0.1:{port}") == (30, 30), "the calendar begins with the demo's data"
     _sends_on(services[1], services[2])
 
     assert len(command.processes()) > 5
@@ -99,6 +100,13 @@ def test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies(
     no_process_is_left(command)
     nothing_is_left_at_the_broker(command.home)
     assert command.written_outside() == []
+
+
+def _partitions(url: str) -> tuple[int, int]:
+    """The days of mart/f_sales, and how many of them are materialized."""
+    answer = requests.post(f"{url}/graphql", json={"query": _PARTITIONS}, timeout=30).json()
+    stats = answer["data"]["assetNodeOrError"]["partitionStats"]
+    return stats["numPartitions"], stats["numMaterialized"]
 
 
 def _shows_the_mailing(said: str) -> None:
@@ -138,6 +146,8 @@ def _sends_on(services: str, sent: str) -> None:
     until(lambda: "of the test" in [message["text"] for message in requests.get(sent, timeout=30).json()])
 
 
+_PARTITIONS = """{ assetNodeOrError(assetKey: {path: ["mart", "f_sales"]}) {
+    ... on AssetNode { partitionStats { numPartitions numMaterialized } } } }"""
 _SENSORS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repository__", repositoryLocationName:
     "sales_assets"}) { ... on Sensors { results { name sensorState { status } } } } }"""
 

@@ -115,11 +115,11 @@ ELSEWHERE = {
         "dagster-webserver --read-only -w workspace.yaml",
         "dagster run list",
         "dagster asset materialize",
-        "dg launch",
+        *("dg launch", "dg list defs", "dg check defs"),
         "dagster asset materialize -m sales_assets.definitions --select 'key:\"mart/d_*\"'",
         "dg launch --assets 'key:\"mart/f_sales\"' --partition 2024-10-02",
     ],
-    f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml"],
+    f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml", "dg dev"],
     f"{_HERE}test_the_simulator_of_the_sender": ["sales-assets sender-api"],
     f"{_HERE}test_make_knows_the_target": [
         *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),
@@ -372,6 +372,11 @@ def test_dagsters_own_commands_share_the_instance(shell: Shell, tmp_path: Path) 
     ):
         done = shell(in_environment + line)
         assert done.returncode == 0, (line, done.stdout, done.stderr)
+    listed = shell(f"{in_environment} cd {PROJECT}; dg check defs && dg list defs --json")
+    assert listed.returncode == 0, (listed.stdout, listed.stderr)
+    assert {'"mart/f_sales"', '"sources/report_api"', '"load_days"', '"new_increments"'} <= set(
+        re.findall(r'"[^"]+"', listed.stdout)
+    )
     # Another folder than that of .env: all that the command needs is in the environment.
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -390,15 +395,18 @@ def test_dagsters_own_commands_share_the_instance(shell: Shell, tmp_path: Path) 
     assert sorted(job for job, _ in shown) == ["__ASSET_JOB", "__ASSET_JOB", "load_days", "load_report"]
 
 
+# `dagster dev` takes DAGSTER_HOME from .env; `dg dev` is run in the checkout.
+@pytest.mark.parametrize(
+    "line", ["exec dagster dev -w workspace.yaml", f'eval "$(sales-assets env)"; cd {PROJECT}; exec dg dev']
+)
 @pytest.mark.timeout(900)
-def test_dagster_dev_runs_on_the_instance(shell: Shell) -> None:
+def test_dagster_dev_runs_on_the_instance(shell: Shell, line: str) -> None:
     loaded = shell("sales-assets load --report --from 2024-10-02 --to 2024-10-02")
     assert loaded.returncode == 0, loaded.stderr
     written = shell("sales-assets env --format dotenv >> .env")
     assert written.returncode == 0, written.stderr
     port = free_port()
-    # Without `eval`: Dagster takes DAGSTER_HOME from .env.
-    ui = shell.start(f"exec dagster dev -w workspace.yaml --host 127.0.0.1 --port {port}")
+    ui = shell.start(f"{line} --host 127.0.0.1 --port {port}")
     try:
         until_it_answers(f"http://127.0.0.1:{port}", ui)
         shown = runs_shown(f"http://127.0.0.1:{port}")

@@ -6,8 +6,8 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.deploy.storage import EventLog
 
 _DAYS = dg.DailyPartitionsDefinition("2024-10-01", end_date="2024-10-06")
@@ -70,7 +70,7 @@ DAGSTERS = '  postgres: {{postgres_url: "{url}"}}\n'
 
 
 def run(instance: dg.DagsterInstance, **tags: str) -> bool:
-    tags |= {ASSET_PARTITION_RANGE_START_TAG: "2024-10-01", ASSET_PARTITION_RANGE_END_TAG: "2024-10-05"}
+    tags |= range_tags("2024-10-01", "2024-10-05")
     definitions = dg.Definitions(assets=[days], jobs=[dg.define_asset_job("all_days")])
     job = definitions.resolve_job_def("all_days")
     return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False).success

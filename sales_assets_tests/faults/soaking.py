@@ -18,7 +18,6 @@ from pathlib import Path
 from unittest import mock
 
 import dagster as dg
-from dagster._core.test_utils import freeze_time
 
 from sales_assets.defs.automation import asking, new_increments
 from sales_assets.postgres.warehouse import Warehouse
@@ -144,7 +143,7 @@ class Soak:
 
     def _tick(self, now: dt.datetime) -> None:
         """One tick of the sensor at a moment, and the runs that it asks for."""
-        with freeze_time(now):
+        with dg.partition_loading_context(effective_dt=now):
             found = new_increments.new_increments(
                 dg.build_sensor_context(instance=self.shop.instance), warehouse=Warehouse(), report_api=ReportApi()
             )

@@ -8,8 +8,8 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from sales_assets.dagster_internals import DATA_VERSION_TAG
 from sales_assets.defs.automation.changed_audience import changed_audience
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.mailings.audience import CLIENT_CUSTOMER, CLIENT_TAG, audience_checks

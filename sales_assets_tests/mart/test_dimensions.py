@@ -2,12 +2,15 @@
 
 from dataclasses import replace
 
+import dagster as dg
 import pytest
 
+from sales_assets.settings import settings
 from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.shop import ORDERS, Shop
 
 DAYS = ["2024-10-01", "2024-10-02", "2024-10-03"]
+KEYS = [dg.AssetKey(["mart", table]) for table in ("d_calendar", "d_city", "d_customer", "d_item")]
 NAMES = (
     "SELECT city_name, first_name || ' ' || last_name, item_name"
     " FROM mart.d_city CROSS JOIN mart.d_customer CROSS JOIN mart.d_item"
@@ -25,6 +28,29 @@ def names(shop: Shop) -> tuple[str, ...]:
 
 def all_of(name: str) -> tuple[str, str, str]:
     return name, f"{name} {name}".strip() or " ", name
+
+
+def told(shop: Shop) -> list[list[object]]:
+    """The days of each materialization that Dagster knows of, newest first, per dimension."""
+    found = [shop.instance.fetch_materializations(key, limit=10).records for key in KEYS]
+    made = [[record.asset_materialization for record in records] for records in found]
+    return [[one.metadata["days loaded"].value for one in of_table if one] for of_table in made]
+
+
+def test_a_load_reports_the_dimensions_that_it_fills_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many its days, and only those that came into the mart."""
+    for day in DAYS:
+        shop.reports.increment(day, [named("a", day)])
+    shop.load(DAYS[0], DAYS[1])
+    assert told(shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4
+    shop.load(DAYS[2], selection=[ORDERS])
+    assert told(shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4, "staging alone fills no dimension"
+    shop.reports.increment(DAYS[1], [named("a", DAYS[1])] * 50)
+    monkeypatch.setenv("RAW_FILES_MAX_BYTES", "1000")
+    settings.cache_clear()
+    shop.fail_to_load(DAYS[0], DAYS[2])
+    assert told(shop)[3][0] == f"{DAYS[0]}, {DAYS[2]}"
+    assert {len(days) for days in told(shop)} == {2}
 
 
 def test_the_latest_name_by_event_time_wins(shop: Shop) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.defs.automation.changed_weeks import changed_weeks
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION, retention_checks
@@ -42,7 +42,7 @@ def make(instance: dg.DagsterInstance, warehouse_url: str) -> Make:
     """Run the job over a range of weeks, as one run."""
 
     def run(first: str = WEEK, last: str | None = None, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
-        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first}
+        tags = range_tags(first, last or first)
         made = job("make_customer_retention")
         return made.execute_in_process(instance=instance, tags=tags, raise_on_error=raise_on_error)
 
@@ -318,10 +318,8 @@ def asked_for(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
 
 
 def weeks_of(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
-    return [
-        (request.tags[ASSET_PARTITION_RANGE_START_TAG], request.tags[ASSET_PARTITION_RANGE_END_TAG])
-        for request in requests
-    ]
+    ranges = [request.partition_key_range for request in requests]
+    return [(weeks.start, weeks.end) for weeks in ranges if weeks is not None]
 
 
 def run(instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:

@@ -7,9 +7,9 @@ from typing import Any
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets import settings as settings_module
+from sales_assets.dagster_internals import range_tags
 from sales_assets.defs.automation.new_deliveries import new_deliveries
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.mart.f_mailing_deliveries import F_MAILING_DELIVERIES, F_MAILING_STATISTICS, delivery_checks
@@ -76,7 +76,7 @@ def load(instance: dg.DagsterInstance, warehouse_url: str) -> Run:
     """Run the job over a range of days, as one run."""
 
     def run(first: str = DAY, last: str | None = None) -> dg.ExecuteInProcessResult:
-        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first}
+        tags = range_tags(first, last or first)
         return job("load_mailing_deliveries").execute_in_process(instance=instance, tags=tags)
 
     return run

@@ -8,13 +8,14 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
 from sales_assets import settings as settings_module
+from sales_assets.dagster_internals import range_tags
 from sales_assets.definitions import defs
 from sales_assets.defs.automation.new_order_events import new_order_events
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.load_partner_orders import order_checks
+from sales_assets.defs.mart.dimensions import dimension_key
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.partner_orders.mapping import Mapping, shared_phones, store, waiting
 from sales_assets_tests.automation.runs import record_runs
@@ -51,7 +52,7 @@ def load(instance: dg.DagsterInstance, warehouse_url: str) -> Load:
     """Run the job over a range of days, as one run."""
 
     def run(first: str = DAY, last: str | None = None) -> dg.ExecuteInProcessResult:
-        tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last or first}
+        tags = range_tags(first, last or first)
         job = defs().resolve_job_def("load_partner_orders")
         return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 
@@ -465,6 +466,18 @@ def test_a_sale_that_is_staged_after_its_cancel_brings_both_days(
     for day in (DAY, "2024-06-25"):
         assert load(day).success
     assert query("SELECT sum(amount), count(*) FROM mart.f_sales") == [(Decimal(0), 4)]
+
+
+def test_a_load_reports_the_dimensions_that_it_fills(
+    stage: Callable[..., None], mapped: None, load: Load, instance: dg.DagsterInstance
+) -> None:
+    stage()
+    assert load().success
+    for table in ("d_calendar", "d_city", "d_customer", "d_item"):
+        event = instance.get_latest_materialization_event(dimension_key(table))
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["days loaded"].value == DAY
 
 
 def test_days_outside_the_calendar_wait(stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance) -> None:

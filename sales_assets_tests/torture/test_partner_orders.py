@@ -12,8 +12,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 import requests
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.definitions import defs
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.partner_orders.broker import Broker
@@ -125,7 +125,7 @@ def test_a_thousand_orders_survive_the_killing_of_relay_consumer_and_broker(
 
 
 def _load(instance: dg.DagsterInstance, first: str, last: str) -> None:
-    tags = {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+    tags = range_tags(first, last)
     result = defs().resolve_job_def("load_partner_orders").execute_in_process(instance=instance, tags=tags)
     assert result.success
     assert [check.check_name for check in result.get_asset_check_evaluations() if not check.passed] == []

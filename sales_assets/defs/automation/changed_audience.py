@@ -1,8 +1,8 @@
 """The sensor on sales, clients and links: whether the audience of the mailings has to be filled again."""
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
 
+from sales_assets.dagster_internals import DATA_VERSION_TAG
 from sales_assets.defs.automation.asking import is_under_way, number_of, request_once
 from sales_assets.defs.automation.changed_weeks import newest_sales
 from sales_assets.defs.automation.jobs import fill_audience

@@ -5,9 +5,8 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import dagster as dg
-from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
 
+from sales_assets.dagster_internals import data_versions, last_materialization_ids, range_tags
 from sales_assets.defs.automation.asking import is_under_way, log_failure, number_of, request_each, request_once
 from sales_assets.defs.automation.jobs import make_customer_retention
 from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION
@@ -43,9 +42,7 @@ def newest_sales(instance: dg.DagsterInstance) -> dict[str, int]:
     """{day: number of the event that told last of its sales}, whatever source they are of."""
     newest: dict[str, int] = {}
     for key in (F_SALES, F_SALES_PARTNER_ORDERS):
-        told = instance.event_log_storage.get_latest_storage_id_by_partition(
-            key, dg.DagsterEventType.ASSET_MATERIALIZATION
-        )
+        told = last_materialization_ids(instance, key)
         newest |= {day: max(number, newest.get(day, 0)) for day, number in told.items()}
     return newest
 
@@ -56,7 +53,7 @@ def _request(instance: dg.DagsterInstance, weeks: Sequence[str], news: Mapping[s
         instance,
         make_customer_retention.name,
         f"{weeks[0]}.{weeks[-1]}.{newest}",
-        tags={ASSET_PARTITION_RANGE_START_TAG: weeks[0], ASSET_PARTITION_RANGE_END_TAG: weeks[-1]},
+        tags=range_tags(weeks[0], weeks[-1]),
     )
 
 
@@ -70,10 +67,8 @@ def _weeks_with_news(context: dg.SensorEvaluationContext) -> dict[str, int]:
             log_failure(context, f"partition {day!r}", error)
             continue
         newest[week] = max(number, newest.get(week, 0))
-    made = context.instance.event_log_storage.get_latest_tags_by_partition(
-        F_CUSTOMER_RETENTION, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
-    )
-    seen = {week: number_of(tags.get(DATA_VERSION_TAG)) for week, tags in made.items()}
+    made = data_versions(context.instance, F_CUSTOMER_RETENTION)
+    seen = {week: number_of(version) for week, version in made.items()}
     weeks = set(WEEKS.get_partition_keys())  # days of another SALES_FIRST_DAY may lie outside
     return {week: number for week, number in newest.items() if week in weeks and number > seen.get(week, 0)}
 

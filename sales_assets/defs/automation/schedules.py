@@ -1,11 +1,8 @@
 """The schedules. Their cadence is the calendar's; which days they ask for follows from the report API's window."""
 
 import dagster as dg
-from dagster._core.storage.tags import (
-    ASSET_PARTITION_RANGE_END_TAG,
-    ASSET_PARTITION_RANGE_START_TAG,
-)
 
+from sales_assets.dagster_internals import range_tags
 from sales_assets.defs.automation.jobs import load_report_and_days
 from sales_assets.partitions import DAYS
 
@@ -19,5 +16,5 @@ def fresh_report(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     days = DAYS.get_partition_keys(current_time=context.scheduled_execution_time)[-_WINDOW_DAYS:]
     return dg.RunRequest(
         run_key=days[-1],
-        tags={ASSET_PARTITION_RANGE_START_TAG: days[0], ASSET_PARTITION_RANGE_END_TAG: days[-1]},
+        tags=range_tags(days[0], days[-1]),
     )

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from sales_assets.dagster_internals import last_event_id
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
+from sales_assets.defs.sources.service_tables import CLIENT
 from sales_assets.postgres.warehouse import Warehouse
 
 CLIENT_CUSTOMER = dg.AssetKey(["mailings", "client_customer"])
@@ -38,6 +40,7 @@ def audience_checks() -> list[SqlCheck]:
     specs=[
         dg.AssetSpec(
             CLIENT_CUSTOMER,
+            deps=[CLIENT],
             description="Which customer of the mart a client of the mailings is: linked by the phone that partner "
             "orders map to a customer (`staging.partner_customer`, `sales-assets orders map`), or told by the API.\n\n"
             "Phones are compared as 7 and ten digits: `+7 (921) ...`, `8 921 ...` and ten digits alone are the same; "
@@ -61,7 +64,7 @@ def audience(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Link clients to customers, and give them the tags that their sales make."""
     # Read before the sales are: what is told of a day from here on may not be in them.
-    told = context.instance.event_log_storage.get_maximum_record_id()
+    told = last_event_id(context.instance)
     with warehouse.transaction(f"{context.run.run_id[:8]} audience") as transaction:
         transaction.run("mailings/client_customer", "keep_others_out")
         (fingerprint,) = transaction.rows("mailings/client_customer", "fingerprint")

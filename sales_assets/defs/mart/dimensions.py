@@ -1,13 +1,15 @@
 """``mart.d_calendar``, ``d_city``, ``d_customer``, ``d_item``: rebuilt here from all of staging.
 
-A load adds the rows of its own days itself; no row is ever deleted.
+A load adds the rows of its own days itself, and reports them (`loaded_with`); no row is ever deleted.
 """
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
 from sales_assets.defs.staging.report_files import staging_key
+from sales_assets.partitions import spelled_out
 from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
@@ -25,6 +27,16 @@ _DESCRIPTIONS = {
 def dimension_key(table: str) -> dg.AssetKey:
     """Return the asset key of a dimension."""
     return dg.AssetKey(["mart", table])
+
+
+def loaded_with(days: Sequence[dt.date]) -> list[dg.AssetMaterialization]:
+    """Materializations of the dimensions by a load of days: one each, however many the days. None without days.
+
+    They are not outputs of the load: a day of the mart is never published without its dimension rows, so there is
+    nothing to select.
+    """
+    loaded = {"days loaded": spelled_out(days)}
+    return [dg.AssetMaterialization(dimension_key(table), metadata=loaded) for table in _DESCRIPTIONS if days]
 
 
 @dg.multi_asset(

@@ -10,6 +10,7 @@ from typing import Any
 
 import dagster as dg
 
+from sales_assets.dagster_internals import last_event_id
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
@@ -81,7 +82,7 @@ def customer_retention(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Replace weeks, and reconcile them with the sales before the commit."""
     # Read before the sales are: what is told of a day from here on may not be in them.
-    told = context.instance.event_log_storage.get_maximum_record_id()
+    told = last_event_id(context.instance)
     mondays = days_of(context.partition_keys)
     with warehouse.transaction(f"{context.run.run_id[:8]} customer retention") as transaction:
         summary = _replace_weeks(transaction, mondays)

@@ -12,6 +12,7 @@ import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mailings.audience import CLIENT_CUSTOMER
+from sales_assets.defs.sources.service_tables import MESSAGE
 from sales_assets.defs.summaries import add_summaries
 from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of
 from sales_assets.pipeline.sums import NotReconciledError
@@ -26,7 +27,7 @@ F_MAILING_STATISTICS = dg.AssetKey(["mart", "f_mailing_statistics"])
 _SPECS = (
     dg.AssetSpec(
         F_MAILING_DELIVERIES,
-        deps=[CLIENT_CUSTOMER],
+        deps=[MESSAGE, CLIENT_CUSTOMER],
         description="A row per message of a mailing, by the day on which the mailing started and its recipients were "
         "fixed, in SALES_TIMEZONE. No phone and no text: the client is an id, and the customer that it was linked to "
         "when the day was last made.\n\n"

@@ -1,7 +1,5 @@
 """``mart.f_sales``: a row per sold or refunded line, whole days at a time. Filled by the op `load_daily_sales`."""
 
-import datetime as dt
-
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck
@@ -26,10 +24,6 @@ def f_sales_spec() -> dg.AssetSpec:
         "API covers their day.\n\nFrom a number back to file and line: `sales-assets why DAY`, or the view "
         "`mart.f_sales_lines`.",
         partitions_def=DAYS,
-        # Yesterday's increment comes during today; a mart that nobody loaded for two days is stale.
-        freshness_policy=dg.FreshnessPolicy.time_window(
-            fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30)
-        ),
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from sales_assets.defs.sources.report_api import REPORT_API
 from sales_assets.partitions import DAYS
 from sales_assets.pipeline.extract import fetch_report, record
 from sales_assets.pipeline.progress import Progress
@@ -31,6 +32,7 @@ def increment_specs() -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             increment_key(file),
+            deps=[REPORT_API],
             description=f"{file.description}: the file of one day's increment, as the report API delivered it.\n\n"
             "New contents are kept with a manifest and a number; contents that are kept already are delivered again, "
             "and count as the latest. Nothing is edited or deleted. "
@@ -46,6 +48,7 @@ def increment_specs() -> list[dg.AssetSpec]:
     specs=[
         dg.AssetSpec(
             report_key(file),
+            deps=[REPORT_API],
             description=f"{file.description}: the file of the latest report, as the report API delivered it.\n\n"
             "A report covers a past period (start_day to end_date). One report serves a whole load of history: "
             "making it takes about a minute at the real service. Materialize the days of its period to let it "

@@ -7,6 +7,7 @@ meet in ``staging.partner_order_event`` and never import each other.
 import dagster as dg
 
 from sales_assets.defs.checking import SqlCheck
+from sales_assets.defs.sources.service_tables import OUTBOX
 from sales_assets.partitions import ORDER_DAYS
 
 PARTNER_ORDER_EVENT = dg.AssetKey(["staging", "partner_order_event"])
@@ -18,6 +19,7 @@ def partner_order_specs() -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             PARTNER_ORDER_EVENT,
+            deps=[OUTBOX],
             description="What happened to partner orders, an event once: accepted, done or cancelled.\n\nThe consumer "
             "of the service writes it, at any time; a run counts what the day holds by now and marks it as taken.",
             partitions_def=ORDER_DAYS,

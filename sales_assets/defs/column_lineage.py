@@ -1,0 +1,70 @@
+"""Which columns the columns of the marts are made of. A test finds each in the schema of its table.
+
+Definition metadata, not that of a materialization: it follows from the statements in ``sql/mart``, and does not change
+from day to day. Columns that are made of nothing above them (`source`), or of tables that are not assets, are left out.
+"""
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+# {column: columns of the upstream asset}
+_Columns = Mapping[str, tuple[str, ...]]
+
+_SAME = {name: (name,) for name in ("date_id", "item_id", "customer_id", "city_id", "quantity", "status")}
+_WEEK: _Columns = {
+    "period_id": ("date_id",),
+    "item_id": ("item_id",),
+    "new_customers_count": ("customer_id", "status"),
+    "returning_customers_count": ("customer_id", "status"),
+    "refunded_customer_count": ("customer_id", "status"),
+    "new_customers_revenue": ("amount", "customer_id", "status"),
+    "returning_customers_revenue": ("amount", "customer_id", "status"),
+    "customers_refunded": ("status",),
+    "refunded_amount": ("amount", "status"),
+}
+_COPIED = "message_id", "mailing_id", "client_id", "status", "attempts", "reason", "created_at", "finished_at"
+
+# {asset: {upstream asset: columns}}
+_UPSTREAM: Mapping[str, Mapping[str, _Columns]] = {
+    "mart/f_sales": {
+        # Signs are those of the status.
+        "staging/user_orders_log": _SAME
+        | {"id": ("sale_id",), "quantity": ("quantity", "status"), "amount": ("payment_amount", "status")},
+    },
+    "mart/f_sales_partner_orders": {
+        "staging/partner_order_line": _SAME
+        | {"id": ("sale_id",), "quantity": ("quantity", "status"), "amount": ("amount", "status")},
+    },
+    "mart/f_customer_retention": {"mart/f_sales": _WEEK, "mart/f_sales_partner_orders": _WEEK},
+    "mart/f_mailing_deliveries": {
+        "sources/mailings/message": {name: (name,) for name in _COPIED}
+        | {"date_id": ("created_at",), "seconds_to_deliver": ("created_at", "finished_at", "status")},
+        "mailings/client_customer": {"customer_id": ("customer_id",)},
+    },
+    "mart/f_mailing_statistics": {
+        "mart/f_mailing_deliveries": {
+            "date_id": ("date_id",),
+            "mailing_id": ("mailing_id",),
+            "messages": ("message_id",),
+            **dict.fromkeys(("pending", "sent", "failed", "timed_out"), ("status",)),
+            "attempts": ("attempts",),
+            "linked_customers": ("customer_id",),
+            "median_seconds": ("seconds_to_deliver",),
+            "slowest_seconds": ("seconds_to_deliver",),
+            "last_finished_at": ("finished_at",),
+        },
+    },
+}
+
+
+def _lineage(upstream: Mapping[str, _Columns]) -> dg.TableColumnLineage:
+    deps: dict[str, list[dg.TableColumnDep]] = {}
+    for asset, columns in upstream.items():
+        for column, of in columns.items():
+            key = dg.AssetKey.from_user_string(asset)
+            deps.setdefault(column, []).extend(dg.TableColumnDep(key, name) for name in of)
+    return dg.TableColumnLineage(deps)
+
+
+COLUMN_LINEAGE = {dg.AssetKey.from_user_string(asset): _lineage(upstream) for asset, upstream in _UPSTREAM.items()}
