@@ -7,10 +7,13 @@ import os
 import secrets
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from unittest import mock
 
 import dagster as dg
 import psycopg
 import pytest
+from alembic.config import Config
+from alembic.script import ScriptDirectory
 from psycopg import sql
 
 from sales_assets import settings as settings_module
@@ -23,6 +26,9 @@ from sales_assets_tests.reports import ReportFolderBuilder
 from sales_assets_tests.shop import Shop
 
 KEY = "a-key-of-the-tests"
+
+_read_revisions = ScriptDirectory.from_config
+_revisions_read: dict[str | None, ScriptDirectory] = {}
 
 
 @pytest.fixture(autouse=True)
@@ -94,15 +100,18 @@ def warehouse_url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPa
 
 
 @pytest.fixture
-def query(warehouse_url: str) -> Callable[..., list[tuple[object, ...]]]:
+def query(warehouse_url: str) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
     """Run one statement on the warehouse, committed; gives its rows, if it has any."""
+    # One session for all statements of a test: opening one costs the server more than most statements. None is
+    # prepared, because tests change the types of columns.
+    with psycopg.connect(warehouse_url, prepare_threshold=None) as connection:
 
-    def run(statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        with psycopg.connect(warehouse_url) as connection:
-            cursor = connection.execute(statement.encode(), parameters or None)
-            return cursor.fetchall() if cursor.description else []
+        def run(statement: str, *parameters: object) -> list[tuple[object, ...]]:
+            with connection.transaction():
+                cursor = connection.execute(statement.encode(), parameters or None)
+                return cursor.fetchall() if cursor.description else []
 
-    return run
+        yield run
 
 
 @pytest.fixture
@@ -131,8 +140,19 @@ def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) ->
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     """A Dagster instance that lives as long as the test."""
-    with dg.DagsterInstance.ephemeral() as ephemeral:
+    # Dagster notes the revision of its storage, for which Alembic reads a hundred modules each time.
+    with mock.patch.object(ScriptDirectory, "from_config", _revisions):
+        ephemeral = dg.DagsterInstance.ephemeral()
+    with ephemeral:
         yield ephemeral
+
+
+def _revisions(config: Config) -> ScriptDirectory:
+    """What `ScriptDirectory.from_config` gives, read once per folder."""
+    folder = config.get_main_option("script_location")
+    if folder not in _revisions_read:
+        _revisions_read[folder] = _read_revisions(config)
+    return _revisions_read[folder]
 
 
 @pytest.fixture

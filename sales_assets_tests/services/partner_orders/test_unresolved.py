@@ -172,7 +172,7 @@ SECOND = {
 def test_a_later_create_that_fails_does_not_resolve_the_earlier_one(
     start: Start, query: Query, find: Answer, create: Answer | None
 ) -> None:
-    service = start()
+    service = start(partnerapi_reconcile_seconds=0.1)
     service.partner.answer("create", LOST)
     service.post(order())
     service.partner.answer("find", find)
@@ -208,7 +208,7 @@ def test_a_refusal_of_items_is_told_though_an_earlier_create_is_unresolved(servi
 
 
 def test_a_cancel_under_another_id_leaves_an_unresolved_create_alone(start: Start, query: Query) -> None:
-    service = start()
+    service = start(partnerapi_reconcile_seconds=0.1)
     service.partner.answer("create", LOST)
     service.post(order())
     assert service.delete({"order_id": 10, "their_order_id": "1"}).json() == REJECTED
