@@ -23,7 +23,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test torture check bench bench-large lint format lock
+.PHONY: help install demo dev unit test torture check bench bench-large lint format lock
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -37,6 +37,10 @@ dev: $(INSTALLED)  ## Run the Dagster UI on the configured warehouse and report 
 	$(BIN)/sales-assets dev $(DEV_ARGS)
 
 check: test  ## All that CI does: lint, then the tests
+
+# Those that need no server and no process. A file's tests are spread over the processes: they share nothing slow.
+unit: $(INSTALLED)  ## Run the tests that need no server, in under 30 seconds
+	$(BIN)/pytest -m unit --hypothesis-profile=quick -n logical --maxprocesses 4 --dist worksteal $(TEST_ARGS)
 
 # pytest is the last command, so that its closing line is the last line. A file stays in one process, because its tests share
 # servers that are slow to start. The order is random: pytest prints the seed, and

@@ -10,6 +10,7 @@ from pathlib import Path
 from unittest import mock
 
 import dagster as dg
+import hypothesis
 import psycopg
 import pytest
 from alembic.config import Config
@@ -26,6 +27,11 @@ from sales_assets_tests.reports import ReportFolderBuilder
 from sales_assets_tests.shop import Shop
 
 KEY = "a-key-of-the-tests"
+
+pytest_plugins = ["sales_assets_tests.unit"]
+
+# Of `make unit`, a quarter of the examples.
+hypothesis.settings.register_profile("quick", max_examples=25)
 
 _read_revisions = ScriptDirectory.from_config
 _revisions_read: dict[str | None, ScriptDirectory] = {}

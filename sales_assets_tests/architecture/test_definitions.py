@@ -76,12 +76,14 @@ def load(folder: Path, script: str, **environment: str) -> subprocess.CompletedP
     )
 
 
+@pytest.mark.external
 def test_definitions_load_with_nothing_around_them(tmp_path: Path) -> None:
     done = load(tmp_path, WATCH + LOAD)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.external
 def test_loading_reads_the_first_day_and_no_other_setting(tmp_path: Path) -> None:
     nonsense = {"WAREHOUSE_URL": "nonsense", "SALES_HOME": "/dev/null/home", "REPORT_API_TIMEOUT": "nonsense"}
     done = load(tmp_path, LOAD + "print(DAYS.get_first_partition_key())", SALES_FIRST_DAY="2024-02-29", **nonsense)

@@ -109,6 +109,7 @@ def test_internals_of_dagster_are_imported_in_one_place() -> None:
     assert importing == {PACKAGE / "dagster_internals.py"}
 
 
+@pytest.mark.external
 def test_the_loading_engine_runs_without_dagster() -> None:
     """Not even indirectly: a notebook that loads days need not have it installed."""
     loaded = "import sys, sales_assets.pipeline.load; print('dagster' in sys.modules)"

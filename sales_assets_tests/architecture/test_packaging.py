@@ -44,6 +44,7 @@ def test_the_version_has_a_dated_section_in_the_changelog() -> None:
     assert re.fullmatch(rf"{re.escape(PROJECT['version'])} - \d{{4}}-\d{{2}}-\d{{2}}", headings[1])
 
 
+@pytest.mark.external
 def test_the_wheel_holds_package_and_statements_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
@@ -53,6 +54,7 @@ def test_the_wheel_holds_package_and_statements_and_nothing_else(wheel: Path) ->
     assert {"sales_assets/deploy/dagster.yaml", "sales_assets/sql/mart/f_sales.sql"} <= packed
 
 
+@pytest.mark.external
 def test_what_lies_in_the_wheel_can_be_run(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)

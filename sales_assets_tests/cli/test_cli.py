@@ -41,6 +41,7 @@ def test_the_version_is_that_of_the_project() -> None:
     assert (result.exit_code, result.output) == (0, f"sales-assets {project['project']['version']}\n")
 
 
+@pytest.mark.external
 def test_the_command_line_starts_without_what_its_commands_work_with() -> None:
     """`--help` and `warehouse url` must not wait for Dagster, pandas or a driver."""
     script = "import sys, sales_assets.cli; print(*sys.modules)"
@@ -58,6 +59,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
     )  # fmt: skip
 
 
+@pytest.mark.external
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [

@@ -29,12 +29,14 @@ def test_the_services_take_another_port_where_theirs_is_taken(
     nothing_is_left_at_the_broker(home)
 
 
+@pytest.mark.external
 def test_a_missing_broker_is_told_in_a_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RABBITMQ_URL", NOBODY)
     settings_module.settings.cache_clear()
     assert services.why_no_broker() == NO_BROKER
 
 
+@pytest.mark.external
 @pytest.mark.broker
 def test_a_broker_that_answers_is_not_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     need_broker()

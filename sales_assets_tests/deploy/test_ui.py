@@ -11,6 +11,8 @@ import pytest
 from sales_assets.deploy.ui import UiError, ui_running
 from sales_assets_tests.cli.running import free_port
 
+pytestmark = pytest.mark.external
+
 # The parent of what `dev` starts: it is told to end in the midst of its cleaning up, twice.
 _CLEANING_UP = """
 import os, signal, sys, time

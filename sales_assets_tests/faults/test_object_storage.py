@@ -143,6 +143,7 @@ def test_a_changed_object_is_not_loaded(shop: Shop, front: Front, change: str) -
     assert shop.sales() == [(day, 200) for day in DAYS]
 
 
+@pytest.mark.external
 def test_a_missing_bucket_and_a_scheme_without_a_driver_are_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
     use_object_storage(monkeypatch, front.url, "s3://nobody-made-this-one/raw")
     with pytest.raises(RawFilesError, match=r"^s3://nobody-made-this-one/raw can't be written to: .*bucket"):

@@ -23,6 +23,8 @@ from sales_assets_tests.faults.test_servers import kill, wait_for_waiter
 from sales_assets_tests.resources.servers import answer, serving
 from sales_assets_tests.ui.platform import COMMAND, Platform, command_running, free_port, running_platform
 
+pytestmark = pytest.mark.external
+
 _SECONDS = 180
 
 _LAUNCH = """mutation ($day: String!) { launchRun(executionParams: {

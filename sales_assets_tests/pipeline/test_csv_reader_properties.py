@@ -238,7 +238,10 @@ def check(body: bytes, file: ReportFile, columns: list[str], block_size: int, cu
             assert result == expected
 
 
-SETTINGS = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# 400 examples, unless the profile says otherwise.
+SETTINGS = settings(
+    max_examples=4 * settings().max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 OPENING = b'1,u,2024-09-08,1,M,2,A,B,3,"two\n'
 LINE = b"1,u,2024-09-08,1,M,2,A,B,3,milk,1,2,shipped\n"
 

@@ -213,6 +213,7 @@ def test_a_session_that_fires_no_triggers_is_refused(new_database: Callable[...,
         connect(url, "test")
 
 
+@pytest.mark.external
 def test_a_hot_standby_is_refused_for_writing_and_can_be_read(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "standby")
     server.ensure_running()

@@ -52,6 +52,7 @@ def test_a_warehouse_that_was_not_migrated_is_refused_with_the_command(
     assert Warehouse().rows("raw/delivery", "latest_report") == []
 
 
+@pytest.mark.external
 def test_an_embedded_warehouse_is_made_and_migrated_when_first_asked() -> None:
     settings = settings_module.settings()
     assert settings.warehouse_url is None
@@ -74,6 +75,7 @@ def test_a_wrong_address_fails_at_once(server: EmbeddedPostgres, asked: str) -> 
     assert time.monotonic() - started < 2
 
 
+@pytest.mark.external
 def test_a_server_that_is_away_is_given_up_after_a_while(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(connection_module, "_RESTART_SECONDS", 0.5)
     started = time.monotonic()

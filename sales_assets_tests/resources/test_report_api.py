@@ -29,6 +29,8 @@ from sales_assets_tests.conftest import KEY
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.resources.servers import answer, serving
 
+pytestmark = pytest.mark.external
+
 Query = Callable[..., list[tuple[object, ...]]]
 Set = Callable[..., None]
 

@@ -17,6 +17,7 @@ from sales_assets_tests.reports import Order, ReportFolderBuilder
 __all__ = ["command"]
 
 
+@pytest.mark.external
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::"])
 def test_what_listens_is_found(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -11,6 +11,8 @@ import requests
 from sales_assets.services.http.server import running
 from sales_assets.simulators.partner_api import Faults, PartnerApi
 
+pytestmark = pytest.mark.external
+
 Call = Callable[..., Any]
 FORM = {
     "shop_id": "1086",

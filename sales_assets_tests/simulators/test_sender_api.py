@@ -11,6 +11,8 @@ import requests
 from sales_assets.services.http.server import running
 from sales_assets.simulators.sender_api import Faults, SenderApi
 
+pytestmark = pytest.mark.external
+
 BODY = {"id": 1, "phone": 78218173218, "text": "hello"}
 Post = Callable[..., requests.Response]
 

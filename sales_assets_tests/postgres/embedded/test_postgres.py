@@ -26,6 +26,8 @@ from sales_assets.postgres.embedded import DATABASES, EmbeddedPostgres, Embedded
 from sales_assets.postgres.embedded.server_settings import render_settings
 from sales_assets.postgres.embedded.unprivileged import candidates
 
+pytestmark = pytest.mark.external
+
 # What another process does to share the home given as its argument. A job in a shell's background ignores Ctrl-C, and
 # so would all that it starts.
 START = (

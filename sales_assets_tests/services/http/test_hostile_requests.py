@@ -23,6 +23,8 @@ from sales_assets.settings import Settings
 from sales_assets_tests.services.mailings.running import CLIENT, mailing
 from sales_assets_tests.services.partner_orders.running import order, order_v1
 
+pytestmark = pytest.mark.external
+
 MIB = 1 << 20
 JSON_TYPE = "application/json"
 FORM = "application/x-www-form-urlencoded"

@@ -18,6 +18,8 @@ from sales_assets.services.partner_orders.bootstrap import PartnerOrders
 from sales_assets.settings import Settings
 from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, order
 
+pytestmark = pytest.mark.external
+
 NOWHERE = "http://127.0.0.1:9"
 NO_BROKER = "amqp://guest:guest@127.0.0.1:9//"
 

@@ -13,6 +13,8 @@ from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.simulators.report_api.conftest import HEADERS, KEY, Client, Start, orders, write
 
+pytestmark = pytest.mark.external
+
 NAMES = ["user_orders_log", "custom_research", "user_activity_log", "price_log"]
 
 

@@ -15,6 +15,8 @@ from sales_assets.services.http.server import running, serve
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.simulators.report_api.conftest import HEADERS, KEY, orders, write
 
+pytestmark = pytest.mark.external
+
 PROGRAM = """
 import sys
 from pathlib import Path

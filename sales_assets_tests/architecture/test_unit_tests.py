@@ -1,0 +1,62 @@
+"""Unit tests are told from others by their fixtures, and can't reach a server or start a process."""
+
+import pytest
+
+pytest_plugins = ["pytester"]
+# The guard is one for the whole process: it must not watch the test that tries it.
+pytestmark = pytest.mark.external
+
+TESTS = """
+    import contextlib, os, socket, subprocess, sys
+    import psycopg, pytest
+
+    @pytest.fixture
+    def server(): ...
+    @pytest.fixture
+    def warehouse(server): ...
+    @pytest.fixture
+    def listening():
+        socket.create_server(("127.0.0.1", 0)).close()
+
+    def test_plain(tmp_path): ...
+    def test_with_a_server(warehouse):
+        socket.create_server(("127.0.0.1", 0)).close()
+    @pytest.mark.external
+    def test_marked():
+        subprocess.run([sys.executable, "-c", ""], check=True)
+
+    def test_process():
+        subprocess.run([sys.executable, "-c", ""])
+    def test_fork():
+        os.fork() or os._exit(0)
+    def test_psycopg():
+        psycopg.connect("host=127.0.0.1 port=9")
+    def test_fixture(listening): ...
+    def test_swallowed():
+        with contextlib.suppress(Exception):
+            socket.create_connection(("127.0.0.1", 9))
+"""
+UNIT = ["test_plain", "test_process", "test_fork", "test_psycopg", "test_fixture", "test_swallowed"]
+
+
+def run(pytester: pytest.Pytester, *arguments: str) -> pytest.HookRecorder:
+    pytester.makeini("[pytest]\nmarkers =\n    external\n    unit\n")
+    pytester.makepyfile(TESTS)
+    return pytester.inline_run("-p", "sales_assets_tests.unit", "-p", "no:randomly", *arguments)
+
+
+def test_unit_tests_are_those_whose_fixtures_need_nothing(pytester: pytest.Pytester) -> None:
+    passed, skipped, failed = run(pytester, "-m", "unit").listoutcomes()
+    assert not skipped
+    assert sorted({report.nodeid.partition("::")[2] for report in [*passed, *failed]}) == sorted(UNIT)
+
+
+def test_a_unit_test_that_reaches_out_fails(pytester: pytest.Pytester) -> None:
+    passed, _, failed = run(pytester).listoutcomes()
+    assert [report.nodeid.partition("::")[2] for report in passed] == [
+        "test_plain",
+        "test_with_a_server",
+        "test_marked",
+    ]
+    assert {report.nodeid.partition("::")[2] for report in failed} == {*UNIT} - {"test_plain"}
+    assert all("in a unit test" in str(report.longrepr) for report in failed)

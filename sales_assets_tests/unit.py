@@ -1,0 +1,73 @@
+"""Unit tests: those whose fixtures need no server, browser or process. `make unit` runs them.
+
+A pytest plugin. It marks a test `unit` unless it uses one of `EXTERNAL_FIXTURES` or is marked `external`, and makes a
+unit test fail that opens a socket or starts a process all the same.
+"""
+
+import contextlib
+import sys
+from collections.abc import Generator, Iterator
+
+import psycopg
+import pytest
+
+# A fixture that uses one of these counts as well.
+EXTERNAL_FIXTURES = frozenset({"server", "own_server", "report_api", "broker", "browser", "command", "start"})
+
+_FORBIDDEN = frozenset(
+    ("socket.bind", "socket.connect", "subprocess.Popen", "os.fork", "os.exec", "os.posix_spawn", "os.system")
+)
+_ADVICE = "use a fixture that starts what it needs, or mark it `external`"
+
+
+class _Guard:
+    """What forbids servers and processes: an audit hook, which can't be removed, with a switch."""
+
+    def __init__(self) -> None:
+        self._on = False
+        self._installed = False
+        self._seen: list[str] = []
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Refuse them, and fail at the end if a refusal was swallowed."""
+        if not self._installed:
+            sys.addaudithook(lambda event, _: self._refuse(event) if event in _FORBIDDEN else None)
+            self._installed = True
+        self._on, self._seen = True, []
+        try:
+            with pytest.MonkeyPatch.context() as patch:
+                # libpq opens its sockets where Python does not see it.
+                patch.setattr(psycopg.generators, "connect", lambda *_, **__: self._refuse("psycopg.connect"))
+                yield
+        finally:
+            self._on = False
+        if self._seen:
+            pytest.fail(f"{self._seen} in a unit test; {_ADVICE}")
+
+    def _refuse(self, event: str) -> None:
+        if self._on:
+            self._seen.append(event)
+            raise RuntimeError(f"{event} in a unit test; {_ADVICE}")
+
+
+_guard = _Guard()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark unit tests, before `-m` selects them."""
+    for item in items:
+        if EXTERNAL_FIXTURES.isdisjoint(getattr(item, "fixturenames", ())) and not item.get_closest_marker("external"):
+            item.add_marker(pytest.mark.unit)
+
+
+def _guarded(item: pytest.Item) -> Generator[None, object, object]:
+    """Refuse servers and processes to a unit test in this phase, fixtures included."""
+    with contextlib.nullcontext() if item.get_closest_marker("unit") is None else _guard.on():
+        return (yield)
+
+
+pytest_runtest_setup = pytest.hookimpl(wrapper=True)(_guarded)
+pytest_runtest_call = pytest.hookimpl(wrapper=True)(_guarded)
+pytest_runtest_teardown = pytest.hookimpl(wrapper=True)(_guarded)
