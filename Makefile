@@ -12,6 +12,8 @@ PEERS := sales_assets_tests/bench/peers
 COMPILE := $(BIN)/uv pip compile --universal --python-version 3.11 --upgrade --generate-hashes \
 	--no-emit-index-url --no-emit-find-links --no-header --no-annotate --quiet
 
+SHARED := -n logical --maxprocesses 5 --dist loadfile --no-loadscope-reorder
+
 DEMO_ARGS ?=
 DEV_ARGS ?=
 TEST_ARGS ?=
@@ -46,7 +48,7 @@ unit: $(INSTALLED)  ## Run the tests that need no server, in under 30 seconds
 # servers that are slow to start. The order is random: pytest prints the seed, and
 # TEST_ARGS="--randomly-seed=SEED" repeats it.
 test: lint  ## Lint, then run the tests; TEST_ARGS="-k refund" for some of them
-	$(BIN)/pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(TEST_ARGS)
+	$(BIN)/pytest $(SHARED) $(TEST_ARGS)
 
 # An interrupted sweep or soak goes on where it was; TORTURE_SECONDS bounds each of its tests.
 torture: $(INSTALLED)  ## Break it for real, for up to 25 minutes a test; TORTURE_ARGS="-k kills", TORTURE_SECONDS=600

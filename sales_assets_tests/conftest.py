@@ -28,7 +28,7 @@ from sales_assets_tests.shop import Shop
 
 KEY = "a-key-of-the-tests"
 
-pytest_plugins = ["sales_assets_tests.unit"]
+pytest_plugins = ["sales_assets_tests.scheduling", "sales_assets_tests.unit"]
 
 # Of `make unit`, a quarter of the examples.
 hypothesis.settings.register_profile("quick", max_examples=25)

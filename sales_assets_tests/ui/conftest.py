@@ -14,11 +14,6 @@ from sales_assets_tests.ui.platform import Platform, running_platform
 PATIENCE_MS = 90_000
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest group goes first: started last, one worker would be at it while the others have nothing to do."""
-    items.sort(key=lambda item: item.get_closest_marker("browser") is None)
-
-
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     """A headless Chromium. Without one the tests are skipped, with REQUIRE_BROWSER=1 they fail."""
