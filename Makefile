@@ -25,7 +25,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev unit test torture check bench bench-large lint format lock
+.PHONY: help install demo dev unit test coverage torture check bench bench-large lint format lock
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -49,6 +49,13 @@ unit: $(INSTALLED)  ## Run the tests that need no server, in under 30 seconds
 # TEST_ARGS="--randomly-seed=SEED" repeats it.
 test: lint  ## Lint, then run the tests; TEST_ARGS="-k refund" for some of them
 	$(BIN)/pytest $(SHARED) $(TEST_ARGS)
+
+# All tests, processes included: it takes longer than they do alone.
+coverage: $(INSTALLED)  ## Run the tests and measure which lines and branches they reach
+	rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(SHARED) $(TEST_ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # An interrupted sweep or soak goes on where it was; TORTURE_SECONDS bounds each of its tests.
 torture: $(INSTALLED)  ## Break it for real, for up to 25 minutes a test; TORTURE_ARGS="-k kills", TORTURE_SECONDS=600

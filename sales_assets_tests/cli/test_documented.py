@@ -123,7 +123,7 @@ ELSEWHERE = {
     f"{_HERE}test_the_simulator_of_the_sender": ["sales-assets sender-api"],
     f"{_HERE}test_make_knows_the_target": [
         *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),
-        *("make help", "make lint", "make format", "make lock", "make unit"),
+        *("make help", "make lint", "make format", "make lock", "make unit", "make coverage"),
         "make bench BENCH_ARGS='--only \"dlt + dbt\"'",
     ],
     f"{_DEMO}test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies": ["make demo"],
