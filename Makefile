@@ -19,13 +19,14 @@ DEV_ARGS ?=
 TEST_ARGS ?=
 TORTURE_ARGS ?=
 BENCH_ARGS ?=
+MUTANTS_ARGS ?=
 
 # dg warns when the environment that it finds is not the active one.
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 export DAGSTER_DISABLE_TELEMETRY := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev unit test coverage torture check bench bench-large lint format lock
+.PHONY: help install demo dev unit test coverage torture check bench bench-large mutants lint format lock
 
 help:  ## Say what there is
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 13
@@ -66,6 +67,10 @@ bench: $(INSTALLED)  ## Measure the pipeline and the services against their floo
 
 bench-large: $(INSTALLED)  ## The figures of 10 million lines
 	$(BIN)/python -m sales_assets_tests.bench --large $(BENCH_ARGS)
+
+# What was run stays in mutants/: without arguments, only what has changed since is run again.
+mutants: $(INSTALLED)  ## Mutate the code and list what no test notices; MUTANTS_ARGS=sales_assets/pipeline/sums.py
+	$(BIN)/python -m sales_assets_tests.mutants $(MUTANTS_ARGS)
 
 lint: $(INSTALLED)  ## Formatting, ruff, mypy, and whether the definitions load
 	$(BIN)/ruff format --check --quiet .

@@ -27,6 +27,7 @@ from sales_assets_tests.reports import ReportFolderBuilder
 from sales_assets_tests.shop import Shop
 
 KEY = "a-key-of-the-tests"
+SHARED_SERVER = "TESTS_SHARED_SERVER"
 
 pytest_plugins = ["sales_assets_tests.scheduling", "sales_assets_tests.unit"]
 
@@ -55,8 +56,21 @@ def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EmbeddedPostgres]:
-    """The embedded PostgreSQL, one per test process, with a migrated template for new databases."""
+    """The embedded PostgreSQL, one per test process, with a migrated template for new databases.
+
+    `make mutants` runs a test process per mutant: they share one server that outlives them.
+    """
+    if SHARED_SERVER in os.environ:
+        yield EmbeddedPostgres(Path(os.environ[SHARED_SERVER]))
+        return
     embedded = EmbeddedPostgres(tmp_path_factory.mktemp(f"postgres-{worker_id}"))
+    prepare(embedded)
+    yield embedded
+    embedded.stop()
+
+
+def prepare(embedded: EmbeddedPostgres) -> None:
+    """Start a server for tests and make its template."""
     embedded.ensure_running()
     with psycopg.connect(embedded.url("sales"), autocommit=True) as connection:
         # A database per test is a checkpoint per test. Tests of power cuts and kills use servers with the defaults.
@@ -64,16 +78,15 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
         connection.execute("SELECT pg_reload_conf()")
         connection.execute("CREATE DATABASE migrated_template")
     migrations.migrate(embedded.url("migrated_template"))
-    yield embedded
-    embedded.stop()
 
 
 @pytest.fixture(scope="session")
 def dagster_storage(server: EmbeddedPostgres) -> str:
     """A database for Dagster's storage that the commands run by this test process share: making one takes a second."""
+    name = f"dagster_of_commands_{os.getpid()}"
     with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-        connection.execute("CREATE DATABASE dagster_of_commands")
-    return server.url("dagster_of_commands")
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    return server.url(name)
 
 
 @pytest.fixture

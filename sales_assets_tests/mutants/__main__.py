@@ -1,0 +1,137 @@
+"""Mutate the code, run the tests against each mutant and report the mutants that no test notices.
+
+mutmut does the work; its settings are `[tool.mutmut]` in pyproject.toml. This command adds a PostgreSQL server that all
+its test processes share, and compares the survivors with `survivors.md`.
+"""
+
+import argparse
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from mutmut.mutation.data import SourceFileMutationData
+from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.stats import status_by_exit_code
+
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets_tests.conftest import SHARED_SERVER, prepare
+from sales_assets_tests.mutants.plugin import UNIT
+
+ROOT = Path("mutants")
+KNOWN = Path(__file__).with_name("survivors.md")
+COLUMNS = ("mutants", "mypy", "killed", "known", "new", "no tests", "not run")
+# mutmut's names of outcomes, where the report has others.
+OUTCOMES = {
+    "caught by type check": "mypy",
+    "survived": "new",
+    "timeout": "killed",
+    "segfault": "killed",
+    "suspicious": "killed",
+    "not checked": "not run",
+}
+
+# Path, function and changed lines of a mutant. mutmut's numbers change with each edit of the function.
+Change = tuple[str, str, str]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", help="modules by name or path, default: all")
+    parser.add_argument("--report", action="store_true", help="run nothing; report what the last runs have found")
+    parser.add_argument("--unit", action="store_true", help="only tests that need no server")
+    parser.add_argument("--processes", type=int, default=1, help="mutants at a time, default: 1")
+    arguments = parser.parse_args()
+    if not arguments.report and (
+        code := run([mutants_of(module) for module in arguments.modules], arguments.processes, unit=arguments.unit)
+    ):
+        return code
+    return report()
+
+
+def mutants_of(module: str) -> str:
+    """The pattern of mutmut's names for the mutants of a module or package, given by its name or path."""
+    return module.removesuffix("/").removesuffix(".py").replace("/", ".") + ".*"
+
+
+def run(patterns: Sequence[str], processes: int, *, unit: bool) -> int:
+    """Run mutmut with a server for all its test processes."""
+    environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    command = ["mutmut", "run", "--max-children", str(processes), *patterns]
+    if unit:
+        return subprocess.run(command, env=environment | {UNIT: "1"}, check=False).returncode
+    # Killed without this, the command would leave the server behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
+        server = EmbeddedPostgres(Path(folder))
+        prepare(server)
+        try:
+            return subprocess.run(command, env=environment | {SHARED_SERVER: folder}, check=False).returncode
+        finally:
+            server.stop()
+
+
+def report() -> int:
+    """Print the figures of each module and the survivors that survivors.md does not explain; 1 if there are any."""
+    known = explained(KNOWN.read_text(encoding="utf-8"))
+    unknown: list[tuple[str, Change]] = []
+    total = Counter[str]()
+    print(f"\n{'module':52}" + "".join(f"{column:>9}" for column in COLUMNS))
+    for meta in sorted(ROOT.rglob("*.meta")):
+        path = meta.relative_to(ROOT).with_suffix("")
+        data = SourceFileMutationData(path=path)
+        data.load()
+        counts = Counter[str]()
+        for name, code in data.exit_code_by_key.items():
+            outcome = status_by_exit_code[code]
+            outcome = OUTCOMES.get(outcome, outcome)
+            if outcome == "new":
+                change = change_of(path, name)
+                if change in known:
+                    outcome = "known"
+                else:
+                    unknown.append((name, change))
+            counts[outcome] += 1
+        if counts:
+            print(figures(str(path), counts))
+        total += counts
+    print(figures("all", total))
+    for name, (path_name, function, difference) in unknown:
+        print(f"\n# {name}\n{path_name}: {function}\n{difference}")
+    return 1 if unknown else 0
+
+
+def figures(title: str, counts: Counter[str]) -> str:
+    """A line of the report: the counts, and the share of the mutants that were run and killed."""
+    tested = sum(counts[outcome] for outcome in ("killed", "known", "new", "no tests"))
+    numbers = (counts.total(), *(counts[column] for column in COLUMNS[1:]))
+    share = f"{counts['killed'] / tested:9.1%}" if tested else ""
+    return f"{title:52}" + "".join(f"{number:9}" for number in numbers) + share
+
+
+def change_of(path: Path, name: str) -> Change:
+    """What a mutant changes."""
+    function = re.sub(r"^x_|^xǁ", "", name.rpartition(".")[2].partition("__mutmut_")[0]).replace("ǁ", ".")
+    difference = get_diff_for_mutant(name, path=path).splitlines()[2:]
+    return str(path), function, "\n".join(f"{text[0]} {text[1:].strip()}" for text in difference if text[0] in "-+")
+
+
+def explained(text: str) -> set[Change]:
+    """The mutants listed in survivors.md: below a heading with the path, in diffs, each under `@@ function`."""
+    found = set()
+    path = ""
+    for heading, block in re.findall(r"^## `([^`\n]+)`$|^```diff\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        path = heading or path
+        for hunk in re.split(r"^@@ ", block, flags=re.MULTILINE)[1:]:
+            function, _, difference = hunk.strip().partition("\n")
+            found.add((path, function, difference))
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""pytest plugin for the tests of mutants."""
+
+import json
+import os
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+# Set: without tests that need a server, a broker or a browser.
+UNIT = "MUTANTS_UNIT"
+
+# The same examples for each mutant. A failure is not made smaller: nobody reads it.
+hypothesis.settings.register_profile(
+    "mutants",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=20,
+    phases=(hypothesis.Phase.explicit, hypothesis.Phase.generate),
+)
+hypothesis.settings.load_profile("mutants")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Run tests first that need no server, and short ones first: they kill most mutants."""
+    if UNIT in os.environ:
+        config.hook.pytest_deselected(items=[item for item in items if _needs_server(item)])
+        items[:] = [item for item in items if not _needs_server(item)]
+    # Written by mutmut in the folder in which it runs pytest.
+    stats = Path("mutmut-stats.json")
+    seconds = json.loads(stats.read_text(encoding="utf-8"))["duration_by_test"] if stats.exists() else {}
+    items.sort(key=lambda item: (_needs_server(item), seconds.get(item.nodeid, 0)))
+
+
+def _needs_server(item: pytest.Item) -> bool:
+    return not {"server", "own_server"}.isdisjoint(getattr(item, "fixturenames", ()))

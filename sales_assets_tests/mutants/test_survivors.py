@@ -1,0 +1,61 @@
+"""The list of known survivors is about the code as it is."""
+
+from pathlib import Path
+
+import pytest
+
+from sales_assets_tests.mutants.__main__ import KNOWN, explained, mutants_of
+
+PROJECT = Path(__file__).resolve().parents[2]
+LISTED = sorted(explained(KNOWN.read_text(encoding="utf-8")))
+
+
+@pytest.mark.parametrize(("path", "function", "difference"), LISTED)
+def test_a_listed_mutant_is_of_a_line_that_exists(path: str, function: str, difference: str) -> None:
+    source = [line.strip() for line in (PROJECT / path).read_text(encoding="utf-8").splitlines()]
+    original = [line[2:] for line in difference.splitlines() if line.startswith("- ")]
+    assert original
+    assert set(original) <= set(source)
+    assert f"def {function.rpartition('.')[2]}(" in "\n".join(source)
+
+
+def test_the_list_is_read() -> None:
+    text = """# Title
+## `a/b.py`
+A reason.
+```diff
+@@ C.f
+- x = 1
++ x = 2
+@@ g
+- y(
+- z)
++ y(z)
+```
+Another.
+```diff
+@@ C.f
+- x = 1
++ x = None
+```
+## `a/c.py`
+```diff
+@@ g
+- return
++ pass
+```
+"""
+    assert explained(text) == {
+        ("a/b.py", "C.f", "- x = 1\n+ x = 2"),
+        ("a/b.py", "g", "- y(\n- z)\n+ y(z)"),
+        ("a/b.py", "C.f", "- x = 1\n+ x = None"),
+        ("a/c.py", "g", "- return\n+ pass"),
+    }
+
+
+@pytest.mark.parametrize(
+    "module", ["sales_assets.pipeline.sums", "sales_assets/pipeline/sums.py", "sales_assets/pipeline/sums"]
+)
+def test_a_module_is_given_by_name_or_path(module: str) -> None:
+    assert mutants_of(module) == "sales_assets.pipeline.sums.*"
+    assert mutants_of("sales_assets/pipeline/") == "sales_assets.pipeline.*"
