@@ -2,9 +2,12 @@
 
 import datetime as dt
 
+import pyarrow as pa
 import pytest
 
 from sales_assets.pipeline import parse_file, stage
+from sales_assets.pipeline.names import names_in
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
 
@@ -109,3 +112,48 @@ def test_a_name_of_replaced_rows_alone_is_forgotten(shop: Shop) -> None:
     stored = "SELECT first FROM staging.name WHERE dimension IN ('d_item', 'd_city') ORDER BY 1"
     assert shop.query(stored) == [("Milk",), ("Omsk",), ("Rostov",)], "Omsk is in use on the other days"
     assert shop.query(NAMED)[0][4] == "Milk"
+
+
+def lines(*cells: tuple[int, str, int, str, str, int, str]) -> pa.Table:
+    """Order rows of (line number, time, city, its name, customer's first name, item, its name); customer 51, Orlova."""
+    names = ("line_no", "date_time", "city_id", "city_name", "first_name", "item_id", "item_name")
+    rows = [dict(zip(names, row, strict=True)) | {"customer_id": 51, "last_name": "Orlova"} for row in cells]
+    fields = [USER_ORDERS_LOG.schema.field(name) for name in (*names, "customer_id", "last_name")]
+    return pa.Table.from_pylist(rows, pa.schema(fields))
+
+
+def test_the_names_in_rows() -> None:
+    found = names_in(
+        lines(
+            (7, "2024-10-02", 1, "Omsk", "Anna", 3, "Milk"),
+            (9, "2024-10-01 10:00", 1, "Omsk", "Anna", 3, "Milk"),
+            (8, "2024-10-02T00:00:00", 2, "Omsk", "Anna", 3, "Oat milk"),
+        )
+    )
+    first, last = "2024-10-01T10:00:00", "2024-10-02T00:00:00"
+    assert sorted(tuple(row.values()) for row in found.to_pylist()) == [
+        ("d_city", 1, "Omsk", "", first, last, 7),
+        ("d_city", 2, "Omsk", "", last, last, 8),
+        ("d_customer", 51, "Anna", "Orlova", first, last, 8),
+        ("d_item", 3, "Milk", "", first, last, 7),
+        ("d_item", 3, "Oat milk", "", last, last, 8),
+    ]
+    columns = ["dimension", "id", "first", "second", "first_seen", "last_seen", "last_line"]
+    assert found.column_names == columns
+
+
+@pytest.mark.parametrize(
+    ("text", "event_time"),
+    [
+        ("2024-10-02", "2024-10-02T00:00:00"),
+        ("2024-10-02 10:20", "2024-10-02T10:20:00"),
+        ("2024-10-02T10:20", "2024-10-02T10:20:00"),
+        ("2024-10-02T10:20:30", "2024-10-02T10:20:30"),
+        ("2024-10-02 10:20:30.5+03:00", "2024-10-02T10:20:30"),
+        ("2024-10-02T10:20Z", "2024-10-02T10:20:00"),
+        ("2024-10-02T10:20+03:00", "2024-10-02T10:20:00"),
+    ],
+)
+def test_the_event_time_of_a_row(text: str, event_time: str) -> None:
+    (row, *_) = names_in(lines((2, text, 1, "Omsk", "Anna", 3, "Milk"))).to_pylist()
+    assert (row["first_seen"], row["last_seen"], row["last_line"]) == (event_time, event_time, 2)

@@ -69,7 +69,13 @@ def test_what_postgresql_does_not_hold_is_a_difference(stored: int, found: list[
 
 
 def test_a_day_of_wrong_signs_is_named() -> None:
-    for change in ({"quantity": Decimal(1)}, {"amount": Decimal(1)}, {"status": "shipped"}):
+    cent, none = Decimal("0.01"), Decimal(0)
+    for change in (
+        {"quantity": cent, "amount": none},
+        {"quantity": none, "amount": cent},
+        {"quantity": -cent, "amount": none, "status": "shipped"},
+        {"quantity": none, "amount": -cent, "status": "shipped"},
+    ):
         assert counted(_ROW, _ROW | change | {"date_id": 20241002}).days_of_wrong_sign == {20241002}
     zero = {"quantity": Decimal(0), "amount": Decimal(0)}
     assert counted(_ROW, _ROW | zero, _ROW | zero | {"status": "shipped"}).days_of_wrong_sign == set()
@@ -86,3 +92,45 @@ def test_the_summary_of_a_day() -> None:
         "refunded_amount": Decimal("-0.05"),
     }
     assert str(Sums().summary(20241001)["net_amount"]) == "0.00"
+    assert Sums().summary(20241001) == dict.fromkeys(sums.summary(20241001), 0)
+
+
+def test_amounts_and_quantities_are_compared_in_hundredths() -> None:
+    large = {"quantity": Decimal("-12345678.91"), "amount": Decimal("-87654321.09")}
+    counted(_ROW | large).require_stored(1, [_FOUND | large])
+
+
+@pytest.mark.parametrize("rows", [2_000, 4_000])
+def test_keys_wrap_around_at_64_bits(rows: int) -> None:
+    """Their sum is beyond the largest signed and the largest unsigned number of 64 bits; PostgreSQL's has no limit."""
+    largest = 2_147_483_647
+    row = _ROW | {"id": 65_520, "item_id": largest, "customer_id": largest, "city_id": largest}
+    keys = rows * 65_520 * (1 + 39 * largest)
+    sums = Sums()
+    sums.count(pa.RecordBatch.from_pylist([row] * rows, _SCHEMA))
+    amount = {"quantity": rows * Decimal(-2), "amount": rows * Decimal("-0.05")}
+    sums.require_stored(rows, [_FOUND | amount | {"rows": rows, "keys": Decimal(keys)}])
+
+
+def test_the_range_of_ids() -> None:
+    sums = counted(*(_ROW | {"id": number} for number in (5, 1, 70_000, 3)))
+    assert (sums.rows, sums.first_id, sums.last_id) == (4, 1, 70_000)
+    assert (Sums().rows, Sums().first_id, Sums().last_id) == (0, 0, -1)
+
+
+def test_keys_depend_on_the_id_modulo_a_prime() -> None:
+    """As in the statements of mart/f_sales."""
+    counted(_ROW | {"id": 65_521 + 7}).require_stored(1, [_FOUND | {"keys": 7 * Decimal(str(_FOUND["keys"]))}])
+
+
+def test_a_difference_is_explained() -> None:
+    sums = counted(_ROW | {"quantity": Decimal("-2.5"), "amount": Decimal("-1234.05")})
+    with pytest.raises(NotReconciledError) as caught:
+        sums.require_stored(0, [_FOUND | {"date_id": 20241002}])
+    first = f"1 rows, quantity -2.50, amount -1234.05, keys {int(str(_FOUND['keys'])):x}"
+    second = f"1 rows, quantity -2.00, amount -0.05, keys {int(str(_FOUND['keys'])):x}"
+    none = "0 rows, quantity 0.00, amount 0.00, keys 0"
+    assert str(caught.value) == (
+        f"20241001: refunded: {first} sent, {none} in the mart; "
+        f"20241002: refunded: {none} sent, {second} in the mart; 1 rows were sent, 0 stored"
+    )

@@ -6,10 +6,12 @@ from sales_assets.schemas.report_files import (
     CUSTOM_RESEARCH,
     PRICE_LOG,
     REPORT_FILES,
+    USER_ACTIVITY_LOG,
     USER_ORDERS_LOG,
     Kind,
     ReportFile,
     canonical_name,
+    file_with_header,
 )
 
 
@@ -66,3 +68,28 @@ def test_the_expected_header_names_every_column_once() -> None:
         "item_id,item_name,quantity,payment_amount,[status]"
     )
     assert PRICE_LOG.expected_header == "item_name,price"
+
+
+RESEARCH = ["date_id", "category_id", "geo_id", "sales_qty", "sales_amt"]
+
+
+@pytest.mark.parametrize(
+    ("names", "file"),
+    [
+        (RESEARCH, CUSTOM_RESEARCH),
+        ([*RESEARCH[::-1], "more"], CUSTOM_RESEARCH),
+        ([f" {name.upper()}\t" for name in RESEARCH], CUSTOM_RESEARCH),
+        (RESEARCH[1:], None),
+        (["uniq_id", "date_time", "action_id", "customer_id", "quantity"], USER_ACTIVITY_LOG),
+        ([c.header or "" for c in USER_ORDERS_LOG.delivered if not c.optional], USER_ORDERS_LOG),
+        (["Milk", "12.50"], PRICE_LOG),
+        (["Milk", " 12 "], PRICE_LOG),
+        (["Milk", "12.50", ""], None),
+        (["Milk", "cheap"], None),
+        (["Milk", "12."], None),
+        (["Milk"], None),
+        ([], None),
+    ],
+)
+def test_the_file_of_a_first_line(names: list[str], file: ReportFile | None) -> None:
+    assert file_with_header(names) is file

@@ -1,0 +1,80 @@
+"""Which rows of parsed files are sent to staging, in which portions, and what is recorded of a file."""
+
+import datetime as dt
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from sales_assets.pipeline import stage
+from sales_assets.pipeline.file_selection import RawFile, SelectedFile
+from sales_assets.pipeline.parse_file import ParsedFile, parse_file
+from sales_assets.pipeline.stage import batches_of, names_of, replaced_days, selected_rows
+from sales_assets.schemas.report_files import USER_ORDERS_LOG
+from sales_assets_tests.reports import Order, order_file
+
+DAYS = (20241001, 20241002, 20241003)
+TEXTS = ("2024-10-01", "2024-10-02", "2024-10-03")
+
+
+def selected(*days: int, fetch_id: int = 1, staged: bool = False) -> list[SelectedFile]:
+    return [SelectedFile(day, fetch_id, 1, staged) for day in days]
+
+
+def parsed(orders: list[Order], folder: Path) -> ParsedFile:
+    def read() -> Iterator[bytes]:
+        yield order_file(orders, statuses=True).encode()
+
+    first, last, found = dt.date(2024, 10, 1), dt.date(2024, 10, 3), dt.datetime(2024, 10, 5, tzinfo=dt.UTC)
+    raw_file = RawFile(1, "report", "orders.csv", "", first, last, len(orders), corrected=False, found_at=found)
+    return parse_file(read, USER_ORDERS_LOG, raw_file, {}, folder)
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> ParsedFile:
+    """Two rows on each of three days."""
+    orders = [Order(f"{text} {n}", day=text, city_name=f"{n}") for text in TEXTS for n in (1, 2)]
+    return parsed(orders, tmp_path)
+
+
+def test_days_are_divided_into_batches_of_so_many_rows(file: ParsedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, expected in ((1, [1, 1, 1]), (2, [1, 1, 1]), (3, [2, 1]), (4, [2, 1]), (5, [3]), (100, [3])):
+        monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", most)
+        batches = batches_of(selected(*DAYS), {1: file})
+        assert [len(batch) for batch in batches] == expected
+        assert [day.date_id for batch in batches for day in batch] == list(DAYS)
+    assert batches_of([], {}) == []
+
+
+def test_rows_are_combined_into_blocks(file: ParsedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, expected in ((1, [2, 2, 2]), (2, [2, 2, 2]), (3, [4, 2]), (6, [6]), (100, [6])):
+        monkeypatch.setattr(stage, "_ROWS_PER_BLOCK", most)
+        blocks = list(selected_rows(selected(*DAYS), {1: file}))
+        assert [block.num_rows for block in blocks] == expected
+        assert [line for block in blocks for line in block.column("line_no").to_pylist()] == [2, 3, 4, 5, 6, 7]
+    assert list(selected_rows([], {})) == []
+
+
+def test_rows_are_sent_with_their_fetch_and_without_names(file: ParsedFile, tmp_path: Path) -> None:
+    other = parsed([Order("x", day=TEXTS[1])], tmp_path / "other")
+    days = [*selected(DAYS[0]), *selected(DAYS[1], fetch_id=2)]
+    (rows,) = selected_rows(days, {1: file, 2: other})
+    assert rows.column("fetch_id").to_pylist() == [1, 1, 2]
+    assert rows.schema.field("fetch_id").type == pa.int64()
+    assert rows.column("uniq_id").to_pylist() == [f"{TEXTS[0]} 1", f"{TEXTS[0]} 2", "x"]
+    assert rows.schema.names == [*(column.name for column in USER_ORDERS_LOG.staged), "fetch_id"]
+
+
+def test_names_are_collected_in_portions(file: ParsedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    for most, expected in ((1, 3), (2, 3), (3, 2), (6, 1), (100, 1)):
+        monkeypatch.setattr(stage, "_ROWS_PER_NAMES", most)
+        tables = list(names_of(selected(*DAYS), {1: file}))
+        assert len(tables) == expected
+        cities = {name for table in tables for name in table.column("first").to_pylist()}
+        assert {"1", "2"} <= cities
+    assert list(names_of([], {})) == []
+
+
+def test_days_that_staging_holds_are_replaced() -> None:
+    assert replaced_days([*selected(1, 2, staged=True), *selected(3)]) == [1, 2]
