@@ -56,6 +56,12 @@ def test_half_an_hour_is_a_jump_too() -> None:
     assert window("02:10", "02:40").next_opening(utc("2024-10-05 15:25"), lord_howe) == utc("2024-10-05 15:30")
 
 
+def test_a_jump_at_another_minute_than_the_hours() -> None:
+    st_johns = ZoneInfo("America/St_Johns")  # 2010-03-14: 00:01 becomes 01:01; 2010-11-07: 00:01 becomes 23:01
+    assert window("00:30", "01:05").next_opening(utc("2010-03-14 03:00"), st_johns) == utc("2010-03-14 03:31")
+    assert window("23:00", "23:30").next_opening(utc("2010-11-07 02:15"), st_johns) == utc("2010-11-07 02:31")
+
+
 def test_a_whole_day_that_is_skipped() -> None:
     apia = ZoneInfo("Pacific/Apia")  # 2011-12-30 did not take place
     assert window("09:00", "10:00").next_opening(utc("2011-12-29 20:30"), apia) == utc("2011-12-30 19:00")

@@ -1,5 +1,6 @@
 """The state machine's table: what may leave an unresolved state, and that the database applies it as written."""
 
+import datetime as dt
 import itertools
 
 import pytest
@@ -14,6 +15,7 @@ from sales_assets.services.partner_orders.domain.states import (
     UNRESOLVED,
     Evidence,
     State,
+    watch_periods,
 )
 
 # What the partner shows of the order itself; everything else is about a call of ours.
@@ -69,3 +71,10 @@ def test_a_state_is_reachable_and_announced_by_its_own_event() -> None:
     reached = {INITIAL, *(state for moves in TRANSITIONS.values() for state in moves.values())}
     assert reached == set(State)
     assert set(ANNOUNCED) == {State.ACCEPTED, State.DONE, State.CANCELLED}
+
+
+def test_the_watched_states() -> None:
+    day, hours = dt.timedelta(hours=24), dt.timedelta(hours=6)
+    unresolved = dict.fromkeys((State.CREATING, State.CANCELLING, State.UNKNOWN, State.CANCEL_UNKNOWN), day)
+    assert watch_periods(hours) == unresolved | {State.ACCEPTED: hours}
+    assert watch_periods(dt.timedelta()) == unresolved

@@ -1,0 +1,72 @@
+"""The circuit breaker: when it opens, whom it lets through, when it closes."""
+
+import pytest
+
+from sales_assets.services.partner_orders import circuit_breaker as module
+from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker, CircuitOpen
+
+
+class Clock:
+    """A clock that tests set."""
+
+    now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(module, "time", clock)
+    return clock
+
+
+def down(breaker: CircuitBreaker, times: int = 1) -> None:
+    for _ in range(times):
+        breaker.enter()
+        breaker.note(down=True)
+
+
+def test_it_opens_after_so_many_failures_in_a_row(clock: Clock) -> None:
+    breaker = CircuitBreaker(3, 10)
+    down(breaker, 2)
+    breaker.note(down=False)
+    down(breaker, 2)
+    before = breaker.is_open
+    down(breaker)
+    assert (before, breaker.is_open) == (False, True)
+    with pytest.raises(CircuitOpen, match=r"^the partner was down 3 times in a row$"):
+        breaker.enter()
+
+
+def test_after_the_pause_one_call_tries(clock: Clock) -> None:
+    breaker = CircuitBreaker(1, 10)
+    down(breaker)
+    clock.now += 9.75
+    with pytest.raises(CircuitOpen):
+        breaker.enter()
+    clock.now += 0.25
+    breaker.enter()
+    with pytest.raises(CircuitOpen):
+        breaker.enter()
+    clock.now += 9.75
+    with pytest.raises(CircuitOpen):
+        breaker.enter()
+    breaker.note(down=True)
+    with pytest.raises(CircuitOpen, match="down 2 times"):
+        breaker.enter()
+    clock.now += 10
+    breaker.enter()
+    breaker.note(down=False)
+    assert not breaker.is_open
+    breaker.enter()
+
+
+def test_a_trial_that_never_ends_does_not_keep_it_open(clock: Clock) -> None:
+    breaker = CircuitBreaker(1, 10)
+    down(breaker)
+    clock.now += 10
+    breaker.enter()
+    clock.now += 10
+    breaker.enter()
