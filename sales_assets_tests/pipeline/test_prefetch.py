@@ -1,5 +1,6 @@
 """Prefetching yields the same items in order and leaves no thread behind."""
 
+import queue
 import threading
 from collections.abc import Iterator
 
@@ -33,6 +34,32 @@ def test_who_takes_no_more_leaves_no_thread() -> None:
     assert any(thread.name == "prefetch" for thread in threading.enumerate())
     items.close()
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
+
+
+def test_a_slow_consumer_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue that was full for too long is tried again."""
+    depths: list[int] = []
+
+    class OftenFull(queue.Queue[object]):
+        tries = 0
+
+        def put(self, item: object, block: bool = True, timeout: float | None = None) -> None:
+            self.tries += 1
+            if self.tries % 3:
+                raise queue.Full
+            depths.append(self.maxsize)
+            super().put(item, block, timeout)
+
+    monkeypatch.setattr(queue, "Queue", OftenFull)
+    assert list(prefetch(iter(range(20)))) == list(range(20))
+    assert set(depths) == {1}
+
+
+def test_an_iteration_that_is_never_closed_does_not_keep_the_process_alive() -> None:
+    items = prefetch(iter(range(1000)))
+    next(items)
+    assert all(thread.daemon for thread in threading.enumerate() if thread.name == "prefetch")
+    items.close()
 
 
 def test_results_come_in_the_order_of_the_items() -> None:

@@ -36,3 +36,43 @@ def test_rows_come_back_in_order_and_those_added_meanwhile_with_the_next_iterati
     assert buffer.rows == {"a": 5, "b": 3}
     buffer.close()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rows_are_held_in_memory_up_to_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "HELD_BYTES", 3 * rows(1).nbytes)
+    folder = tmp_path / "deep" / "buffer"
+    buffer = SpillBuffer(folder)
+    buffer.add("a", rows(1))
+    buffer.add("b", rows(2, 3))
+    assert not folder.exists()
+    buffer.add("a", rows(4))
+    assert {file.name for file in folder.iterdir()} == {"a.arrows", "b.arrows"}
+    size = (folder / "a.arrows").stat().st_size
+    buffer.add("a", rows(5, 6, 7))
+    assert (folder / "a.arrows").stat().st_size == size
+    buffer.add("b", rows(8))
+    assert (folder / "a.arrows").stat().st_size > size
+
+
+def test_dropped_rows_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "HELD_BYTES", 3 * rows(1).nbytes)
+    buffer = SpillBuffer(tmp_path / "buffer")
+    buffer.add("a", rows(1))
+    buffer.add("b", rows(2, 3))
+    buffer.drop("b")
+    buffer.drop("of nobody")
+    buffer.add("c", rows(4, 5))
+    assert list(tmp_path.iterdir()) == []
+    buffer.add("c", rows(6))
+    assert buffer.rows == {"a": 1, "c": 3}
+    buffer.drop("c")
+    assert [file.name for file in (tmp_path / "buffer").iterdir()] == ["a.arrows"]
+    assert buffer.table("c") is None
+
+
+def test_spilled_rows_come_back_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(spill, "HELD_BYTES", 1)
+    monkeypatch.setattr(spill, "_ROWS_PER_BATCH", 2)
+    buffer = SpillBuffer(tmp_path / "buffer")
+    buffer.add("a", rows(1, 2, 3, 4, 5))
+    assert [batch.column("n").to_pylist() for batch in buffer.batches("a")] == [[1, 2], [3, 4], [5]]

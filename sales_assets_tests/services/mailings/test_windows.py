@@ -50,6 +50,12 @@ def test_when_it_opens_in_berlin(start: str, until: str, now: str, opens: str) -
     assert window(start, until).next_opening(utc(now), BERLIN) == utc(opens)
 
 
+def test_an_open_window_opens_now_in_utc() -> None:
+    now = utc("2024-06-01 08:00")
+    opens = window("09:00", "21:00").next_opening(now.astimezone(BERLIN), BERLIN)
+    assert (opens, opens.tzinfo) == (now, dt.UTC)
+
+
 def test_half_an_hour_is_a_jump_too() -> None:
     lord_howe = ZoneInfo("Australia/Lord_Howe")  # 2024-10-06: 02:00 becomes 02:30
     assert window("02:10", "02:20").next_opening(utc("2024-10-05 15:25"), lord_howe) == utc("2024-10-06 15:10")
