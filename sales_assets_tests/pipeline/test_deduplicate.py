@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sales_assets.pipeline import deduplicate as module
 from sales_assets.pipeline.deduplicate import deduplicate
-from sales_assets.schemas.report_files import USER_ORDERS_LOG
+from sales_assets.schemas.report_files import PRICE_LOG, USER_ORDERS_LOG
 
 Line = tuple[str | None, str, str, int]  # uniq_id, status, item_name, quantity
 
@@ -98,6 +98,15 @@ def test_the_derived_uniq_id_never_changes() -> None:
     # The MD5 of the contents without date_id, as Python writes them.
     expected = ["961a1f292a8f76b21cfa29bba9e25a81", "a"]
     assert deduplicate(lines, USER_ORDERS_LOG).rows.column("uniq_id").to_pylist() == expected
+
+
+def test_rows_of_a_file_without_uniq_id() -> None:
+    rows = [("Milk", 1), ("Milk", 1), ("Oat milk", 1), ("Oat milk", 2)]
+    lines = [{"line_no": n, "item_name": name, "price": Decimal(price)} for n, (name, price) in enumerate(rows, 1)]
+    result = deduplicate(pa.Table.from_pylist(lines, PRICE_LOG.schema), PRICE_LOG)
+    assert result.rows.column("line_no").to_pylist() == [1]
+    assert sorted(result.conflicts.column("line_no").to_pylist()) == [3, 4]
+    assert result.duplicates == 1
 
 
 def test_copies_alone_are_not_grouped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,14 @@ def test_when_it_opens_in_berlin(start: str, until: str, now: str, opens: str) -
 def test_an_open_window_opens_now_in_utc() -> None:
     now = utc("2024-06-01 08:00")
     opens = window("09:00", "21:00").next_opening(now.astimezone(BERLIN), BERLIN)
-    assert (opens, opens.tzinfo) == (now, dt.UTC)
+    assert opens == now
+    assert opens.tzinfo is dt.UTC
+
+
+def test_a_window_of_this_evening_where_it_is_tomorrow_in_utc() -> None:
+    opens = window("23:00", "23:30").next_opening(utc("2024-06-02 00:30"), ZoneInfo("America/St_Johns"))
+    assert opens == utc("2024-06-02 01:30")
+    assert opens.tzinfo is dt.UTC
 
 
 def test_half_an_hour_is_a_jump_too() -> None:

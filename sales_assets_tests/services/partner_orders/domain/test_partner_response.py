@@ -90,6 +90,7 @@ def test_an_answer_that_is_none(answer: Any, reason: str) -> None:
         ({"id": "58", "more": {"deep": ["Wrong quantity"]}}, WRONG_QUANTITY),
         ("58: Wrong quantity", WRONG_QUANTITY),
         ("58 :Wrong quantity", WRONG_QUANTITY),
+        (f"58: {SAYS} 12", price("12")),
         ({"order": {"58": {"count": "Wrong quantity"}}}, WRONG_QUANTITY),
     ],
 )
