@@ -51,7 +51,7 @@ def test_each_promise_names_tests_that_exist(promise: str, named: str) -> None:
 def read(data: bytes, file: ReportFile = USER_ORDERS_LOG) -> tuple[int, int]:
     """(good lines, bad lines) of a file. Raises `UnreadableFile`."""
     batches = list(ReportReader(iter([data]), file))
-    return sum(batch.lines.num_rows for batch in batches), sum(batch.bad.num_rows for batch in batches)
+    return sum(batch.lines.num_rows for batch in batches), sum(batch.rejected.num_rows for batch in batches)
 
 
 def lines(*rows: bytes, header: bytes = HEADER, end: bytes = b"\n") -> bytes:

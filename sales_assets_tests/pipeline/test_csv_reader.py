@@ -78,7 +78,7 @@ class Read:
         self.reader = ReportReader([data], file, block_size=block_size)
         batches = list(self.reader)
         self.good = {line.pop("line_no"): line for batch in batches for line in batch.lines.to_pylist()}
-        self.bad = {line["line_no"]: line for batch in batches for line in batch.bad.to_pylist()}
+        self.bad = {line["line_no"]: line for batch in batches for line in batch.rejected.to_pylist()}
         self.reasons = {line_no: line["reason"] for line_no, line in self.bad.items()}
 
 
@@ -196,10 +196,10 @@ BAD: dict[str, tuple[bytes, str]] = {
         f"date_time {value!r}": (order(date_time=value), f"date_time '{value}' {why}" if value else why)
         for value, why in [
             ("", "date_time is empty"),
-            ("2024-02-30", "is no day of the calendar"),
-            ("2023-02-29T00:00:00", "is no day of the calendar"),
-            ("2024-13-01", "is no day of the calendar"),
-            ("2024-00-01", "is no day of the calendar"),
+            ("2024-02-30", "is not a calendar date"),
+            ("2023-02-29T00:00:00", "is not a calendar date"),
+            ("2024-13-01", "is not a calendar date"),
+            ("2024-00-01", "is not a calendar date"),
             ("0999-12-31", "does not start with a date"),
             ("0000-00-00", "does not start with a date"),
             ("10000-01-01", "does not start with a date"),
@@ -212,38 +212,38 @@ BAD: dict[str, tuple[bytes, str]] = {
             ("-2024-09-08", "does not start with a date"),
             ("２０２４-０９-０８", "does not start with a date"),
             ("infinity", "does not start with a date"),
-            ("2024-09-08 ", "does not go on with a time of day"),
-            ("2024-09-08T", "does not go on with a time of day"),
-            ("2024-09-08T10", "does not go on with a time of day"),
-            ("2024-09-08t10:00", "does not go on with a time of day"),
-            ("2024-09-08T24:00:00", "does not go on with a time of day"),
-            ("2024-09-08T10:60:00", "does not go on with a time of day"),
-            ("2024-09-08T10:00:60", "does not go on with a time of day"),
-            ("2024-09-08T10:00:00.", "does not go on with a time of day"),
-            ("2024-09-08T10:00:00+3", "does not go on with a time of day"),
-            ("2024-09-08T10:00:00 UTC", "does not go on with a time of day"),
-            ("2024-09-081", "does not go on with a time of day"),
+            ("2024-09-08 ", "does not continue with a time of day"),
+            ("2024-09-08T", "does not continue with a time of day"),
+            ("2024-09-08T10", "does not continue with a time of day"),
+            ("2024-09-08t10:00", "does not continue with a time of day"),
+            ("2024-09-08T24:00:00", "does not continue with a time of day"),
+            ("2024-09-08T10:60:00", "does not continue with a time of day"),
+            ("2024-09-08T10:00:60", "does not continue with a time of day"),
+            ("2024-09-08T10:00:00.", "does not continue with a time of day"),
+            ("2024-09-08T10:00:00+3", "does not continue with a time of day"),
+            ("2024-09-08T10:00:00 UTC", "does not continue with a time of day"),
+            ("2024-09-081", "does not continue with a time of day"),
         ]
     },
     **{
         f"integer {value!r}": (order(customer_id=value), f"customer_id '{value}' {why}" if value else why)
         for value, why in [
             ("", "customer_id is empty"),
-            ("-", "is no integer"),
-            ("--1", "is no integer"),
-            ("+5", "is no integer"),
-            (" 5", "is no integer"),
-            ("5 ", "is no integer"),
-            ("\t5", "is no integer"),
-            ("5\u00a0", "is no integer"),
-            ("5.0", "is no integer"),
-            ("5e0", "is no integer"),
-            ("1_000", "is no integer"),
-            ("0x1F", "is no integer"),
-            ("12a", "is no integer"),
-            ("NaN", "is no integer"),
-            ("５", "is no integer"),
-            ("٥", "is no integer"),
+            ("-", "is not an integer"),
+            ("--1", "is not an integer"),
+            ("+5", "is not an integer"),
+            (" 5", "is not an integer"),
+            ("5 ", "is not an integer"),
+            ("\t5", "is not an integer"),
+            ("5\u00a0", "is not an integer"),
+            ("5.0", "is not an integer"),
+            ("5e0", "is not an integer"),
+            ("1_000", "is not an integer"),
+            ("0x1F", "is not an integer"),
+            ("12a", "is not an integer"),
+            ("NaN", "is not an integer"),
+            ("５", "is not an integer"),
+            ("٥", "is not an integer"),
             ("2147483648", "is out of the range"),
             ("9999999999", "is out of the range"),
             ("-2147483649", "is out of the range"),
@@ -260,22 +260,22 @@ BAD: dict[str, tuple[bytes, str]] = {
             ("-5", "is negative"),
             ("-0", "is negative"),
             ("-0.00", "is negative"),
-            ("+5", "is no plain decimal number"),
-            ("--5", "is no plain decimal number"),
-            (".5", "is no plain decimal number"),
-            (".", "is no plain decimal number"),
-            ("1.2.3", "is no plain decimal number"),
-            ("1..2", "is no plain decimal number"),
-            (" 5", "is no plain decimal number"),
-            ("5 ", "is no plain decimal number"),
-            ("1e2", "is no plain decimal number"),
-            ("1e400", "is no plain decimal number"),
-            ("NaN", "is no plain decimal number"),
-            ("Infinity", "is no plain decimal number"),
-            ("0x10", "is no plain decimal number"),
-            ("1 234", "is no plain decimal number"),
-            ("１２", "is no plain decimal number"),
-            ("5 ₽", "is no plain decimal number"),
+            ("+5", "is not a plain decimal number"),
+            ("--5", "is not a plain decimal number"),
+            (".5", "is not a plain decimal number"),
+            (".", "is not a plain decimal number"),
+            ("1.2.3", "is not a plain decimal number"),
+            ("1..2", "is not a plain decimal number"),
+            (" 5", "is not a plain decimal number"),
+            ("5 ", "is not a plain decimal number"),
+            ("1e2", "is not a plain decimal number"),
+            ("1e400", "is not a plain decimal number"),
+            ("NaN", "is not a plain decimal number"),
+            ("Infinity", "is not a plain decimal number"),
+            ("0x10", "is not a plain decimal number"),
+            ("1 234", "is not a plain decimal number"),
+            ("１２", "is not a plain decimal number"),
+            ("5 ₽", "is not a plain decimal number"),
             ("1.234", "has more than 2 decimals"),
             ("0.001", "has more than 2 decimals"),
             ("99999999.999", "has more than 2 decimals"),
@@ -286,7 +286,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     },
     "amount, decimal comma": (
         order(payment_amount='"1 234,50"'),
-        "payment_amount '1 234,50' is no plain decimal",
+        "payment_amount '1 234,50' is not a plain decimal",
     ),
     "quantity, negative": (order(quantity="-1"), "quantity '-1' is negative"),
     **{
@@ -333,10 +333,10 @@ HEADER_FAULTS: dict[str, tuple[bytes, str]] = {
     "upper case": (HEADER.upper(), "there is no header"),
     "quote not closed": (
         b'"' + HEADER,
-        "the first line is no header: the quote that opens field 1 is not closed",
+        "the first line is not a header: the quote that opens field 1 is not closed",
     ),
-    "not UTF-8": (HEADER + b",\xcf\xf0\n", "the first line is no header: not UTF-8: byte 0xcf"),
-    "too long": (b"x" * (MAX_LINE + 5), "the first line is no header: longer than 1048576 bytes"),
+    "not UTF-8": (HEADER + b",\xcf\xf0\n", "the first line is not a header: not UTF-8: byte 0xcf"),
+    "too long": (b"x" * (MAX_LINE + 5), "the first line is not a header: longer than 1048576 bytes"),
     "UTF-16 little-endian": (file_of(order()).decode().encode("utf-16-le"), "UTF-16"),
     "UTF-16 big-endian": (file_of(order()).decode().encode("utf-16-be"), "UTF-16"),
     "UTF-16 with mark": (file_of(order()).decode().encode("utf-16"), "UTF-16"),
@@ -449,7 +449,7 @@ def test_chunks_may_be_cut_anywhere() -> None:
     reader = ReportReader((data[at : at + 1] for at in range(len(data))), USER_ORDERS_LOG)
     batch = pa.concat_batches([batch.lines for batch in reader])
     assert batch.column("line_no").to_pylist() == [2, 4]
-    assert (reader.good_lines, reader.bad_lines) == (2, 1)
+    assert (reader.valid_lines, reader.rejected_lines) == (2, 1)
 
 
 def test_a_file_in_another_encoding_is_refused_at_its_end() -> None:
@@ -540,7 +540,7 @@ def test_memory_does_not_grow_with_the_file_or_its_lines() -> None:
     lines = 0
     arrow_peak = 0
     for batch in ReportReader(chunks(), USER_ORDERS_LOG):
-        lines += batch.lines.num_rows + batch.bad.num_rows
+        lines += batch.lines.num_rows + batch.rejected.num_rows
         arrow_peak = max(arrow_peak, pa.total_allocated_bytes() - arrow_before)
     python_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -569,7 +569,7 @@ def test_custom_research() -> None:
     }
     assert read.reasons == {3: "geo_id is empty; sales_qty '-1' is negative"}
     faulty = Read(file_of(b"2024-09-31,1,1,1,1", header=header), CUSTOM_RESEARCH)
-    assert faulty.reasons == {2: "date_id '2024-09-31' is no day of the calendar"}
+    assert faulty.reasons == {2: "date_id '2024-09-31' is not a calendar date"}
 
 
 def test_user_activity_log() -> None:
@@ -634,7 +634,7 @@ def test_parse_line_follows_the_same_rules() -> None:
     for text in (order().decode(), order().decode() + "\r\n"):
         batch = parse_line(text, USER_ORDERS_LOG, header, 17)
         assert batch.lines.to_pylist() == [{"line_no": 17, **VALUES}]
-        assert batch.bad.num_rows == 0
+        assert batch.rejected.num_rows == 0
     multiline = parse_line(order(item_name='"Milk\n3%"').decode(), USER_ORDERS_LOG, header, 17)
     assert multiline.lines.column("item_name").to_pylist() == ["Milk\n3%"]
 
@@ -643,7 +643,7 @@ def test_parse_line_follows_the_same_rules() -> None:
     ("text", "reason"),
     [
         ("", "1 fields, expected 13"),
-        (order(quantity="x").decode(), "quantity 'x' is no plain decimal number"),
+        (order(quantity="x").decode(), "quantity 'x' is not a plain decimal number"),
         (f"{order().decode()}\n{order().decode()}", "line break inside the line"),
         ("\ud800", "not UTF-8: byte 0xed at position 1"),
     ],
@@ -651,7 +651,7 @@ def test_parse_line_follows_the_same_rules() -> None:
 def test_parse_line_says_why_a_line_is_still_bad(text: str, reason: str) -> None:
     batch = parse_line(text, USER_ORDERS_LOG, header_of(list(CELLS), USER_ORDERS_LOG), 17)
     assert batch.lines.num_rows == 0
-    assert [(line["line_no"], line["reason"]) for line in batch.bad.to_pylist()] == [(17, reason)]
+    assert [(line["line_no"], line["reason"]) for line in batch.rejected.to_pylist()] == [(17, reason)]
 
 
 @pytest.mark.skipif(REAL_DATA is None, reason="the real files are not here")

@@ -67,8 +67,8 @@ NO_USE = [
     (HEADER.replace("payment_amount", "payment").encode() + b"\n", "the header lacks payment_amount"),
     (order_file([Order("b", city_name="Ростов")], statuses=True).encode("cp1251"), "the file is not UTF-8"),
     (order_file([Order("b")], statuses=True).encode("utf-16"), "the file is UTF-16"),
-    (order_file([Order("b", quantity="-1"), Order("c", amount="")], statuses=True).encode(), "every line is bad (2"),
-    (order_file([Order("b", day="2024-09-30")], statuses=True).encode(), "every line is bad (1"),
+    (order_file([Order("b", quantity="-1"), Order("c", amount="")], statuses=True).encode(), "every row rejected (2"),
+    (order_file([Order("b", day="2024-09-30")], statuses=True).encode(), "every row rejected (1"),
 ]
 
 

@@ -50,8 +50,8 @@ SELECT fetch_id, line_no, CASE WHEN state <> 'discarded' THEN corrected_text END
 FROM staging.quarantine
 WHERE fetch_id = ANY (%(fetch_ids)s) AND (state = 'discarded' OR corrected_text IS NOT NULL)
 
--- name: create_bad_line
-CREATE TEMP TABLE bad_line (
+-- name: create_rejected_row
+CREATE TEMP TABLE rejected_row (
     line_no   bigint NOT NULL,
     date_id   integer,
     reason    text NOT NULL,
@@ -59,16 +59,16 @@ CREATE TEMP TABLE bad_line (
     fetch_id  bigint NOT NULL
 ) ON COMMIT DROP
 
--- name: copy_bad_line
-COPY bad_line (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT binary)
+-- name: copy_rejected_row
+COPY rejected_row (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT binary)
 
--- name: drop_bad_line
-DROP TABLE bad_line
+-- name: drop_rejected_row
+DROP TABLE rejected_row
 
 -- name: quarantine
 -- The day stays that of the delivered text, which tells the row from others; a correction may be about another day.
 INSERT INTO staging.quarantine AS q (fetch_id, line_no, date_id, reason, line_text)
-SELECT fetch_id, line_no, date_id, reason, line_text FROM bad_line
+SELECT fetch_id, line_no, date_id, reason, line_text FROM rejected_row
 ON CONFLICT (fetch_id, line_no) DO UPDATE
 SET reason = EXCLUDED.reason,
     state = CASE q.state WHEN 'discarded' THEN 'discarded' ELSE 'open' END
@@ -77,7 +77,7 @@ SET reason = EXCLUDED.reason,
 -- Open lines that are no longer bad: a copy that they contradicted was corrected or discarded.
 UPDATE staging.quarantine AS q SET state = 'resolved'
 WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
-  AND NOT EXISTS (SELECT FROM bad_line AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
+  AND NOT EXISTS (SELECT FROM rejected_row AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
 
 -- name: record
 -- A line that is settled while the file is being read is settled since the reading, not before it. One that was stamped
