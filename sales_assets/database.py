@@ -1,8 +1,6 @@
-"""Where the warehouse is: the address that the pipeline and the services share.
+"""Address of the warehouse, shared by pipeline and services; starts the embedded server if none is configured.
 
-Belongs here: turning the settings into a libpq URL, and the embedded server that is started where none is given.
-Does not belong here: connections, transactions or statements (``resources.warehouse`` for the pipeline, each service
-for itself).
+Connections are made by ``resources.warehouse`` and by each service.
 """
 
 from collections.abc import Iterator
@@ -21,7 +19,7 @@ def embedded() -> EmbeddedPostgres:
 
 @contextmanager
 def embedded_running() -> Iterator[None]:
-    """Run the embedded server until the end of the block, and longer if it was running before."""
+    """Run the embedded server within the block; one that was running before keeps running."""
     server = embedded()
     was_running = server.is_running()
     try:
@@ -33,7 +31,7 @@ def embedded_running() -> Iterator[None]:
 
 
 def warehouse_url() -> str:
-    """Return a libpq URL of the database that holds ``mart``; starts the embedded server where none runs."""
+    """Return the libpq URL of the warehouse; without WAREHOUSE_URL, starts the embedded server."""
     given = settings().warehouse_url
     if given is not None:
         return given.get_secret_value()

@@ -1,8 +1,7 @@
-"""What a person at a terminal reads of an exception: one sentence, without secrets; the traceback only on request.
+"""Describe an exception to a person at a terminal in one sentence, without secrets.
 
-Every exception gets one. There is no list of expected ones, which would miss the next library's: what the platform
-raises itself says what is wrong and is printed as it is; what comes from the world outside (files, servers, encodings,
-the libraries that speak to them) is named by its own first line; everything else is reported as a mistake of ours.
+Every exception is described, by where it was raised: the platform's own have a complete message; those about files,
+servers and encodings, or of client libraries, are shown by their first line; all others are reported as a bug.
 """
 
 import csv
@@ -12,7 +11,7 @@ from types import TracebackType
 
 from sales_assets.settings import secrets_in_force
 
-# Packages whose exceptions are about the world outside, also where they raise a plain ValueError or ImportError.
+# Client libraries: their exceptions concern external systems, even a plain ValueError or ImportError.
 _OUTSIDE = {
     *("psycopg", "psycopg2", "sqlalchemy", "alembic", "dagster", "dagster_postgres"),
     *("fsspec", "s3fs", "gcsfs", "adlfs", "botocore", "aiobotocore", "boto3", "google", "azure", "pyarrow"),
@@ -25,7 +24,7 @@ _PASSWORD = re.compile(r"(?i)\b((?:ssl)?password\s*=\s*)('(?:[^'\\]|\\.)*'|\S+)"
 
 
 def sentence(error: BaseException) -> str:
-    """Describe for a person what went wrong; several lines only where the platform itself wrote them."""
+    """Describe what went wrong; in several lines only if the platform's own message has them."""
     error = _innermost(error)
     text = str(error).strip()
     if _is_ours(error) and text:
@@ -40,14 +39,12 @@ def sentence(error: BaseException) -> str:
     if not first:
         first = type(error).__name__
     if is_bug(error):
-        first = (
-            f"unexpected error, probably a mistake in sales_assets: {first} (`sales-assets --debug ...` shows where)"
-        )
+        first = f"unexpected error, probably a bug in sales_assets: {first} (`sales-assets --debug ...` shows where)"
     return scrub(first)
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an exception is neither about the outside world nor one that the platform raises on purpose."""
+    """Whether an exception is neither about an external system nor raised by the platform on purpose."""
     error = _innermost(error)
     if _is_ours(error) or isinstance(error, (OSError, UnicodeError, csv.Error, MemoryError)):
         return False
@@ -60,14 +57,14 @@ def details(error: BaseException) -> str:
 
 
 def scrub(text: str) -> str:
-    """Remove what may be secret from another library's text: our own secrets, and what URLs carry beside an address."""
+    """Remove secrets from a library's text: those of the settings, and the credentials in URLs."""
     for secret in secrets_in_force():
         text = text.replace(secret, "***")
     return _PASSWORD.sub(r"\1***", _QUERY.sub("?***", _USERINFO.sub(r"\1***@", text)))
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Find the exception itself: the first of a group, the driver's of those that SQLAlchemy wraps."""
+    """Unwrap an exception: the first of a group, the driver's one inside SQLAlchemy's."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
@@ -78,7 +75,7 @@ def _innermost(error: BaseException) -> BaseException:
 
 
 def _database_message(error: BaseException) -> str | None:
-    """PostgreSQL's own message and hint, which libpq's text repeats with the statement and a caret."""
+    """Return PostgreSQL's message and hint without the statement that libpq's text adds."""
     diagnosis = getattr(error, "diag", None)
     told = (getattr(diagnosis, part, None) for part in ("message_primary", "message_detail", "message_hint"))
     return "; ".join(" ".join(part.split()) for part in told if part) or None

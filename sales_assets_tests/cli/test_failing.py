@@ -52,7 +52,7 @@ def test_a_mistake_of_ours(loading_here: Run, monkeypatch: pytest.MonkeyPatch, a
 
     monkeypatch.setattr(why, "explain", mistaken)
     told = (
-        "unexpected error, probably a mistake in sales_assets: KeyError: 'fetch_id' "
+        "unexpected error, probably a bug in sales_assets: KeyError: 'fetch_id' "
         "(`sales-assets --debug ...` shows where)"
     )
     assert one_sentence(loading_here("why", DAY)) == told
