@@ -1,4 +1,4 @@
-"""`sales-assets api`: the services of port 8000, whole or in parts, each part in as many processes as one likes."""
+"""`sales-assets api`: run the services on port 8000, in one process or each part in its own."""
 
 import asyncio
 import signal
@@ -21,14 +21,14 @@ def api(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     part: Annotated[
         list[str] | None,
-        typer.Option(help="Run only this part: http, relay, consumer or reconciler. May be given again. Default: all."),
+        typer.Option(help="Run only this part: http, relay, consumer or reconciler. Repeatable. Default: all."),
     ] = None,
 ) -> None:
     """Serve partner orders and mailings (/docs, /admin, /health, /ready, /metrics) on port 8000, until Ctrl-C.
 
-    One process does it all: answers requests, takes events to RabbitMQ (relay) and from there to staging (consumer),
-    and settles unknown outcomes (reconciler). To run them apart: `api --part http`, `api --part relay`, and so on.
-    Needs PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Mailings are sent by Celery's
+    One process handles requests (http), publishes events to RabbitMQ (relay), stages them (consumer), and resolves
+    unknown outcomes (reconciler). To run them separately: `api --part http`, `api --part relay`, and so on. Needs
+    PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Mailings are sent by Celery's
     processes: celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
     """
     from sales_assets.services.partner_orders.service import PARTS
@@ -36,12 +36,12 @@ def api(
     all_parts = (HTTP, *PARTS)
     unknown = set(part or ()) - set(all_parts)
     if unknown:
-        raise typer.BadParameter(f"there is no part {', '.join(sorted(unknown))}; parts are {', '.join(all_parts)}")
+        raise typer.BadParameter(f"unknown part {', '.join(sorted(unknown))}; parts are {', '.join(all_parts)}")
     run_services(part or all_parts, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}"))
 
 
 def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` for a database of another revision."""
+    """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` if the database has another revision."""
     from prometheus_client import CollectorRegistry, start_http_server
 
     from sales_assets.database import warehouse_url
@@ -72,7 +72,7 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
             on_ready=on_ready,
         )
     else:
-        asyncio.run(_until_told(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
+        asyncio.run(_run_until_signal(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
 
 
 def _require_schema(url: str) -> None:
@@ -80,22 +80,22 @@ def _require_schema(url: str) -> None:
     from sales_assets.postgres.connection import connect
     from sales_assets.settings import settings
 
-    connect(url, "sales_assets api").close()  # raises where nothing could be written
+    connect(url, "sales_assets api").close()  # raises if the database is read-only
     found, latest = migrations.current_revision(url), migrations.latest_revision()
     if found is None and settings().warehouse_url is None:
-        migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
+        migrations.migrate(url)  # a new embedded server has no data to lose
     elif found != latest:
         raise migrations.MigrationError(
             f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"
         )
 
 
-async def _until_told(*services: "Service", on_ready: Callable[[], None]) -> None:
-    told = asyncio.Event()
+async def _run_until_signal(*services: "Service", on_ready: Callable[[], None]) -> None:
+    stopped = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, told.set)
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
     async with AsyncExitStack() as stack:
         for service in services:
             await stack.enter_async_context(service.running())
         on_ready()
-        await told.wait()
+        await stopped.wait()

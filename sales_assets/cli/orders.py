@@ -8,7 +8,7 @@ from rich.table import Table
 
 from sales_assets.cli.console import out
 
-app = typer.Typer(help="Partner orders: what the partner's ids are called here.", no_args_is_help=True)
+app = typer.Typer(help="Partner orders: map the partner's ids to ours.", no_args_is_help=True)
 
 
 @app.command("map")
@@ -17,19 +17,20 @@ def orders_map(
 ) -> None:
     """Map the partner's ids to ours; days that waited for a mapping are loaded again by the sensor.
 
-    The file's kinds are item (their item id, our item_id), pharmacy (their pharmacy id, our city_id) and customer
-    (phone, our customer_id): `kind,theirs,ours` and then lines such as `item,58,3`. The supplier is PARTNERAPI_KODPOST.
-    Commas, semicolons or tabs; UTF-8, or UTF-16 as spreadsheets save it. All of the file is stored, or nothing.
+    The header is `kind,theirs,ours`, a line is for example `item,58,3`. Kinds: item (their item id, our item_id),
+    pharmacy (their pharmacy id, our city_id) and customer (phone, our customer_id). The supplier is PARTNERAPI_KODPOST.
+    Separators: commas, semicolons or tabs; encoding: UTF-8, or UTF-16 as spreadsheets save it. The file is stored
+    completely or not at all.
     """
     from sales_assets.postgres.warehouse import Warehouse
     from sales_assets.services.partner_orders.mapping import mappings_in, shared_phones, store
 
     mappings = mappings_in(file)
     again = store(Warehouse(), mappings)
-    out.print(f"{len(mappings)} mapped; {again} events are taken again")
+    out.print(f"{len(mappings)} mapped; {again} events will be loaded again")
     for row in shared_phones(Warehouse()):
         customers = ", ".join(map(str, row["customers"]))
-        out.print(f"phone {row['phone']} is mapped to several customers ({customers}) and leads to none of them")
+        out.print(f"phone {row['phone']} is mapped to several customers ({customers}) and therefore unused")
 
 
 @app.command("waiting")
@@ -44,4 +45,4 @@ def orders_waiting() -> None:
     for row in rows:
         cells = (row["date_id"], row["message_id"], row["line_no"], row["status"], row["reason"], row["phone"] or "")
         table.add_row(*map(str, cells))
-    out.print(table if rows else "no line waits")
+    out.print(table if rows else "no lines wait for a mapping")

@@ -93,7 +93,7 @@ def test_parts_in_a_process_of_their_own_answer_no_requests(command: Command, mo
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (("--part", "dispatcher"), "there is no part dispatcher; parts are http, relay, consumer, reconciler"),
+        (("--part", "dispatcher"), "unknown part dispatcher; parts are http, relay, consumer, reconciler"),
         (("--port", "{taken}"), "Address already in use"),
     ],
 )

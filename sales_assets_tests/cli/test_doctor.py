@@ -97,7 +97,7 @@ def test_doctor_sees_a_day_that_was_fetched_and_never_parsed(
 ) -> None:
     shop.reports.report([Order("r", day=DAY)])
     shop.load(DAY)  # from the report: the day has no increment
-    assert days_that_wait(loading_here("doctor")) == ["ok days: every day that was asked for is done"]
+    assert days_that_wait(loading_here("doctor")) == ["ok days: every requested day is done"]
     query("TRUNCATE staging.fetch_reading, staging.staged_day, staging.fetch_day")
     (told,) = days_that_wait(loading_here("doctor"))
     assert re.match(rf"{DAY}: user_orders_log of the report: .+: it was not parsed yet", told)
@@ -151,9 +151,9 @@ def test_doctor_tells_broker_partner_and_outbox(
     monkeypatch.setenv("RABBITMQ_URL", "amqp://guest:hush@127.0.0.1:9//hush")
     lines = loading_here("doctor").stdout.splitlines()
     # Who takes no orders needs nothing of it.
-    assert "   partner API: PARTNERAPI_URL is not set, no orders are taken" in lines
+    assert "   partner API: PARTNERAPI_URL is not set, no orders are accepted" in lines
     assert "   broker: no RabbitMQ at 127.0.0.1:9 (AMQPConnectionError); orders and mailings need it" in lines
-    assert {"ok outbox: empty", "ok orders: all are mapped"} <= {*lines}
+    assert {"ok outbox: empty", "ok orders: all mapped"} <= {*lines}
 
     monkeypatch.setenv("PARTNERAPI_URL", "http://u:hush@127.0.0.1:9/x?y=hush")
     query(
@@ -174,7 +174,7 @@ def test_doctor_tells_broker_partner_and_outbox(
         "!! partner API: 127.0.0.1:9 does not answer (ConnectionError)",
         "!! broker: no RabbitMQ at 127.0.0.1:9 (AMQPConnectionError)",
         "!! orders: 1 lines wait for a mapping (`sales-assets orders waiting`)",
-        "   orders: 1 orders whose outcome at the partner is not known yet are looked up",
+        "   orders: 1 orders with unknown outcome at the partner are being looked up",
     } <= {*lines}
     assert [line[:46] for line in lines if "outbox" in line] == ["!! outbox: 1 events wait for the broker, the o"]
     assert "hush" not in done.stdout + done.stderr

@@ -50,7 +50,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (
         ("sales-assets load --report --from 2024-09-08 --to 2024-10-02",),
         "",
-        r"lines in quarantine +│ 3 ",
+        r"rows in quarantine +│ 3 ",
     ),
     (
         ("sales-assets load --from ... --to ...", "sales-assets load", "sales-assets load --from 2024-10-02"),
@@ -60,7 +60,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (
         ("sales-assets why 2024-10-02", "sales-assets why D", "sales-assets why DAY"),
         "sales-assets why 2024-10-02",
-        "chosen",
+        "selected",
     ),
     (("sales-assets quarantine list", "quarantine list"), "", "bad one"),
     (("quarantine list --all",), "sales-assets quarantine list --all", "bad three"),
@@ -94,7 +94,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "sales-assets orders map mapping.csv",
         "1 mapped",
     ),
-    (("sales-assets orders waiting",), "", "no line waits"),
+    (("sales-assets orders waiting",), "", "no lines wait for a mapping"),
     (("sales-assets doctor",), "sales-assets doctor || true", "report API: .* answers"),
     (
         ("sales-assets env --format dotenv >> .env",),

@@ -32,15 +32,15 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(
     assert done.returncode == 0, done.stderr
     cells = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
     assert cells == {
-        "days asked": "2",
+        "days requested": "2",
         "of them without increment": "1",
         "days with rows": "1",
         "rows": "2 (1 refunded)",
         "net quantity": "0.00",
         "net amount": "149.75",
-        "lines in quarantine": "0",
+        "rows in quarantine": "0",
     }
-    assert "asking for a report" in done.stderr
+    assert "requesting a report" in done.stderr
     assert "increments" in done.stderr
     assert loading.written_outside() == []
 
@@ -80,7 +80,7 @@ def test_an_api_that_comes_up_late_is_waited_for(
     monkeypatch.setenv("REPORT_API_PATIENCE", "60")
     load = loading.start("load", *DAYS)
     assert load.stderr is not None
-    while "asking for a report" not in load.stderr.readline():
+    while "requesting a report" not in load.stderr.readline():
         assert load.poll() is None
     api = loading.start("report-api", "--data", str(two_days.folder), "--port", str(port))
     out, errors = load.communicate(timeout=100)

@@ -14,11 +14,11 @@ def test_a_phone_of_two_customers_is_told_of_where_it_is_mapped_and_by_the_docto
     done = loading_here("orders", "map", str(file))
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
-        "3 mapped; 0 events are taken again",
-        "phone 79997772211 is mapped to several customers (51, 52) and leads to none of them",
+        "3 mapped; 0 events will be loaded again",
+        "phone 79997772211 is mapped to several customers (51, 52) and therefore unused",
     ]
     lines = loading_here("doctor").stdout.splitlines()
-    assert "   orders: 1 phones are mapped to several customers and lead to none of them" in lines
+    assert "   orders: 1 phones are mapped to several customers and therefore unused" in lines
 
 
 def test_of_a_rejected_mapping_file_nothing_is_stored(

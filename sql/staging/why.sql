@@ -30,7 +30,7 @@ WHERE date_id = %(date_id)s
 GROUP BY source, status
 ORDER BY source, status DESC
 
--- name: bad_lines
+-- name: rejected_rows
 SELECT q.quarantine_id, q.fetch_id, q.line_no, q.state, q.reason, q.inherited_from
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
