@@ -41,6 +41,6 @@ def test_celery_ends_by_itself_when_the_demo_is_killed_and_is_missed_when_it_end
             assert one.process.stdin is not None
             one.process.stdin.close()  # which the kernel does for whoever is killed
             one.process.wait(30)
-        with pytest.raises(DemoError, match=r"the mailings' worker ended with -?\d+; .*/worker\.log says why"):
+        with pytest.raises(DemoError, match=r"the mailings' worker exited with code -?\d+; see .*/worker\.log"):
             when_finished(Services(api.url, SenderApi(), "", [worker]), create_mailing(api.url))
     nothing_has_the_name_of(broker)

@@ -33,7 +33,7 @@ def test_the_demo_keeps_away_from_what_lies_outside_its_home(
     monkeypatch.setenv(name, value)
     settings_module.settings.cache_clear()
     with (
-        pytest.raises(SettingsError, match=f"{name} is set: the demo keeps all it makes in SALES_HOME"),
+        pytest.raises(SettingsError, match=f"{name} is set: unset it, the demo stores everything in SALES_HOME"),
         platform_running(Progress(), once=True),
     ):
         pytest.fail("it was started")
