@@ -123,7 +123,7 @@ def test_the_warehouse_url_becomes_one_that_psql_takes(monkeypatch: pytest.Monke
     assert "u@h" not in repr(settings())
 
 
-def test_every_setting_says_what_it_means() -> None:
+def test_every_setting_has_a_description() -> None:
     assert [name for name, _, meaning in describe() if not meaning] == []
     assert len(describe()) == len(Settings.model_fields)
 

@@ -143,7 +143,7 @@ _SENSORS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repositor
 
 
 @pytest.mark.broker
-def test_the_demo_that_is_told_to_end_while_it_mails_ends_with_all_that_it_started(
+def test_the_demo_stopped_while_mailing_ends_all_its_processes(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_broker()

@@ -141,7 +141,7 @@ ELSEWHERE = {
         "api --part http",
         "api --part relay",
     ],
-    "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
+    "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_stopped": [
         *("sales-assets report-api --data DIR", "sales-assets report-api"),
     ],
     "cli/test_quick_start.py::test_the_quick_start_sends_a_message": [
@@ -159,7 +159,7 @@ ELSEWHERE = {
     "services/http/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
         "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
     ],
-    "cli/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
+    "cli/test_failing.py::test_a_bug": ["sales-assets --debug ..."],
     "cli/test_warehouse.py::test_the_embedded_server_outlives_the_command_that_started_it": [
         "sales-assets warehouse stop"
     ],

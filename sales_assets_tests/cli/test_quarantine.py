@@ -1,4 +1,4 @@
-"""`sales-assets quarantine`: listing bad lines, settling them one by one or by a file."""
+"""`sales-assets quarantine`: list rejected rows, resolve them one by one or by a file."""
 
 import json
 from collections.abc import Callable
@@ -20,7 +20,7 @@ GOOD, REFUND = Order("a" * 32), Order("b" * 32, amount="10", status="refunded")
 
 @pytest.fixture
 def three_rejected_rows(loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi) -> Run:
-    """One good line, and three bad ones: a status, an amount, a quantity."""
+    """One valid row, and three rejected ones: a status, an amount, a quantity."""
     bad = [
         REFUND.but(status="refnuded"),
         Order("c" * 32, amount="1e2", city_name=NASTY),
@@ -120,7 +120,7 @@ def test_an_inherited_resolution_is_visible(
         (("--file", "{file}"), 1, "line 1: expected a JSON object with quarantine_id and line_text"),
     ],
 )
-def test_what_can_not_be_settled_is_told(
+def test_impossible_resolutions_are_refused(
     loading_here: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     file = tmp_path / "wrong"
@@ -131,7 +131,7 @@ def test_what_can_not_be_settled_is_told(
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_no_text_is_told(loading_here: Run, tmp_path: Path) -> None:
+def test_a_corrections_file_that_is_not_utf8_is_refused(loading_here: Run, tmp_path: Path) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(b"\xff\xfe")
     done = loading_here("quarantine", "replay", "--file", str(file))

@@ -1,4 +1,4 @@
-"""`sales-assets why`: which file was selected for a day, and what the others lost by."""
+"""`sales-assets why`: the selected file of a day, and the reasons why the others were not selected."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"
 
 
-def test_why_tells_what_was_chosen_and_what_the_others_lost_by(loading_here: Run, shop: Shop) -> None:
+def test_why_explains_the_selection(loading_here: Run, shop: Shop) -> None:
     shop.reports.report([Order("r", day=DAY), Order("q", day="2024-09-30")])
     shop.reports.increment(
         DAY, [Order("a", day=DAY), Order("b", day=DAY, status="refunded", amount="50"), Order("z", amount="1e2")]
@@ -63,7 +63,7 @@ def test_why_shows_repeated_deliveries(loading_here: Run, shop: Shop) -> None:
     assert f"staged from fetch {first}: 1 rows" in done.stdout
 
 
-def test_why_of_a_day_that_nobody_asked_for(loading_here: Run) -> None:
+def test_why_of_a_day_that_was_never_requested(loading_here: Run) -> None:
     done = loading_here("why", DAY)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [

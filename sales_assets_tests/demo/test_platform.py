@@ -1,4 +1,4 @@
-"""The demo's home: it keeps away from whatever it did not make."""
+"""The demo's home: it refuses one with other data."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.settings import SettingsError
 
 
-def test_the_demo_keeps_away_from_a_home_that_it_did_not_make() -> None:
+def test_the_demo_refuses_a_home_that_it_did_not_create() -> None:
     home = settings_module.settings().sales_home
     (home / "postgres" / "data").mkdir(parents=True)
     with (
@@ -27,9 +27,7 @@ def test_the_demo_keeps_away_from_a_home_that_it_did_not_make() -> None:
         ("RAW_FILES_URL", "memory://elsewhere"),
     ],
 )
-def test_the_demo_keeps_away_from_what_lies_outside_its_home(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
+def test_the_demo_refuses_settings_outside_its_home(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     settings_module.settings.cache_clear()
     with (

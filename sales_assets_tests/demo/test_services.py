@@ -29,7 +29,7 @@ def test_the_services_take_another_port_where_theirs_is_taken(
     nothing_is_left_at_the_broker(home)
 
 
-def test_a_missing_broker_is_told_in_a_line_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_broker_is_reported_without_its_password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RABBITMQ_URL", NOBODY)
     settings_module.settings.cache_clear()
     assert services.why_no_broker() == NO_BROKER

@@ -1,4 +1,4 @@
-"""The reader on nasty files: one kind of fault at a time, and what must survive beside it."""
+"""The reader on malformed files: one kind of fault at a time, which must not affect other lines."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -299,7 +299,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize(("cells", "values"), GOOD.values(), ids=GOOD)
-def test_good_line(cells: dict[str, str], values: dict[str, object], line_end: bytes) -> None:
+def test_valid_line(cells: dict[str, str], values: dict[str, object], line_end: bytes) -> None:
     line = order(**cells)
     read = Read(line_end.join([HEADER, order(), line, order(), b""]))
     assert read.bad == {}
@@ -308,7 +308,7 @@ def test_good_line(cells: dict[str, str], values: dict[str, object], line_end: b
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize(("line", "reason"), BAD.values(), ids=BAD)
-def test_bad_line_leaves_its_neighbours_alone(line: bytes, reason: str, line_end: bytes) -> None:
+def test_rejected_row_leaves_its_neighbours_alone(line: bytes, reason: str, line_end: bytes) -> None:
     read = Read(line_end.join([HEADER, order(), line, order(), b""]))
     assert read.good == {2: VALUES, 4: VALUES}
     assert list(read.bad) == [3]
@@ -404,7 +404,7 @@ def test_the_header_is_known_before_the_first_batch() -> None:
     ],
     ids=["byte order mark", "spaces", "quotes", "CRLF", "blank lines before", "millions of blank lines before"],
 )
-def test_forgiven_in_a_header(header: bytes) -> None:
+def test_accepted_header_variants(header: bytes) -> None:
     read = Read(file_of(order(), header=header))
     assert list(read.good.values()) == [VALUES]
     assert list(read.good) == [2 + header.count(b"\n")]
@@ -458,7 +458,7 @@ def test_a_file_in_another_encoding_is_refused_at_its_end() -> None:
         Read(cp1251)
 
 
-def test_one_line_with_a_valid_character_makes_the_others_bad_lines() -> None:
+def test_one_valid_multibyte_line_makes_the_others_rejected_rows() -> None:
     foreign = order().decode().encode("cp1251")
     assert list(Read(file_of(*[foreign] * 50, order())).bad) == list(range(2, 52))
     # The line with the valid character may be bad itself.
@@ -471,7 +471,7 @@ def test_one_line_with_a_valid_character_makes_the_others_bad_lines() -> None:
 OPENING = order(item_name='"Milk')
 
 
-def test_a_stray_quote_costs_its_own_line_only() -> None:
+def test_a_stray_quote_rejects_only_its_line() -> None:
     read = Read(file_of(OPENING, *[order()] * 200))
     assert list(read.bad) == [2]
     assert list(read.good) == list(range(3, 203))
@@ -484,7 +484,7 @@ def test_two_stray_quotes_do_not_join_the_lines_between(between: int) -> None:
     assert len(read.good) == 2 + between
 
 
-def test_a_torn_line_with_a_stray_quote_does_not_swallow_good_ones() -> None:
+def test_a_torn_line_with_a_stray_quote_does_not_swallow_valid_ones() -> None:
     torn = OPENING[: OPENING.index(b'"') + 3]
     tail = order()[order().index(b"LED") :].replace(b"LED", b'LED"')
     read = Read(file_of(torn, order(), tail, order()))
@@ -492,19 +492,19 @@ def test_a_torn_line_with_a_stray_quote_does_not_swallow_good_ones() -> None:
     assert list(read.bad) == [2, 4]
 
 
-def test_a_quoted_value_of_too_many_lines_is_bad_line_by_line() -> None:
+def test_a_quoted_value_of_too_many_lines_is_rejected_line_by_line() -> None:
     read = Read(file_of(order(item_name='"' + "a\n" * MAX_SPAN_LINES + '"'), order()))
     assert len(read.bad) == MAX_SPAN_LINES + 1
     assert list(read.good) == [3 + MAX_SPAN_LINES]
 
 
-def test_a_quoted_value_of_too_many_bytes_is_bad_line_by_line() -> None:
+def test_a_quoted_value_of_too_many_bytes_is_rejected_line_by_line() -> None:
     half = "a" * (MAX_SPAN // 2)
     assert list(Read(file_of(order(item_name=f'"{half}\n{half[200:]}"'))).good) == [2]
     assert list(Read(file_of(order(item_name=f'"{half}\n{half}"'))).bad) == [2, 3]
 
 
-def test_a_bad_record_over_several_lines_is_one_bad_line() -> None:
+def test_an_invalid_record_over_several_lines_is_one_rejected_row() -> None:
     line = order(item_name='"Milk\n3%"', quantity="-1")
     read = Read(file_of(line, order()))
     assert list(read.good) == [4]
@@ -514,7 +514,7 @@ def test_a_bad_record_over_several_lines_is_one_bad_line() -> None:
 # Sizes
 
 
-def test_the_longest_line_is_read_and_one_byte_more_is_bad() -> None:
+def test_the_longest_line_is_valid_and_one_byte_more_is_rejected() -> None:
     longest = order(item_name="")
     longest = order(item_name="x" * (MAX_LINE - len(longest)))
     read = Read(file_of(longest, longest.replace(b"x", b"xx", 1)), block_size=1 << 18)
@@ -522,7 +522,7 @@ def test_the_longest_line_is_read_and_one_byte_more_is_bad() -> None:
     assert list(read.bad) == [3]
 
 
-def test_a_long_bad_text_is_shortened_between_two_characters() -> None:
+def test_a_long_rejected_text_is_shortened_between_two_characters() -> None:
     read = Read(file_of("Ж".encode() * 300_000, b"x" + "Ж".encode() * 600_000))
     assert read.bad[2]["text"] == "Ж" * (1 << 15)
     assert read.bad[3]["text"] == "x" + "Ж" * (MAX_TEXT_OF_LONG_LINE // 2 - 1)
@@ -648,14 +648,14 @@ def test_parse_line_follows_the_same_rules() -> None:
         ("\ud800", "not UTF-8: byte 0xed at position 1"),
     ],
 )
-def test_parse_line_says_why_a_line_is_still_bad(text: str, reason: str) -> None:
+def test_parse_line_gives_the_reason_of_a_rejection(text: str, reason: str) -> None:
     batch = parse_line(text, USER_ORDERS_LOG, header_of(list(CELLS), USER_ORDERS_LOG), 17)
     assert batch.lines.num_rows == 0
     assert [(line["line_no"], line["reason"]) for line in batch.rejected.to_pylist()] == [(17, reason)]
 
 
 @pytest.mark.skipif(REAL_DATA is None, reason="the real files are not here")
-def test_every_line_of_the_real_files_is_good() -> None:
+def test_every_line_of_the_real_files_is_valid() -> None:
     assert REAL_DATA
     counts = {}
     for path in sorted(REAL_DATA.rglob("*.csv")):

@@ -1,4 +1,4 @@
-"""What holds for any bytes: block size, path through the code and how the file is cut change nothing."""
+"""Properties of the reader for any bytes: block size, code path and chunks don't change the result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
