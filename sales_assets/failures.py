@@ -77,8 +77,8 @@ def _innermost(error: BaseException) -> BaseException:
 def _database_message(error: BaseException) -> str | None:
     """Return PostgreSQL's message and hint without the statement that libpq's text adds."""
     diagnosis = getattr(error, "diag", None)
-    told = (getattr(diagnosis, part, None) for part in ("message_primary", "message_detail", "message_hint"))
-    return "; ".join(" ".join(part.split()) for part in told if part) or None
+    parts = (getattr(diagnosis, part, None) for part in ("message_primary", "message_detail", "message_hint"))
+    return "; ".join(" ".join(part.split()) for part in parts if part) or None
 
 
 def _is_ours(error: BaseException) -> bool:
