@@ -12,7 +12,7 @@ def test_the_demo_refuses_a_home_that_it_did_not_create() -> None:
     home = settings_module.settings().sales_home
     (home / "postgres" / "data").mkdir(parents=True)
     with (
-        pytest.raises(SettingsError, match="holds a warehouse that the demo did not make"),
+        pytest.raises(SettingsError, match="holds a warehouse that the demo did not create"),
         platform_running(Progress(), once=True),
     ):
         pytest.fail("it was started")
