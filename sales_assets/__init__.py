@@ -1,6 +1,6 @@
-"""A sales platform on Dagster: from a shop's sales reports to a sales mart that people trust.
+"""A sales platform on Dagster: sales reports and partner orders in, a reconciled sales mart out.
 
-``schemas`` describe the data, ``postgres`` and ``resources`` connect to the outside, ``pipeline`` loads days,
-``defs`` declares the assets to Dagster, ``services`` are long-running programs that Dagster never imports, and ``sql/``
-beside this package holds every statement.
+``schemas`` describes the data, ``postgres`` and ``resources`` connect to other systems, ``pipeline`` loads days,
+``defs`` declares assets to Dagster, ``services`` holds long-running programs that Dagster never imports. All SQL
+statements are in ``sql/`` beside this package.
 """

@@ -1,4 +1,4 @@
-"""The code location: everything in ``defs/``, nothing else."""
+"""The Dagster code location: all definitions in ``defs/``."""
 
 from pathlib import Path
 

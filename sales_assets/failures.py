@@ -1,8 +1,7 @@
-"""What a person at a terminal reads of an exception: one sentence, without secrets; the traceback only on request.
+"""Describe an exception to a person at a terminal in one sentence, without secrets.
 
-Every exception gets one. There is no list of expected ones, which would miss the next library's: what the platform
-raises itself says what is wrong and is printed as it is; what comes from the world outside (files, servers, encodings,
-the libraries that speak to them) is named by its own first line; everything else is reported as a mistake of ours.
+Every exception is described, by where it was raised: the platform's own have a complete message; those about files,
+servers and encodings, or of client libraries, are shown by their first line; all others are reported as a bug.
 """
 
 import csv
@@ -13,7 +12,7 @@ from sales_assets.postgres.errors import server_message
 from sales_assets.scrubbing import scrubbed, without_secrets
 from sales_assets.settings import secrets_in_force
 
-# Packages whose exceptions are about the world outside, also where they raise a plain ValueError or ImportError.
+# Client libraries: their exceptions concern external systems, even a plain ValueError or ImportError.
 _OUTSIDE = {
     *("psycopg", "psycopg2", "sqlalchemy", "alembic", "dagster", "dagster_postgres"),
     *("fsspec", "s3fs", "gcsfs", "adlfs", "botocore", "aiobotocore", "boto3", "google", "azure", "pyarrow"),
@@ -22,7 +21,7 @@ _OUTSIDE = {
 
 
 def sentence(error: BaseException) -> str:
-    """Describe for a person what went wrong; several lines only where the platform itself wrote them."""
+    """Describe what went wrong; in several lines only if the platform's own message has them."""
     error = _innermost(error)
     text = str(error).strip()
     if _is_ours(error) and text:
@@ -44,7 +43,7 @@ def sentence(error: BaseException) -> str:
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an exception is neither about the outside world nor one that the platform raises on purpose."""
+    """Whether an exception is neither about an external system nor raised by the platform on purpose."""
     error = _innermost(error)
     if _is_ours(error) or isinstance(error, (OSError, UnicodeError, csv.Error, MemoryError)):
         return False
@@ -57,7 +56,7 @@ def details(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Find the exception itself: the first of a group, the driver's of those that SQLAlchemy wraps."""
+    """Unwrap an exception: the first of a group, the driver's one inside SQLAlchemy's."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

@@ -25,7 +25,7 @@ _TAGGED = re.compile(rf"(<({_NAMES})>).*?(</\2>)", re.IGNORECASE | re.DOTALL)
 _AWS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")
 
 _SECRET_VARIABLE = re.compile(r"secret|passw|token|key|credential|connection_string|sas", re.IGNORECASE)
-# Shorter values are found in ordinary words.
+# Shorter values occur in ordinary words.
 _SHORTEST_SECRET = 6
 
 
@@ -48,14 +48,14 @@ def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
 
 def _bare_url(match: re.Match[str]) -> str:
     scheme, rest = match.groups()
-    # A password may hold a slash or a question mark, and a query an @: where both are there, nothing is sure.
+    # A password may contain a slash or a question mark, and a query an @: with both, the parts can't be told apart.
     if "@" in rest and "?" in rest:
         return f"{scheme}://{HIDDEN}"
     return f"{scheme}://" + rest.rpartition("@")[2].partition("?")[0].partition("#")[0]
 
 
 def _secrets_of_the_environment() -> set[str]:
-    """Values that storage libraries take as credentials, such as AWS_SECRET_ACCESS_KEY or those in FSSPEC_S3."""
+    """Collect the values that storage libraries use as credentials: AWS_SECRET_ACCESS_KEY, those in FSSPEC_S3, etc."""
     found = {value for name, value in os.environ.items() if _SECRET_VARIABLE.search(name)}
     for name, value in os.environ.items():
         if name.startswith("FSSPEC_"):

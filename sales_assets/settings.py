@@ -1,9 +1,8 @@
-"""Every environment variable of the platform, typed, in one place.
+"""All settings: names, types, defaults and validation of the environment variables.
 
-Belongs here: names, types, defaults and what a value must look like. A malformed or unknown variable stops the
-program at its start with one line per fault; values of secrets are never part of a message.
-Does not belong here: opening anything. Loading the Dagster definitions reads ``SALES_FIRST_DAY`` and nothing
-else, so that a code location also loads where no database and no API are configured.
+A malformed or unknown variable stops the program at startup with one line per fault, never with the value of a secret.
+Loading the Dagster definitions reads only ``SALES_FIRST_DAY``, so that a code location loads without a configured
+database or API.
 """
 
 import datetime as dt
@@ -36,11 +35,11 @@ from pydantic_settings.sources.utils import parse_env_vars
 from sales_assets.scrubbing import scrubbed
 
 ENV_FILE = ".env"
-# Where the settings file is if not in the current folder: `sales-assets env` sets it for commands in other folders.
+# Path of the settings file, if not in the current folder: `sales-assets env` sets it for commands in other folders.
 ENV_FILE_VARIABLE = "SALES_ENV_FILE"
 
-# A variable that starts like ours but is not one of ours is a typing error that would otherwise be ignored.
-# RABBITMQ_ alone is the broker's own prefix (RABBITMQ_NODENAME and the like), and not ours to judge.
+# An unknown variable with one of these prefixes is a typing error that would otherwise be ignored. RABBITMQ_ alone is
+# the broker's own prefix (RABBITMQ_NODENAME etc.), so it isn't among them.
 OUR_PREFIXES = (
     *("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL"),
     *("MAILINGS_", "SENDER_"),
@@ -55,7 +54,7 @@ class SettingsError(ValueError):
     """A setting is unknown, missing or malformed. The message has one line per fault and holds no secret."""
 
 
-# What the libraries behind RAW_FILES_URL and WAREHOUSE_URL read themselves.
+# Prefixes of variables that the libraries behind RAW_FILES_URL and WAREHOUSE_URL read themselves.
 _SECRETS_OF_LIBRARIES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 _SHORTEST_SECRET = 4
 _PASSWORD = re.compile(r"[?&]password=([^&]*)")
@@ -63,21 +62,21 @@ _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def env_file() -> Path | None:
-    """Find the settings file, absolute; None where there is none. Raises `SettingsError` if SALES_ENV_FILE is wrong."""
+    """Find the settings file (absolute path, or None). Raises `SettingsError` if SALES_ENV_FILE names a missing one."""
     given = os.environ.get(ENV_FILE_VARIABLE)
     path = Path(given or ENV_FILE).absolute()
     if path.exists():
         return path
     if given:
-        raise SettingsError(f"{ENV_FILE_VARIABLE}: there is no file {path}")
+        raise SettingsError(f"{ENV_FILE_VARIABLE}: {path} does not exist")
     return None
 
 
 def _env_file_values() -> dict[str, str | None]:
-    """Read the variables of the settings file, by python-dotenv's rules. Raises `SettingsError` with file and line.
+    """Read the variables of the settings file by python-dotenv's rules. Raises `SettingsError` with file and line.
 
-    The one reader of it. Left to itself the library would make a byte order mark part of the first name, raise a bare
-    UnicodeDecodeError, and pass over a line that it can't parse.
+    python-dotenv alone would make a byte order mark part of the first name, raise a bare UnicodeDecodeError, and skip a
+    line that it can't parse.
     """
     path = env_file()
     if path is None:
@@ -106,7 +105,7 @@ def _env_file_values() -> dict[str, str | None]:
 
 
 def _line_of(binding: Binding) -> int:
-    """Find the line of the statement itself: the parser counts the blank lines before it as part of it."""
+    """Return the line number of a statement, which the parser starts at the blank lines before it."""
     text = binding.original.string
     blank = text[: len(text) - len(text.lstrip())]
     return binding.original.line + len(blank.splitlines())
@@ -118,7 +117,7 @@ class _EnvFile(EnvSettingsSource):
 
 
 def _default_home() -> Path:
-    """``.sales_assets`` beside workspace.yaml in a checkout, else in the user's home folder."""
+    """Return ``.sales_assets`` beside workspace.yaml in a checkout, else in the user's home folder."""
     project = Path(__file__).resolve().parent.parent
     if (project / "workspace.yaml").exists():
         return project / ".sales_assets"
@@ -133,15 +132,15 @@ def _expanded(path: Path) -> Path:
         return path.expanduser().absolute()
     except RuntimeError:
         raise ValueError(
-            f"HOME is not set and uid {os.geteuid()} has no passwd entry, so that ~ leads nowhere: "
+            f"HOME is not set and uid {os.geteuid()} has no passwd entry, so that ~ can't be resolved: "
             "set SALES_HOME to an absolute path"
         ) from None
 
 
 def _without_comment(value: str) -> str:
-    """Strip quotes and inline comment from the value of an env file's line.
+    """Strip quotes and the inline comment from the value of an env file's line.
 
-    A shell and python-dotenv strip both; `docker run --env-file` hands over "30 # seconds" and "''" as they are.
+    A shell and python-dotenv strip both; `docker run --env-file` passes "30 # seconds" and "''" on unchanged.
     """
     text = value.strip()
     if text[:1] in ("'", '"') and (end := text.find(text[0], 1)) > 0 and not _COMMENT.sub("", text[end + 1 :]).strip():
@@ -156,7 +155,7 @@ _Count = Annotated[int, annotated_types.Ge(0)]
 
 
 class FirstDay(BaseSettings):
-    """The one setting that loading the definitions reads."""
+    """The only setting that loading the definitions reads."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
@@ -169,7 +168,7 @@ class FirstDay(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003  replaced: it would read the file by its own rules
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003  secrets come from the environment
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Put the environment before the file."""
+        """Let the environment override the file."""
         return init_settings, env_settings, _EnvFile(settings_cls)
 
     sales_first_day: dt.date = Field(
@@ -188,12 +187,12 @@ class FirstDay(BaseSettings):
     @classmethod
     def _has_a_partition(cls, value: dt.date) -> dt.date:
         if value >= dt.datetime.now(dt.UTC).date():
-            raise ValueError("must lie before today: the last partition is yesterday's")
+            raise ValueError("must be before today: the last partition is yesterday's")
         return value
 
 
 class Settings(FirstDay):
-    """All settings. Shapes, units and defaults stand with each field; ``.env.example`` mirrors them."""
+    """All settings, each with unit and default; ``.env.example`` lists them too."""
 
     sales_home: Path = Field(
         default_factory=_default_home,
@@ -219,59 +218,60 @@ class Settings(FirstDay):
     report_api_cohort: str = Field(default="1", description="Sent as X-Cohort.")
     report_api_file_hosts: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),
-        description="Storage hosts, comma separated, that files may come from besides the API's own host.",
+        description="Hosts, comma separated, from which files may be downloaded besides the API's own host.",
     )
     report_api_timeout: Annotated[float, annotated_types.Gt(0)] = Field(
-        default=30, description="Seconds without a byte before a call or a download counts as stuck."
+        default=30, description="Seconds without a received byte after which a call or a download times out."
     )
     report_api_patience: Annotated[float, annotated_types.Gt(0)] = Field(
-        default=30, description="Seconds in which one call is retried after refused connections and 5xx."
+        default=30, description="Seconds for which a call is retried after refused connections and 5xx."
     )
     report_api_report_deadline: Annotated[float, annotated_types.Gt(0)] = Field(
         default=600,
-        description="Seconds that a report may take to be made (the real service needs 63 to 80).",
+        description="Seconds to wait for a report to be generated (the real API takes 63 to 80).",
     )
     raw_files_url: str = Field(
         default="",
-        description="Folder or fsspec URL, without credentials, where every fetched file is kept. "
-        "Empty: SALES_HOME/raw.",
+        description="Folder or fsspec URL of the raw files, without credentials. Empty: SALES_HOME/raw.",
     )
     raw_files_max_bytes: Annotated[int, annotated_types.Gt(0)] = Field(
-        default=4 * 1024**3, description="Largest file that is accepted, in bytes."
+        default=4 * 1024**3, description="Maximum size of a raw file, in bytes."
     )
 
     sales_trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),
         description="Addresses or networks of reverse proxies, comma separated, whose X-Forwarded-Proto and "
-        "X-Forwarded-For the services believe, such as 127.0.0.1 or 10.0.0.0/8. Empty: nobody's.",
+        "X-Forwarded-For the services trust, such as 127.0.0.1 or 10.0.0.0/8. Empty: none.",
     )
     sales_timezone: str = Field(
-        default="UTC", description="Zone in which the moment of an order, a cancel or a mailing becomes a day."
+        default="UTC", description="Time zone that determines the day of orders, cancellations and mailings."
     )
     sale_on: Literal["created", "done"] = Field(
         default="created", description="Which status of a partner order makes a sale: created (accepted) or done."
     )
     partnerapi_url: str = Field(
-        default="", description="Base URL of the partner's API. Empty: not ready, orders answer service_error."
+        default="", description="Base URL of the partner's API. Empty: not ready, orders return service_error."
     )
     partnerapi_http_timeout: _Seconds = Field(default=30, description="Seconds per attempt of a find or status call.")
-    partnerapi_http_retries_count: _Count = Field(default=3, description="Attempts in total of these; 0 means 1.")
-    partnerapi_http_retries_sleep: _Pause = Field(default=30, description="Base pause between them, in seconds.")
+    partnerapi_http_retries_count: _Count = Field(default=3, description="Total attempts of such a call; 0 means 1.")
+    partnerapi_http_retries_sleep: _Pause = Field(default=30, description="Base pause between attempts, in seconds.")
     partnerapi_http_timeout_order: _Seconds = Field(
         default=10, description="Seconds per attempt of a create or cancel call."
     )
     partnerapi_http_retries_count_order: _Count = Field(
-        default=1, description="Attempts in total of these; above 1 the order is looked for before each create."
+        default=1, description="Total attempts of such a call; above 1 the order is searched for before each create."
     )
-    partnerapi_http_retries_sleep_order: _Pause = Field(default=0, description="Base pause between them, in seconds.")
+    partnerapi_http_retries_sleep_order: _Pause = Field(
+        default=0, description="Base pause between attempts, in seconds."
+    )
     partnerapi_deadline: _Seconds = Field(
-        default=180, description="Seconds for one incoming request in all, the partner's calls and pauses included."
+        default=180, description="Seconds for one incoming request, including the partner's calls and pauses."
     )
     partnerapi_breaker_failures: Annotated[int, annotated_types.Ge(1)] = Field(
-        default=5, description="Calls in a row that find the partner down before further ones fail at once."
+        default=5, description="Consecutive failed calls after which further ones fail at once (circuit breaker)."
     )
     partnerapi_breaker_seconds: _Seconds = Field(
-        default=10, description="Seconds after which one call tries whether the partner is back."
+        default=10, description="Seconds after which the open circuit breaker lets one call through."
     )
     partnerapi_reconcile_seconds: _Seconds = Field(
         default=10,
@@ -280,67 +280,66 @@ class Settings(FirstDay):
     )
     partnerapi_poll_days: Annotated[float, annotated_types.Interval(ge=0, le=365)] = Field(
         default=14,
-        description="Days after it was accepted for which an order is looked up until it is done or cancelled; 0 = "
-        "only when a caller asks.",
+        description="Days after acceptance for which an open order is looked up; 0 = only when a caller asks.",
     )
     rabbitmq_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672//"),
         description="amqp:// or amqps:// URL of the broker, shared with Celery.",
     )
     partnerapi_rabbitmq_timeout: _Seconds = Field(
-        default=30, description="Seconds for a connection to the broker, and for its confirm."
+        default=30, description="Seconds to connect to the broker, and to wait for a publisher confirm."
     )
     partnerapi_rabbitmq_retries_count: Annotated[int, annotated_types.Ge(-1)] = Field(
-        default=3, description="Attempts per cycle of the relay; -1 = without end. The outbox row stays either way."
+        default=3, description="Attempts per cycle of the relay; -1 = unlimited. The outbox row is kept in any case."
     )
-    partnerapi_rabbitmq_retries_sleep: _Pause = Field(default=30, description="Pause between them, in seconds.")
+    partnerapi_rabbitmq_retries_sleep: _Pause = Field(default=30, description="Pause between attempts, in seconds.")
     partnerapi_source_project_id: int = Field(default=8, description="Our project's id, in every event.")
     partnerapi_kodpost: int = Field(
         default=116897, description="Supplier code of the partner's chain: key of the item and pharmacy mapping."
     )
     partnerapi_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
         default=None,
-        description="Further port for Prometheus, on the address of `sales-assets api`. Empty: /metrics on 8000 only.",
+        description="Further port for Prometheus, on the address of `sales-assets api`. Empty: only /metrics on 8000.",
     )
 
     sender_url: str = Field(
         default="", description="Base URL of the service that sends messages. Empty: not ready, mailings wait."
     )
-    sender_token: SecretStr = Field(default=SecretStr(""), description="Sent to it as Authorization: Bearer.")
+    sender_token: SecretStr = Field(default=SecretStr(""), description="Sent as Authorization: Bearer.")
     sender_timeout: _Seconds = Field(default=10, description="Seconds for one send, connecting included.")
     sender_rate: Annotated[float, annotated_types.Ge(0), annotated_types.Le(1_000_000)] = Field(
         default=1000,
-        description="Most sends per second, over all workers together, from 0.00001 (about one a day); 0 = no limit.",
+        description="Maximum sends per second of all workers together, from 0.00001 (about one a day); 0 = no limit.",
     )
     sender_retry_seconds: _Pause = Field(
         default=10,
-        description="Longest pause after the first failed send, in seconds; it doubles with each, up to 600. "
-        "The fifth is the last.",
+        description="Maximum pause after the first failed send, in seconds; it doubles with each failure, up to 600. "
+        "The fifth attempt is the last.",
     )
     mailings_queue_prefix: Annotated[str, pydantic.StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,60}$")] = Field(
-        default="mailings", description="What the names of the Celery queues begin with."
+        default="mailings", description="Prefix of the names of the Celery queues."
     )
     mailings_tick_seconds: Annotated[float, annotated_types.Interval(ge=0.1, le=3600)] = Field(
-        default=2, description="Seconds between looks for mailings that begin, go on or end."
+        default=2, description="Seconds between runs of the planner, which starts, continues and ends mailings."
     )
     mailings_lease_seconds: Annotated[float, annotated_types.Interval(ge=1, le=86_400)] = Field(
         default=20,
-        description="Seconds beyond SENDER_TIMEOUT after which the messages of a worker that died are taken again.",
+        description="Seconds beyond SENDER_TIMEOUT after which the messages of a dead worker are taken over.",
     )
     mailings_in_flight: Annotated[int, annotated_types.Interval(ge=1, le=10_000)] = Field(
-        default=100, description="Sends under way at once in a worker process; kill -9 repeats at most so many."
+        default=100, description="Concurrent sends of a worker process; after kill -9 at most this many are repeated."
     )
-    mailings_admin_user: str = Field(default="admin", description="Who may log in to the admin page of the mailings.")
+    mailings_admin_user: str = Field(default="admin", description="User name for the admin page of the mailings.")
     mailings_admin_password: SecretStr = Field(
-        default=SecretStr(""), description="With what. Empty: the admin page is off."
+        default=SecretStr(""), description="Password for the admin page. Empty: the admin page is off."
     )
     mailings_admin_secret: SecretStr = Field(
         default=SecretStr(""),
-        description="Signs the admin page's sessions; needed where several processes serve it. Empty: a new one at "
-        "each start, which logs everybody out.",
+        description="Key that signs the sessions of the admin page; required if several processes serve it. Empty: a "
+        "new one at each start, which ends all sessions.",
     )
     mailings_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
-        default=None, description="Port of 127.0.0.1 where a worker tells Prometheus of its sends. Empty: none."
+        default=None, description="Port on 127.0.0.1 for the Prometheus metrics of a worker. Empty: none."
     )
 
     @model_validator(mode="before")
@@ -444,7 +443,7 @@ class Settings(FirstDay):
         return self.sales_home / "dagster"
 
 
-# Azure's URLs name the container before the account: abfs://container@account.dfs.core.windows.net/folder.
+# Azure's URLs have the container before the account: abfs://container@account.dfs.core.windows.net/folder.
 _CONTAINER_SCHEMES = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")
 
 
@@ -460,7 +459,7 @@ def _may_hold_credentials(url: str) -> bool:
     return (
         "?" in rest
         or "#" in rest
-        # A secret may hold a slash, which ends the authority before the @.
+        # A secret may contain a slash, which ends the authority before the @.
         or bool(colon and "@" in rest.partition(":")[2])
         or bool(at and (":" in user or scheme.lower() not in _CONTAINER_SCHEMES))
         # Not a port: key:secret without a bucket. A bucket can be an ARN.
@@ -492,13 +491,13 @@ def _refuse_unknown() -> None:
         elif name.startswith(OUR_PREFIXES) and name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            faults.append(f"{name}: there is no such setting{hint} (.env.example lists them all)")
+            faults.append(f"{name}: unknown setting{hint} (.env.example lists them all)")
     if faults:
         raise SettingsError("\n".join(faults))
 
 
 def _is_text(value: str) -> bool:
-    """Whether a variable of the environment is UTF-8: Python keeps other bytes as surrogates, which nothing encodes."""
+    """Whether an environment variable is UTF-8: Python keeps other bytes as surrogates, which can't be encoded."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -509,12 +508,12 @@ def settings() -> Settings:
     try:
         return Settings()
     except pydantic.ValidationError as error:
-        # `from None`: pydantic's own text repeats the input, and the input may be a password.
+        # `from None`: pydantic's own text repeats the input, which may be a password.
         raise SettingsError(_explain(error)) from None
 
 
 def secrets_in_force() -> set[str]:
-    """Collect the values that no message may show: secret settings, passwords inside URLs, keys of object storage."""
+    """Collect values that no message may show: secret settings, passwords inside URLs, keys of object storage."""
     try:
         values = settings().model_dump().values()
     except SettingsError:
@@ -522,15 +521,15 @@ def secrets_in_force() -> set[str]:
     found = {os.environ.get(name, "") for name in _SECRETS_OF_LIBRARIES}
     for value in values:
         if isinstance(value, SecretStr):
-            # Of a URL the password alone: the rest is what a message is about.
+            # Of a URL only the password: messages need the rest.
             text = value.get_secret_value()
             found |= _passwords_of(text) if "://" in text else {text}
-    # Shorter ones, and the public password of RabbitMQ's default, would blot out parts of plain words.
+    # Shorter ones, and the public default password of RabbitMQ, occur in ordinary words.
     return {text for text in found if len(text) >= _SHORTEST_SECRET and text != "guest"}
 
 
 def _passwords_of(url: str) -> set[str]:
-    """Extract the password of a URL, as it is written there and decoded."""
+    """Return the password of a URL, as written and percent-decoded."""
     userinfo = url.partition("://")[2].rpartition("@")[0].partition(":")[2]
     written = {userinfo, *_PASSWORD.findall(url)}
     return written | {unquote(text) for text in written}
@@ -538,7 +537,7 @@ def _passwords_of(url: str) -> set[str]:
 
 @functools.cache
 def first_day() -> dt.date:
-    """First daily partition; the only setting read while definitions load. Raises `SettingsError`."""
+    """Return the first daily partition, the only setting read while definitions load. Raises `SettingsError`."""
     try:
         return FirstDay().sales_first_day
     except pydantic.ValidationError as error:
@@ -546,7 +545,7 @@ def first_day() -> dt.date:
 
 
 def describe() -> list[tuple[str, str, str]]:
-    """(variable, default, meaning) of every setting, in the order of `.env.example`."""
+    """Return (variable, default, description) of every setting, in the order of `.env.example`."""
     rows = []
     for name, field in Settings.model_fields.items():
         default: Any = None if field.default_factory else field.default

@@ -65,7 +65,7 @@ def test_a_mistake_of_ours_says_so_and_how_to_see_more(call: str) -> None:
     error = raised(call)
     assert is_bug(error)
     told = sentence(error)
-    assert told.startswith(f"unexpected error, probably a mistake in sales_assets: {type(error).__name__}: ")
+    assert told.startswith(f"unexpected error, probably a bug in sales_assets: {type(error).__name__}: ")
     assert told.endswith("(`sales-assets --debug ...` shows where)")
     assert "\n" not in told
 

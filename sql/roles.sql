@@ -1,10 +1,10 @@
--- The roles that a shared PostgreSQL needs. Run by the owner of the schema after every `sales-assets migrate`; doing it
--- twice changes nothing:   psql "$(sales-assets warehouse url)" -f sql/roles.sql
--- All are groups without login. Make the login yourself, and point WAREHOUSE_URL at it:
+-- Roles for a shared PostgreSQL server. Run this as owner of the schema after every `sales-assets migrate`; it is
+-- idempotent:   psql "$(sales-assets warehouse url)" -f sql/roles.sql
+-- All are groups without login. Create a login, and set WAREHOUSE_URL to it:
 --   CREATE ROLE loader LOGIN PASSWORD '...' IN ROLE sales_loader;
 --   CREATE ROLE analyst LOGIN PASSWORD '...' IN ROLE sales_reader;
 --   CREATE ROLE mailer LOGIN PASSWORD '...' IN ROLE sales_mailings;   -- workers and beat of the mailings, if not loader
--- Dagster's storage is a database of its own (DAGSTER_STORAGE_URL); its role owns it, and needs nothing here.
+-- Dagster's storage is a separate database (DAGSTER_STORAGE_URL); the role that owns it needs no privileges here.
 DO $roles$
 BEGIN
     IF to_regrole('sales_loader') IS NULL THEN
@@ -19,7 +19,7 @@ BEGIN
 END
 $roles$;
 
--- The loader fills what is there, and creates, alters and drops nothing. What was fetched it can only add to.
+-- The loader writes to tables, and can't create, alter or drop anything. In raw it can only add rows.
 GRANT USAGE ON SCHEMA ops, raw, staging, mart, orders, mailings TO sales_loader;
 GRANT SELECT ON ops.schema_version TO sales_loader;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA raw TO sales_loader;
@@ -31,11 +31,11 @@ GRANT USAGE ON ALL SEQUENCES IN SCHEMA raw, staging, mart, orders, mailings TO s
 GRANT EXECUTE ON FUNCTION staging.reserve_sale_ids(bigint), staging.event_time(text),
     staging.name_at(text, integer, text) TO sales_loader;
 
--- The mailings' own processes see clients, mailings and messages, and no sale.
+-- Processes of the mailings can read clients, mailings and messages, but no sales.
 GRANT USAGE ON SCHEMA ops, mailings TO sales_mailings;
 GRANT SELECT ON ops.schema_version TO sales_mailings;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mailings TO sales_mailings;
 
--- The reader sees the mart and nothing else: no raw names, no quarantine, no phones of partner orders or mailings.
+-- The reader can read only the mart: no raw names, no quarantine, no phones of partner orders or mailings.
 GRANT USAGE ON SCHEMA mart TO sales_reader;
 GRANT SELECT ON ALL TABLES IN SCHEMA mart TO sales_reader;

@@ -1,6 +1,6 @@
--- The state of every session of the platform. Roles, databases, connection services and PG* variables have a say in
--- what a session is; here it is decided for good, by the first statement of each connection. Settings that change
--- neither results nor durability (work_mem, enable_*, jit) stay as they were found.
+-- Session settings of the platform: the first statement of each connection, which overrides those of roles, databases,
+-- connection services and PG* variables. Settings that change neither results nor durability (work_mem, enable_*, jit)
+-- are left alone.
 
 -- name: pin
 SELECT current_database()                                            AS database,
@@ -13,7 +13,7 @@ SELECT current_database()                                            AS database
         FROM (VALUES
             -- Text: binary COPY and the drivers send UTF-8.
             ('client_encoding',                     'UTF8'),
-            -- How values are written and read.
+            -- Format of values.
             ('DateStyle',                           'ISO, YMD'),
             ('IntervalStyle',                       'postgres'),
             ('TimeZone',                            'UTC'),
@@ -22,17 +22,17 @@ SELECT current_database()                                            AS database
             ('bytea_output',                        'hex'),
             ('array_nulls',                         'on'),
             ('xmloption',                           'content'),
-            -- How statements are understood.
+            -- Interpretation of statements.
             ('standard_conforming_strings',         'on'),
             ('backslash_quote',                     'safe_encoding'),
             ('transform_null_equals',               'off'),
             ('quote_all_identifiers',               'off'),
             ('search_path',                         coalesce(%(search_path)s::text, current_setting('search_path'))),
             ('check_function_bodies',               'on'),
-            -- Off: a policy that hides rows raises an error, instead of a day being summed without them.
+            -- Off: a policy that hides rows raises an error, instead of silently changing the sums of a day.
             ('row_security',                        'off'),
             ('exit_on_error',                       'off'),
-            -- Transactions, and how long they may take. A session that hangs in one must not block all others.
+            -- Transactions and their timeouts: a session that hangs in one must not block all others.
             ('default_transaction_isolation',       'read committed'),
             ('default_transaction_deferrable',      'off'),
             ('statement_timeout',                   %(statement_timeout)s::text),
@@ -40,11 +40,11 @@ SELECT current_database()                                            AS database
             ('transaction_timeout',                 '0'),
             ('idle_in_transaction_session_timeout', '1h'),
             ('idle_session_timeout',                '0'),
-            -- What was reported as stored must survive a power cut; replication levels stay the administrator's.
+            -- Committed data must survive a power cut; replication levels are up to the administrator.
             ('synchronous_commit',                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                                                     ELSE current_setting('synchronous_commit') END)
         ) AS pinned (name, value)
-        -- Not every release knows them all.
+        -- Some settings don't exist in every release.
         WHERE current_setting(name, true) IS NOT NULL)               AS pinned;
 
 -- name: rename

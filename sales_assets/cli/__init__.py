@@ -1,10 +1,8 @@
-"""The command `sales-assets`: one module per command or group, with its options, its work and what it prints.
+"""The command `sales-assets`: one module per command or group.
 
-Results go to stdout, everything else to stderr. Work that others share is elsewhere: this package is the only one that
-may import all others, and nothing imports it.
-
-At the top of a module is only what its help needs. A function imports what it works with, so that `--help` and
-`warehouse url` don't wait for Dagster.
+Results go to stdout, everything else to stderr. Only this package may import all others; nothing imports it. Modules
+import at the top only what `--help` needs; functions import the rest, so that `--help` and `warehouse url` don't wait
+for Dagster.
 """
 
 import gc
@@ -18,8 +16,8 @@ from sales_assets.cli.console import say_error
 from sales_assets.settings import SettingsError
 
 _INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
-# Importing Dagster makes 250 000 objects that stay; searching them for garbage after every 700 (Python's default) takes
-# 0.5 of 2.1 s. With these thresholds 20 MB of garbage may be left.
+# Importing Dagster creates 250 000 permanent objects; collecting garbage after every 700 (Python's default) takes 0.5
+# of 2.1 s. With these thresholds at most 20 MB of garbage remain.
 _GC_THRESHOLDS = (50_000, 20, 20)
 
 app = typer.Typer(
@@ -55,19 +53,19 @@ def options(
         typer.Option("--version", help="Print the version and exit.", callback=_print_version, is_eager=True),
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the command.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; allowed before or after the command.")
     ] = False,
 ) -> None:
-    """Turn a shop's sales reports into a sales mart that people trust.
+    """Load a shop's sales reports into a reconciled sales mart.
 
-    A first look: `sales-assets demo`. At work: `migrate`, then `load --report`, then `dev` for the Dagster UI.
+    To try it: `sales-assets demo`. In production: `migrate`, then `load --report`, then `dev` for the Dagster UI.
     Settings come from the environment or a .env file; .env.example lists them all.
     """
-    # `main` has looked for it already: the arguments of a command may be what goes wrong.
+    # `main` reads --debug before parsing, so that it also applies to wrong arguments.
 
 
 def main() -> None:
-    """Run the command; a failure is one message on stderr and exit code 1 (2 for wrong settings and usage)."""
+    """Run the command. A failure prints one message on stderr; exit code 1, or 2 for wrong settings and usage."""
     debug = "--debug" in sys.argv[1:]
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
@@ -77,7 +75,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(_INTERRUPTED)
     except BaseException as error:  # noqa: BLE001  one sentence for every failure
-        # Dagster's own name for Ctrl-C while an op runs; it is no Exception either.
+        # Dagster's error for Ctrl-C while an op runs; it isn't an Exception either.
         if type(error).__name__ == "DagsterExecutionInterruptedError":
             sys.exit(_INTERRUPTED)
         from sales_assets.failures import details, sentence
@@ -87,6 +85,5 @@ def main() -> None:
         say_error(sentence(error))
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     finally:
-        # The process ends, and everything with it. Python would look through all of Dagster and pandas for cycles of
-        # garbage first, several times: as long as a load of 20 000 lines takes.
+        # Skip Python's garbage collections at exit: with Dagster and pandas they take as long as loading 20 000 rows.
         gc.freeze()

@@ -41,7 +41,7 @@ def api(
 
 
 def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
-    """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` for a database of another revision."""
+    """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` if the database has another revision."""
     from prometheus_client import CollectorRegistry, start_http_server
 
     from sales_assets.postgres.database import warehouse_url
@@ -80,10 +80,10 @@ def _require_schema(url: str) -> None:
     from sales_assets.postgres.connection import connect
     from sales_assets.settings import settings
 
-    connect(url, "sales_assets api").close()  # raises where nothing could be written
+    connect(url, "sales_assets api").close()  # raises if the database is read-only
     found, latest = migrations.current_revision(url), migrations.latest_revision()
     if found is None and settings().warehouse_url is None:
-        migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
+        migrations.migrate(url)  # a new embedded server has no data to lose
     elif found != latest:
         raise migrations.MigrationError(
             f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"

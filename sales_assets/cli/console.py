@@ -1,4 +1,4 @@
-"""Output of the commands: results on stdout, everything else on stderr, and a progress bar."""
+"""Output of the commands: consoles for stdout and stderr, and a progress bar."""
 
 import sys
 
@@ -9,9 +9,9 @@ def _console(*, stderr: bool) -> Console:
     return Console(
         stderr=stderr,
         soft_wrap=True,
-        # Where the output is no terminal it is read by programs: lines are not cut to 80 columns.
+        # Output that isn't a terminal is read by programs: don't cut lines to 80 columns.
         width=None if (sys.stderr if stderr else sys.stdout).isatty() else 240,
-        # File names, reasons and rejected rows come from outside: brackets in them are no markup, colons no emoji.
+        # File names, reasons and rejected rows are external input: don't interpret brackets as markup, colons as emoji.
         markup=False,
         emoji=False,
         highlight=False,
@@ -23,12 +23,12 @@ err = _console(stderr=True)
 
 
 def say_error(text: str) -> None:
-    """Print an error in red, on stderr."""
+    """Print an error in red on stderr."""
     err.print(f"error: {text}", style="bold red")
 
 
 class ProgressBar:
-    """A progress bar on stderr, as the `Progress` resource of the ops."""
+    """Progress bar on stderr; its `resource` receives the progress of a load."""
 
     def __enter__(self) -> "ProgressBar":
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn

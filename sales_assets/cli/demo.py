@@ -1,4 +1,4 @@
-"""`sales-assets demo`: the whole platform on generated data, step by step."""
+"""`sales-assets demo`: run the whole platform on generated data."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -16,18 +16,16 @@ if TYPE_CHECKING:
 
 
 def demo(
-    once: Annotated[
-        bool, typer.Option("--once", help="End once all was shown, and stop all that was started.")
-    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Exit when done, and stop everything that was started.")] = False,
     port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000,
 ) -> None:
-    """Show the whole platform on generated data, with nothing else installed.
+    """Run the whole platform on generated data; nothing else needs to be installed.
 
     Starts the embedded PostgreSQL and a simulator of the report API, loads a report and all increments through
-    Dagster, and shows what was loaded. Where RabbitMQ answers at RABBITMQ_URL it also starts the services with
-    simulators of the partner and the sender, places orders and cancels some, shows them in the mart, and sends a
-    mailing to the customers that got money back. Then the Dagster UI and the services run with the sensors on: new
-    increments appear while one watches, orders as one places them, and mailings are sent. Ctrl-C ends it all.
+    Dagster, and prints the result. If RabbitMQ runs at RABBITMQ_URL, it also starts the services with simulators of the
+    partner and the sender, places orders, cancels some, shows them in the mart, and sends a mailing to refunded
+    customers. Then the Dagster UI and the services run, with the sensors on, until Ctrl-C: new increments and orders
+    are loaded, and mailings are sent.
     """
     from sales_assets.demo.platform import platform_running, sales_by_day
     from sales_assets.deploy.instance import prepare_dagster_home
@@ -40,7 +38,7 @@ def demo(
             result = load_days(fresh_report=True, from_day=first, to_day=last, progress=progress.resource)
             days = sales_by_day(first, last)
         print_result(result)
-        table = Table("day", "rows", "refunded", "net amount", title="the last days")
+        table = Table("day", "rows", "refunded", "net amount", title="latest days")
         for row in sorted(days, key=lambda row: row["date_id"])[-7:]:
             table.add_row(str(row["date_id"]), str(row["rows"]), str(row["refunded_rows"]), str(row["net_amount"]))
         out.print(table)
@@ -50,14 +48,14 @@ def demo(
         if once:
             return
         if services:
-            out.print(f"services: {services.url}/docs; what was sent: {services.sender_url}/_messages")
+            out.print(f"services: {services.url}/docs; sent messages: {services.sender_url}/_messages")
         of_services = ("new_order_events", "changed_weeks", "changed_audience", "new_deliveries")
         sensors = ["new_increments", *(of_services if services else ())]
         serve_ui(port, prepare_dagster_home(), sensors=sensors, on_ready=say_where)
 
 
 def _demo_services(stack: ExitStack) -> "Services | None":
-    """Start the services until the stack is closed, and show what they do; they, or None without a broker."""
+    """Start the services, to be stopped with the stack, and show their work; None without a broker."""
     from sales_assets.demo.mailings import follow_mailing
     from sales_assets.demo.services import PORT, follow_orders, services_running, why_no_broker
 
@@ -79,7 +77,7 @@ def _demo_services(stack: ExitStack) -> "Services | None":
     if failures:
         raise typer.Exit(1)
     if not services.on_wanted_port:
-        out.print(f"port {PORT} is taken: the services answer at {services.url}")
+        out.print(f"port {PORT} is taken: the services run at {services.url}")
     return services
 
 
@@ -118,6 +116,6 @@ def _print_mailing(mailing: "Mailed") -> None:
     )  # fmt: skip
     columns = ("order_id", "date_id", "amount", "customer_id", "client_id", "tag", "message_id", "status")
     for row in mailing.refunds:
-        told = ("" if row[column] is None else str(row[column]) for column in columns)
-        refunds.add_row(*told, str(mailing.sent.get(row["message_id"], 0)))
+        cells = ("" if row[column] is None else str(row[column]) for column in columns)
+        refunds.add_row(*cells, str(mailing.sent.get(row["message_id"], 0)))
     out.print(refunds)

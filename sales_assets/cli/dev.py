@@ -1,4 +1,4 @@
-"""`sales-assets dev`: the Dagster UI and daemon on the configured platform."""
+"""`sales-assets dev`: run the Dagster UI and daemon on the configured platform."""
 
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
     """Run the Dagster UI and daemon on the configured warehouse and report API, until Ctrl-C.
 
-    Where another `dev` or `demo` runs on the same SALES_HOME, its daemon does the work, and this shows its UI.
+    If another `dev` or `demo` runs on the same SALES_HOME, only its daemon launches runs.
 
-    Schedules and the sensor are switched on in the UI, under Automation.
+    Switch schedules and sensors on in the UI, under Automation.
     """
     from sales_assets.deploy.instance import prepare_dagster_home
     from sales_assets.deploy.ui import end_on_signals, serve_ui
@@ -36,9 +36,7 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
 
 
 def say_where(ui: "Ui") -> None:
-    """Print where the UI answers, and who does the work."""
+    """Print the URL of the UI, and whether another command's daemon is used."""
     out.print(f"Dagster UI: {ui.url}  (Ctrl-C ends it)")
     if not ui.has_daemon:
-        out.print(
-            "the daemon of another `sales-assets dev` or `demo` on this SALES_HOME does the work; this one shows it"
-        )
+        out.print("another `sales-assets dev` or `demo` runs on this SALES_HOME: runs are launched by its daemon")

@@ -1,7 +1,4 @@
-"""`sales-assets doctor`: check configuration, connectivity and backlog.
-
-Does not belong here: mending anything. Each check imports what it looks at.
-"""
+"""`sales-assets doctor`: check configuration, connectivity and backlog, without changing anything."""
 
 import asyncio
 import datetime as dt
@@ -14,14 +11,14 @@ import typer
 from sales_assets.cli.console import out
 from sales_assets.settings import first_day, settings
 
-# The relay looks five times a second; an event that is older has been kept waiting.
+# The relay polls five times a second; an older event is delayed.
 _OLDEST_SECONDS = 60
 _SHOWN_CAUSES = 20
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report. `good` is None for a plain fact."""
+    """One line of the report. `good` is None for a neutral fact."""
 
     subject: str
     text: str
@@ -29,7 +26,7 @@ class Finding:
 
 
 def doctor() -> None:
-    """Look at what is configured, what can be reached and what is behind. Exit code 1 if something needs a hand."""
+    """Check configuration, connectivity and backlog. Exit code 1 if something needs attention."""
     ill = False
     for finding in examine():
         mark = {True: "[green]ok [/]", False: "[red]!! [/]", None: "   "}[finding.good]
@@ -77,7 +74,7 @@ def _revision(where: str) -> str:
     from sales_assets.postgres.queries import statements
     from sales_assets.postgres.warehouse import WarehouseError
 
-    connect(warehouse_url(), "sales_assets doctor").close()  # raises where nothing could be written
+    connect(warehouse_url(), "sales_assets doctor").close()  # raises if the database is read-only
     found = migrations.current_revision(warehouse_url())
     latest = migrations.latest_revision()
     if found != latest:
@@ -107,7 +104,7 @@ def _report_api() -> str:
 
     url = settings().report_api_url
     try:
-        # Any answer will do: a real call would need a report, and making one is not a doctor's business.
+        # Any response will do: a real call would need a report, and requesting one is too expensive for a check.
         requests.get(url, timeout=5, allow_redirects=False)
     except requests.RequestException as error:
         raise OSError(f"{without_query(url)} does not answer ({type(error).__name__})") from None
@@ -152,7 +149,7 @@ def _state() -> Iterator[Finding]:
 
 
 def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
-    """List undone days by cause, one line for each, however many days it costs."""
+    """Yield one finding per cause, with all its days."""
     from sales_assets.partitions import spelled_out
     from sales_assets.schemas.calendar import day_of
 
@@ -160,7 +157,7 @@ def _undone(rows: Iterable[tuple[int, str]]) -> Iterator[Finding]:
     for number, cause in rows:
         days_of_cause.setdefault(cause, []).append(day_of(number))
     if not days_of_cause:
-        yield Finding("days", "every day that was asked for is done", good=True)
+        yield Finding("days", "every requested day is done", good=True)
     for cause, days in list(days_of_cause.items())[:_SHOWN_CAUSES]:
         yield Finding("days", f"{spelled_out(days)}: {cause}", good=False)
     if len(days_of_cause) > _SHOWN_CAUSES:
@@ -177,7 +174,7 @@ def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
     if url:
         yield _tried("partner API", lambda: _partner_api(url))
     else:
-        yield Finding("partner API", "PARTNERAPI_URL is not set, no orders are taken")
+        yield Finding("partner API", "PARTNERAPI_URL is not set, no orders are accepted")
     broker = _tried("broker", _broker)
     yield broker if broker.good or url else Finding("broker", f"{broker.text}; orders and mailings need it")
     if not warehouse_is_there:
@@ -200,21 +197,21 @@ def _orders(*, warehouse_is_there: bool) -> Iterator[Finding]:
     )
     for what, number in unsettled[0].items():
         if number:
-            yield Finding("orders", f"{number} {what} whose outcome at the partner is not known yet are looked up")
+            yield Finding("orders", f"{number} {what} with unknown outcome at the partner are being looked up")
     yield Finding(
         "orders",
-        f"{len(unmapped)} lines wait for a mapping (`sales-assets orders waiting`)" if unmapped else "all are mapped",
+        f"{len(unmapped)} lines wait for a mapping (`sales-assets orders waiting`)" if unmapped else "all mapped",
         good=not unmapped,
     )
     if shared:
-        yield Finding("orders", f"{len(shared)} phones are mapped to several customers and lead to none of them")
+        yield Finding("orders", f"{len(shared)} phones are mapped to several customers and therefore unused")
 
 
 def _partner_api(url: str) -> str:
     import requests
 
     try:
-        # Any answer will do, as above; a real call could only be about somebody's order.
+        # Any response will do; a real call would concern an actual order.
         requests.get(url, timeout=5, allow_redirects=False)
     except requests.RequestException as error:
         raise OSError(f"{_address(url)} does not answer ({type(error).__name__})") from None
@@ -227,13 +224,13 @@ def _broker() -> str:
     url = settings().rabbitmq_url.get_secret_value()
     try:
         asyncio.run(Broker(url, 5).ping())
-    except (OSError, ValueError) as error:  # the libraries' own errors of connecting are OSErrors
+    except (OSError, ValueError) as error:  # the libraries' connection errors are OSErrors
         raise OSError(f"no RabbitMQ at {_address(url)} ({type(error).__name__})") from None
     return f"RabbitMQ at {_address(url)} answers"
 
 
 def _address(url: str) -> str:
-    """Host and port alone: user names and passwords stand before them, and whatever behind."""
+    """Reduce a URL to host and port, without user name, password and the rest."""
     parts = urlsplit(url)
     return f"{parts.hostname}:{parts.port}" if parts.port else str(parts.hostname)
 

@@ -1,4 +1,4 @@
-"""`sales-assets env`: the environment in which Dagster's own commands find this platform."""
+"""`sales-assets env`: print the environment that Dagster's commands need."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,7 +7,7 @@ import typer
 
 
 class EnvFormat(StrEnum):
-    """How `sales-assets env` writes variables."""
+    """Output format of `sales-assets env`."""
 
     SHELL = "shell"
     DOTENV = "dotenv"
@@ -19,11 +19,11 @@ def env(
         typer.Option("--format", help="shell: export lines for `eval`; dotenv: lines for .env."),
     ] = EnvFormat.SHELL,
 ) -> None:
-    """Print the environment in which Dagster's own commands find this platform: `eval "$(sales-assets env)"`.
+    """Print the environment that Dagster's commands need: `eval "$(sales-assets env)"`.
 
-    After it `dagster`, `dg` and `dagster-webserver` work on the same instance as `sales-assets load` and `dev`: the
-    read-only UI shows their runs, and runs started by `dagster asset materialize` or `dg launch` appear in `dev`.
-    Prints no secrets: DAGSTER_HOME/dagster.yaml leads to the settings. A DAGSTER_HOME that you set stays.
+    Then `dagster`, `dg` and `dagster-webserver` use the same instance as `sales-assets load` and `dev`: the read-only
+    UI shows their runs, and runs of `dagster asset materialize` or `dg launch` appear in `dev`. Prints no secrets:
+    DAGSTER_HOME/dagster.yaml refers to the settings. A DAGSTER_HOME that you set is kept.
     """
     import shlex
 
@@ -32,6 +32,6 @@ def env(
     for name, value in dagster_environment().items():
         if output is EnvFormat.SHELL:
             print(f"export {name}={shlex.quote(value)}")  # noqa: T201  rich would wrap it
-        elif name != "SALES_ENV_FILE":  # the lines are for that file
+        elif name != "SALES_ENV_FILE":  # the output is written to that file
             quoted = value.replace("\\", "\\\\").replace("'", "\\'")
             print(f"{name}='{quoted}'")  # noqa: T201

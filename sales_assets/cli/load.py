@@ -1,8 +1,4 @@
-"""`sales-assets load`: a report if need be, then a range of days, through Dagster, in this process.
-
-Belongs here: which range, whether a report is needed, and the result of the load. Does not belong here: how a day is
-loaded (`sales_assets.pipeline`).
-"""
+"""`sales-assets load`: load a range of days through Dagster in this process, with a fresh report if needed."""
 
 import datetime as dt
 import gc
@@ -24,12 +20,12 @@ if TYPE_CHECKING:
 
 
 class LoadError(Exception):
-    """The load can't be done as asked; the message says why."""
+    """The requested load is impossible; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class LoadResult:
-    """What the mart holds for the days after the load, and what went wrong on the way."""
+    """The mart's totals for the days after a load, and the failures of the load."""
 
     first_day: dt.date
     last_day: dt.date
@@ -50,14 +46,14 @@ class LoadResult:
 
 
 def load(
-    report: Annotated[bool, typer.Option("--report", help="Have a fresh report made first.")] = False,
+    report: Annotated[bool, typer.Option("--report", help="Request a fresh report first.")] = False,
     from_day: Annotated[
         dt.date | None,
         typer.Option(
             "--from",
             parser=dt.date.fromisoformat,
             metavar="YYYY-MM-DD",
-            help="First day. Default: where the newest report begins.",
+            help="First day. Default: first day of the newest report.",
         ),
     ] = None,
     to_day: Annotated[
@@ -70,11 +66,11 @@ def load(
         ),
     ] = None,
 ) -> None:
-    """Load a range of days into mart.f_sales, through Dagster, in this process.
+    """Load a range of days into mart.f_sales through Dagster, in this process.
 
-    Asks the report API anew for the increment of every day of the range. With --report a fresh report is made, and
-    fills its days inside the range; without, one is made only when no usable one is kept. The exit code is 0 only
-    when every asked day is done: delivered and loaded, or NOT FOUND. Lines in quarantine don't change it.
+    Requests the increment of every day of the range again. With --report, also requests a fresh report for its days
+    inside the range; without, only if no usable one is stored. The exit code is 0 only if every requested day is done:
+    delivered and loaded, or NOT FOUND. Rows in quarantine don't change it.
 
     Examples: `sales-assets load --report --from 2024-09-08 --to 2024-10-02`; `sales-assets load --from 2024-10-02`.
     """
@@ -88,23 +84,23 @@ def load(
 
 
 def print_result(result: LoadResult) -> None:
-    """Print what the mart holds for the days."""
+    """Print the totals of the days."""
     table = Table("", f"{result.first_day} to {result.last_day}", title="mart.f_sales")
-    table.add_row("days asked", str(result.days))
+    table.add_row("days requested", str(result.days))
     table.add_row("of them without increment", str(result.not_found))
     table.add_row("days with rows", str(result.days_with_rows))
     table.add_row("rows", f"{result.rows} ({result.refunded_rows} refunded)")
     table.add_row("net quantity", str(result.net_quantity))
     table.add_row("net amount", str(result.net_amount))
-    table.add_row("lines in quarantine", str(result.open_quarantine))
+    table.add_row("rows in quarantine", str(result.open_quarantine))
     if result.outside_period or result.before_first_day:
-        table.add_row("lines outside their fetch's period", str(result.outside_period))
-        table.add_row("lines before SALES_FIRST_DAY", str(result.before_first_day))
+        table.add_row("rows outside their file's period", str(result.outside_period))
+        table.add_row("rows before SALES_FIRST_DAY", str(result.before_first_day))
     out.print(table)
 
 
 def defs() -> "dg.Definitions":
-    """Build the part of the code location that a load runs: the whole takes a third of a second longer."""
+    """Build only the definitions that a load runs: all of them would take a third of a second longer."""
     import dagster as dg
 
     from sales_assets.defs.automation.jobs import load_days, load_report, load_report_and_days
@@ -122,9 +118,9 @@ def defs() -> "dg.Definitions":
 def load_days(
     *, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None, progress: "Progress"
 ) -> LoadResult:
-    """Load the days from_day..to_day (inclusive). Raises `LoadError` when nothing could be tried.
+    """Load the days from_day..to_day (inclusive). Raises `LoadError` if nothing could be tried.
 
-    Without from_day the newest report's period is where it begins, without to_day yesterday is where it ends.
+    from_day: default is the first day of the newest report. to_day: default is yesterday.
     """
     import dagster as dg
 
@@ -142,11 +138,11 @@ def load_days(
     if from_day is not None or to_day is not None:
         _require_partitions(from_day or to_day, to_day or from_day)
     job_definitions = defs()
-    gc.freeze()  # what stays for good need not be searched for garbage with every day
+    gc.freeze()  # don't search permanent objects for garbage with every day
     with dg.DagsterInstance.get() as instance:
         job = "load_days"
         if fresh_report or not _has_usable_report(warehouse, from_day):
-            progress.say("asking for a report")
+            progress.say("requesting a report")
             if from_day and to_day:
                 job = "load_report_and_days"  # one run is 0.5 s shorter than two
             else:
@@ -184,7 +180,7 @@ def _latest_day() -> dt.date:
 
 
 def _has_usable_report(warehouse: "Warehouse", from_day: dt.date | None) -> bool:
-    """Whether increments can be asked for by the id of a kept report."""
+    """Whether a stored report exists, by whose id increments can be requested."""
     from sales_assets.resources.report_api import ReportApi, UnknownReport
 
     report = warehouse.rows("raw/delivery", "latest_report")

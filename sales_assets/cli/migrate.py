@@ -1,4 +1,4 @@
-"""`sales-assets migrate`: bring the warehouse's schema to a revision."""
+"""`sales-assets migrate`: migrate the warehouse's schema to a revision."""
 
 from typing import Annotated
 
@@ -8,13 +8,13 @@ from sales_assets.cli.console import out
 
 
 def migrate(
-    to: Annotated[str, typer.Option(help="Revision to go to, up or down; `base` undoes all.")] = "head",
+    to: Annotated[str, typer.Option(help="Target revision, newer or older; `base` reverts everything.")] = "head",
     revisions: Annotated[bool, typer.Option("--list", help="List the revisions and change nothing.")] = False,
 ) -> None:
-    """Bring the warehouse's schema up to date, or to a revision, all or nothing.
+    """Migrate the warehouse's schema to the newest or another revision, in one transaction.
 
-    An existing mart.f_sales is upgraded in place. Doing it twice does nothing. `migrate --to 0003` takes the mart's
-    new columns back; refunds stay, negative.
+    An existing mart.f_sales is upgraded in place. A second call changes nothing. `migrate --to 0003` removes the mart's
+    new columns; refunds stay, as negative rows.
     """
     from sales_assets.postgres import migrations
     from sales_assets.postgres.database import warehouse_url
@@ -27,4 +27,4 @@ def migrate(
     if before == after:
         out.print(f"the warehouse is at revision {after or 'base'} already")
     else:
-        out.print(f"the warehouse went from revision {before or 'base'} to {after or 'base'}")
+        out.print(f"the warehouse was migrated from revision {before or 'base'} to {after or 'base'}")

@@ -1,7 +1,4 @@
-"""`sales-assets quarantine`: list rejected rows, resolve them, and load their days again, through Dagster.
-
-Does not belong here: how a corrected row is parsed (`sales_assets.pipeline.parse_file`).
-"""
+"""`sales-assets quarantine`: list rejected rows, resolve them, and load their days again through Dagster."""
 
 import datetime as dt
 import json
@@ -20,11 +17,11 @@ if TYPE_CHECKING:
     from sales_assets.postgres.warehouse import Warehouse
 
 app = typer.Typer(
-    help="""Bad lines: see them, settle them, take them back.
+    help="""Rejected rows: list, show and resolve them.
 
-    A line that breaks a rule never reaches the mart. It waits here with its file, line number and reason. Correct it
-    (`replay ID --line ...`) or decide against it (`replay ID --discard`): the line goes back to the fetch it came
-    from, and its day is made anew.""",
+    A row that breaks a rule never reaches the mart. It is quarantined with its file, line number and reason. Correct it
+    (`replay ID --line ...`) or discard it (`replay ID --discard`): its file is parsed with the resolution, and its day
+    is loaded again.""",
     no_args_is_help=True,
 )
 
@@ -32,14 +29,14 @@ Row = dict[str, Any]
 
 
 class QuarantineError(Exception):
-    """A line can't be settled as asked; the message says which and why."""
+    """A row can't be resolved; the message has its number and the reason."""
 
 
 @dataclass(frozen=True)
 class Replayed:
-    """The rows after the replay, and what went wrong while their days were loaded.
+    """The rows after the replay, and the failures of loading their days.
 
-    also: the very same rows of other contents, which have taken over the resolution.
+    also: numbers of identical rows of other contents, which inherited the resolution.
     """
 
     lines: list[Row]
@@ -52,16 +49,16 @@ def quarantine_list(
     day: Annotated[
         dt.date | None,
         typer.Option(
-            parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only lines of this day, and of files for it."
+            parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only rows of this day, and of files for it."
         ),
     ] = None,
-    all_states: Annotated[bool, typer.Option("--all", help="Settled lines too.")] = False,
+    all_states: Annotated[bool, typer.Option("--all", help="Include resolved rows.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="JSON lines, to be corrected in a file and replayed with --file.")
     ] = False,
-    limit: Annotated[int, typer.Option(help="At most so many lines.", min=1)] = 1000,
+    limit: Annotated[int, typer.Option(help="Maximum number of rows.", min=1)] = 1000,
 ) -> None:
-    """List bad lines with file, line number and reason."""
+    """List rejected rows with file, line number and reason."""
     from sales_assets.postgres.warehouse import Warehouse
 
     rows = list_lines(Warehouse(), day=day, all_states=all_states, limit=limit)
@@ -84,7 +81,7 @@ def quarantine_list(
 
 
 def state_of(row: Row) -> str:
-    """Return the state of a rejected row, with the row that it has its resolution from."""
+    """Format the state of a rejected row, with the row that its resolution is inherited from."""
     return f"{row['state']}, inherited from {row['inherited_from']}" if row["inherited_from"] else str(row["state"])
 
 
@@ -92,7 +89,7 @@ def state_of(row: Row) -> str:
 def quarantine_show(
     ids: Annotated[list[int], typer.Argument(help="Numbers from `quarantine list`.")],
 ) -> None:
-    """Show all that is known of some lines: fetch, file, line number, text, reason, what became of them."""
+    """Show rejected rows in detail: fetch, file, line number, text, reason, state."""
     from sales_assets.postgres.warehouse import Warehouse
 
     for row in show_lines(Warehouse(), ids):
@@ -104,19 +101,19 @@ def quarantine_show(
 @app.command("replay")
 def quarantine_replay(
     ids: Annotated[list[int] | None, typer.Argument(help="Numbers from `quarantine list`.")] = None,
-    line: Annotated[str | None, typer.Option(help="The corrected line, for a single number.")] = None,
-    discard: Annotated[bool, typer.Option("--discard", help="Leave the lines out for good.")] = False,
+    line: Annotated[str | None, typer.Option(help="Corrected text of the row, for a single number.")] = None,
+    discard: Annotated[bool, typer.Option("--discard", help="Leave the rows out permanently.")] = False,
     file: Annotated[
         Path | None,
-        typer.Option(exists=True, dir_okay=False, help="Corrected lines, as `quarantine list --json` wrote them."),
+        typer.Option(exists=True, dir_okay=False, help="Corrected rows, in the format of `quarantine list --json`."),
     ] = None,
 ) -> None:
-    """Settle bad lines and make their days anew from the kept fetches; the report API is not asked.
+    """Resolve rejected rows and load their days again from the stored files, without the report API.
 
-    A corrected line takes the place of the bad one: `replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'`. Of two
-    lines that contradict each other one can be left out: `replay 18 --discard`; the other is then good. Numbers alone
-    read the lines once more as they are, after an upgrade that forgives more. Resolutions last: the same contents
-    delivered again keep them, and the very same row of other contents inherits them.
+    A corrected text replaces the row: `replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'`. Of two conflicting rows
+    one can be discarded, which makes the other valid: `replay 18 --discard`. Numbers alone parse the rows again
+    unchanged, after an upgrade with more lenient rules. Resolutions are kept when the same contents are delivered
+    again, and inherited by identical rows of other contents.
     """
     from sales_assets.postgres.warehouse import Warehouse
 
@@ -124,9 +121,9 @@ def quarantine_replay(
     if (file is None) == (not numbers):
         raise typer.BadParameter("give numbers, or --file")
     if file is not None and discard:
-        raise typer.BadParameter("--discard goes with numbers")
+        raise typer.BadParameter("--discard requires numbers")
     if line is not None and (len(numbers) != 1 or discard):
-        raise typer.BadParameter("--line goes with a single number, and not with --discard")
+        raise typer.BadParameter("--line requires a single number, and excludes --discard")
     if file is not None:
         corrections = corrections_in(file)
     else:
@@ -142,7 +139,7 @@ def quarantine_replay(
         text = f"{row['quarantine_id']}: {row['state']}" + (f" ({row['reason']})" if row in still_open else "")
         out.print(text)
     if done.also:
-        out.print(f"the same rows of other contents follow: {', '.join(map(str, done.also))}")
+        out.print(f"inherited by identical rows of other contents: {', '.join(map(str, done.also))}")
     for failure in done.failures:
         say_error(failure)
     if still_open or done.failures:
@@ -150,7 +147,7 @@ def quarantine_replay(
 
 
 def list_lines(warehouse: "Warehouse", *, day: dt.date | None, all_states: bool, limit: int) -> list[Row]:
-    """Rejected rows, of one day or all, open or in any state."""
+    """Read rejected rows, of one day or all, open or in any state."""
     from sales_assets.schemas.calendar import date_id
 
     return warehouse.rows(
@@ -164,17 +161,17 @@ def list_lines(warehouse: "Warehouse", *, day: dt.date | None, all_states: bool,
 
 
 def show_lines(warehouse: "Warehouse", ids: Sequence[int]) -> list[Row]:
-    """Everything known of some lines. Raises `QuarantineError` for an unknown number."""
+    """Read rejected rows in detail. Raises `QuarantineError` for an unknown number."""
     rows = warehouse.rows("staging/quarantine", "show", ids=list(ids))
     _require_all(ids, rows)
     return rows
 
 
 def corrections_in(file: Path) -> dict[int, str]:
-    """{quarantine_id: line} of a file of JSON lines, as `quarantine list --json` writes them."""
+    """Read {quarantine_id: text} from a file of JSON lines in the format of `quarantine list --json`."""
     corrections = {}
     try:
-        # Not splitlines(): it knows further line ends, which a bad line may hold and JSON leaves as they are.
+        # Not splitlines(): it splits at further characters, which a rejected row may contain and JSON doesn't escape.
         lines = file.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise QuarantineError(f"{file} is not UTF-8 ({error.reason} at byte {error.start})") from error
@@ -198,11 +195,10 @@ def replay(
     discarded: Collection[int],
     as_they_are: Collection[int],
 ) -> Replayed:
-    """Settle lines and load the days they concern again, from the fetches that are kept.
+    """Resolve rejected rows and load the days they can change again, from the stored files. Idempotent.
 
-    A corrected row takes the place of the rejected one in its fetch, with its line number; a discarded one is left out
-    for good. The very same row of other contents takes over the resolution, because these may be delivered again. Then
-    the choice between fetches is made again. Doing it twice changes nothing.
+    A corrected text replaces the row in its file, with its line number; a discarded row is left out permanently.
+    Identical rows of other contents inherit the resolution, because these contents may be delivered again.
     """
     ids = [*corrections, *discarded, *as_they_are]
     show_lines(warehouse, ids)
@@ -222,13 +218,13 @@ def replay(
 def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
     unknown = sorted(set(ids) - {row["quarantine_id"] for row in rows})
     if unknown:
-        raise QuarantineError(f"there is no line {', '.join(map(str, unknown))} in quarantine")
+        raise QuarantineError(f"not in quarantine: {', '.join(map(str, unknown))}")
 
 
 def _days(line: Row) -> set[dt.date]:
-    """Find the days of the fetch that a resolved row can change; all of an undated file's, or of an unusable fetch.
+    """Find the days that a resolved row can change: its old day and that of the corrected text.
 
-    Where the new text can be parsed, it says which day it belongs to; the old day changes as well.
+    For an undated or unusable file these are all days of its fetch.
     """
     from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
     from sales_assets.resources.raw_files import RawFiles, RawFilesError
@@ -238,7 +234,7 @@ def _days(line: Row) -> set[dt.date]:
     text = line["corrected_text"] or line["line_text"]
     span = {line["first_day"] + dt.timedelta(days=n) for n in range((line["last_day"] - line["first_day"]).days + 1)}
     if line["verdict"] == "failed":
-        return span  # with its first good line the fetch becomes one to choose, for all of its days
+        return span  # with its first valid row the file becomes selectable for all of its days
     file = REPORT_FILES[line["file"]]
     try:
         reader = ReportReader(RawFiles().chunks(line["path"]), file)

@@ -1,4 +1,4 @@
-"""`sales-assets report-api`, `partner-api` and `sender-api`: simulators of the systems that we don't own."""
+"""`sales-assets report-api`, `partner-api` and `sender-api`: run simulators of external systems."""
 
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,29 +18,29 @@ def report_api(
             help="Serve this folder: main/*.csv and inc/YYYY-MM-DD/*_inc.csv, any file missing, any number of days.",
         ),
     ] = None,
-    generated: Annotated[bool, typer.Option("--generated", help="Serve made-up data, as of today.")] = False,
+    generated: Annotated[bool, typer.Option("--generated", help="Serve generated data up to today.")] = False,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
-    report_seconds: Annotated[float, typer.Option(help="How long a report is RUNNING.", min=0)] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of the generated data.", min=0)] = 0,
+    report_seconds: Annotated[float, typer.Option(help="Seconds for which a report is RUNNING.", min=0)] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the generated data.", min=0)] = 0,
     lines_per_day: Annotated[int, typer.Option(help="Generated order lines per day.", min=0)] = 1000,
     news_every: Annotated[
         float | None, typer.Option(help="Seconds between new generated increments; default: all at once.")
     ] = None,
-    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every response.", min=0)] = 0,
     trickle: Annotated[float, typer.Option(help="Fault: seconds between the pieces of a file.", min=0)] = 0,
-    bad_gateway: Annotated[float, typer.Option(help="Fault: share of answers that are a 502.", min=0, max=1)] = 0,
-    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    bad_gateway: Annotated[float, typer.Option(help="Fault: share of responses that are a 502.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of responses that are HTML.", min=0, max=1)] = 0,
     cut: Annotated[float, typer.Option(help="Fault: share of downloads that break off.", min=0, max=1)] = 0,
     wrong_length: Annotated[int, typer.Option(help="Fault: bytes that Content-Length is off by.")] = 0,
     lost_file: Annotated[
         str | None, typer.Option(help="Fault: a listed file that is a 404, such as price_log_inc.")
     ] = None,
     never_ready: Annotated[bool, typer.Option("--never-ready", help="Fault: reports are RUNNING for ever.")] = False,
-    expired_links: Annotated[int, typer.Option(help="Fault: links handed out expired so many times.", min=0)] = 0,
+    expired_links: Annotated[int, typer.Option(help="Fault: number of links that are expired when issued.", min=0)] = 0,
 ) -> None:
     """Run a simulator of the report API, over a folder of files or over generated data, until Ctrl-C.
 
-    Speaks the real service's wire format. Callers send REPORT_API_KEY; where it is not set, any key will do.
+    Uses the wire format of the real API. Accepts the key in REPORT_API_KEY, or any key if it is not set.
     """
     from tempfile import TemporaryDirectory
 
@@ -64,7 +64,7 @@ def report_api(
         never_ready=never_ready,
         expired_links=expired_links,
     )
-    end_on_signals()  # the server minds INT and TERM; HUP would leave the generated files behind
+    end_on_signals()  # the server handles SIGINT and SIGTERM; SIGHUP would leave the generated files behind
     with ExitStack() as stack:
         if data is None:
             from sales_assets.simulators.report_api.generate import Shop
@@ -87,19 +87,19 @@ def _generated_home() -> Path:
 
 def partner_api(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8081,
-    seed: Annotated[int, typer.Option(help="Decides which answers the faults hit.", min=0)] = 0,
-    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
-    server_error: Annotated[float, typer.Option(help="Fault: share of answers that are a 500.", min=0, max=1)] = 0,
-    too_many: Annotated[float, typer.Option(help="Fault: share of answers that are a 429.", min=0, max=1)] = 0,
-    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed that selects the responses with faults.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every response.", min=0)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of responses that are a 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of responses that are a 429.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of responses that are HTML.", min=0, max=1)] = 0,
     lost: Annotated[
-        float, typer.Option(help="Fault: share of creates and cancels done without an answer.", min=0, max=1)
+        float, typer.Option(help="Fault: share of creates and cancels done without a response.", min=0, max=1)
     ] = 0,
 ) -> None:
     """Run a simulator of the partner's API until Ctrl-C: `PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api`.
 
-    Orders live in memory. While it runs: PUT /_faults {"slow": 3}; PUT /_answers/create [{"status": 500}] for the
-    next answers; PUT /_stock/21737 {"known": false}; PUT /_orders/777 {"status": "done"}; GET /_seen counts the calls.
+    Orders are kept in memory. While it runs: PUT /_faults {"slow": 3}; PUT /_answers/create [{"status": 500}] for the
+    next responses; PUT /_stock/21737 {"known": false}; PUT /_orders/777 {"status": "done"}; GET /_seen counts calls.
     """
     from sales_assets.services.http.server import serve
     from sales_assets.simulators.partner_api import Faults, PartnerApi
@@ -110,19 +110,19 @@ def partner_api(
 
 def sender_api(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8082,
-    seed: Annotated[int, typer.Option(help="Decides which answers the faults hit.", min=0)] = 0,
-    slow: Annotated[float, typer.Option(help="Fault: seconds before every answer.", min=0)] = 0,
-    server_error: Annotated[float, typer.Option(help="Fault: share of answers that are a 500.", min=0, max=1)] = 0,
-    too_many: Annotated[float, typer.Option(help="Fault: share of answers that are a 429.", min=0, max=1)] = 0,
+    seed: Annotated[int, typer.Option(help="Seed that selects the responses with faults.", min=0)] = 0,
+    slow: Annotated[float, typer.Option(help="Fault: seconds before every response.", min=0)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of responses that are a 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of responses that are a 429.", min=0, max=1)] = 0,
     retry_after: Annotated[str, typer.Option(help="Retry-After of a 429: seconds, an HTTP date, or empty.")] = "1",
-    html: Annotated[float, typer.Option(help="Fault: share of answers that are HTML.", min=0, max=1)] = 0,
-    refused: Annotated[float, typer.Option(help="Fault: share of answers with another code.", min=0, max=1)] = 0,
-    lost: Annotated[float, typer.Option(help="Fault: share of messages sent without an answer.", min=0, max=1)] = 0,
+    html: Annotated[float, typer.Option(help="Fault: share of responses that are HTML.", min=0, max=1)] = 0,
+    refused: Annotated[float, typer.Option(help="Fault: share of responses with another code.", min=0, max=1)] = 0,
+    lost: Annotated[float, typer.Option(help="Fault: share of messages sent without a response.", min=0, max=1)] = 0,
 ) -> None:
     """Run a simulator of the service that sends messages, until Ctrl-C, for SENDER_URL=http://127.0.0.1:8082.
 
-    Checks SENDER_TOKEN; where it is not set, any token will do. What was sent lives in memory. While it runs:
-    PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next answers; GET /_seen counts by message id;
+    Accepts the token in SENDER_TOKEN, or any token if it is not set. Messages are kept in memory. While it runs:
+    PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next responses; GET /_seen counts by message id;
     GET /_messages shows the latest.
     """
     from sales_assets.services.http.server import serve

@@ -1,17 +1,17 @@
-"""`sales-assets warehouse`: the warehouse's address, and the embedded server's life."""
+"""`sales-assets warehouse`: print the warehouse's address, or stop the embedded server."""
 
 import typer
 
 from sales_assets.cli.console import out
 
-app = typer.Typer(help="The warehouse's address, and the embedded server's life.", no_args_is_help=True)
+app = typer.Typer(help="The warehouse's address and the embedded server.", no_args_is_help=True)
 
 
 @app.command("url")
 def warehouse_url_command() -> None:
-    """Print a libpq URL of the database that holds mart, for `psql "$(sales-assets warehouse url)"`.
+    """Print the libpq URL of the warehouse, for `psql "$(sales-assets warehouse url)"`.
 
-    Starts the embedded server where none runs; it lives on until `sales-assets warehouse stop`.
+    Without WAREHOUSE_URL, starts the embedded server, which runs until `sales-assets warehouse stop`.
     """
     from sales_assets.postgres.database import warehouse_url
 
@@ -28,4 +28,4 @@ def warehouse_stop() -> None:
         out.print("no embedded server is running")
         return
     server.stop()
-    out.print("the embedded server is stopped")
+    out.print("the embedded server was stopped")

@@ -1,6 +1,6 @@
-"""`sales-assets why DAY`: from the mart's numbers of a day back to the selected file, and why that one.
+"""`sales-assets why DAY`: explain where a day's numbers come from.
 
-Does not belong here: the selection itself (``sql/staging/staged_day.sql``).
+The selection itself is in ``sql/staging/staged_day.sql``.
 """
 
 import datetime as dt
@@ -16,16 +16,18 @@ from sales_assets.cli.quarantine import state_of
 if TYPE_CHECKING:
     from sales_assets.postgres.warehouse import Warehouse
 
-_SHOWN_BAD_LINES = 20
+_SHOWN_REJECTED = 20
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """What is known of a day. `candidates` are the kept fetches that cover it, best first, each with its reason.
+    """Everything the warehouse has on a day.
 
-    `deliveries` have the number and fetch of their order file; a number above the fetch's is a repeated delivery.
+    candidates: stored files that cover it, best first, each with the reason of its rank.
+    deliveries: API responses with the number and fetch of their order file; a number above the fetch's means that the
+    same contents were delivered again.
     """
 
     day: dt.date
@@ -33,36 +35,36 @@ class Explanation:
     staged: Row | None
     candidates: list[Row]
     deliveries: list[Row]
-    bad_lines: list[Row]
+    rejected: list[Row]
 
 
 def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD")]) -> None:
-    """Say why the numbers of a day are as they are.
+    """Explain where a day's numbers come from.
 
-    Shows the rows of the mart, the fetch they were taken from, the other kept fetches with the reason why they were
-    not chosen and how often each was delivered, repeats and bad lines. `mart.f_sales_lines` has file and line number
-    of every single row.
+    Shows the rows of the mart, the selected file, the other stored files with the reason why they were not selected,
+    how often each was delivered, duplicates and rejected rows. The view mart.f_sales_lines has the file and line number
+    of every row.
     """
     from sales_assets.postgres.warehouse import Warehouse
 
-    told = explain(Warehouse(), day)
+    explanation = explain(Warehouse(), day)
     mart = Table("source", "status", "rows", "quantity", "amount", title=f"mart.f_sales on {day}")
-    for row in told.mart:
+    for row in explanation.mart:
         mart.add_row(row["source"], row["status"], str(row["rows"]), str(row["quantity"]), str(row["amount"]))
-    out.print(mart if told.mart else f"mart.f_sales has no row on {day}")
+    out.print(mart if explanation.mart else f"mart.f_sales has no row on {day}")
     fetches = Table(
         "fetch",
         "kind",
         "statuses",
         "kept",
-        "repeats",
-        "bad",
+        "duplicates",
+        "rejected",
         "why",
         "delivered",
         "file",
-        title="kept fetches, best first",
+        title="stored files, best first",
     )
-    for row in told.candidates:
+    for row in explanation.candidates:
         fetches.add_row(
             str(row["fetch_id"]),
             row["kind"],
@@ -70,35 +72,35 @@ def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, met
             str(row["kept"]),
             str(row["repeats"]),
             str(row["bad"]),
-            row["told"],
+            row["reason_of_rank"],
             "once" if row["times"] == 1 else f"{row['times']} times, last {row['last_at']:%Y-%m-%d %H:%M:%S}",
             row["path"],
         )
-    out.print(fetches if told.candidates else "no kept fetch covers the day")
-    if told.staged:
+    out.print(fetches if explanation.candidates else "no stored file covers the day")
+    if explanation.staged:
         out.print(
-            f"staged from fetch {told.staged['fetch_id']}: {told.staged['rows']} rows at "
-            f"{told.staged['staged_at']:%Y-%m-%d %H:%M:%S} by run {told.staged['run_id']}"
+            f"staged from fetch {explanation.staged['fetch_id']}: {explanation.staged['rows']} rows at "
+            f"{explanation.staged['staged_at']:%Y-%m-%d %H:%M:%S} by run {explanation.staged['run_id']}"
         )
     answers = Table(
-        "asked at", "answer", "order file", "reason", title="what the report API answered for the increment"
+        "requested at", "outcome", "order file", "reason", title="responses of the report API for the increment"
     )
-    for row in told.deliveries:
+    for row in explanation.deliveries:
         contents = "" if row["fetch_id"] is None else f"fetch {row['fetch_id']}"
         if row["number"] != row["fetch_id"]:
             contents = f"same contents as {contents}"
         answers.add_row(f"{row['asked_at']:%Y-%m-%d %H:%M:%S}", row["outcome"], contents, row["reason"] or "")
-    out.print(answers if told.deliveries else "the increment of the day was never asked for")
-    bad = Table("id", "fetch", "line", "state", "reason", title="lines in quarantine")
-    for row in told.bad_lines:
+    out.print(answers if explanation.deliveries else "the increment of the day was never requested")
+    bad = Table("id", "fetch", "line", "state", "reason", title="rows in quarantine")
+    for row in explanation.rejected:
         state = state_of(row)
         bad.add_row(str(row["quarantine_id"]), str(row["fetch_id"]), str(row["line_no"]), state, row["reason"])
-    if told.bad_lines:
+    if explanation.rejected:
         out.print(bad)
 
 
 def explain(warehouse: "Warehouse", day: dt.date) -> Explanation:
-    """Collect what the warehouse knows of a day."""
+    """Collect everything the warehouse has on a day."""
     from sales_assets.schemas.calendar import date_id
     from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
@@ -119,26 +121,26 @@ def explain(warehouse: "Warehouse", day: dt.date) -> Explanation:
             candidate |= {key: count.get(key, 0) for key in ("kept", "repeats", "bad")}
             times = delivered.get(candidate["fetch_id"], {})
             candidate |= {"times": times.get("times", 1), "last_at": times.get("last_at", candidate["fetched_at"])}
-            candidate["told"] = _told(candidate, best)
+            candidate["reason_of_rank"] = _reason_of_rank(candidate, best)
         return Explanation(
             day=day,
             mart=transaction.rows("staging/why", "mart", date_id=number),
             staged=staged,
             candidates=candidates,
             deliveries=transaction.rows("staging/why", "deliveries", day=day),
-            bad_lines=transaction.rows("staging/why", "bad_lines", day=day, date_id=number, limit=_SHOWN_BAD_LINES),
+            rejected=transaction.rows("staging/why", "rejected_rows", day=day, date_id=number, limit=_SHOWN_REJECTED),
         )
 
 
-def _told(candidate: Row, best: Row | None) -> str:
-    """Why a fetch was chosen, or what it lost by: the first of the rules on which it differs from the best."""
+def _reason_of_rank(candidate: Row, best: Row | None) -> str:
+    """Explain why a file was selected or not, by the first rule on which it differs from the best one."""
     if candidate["verdict"] is None:
-        return "not read yet"
+        return "not parsed yet"
     if candidate["verdict"] == "failed":
-        return f"never chosen: {candidate['reason']}"
-    assert best is not None, "a usable fetch stands behind a usable best"
+        return f"never selected: {candidate['reason']}"
+    assert best is not None, "if a candidate is usable, so is the best"
     if candidate["fetch_id"] == best["fetch_id"]:
-        return "chosen"
+        return "selected"
     if candidate["has_status"] != best["has_status"]:
         return f"has no statuses, {best['fetch_id']} has"
     if candidate["kind"] != best["kind"]:

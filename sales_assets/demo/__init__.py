@@ -1,5 +1,4 @@
-"""What `sales-assets demo` shows: the whole platform on generated data, against simulators, with nothing left behind.
+"""The demo: start the whole platform on generated data and simulators, run its steps, stop it without leftovers.
 
-Belongs here: starting the parts, ending them, and the steps that are shown. Does not belong here: options and printing
-(`sales_assets.cli.demo`).
+`sales_assets.cli.demo` prints the results.
 """

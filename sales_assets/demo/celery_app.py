@@ -1,4 +1,4 @@
-"""Celery application of the demo: the mailings' own, with queues that expire and processes that end with the demo."""
+"""Celery application of the demo: that of the mailings, but its queues expire and its processes end with the demo."""
 
 import os
 import signal
@@ -24,17 +24,17 @@ def _configuration() -> dict[str, Any]:
             Queue(name, exchange, routing_key=name, expires=_FLEETING_SECONDS)
             for name in (plan_queue(), dispatch_queue())
         ],
-        # It would leave exchanges of its own at the broker.
+        # It would leave exchanges at the broker.
         "worker_enable_remote_control": False,
     }
 
 
-# What is added last comes first.
+# The step added last runs first.
 app.add_defaults(_configuration)
 
 
 def _end_with_the_demo() -> None:
-    """End this process with the demo, which holds the other end of stdin: it closes even by `kill -9`."""
+    """End this process when stdin closes: the demo holds its other end, and closes it even by `kill -9`."""
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -42,10 +42,10 @@ def _end_with_the_demo() -> None:
     os._exit(1)
 
 
-def _watch(**_told: Any) -> None:
+def _watch(**_sent: Any) -> None:
     threading.Thread(target=_end_with_the_demo, name="demo", daemon=True).start()
 
 
-# weak=False: the signals would forget a function that nobody else holds on to.
+# weak=False: else the function is garbage collected, since only the signals refer to it.
 signals.worker_init.connect(_watch, weak=False)
 signals.beat_init.connect(_watch, weak=False)

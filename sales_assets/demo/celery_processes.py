@@ -1,6 +1,6 @@
-"""Celery's processes in the demo: start a worker and beat, notice their end, end them, remove their queues.
+"""Celery's processes in the demo: start a worker and beat, detect their end, stop them, remove their queues.
 
-How they differ from processes at work is in ``celery_app``.
+Their configuration is in ``celery_app``.
 """
 
 import asyncio
@@ -19,35 +19,35 @@ from sales_assets.postgres.database import warehouse_url
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import settings
 
-# The service's kick goes to the queues of the settings, which may be at work for others: the tick has to do it.
+# Rely on the planner's tick: the service enqueues to the queues of the settings, which may be in use by others.
 _TICK_SECONDS = 0.5
 _COMMANDS = {
-    # Started first and ended last: an idle worker looks up from its connection only when something comes.
+    # Started first and ended last: an idle worker notices a shutdown only when a message arrives.
     "beat": [],
-    # No gossip, no mingle: they would leave exchanges at the broker.
+    # Without gossip and mingle, which would leave exchanges at the broker.
     "worker": ["-P", "threads", "--without-gossip", "--without-mingle", "--without-heartbeat"],
 }
 
 
 @dataclass(frozen=True)
 class CeleryProcess:
-    """A process of Celery's and its log."""
+    """A Celery process and its log."""
 
     process: "subprocess.Popen[bytes]"
     log: Path
 
     @property
     def why_ended(self) -> str | None:
-        """A line where it has ended by itself; None while it runs."""
+        """Return a message if the process ended unexpectedly; None while it runs."""
         code = self.process.poll()
-        return None if code is None else f"the mailings' {self.log.stem} ended with {code}; {self.log} says why"
+        return None if code is None else f"the mailings' {self.log.stem} exited with code {code}; see {self.log}"
 
 
 @contextmanager
 def celery_running(broker: Broker, *, sender_url: str, sender_token: str) -> Iterator[Sequence[CeleryProcess]]:
-    """Beat and a worker over the demo's warehouse, until the end of the block, with queues of the broker's name."""
+    """Run beat and a worker on the demo's warehouse within the block, with queues named after the broker."""
     prefix = f"{broker.name}.mailings"
-    # Settings of a worker at work, such as its port for metrics, are not for this one.
+    # Don't inherit settings of a production worker, such as its metrics port.
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAILINGS_", "SENDER_"))}
     environment |= {
         "SALES_HOME": str(settings().sales_home),
@@ -72,8 +72,8 @@ def _running(name: str, arguments: Sequence[str], environment: dict[str, str]) -
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", "-A", app, name, *arguments],
             env=environment,
-            cwd=home,  # a .env file of the current folder is not for it
-            stdin=subprocess.PIPE,  # never written to: its end tells that the demo is gone
+            cwd=home,  # don't read the .env file of the current folder
+            stdin=subprocess.PIPE,  # never written to: it closes when the demo ends
             stdout=output,
             stderr=output,
             start_new_session=True,
@@ -87,7 +87,7 @@ def _running(name: str, arguments: Sequence[str], environment: dict[str, str]) -
 
 
 def _forget(broker: Broker, prefix: str) -> None:
-    # A broker that has gone meanwhile takes them away by itself.
+    # If the broker is gone, the queues expire.
     with suppress(*CONNECTION_EXCEPTIONS, OSError):
         asyncio.run(_remove(broker, prefix))
 

@@ -1,4 +1,4 @@
-"""Mailing of the demo: from a refund in the mart to a message at the sender, and back to the mart."""
+"""Mailing of the demo, from a refund in the mart to a message at the sender, and back to the mart."""
 
 import datetime as dt
 import time
@@ -26,7 +26,7 @@ _WEEKS = 5
 _SENT_SECONDS = 60.0
 _TEXT = "Your money is on its way back. Here is 10% off your next order."
 
-# The customers of the demo's orders, and others that no order leads to; one has a tag of its own.
+# Customers of the demo's orders, and others without an order, one of them with another tag.
 _CLIENTS: tuple[dict[str, Any], ...] = (
     *({"phone": phone, "operator_code": "000", "timezone": "Europe/Moscow"} for phone in PHONES),
     {"phone": "70000000003", "operator_code": "000", "timezone": "Asia/Novosibirsk"},
@@ -37,17 +37,17 @@ _CLIENTS: tuple[dict[str, Any], ...] = (
 
 @dataclass(frozen=True)
 class Mailed:
-    """What became of the demo's mailing.
+    """Result of the demo's mailing.
 
     Attributes:
         mailing_id: The mailing.
-        weeks: Of mart.f_customer_retention, the latest first.
-        audience: Clients, and how many of them are linked, by what.
-        tags: How many clients have which tag of the marts.
-        statistics: Messages by status, as the API tells them.
-        refunds: The refunds of the demo's orders, each with its client and its message.
-        sent: How often the sender has sent which message.
-        failures: What went wrong, if anything did.
+        weeks: Rows of mart.f_customer_retention, the latest first.
+        audience: Number of clients, and of linked ones by kind of link.
+        tags: Number of clients by tag.
+        statistics: Number of messages by status, from the API.
+        refunds: Refunds of the demo's orders, each with its client and its message.
+        sent: Number of sends by message.
+        failures: Failures of the runs.
     """
 
     mailing_id: int
@@ -61,9 +61,9 @@ class Mailed:
 
 
 def follow_mailing(services: Services, orders: Followed, progress: Progress) -> Mailed:
-    """Create clients, have Dagster say who they are and who got money back, and send those a mailing.
+    """Create clients, link and tag them through Dagster, and send a mailing to those with refunds.
 
-    Raises `DemoError` when the services refuse something, or the mailing does not come to its end.
+    Raises `DemoError` if a service refuses a request, or the mailing does not finish in time.
     """
     warehouse = Warehouse()
     failures: list[str] = []
@@ -72,18 +72,18 @@ def follow_mailing(services: Services, orders: Followed, progress: Progress) -> 
         _create_client(services.url, client)
     prepare_dagster_home()
     with dg.DagsterInstance.get() as instance:
-        progress.say("making the weeks of the customers")
+        progress.say("computing customer retention")
         failures += _make(instance, "make_customer_retention", _weeks(), progress)
-        progress.say("linking clients and giving tags")
+        progress.say("linking and tagging clients")
         failures += _make(instance, "fill_audience", {}, progress)
         progress.say("sending a mailing")
         mailing_id = create_mailing(services.url)
         statistics = when_finished(services, mailing_id)
-        progress.say("making the day of its messages")
+        progress.say("loading its deliveries")
         days = _days_with_news(warehouse)
         failures += _make(instance, "load_mailing_deliveries", days, progress) if days else []
     if set(statistics) != {"SENT"}:
-        failures.append(f"not every message was sent: {statistics or 'there is none'}")
+        failures.append(f"not every message was sent: {statistics or 'there are none'}")
     return Mailed(
         mailing_id,
         warehouse.rows("mailings/demo", "weeks", limit=_WEEKS),
@@ -99,18 +99,18 @@ def follow_mailing(services: Services, orders: Followed, progress: Progress) -> 
 def _ask(url: str, method: str, path: str, **options: Any) -> Any:
     answer = requests.request(method, f"{url}/api/v1/{path}", timeout=30, **options)
     if not answer.ok:
-        raise DemoError(f"{method} {url}/api/v1/{path} answered {answer.text}; {log_path()} says why")
+        raise DemoError(f"{method} {url}/api/v1/{path} returned {answer.text}; see {log_path()}")
     return answer.json()
 
 
 def _create_client(url: str, client: Mapping[str, Any]) -> None:
-    """Create a client, unless an earlier demo has done so."""
+    """Create a client, unless an earlier demo has."""
     if not _ask(url, "GET", "clients/list/", params={"phone": client["phone"], "limit": 1})["results"]:
         _ask(url, "POST", "clients/", json=client)
 
 
 def create_mailing(url: str) -> int:
-    """Create a mailing to the customers with refunds, to begin now; returns its id. Raises `DemoError`."""
+    """Create a mailing to the customers with refunds, starting now; returns its id. Raises `DemoError`."""
     now = dt.datetime.now(dt.UTC)
     mailing = {
         "start_time": now.isoformat(),
@@ -123,38 +123,38 @@ def create_mailing(url: str) -> int:
 
 
 def when_finished(services: Services, mailing_id: int) -> dict[str, int]:
-    """Wait until the mailing is finished; its messages by status. Raises `DemoError` when it does not come to that."""
+    """Wait until the mailing is finished; returns {status: messages}. Raises `DemoError` if that takes too long."""
     deadline = time.monotonic() + _SENT_SECONDS
     while _ask(services.url, "GET", f"mailings/{mailing_id}/detail/")["state"] != "finished":
         for ended in filter(None, (process.why_ended for process in services.celery)):
             raise DemoError(ended)
         if time.monotonic() > deadline:
             logs = " and ".join(str(process.log) for process in services.celery)
-            raise DemoError(f"the mailing was not finished in {_SENT_SECONDS:.0f} s; {logs} say why")
+            raise DemoError(f"the mailing was not finished in {_SENT_SECONDS:.0f} s; see {logs}")
         time.sleep(0.1)
-    told = _ask(services.url, "GET", f"mailings/{mailing_id}")["message_data"]
-    return {row["status"]: row["count"] for row in told}
+    counts = _ask(services.url, "GET", f"mailings/{mailing_id}")["message_data"]
+    return {row["status"]: row["count"] for row in counts}
 
 
 def _weeks() -> dict[str, str]:
-    """Select the weeks of the days that the demo loads, up to this one; as tags of a run."""
+    """Build the tags of a run over the weeks that the demo loads, the current one included."""
     today = dt.datetime.now(dt.UTC).date()
     return range_tags(key_of(monday_of(today - dt.timedelta(days=30))), key_of(monday_of(today)))
 
 
 def _days_with_news(warehouse: Warehouse) -> dict[str, str]:
-    """Select the days that the sensor would request; as tags of a run."""
+    """Build the tags of a run over the days that the sensor would request."""
     news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
     days = [key_of(day) for day in days_of({row["day"] for row in news} & set(ORDER_DAYS.get_partition_keys()))]
     return range_tags(days[0], days[-1]) if days else {}
 
 
 def _make(instance: dg.DagsterInstance, job: str, tags: dict[str, str], progress: Progress) -> list[str]:
-    """Run the job; what went wrong. A warning is none: clients of a person's own may well be linked to nobody."""
+    """Run a job; returns its failures. Warnings aren't failures: a user's own clients may be linked to nobody."""
     run = run_job(defs(), instance, job, tags, progress)
     red = [
         check.check_name
         for check in run.get_asset_check_evaluations()
         if not check.passed and check.severity is dg.AssetCheckSeverity.ERROR
     ]
-    return [*failures_of(run), *(f"check {name} is red" for name in red)]
+    return [*failures_of(run), *(f"check {name} failed" for name in red)]

@@ -1,4 +1,4 @@
-"""The pipeline of the demo from nothing: embedded server, migrations, and a report API with generated data."""
+"""The pipeline of the demo: embedded server, migrations, and a simulated report API with generated data."""
 
 import datetime as dt
 import os
@@ -25,10 +25,10 @@ _NEWS_EVERY_SECONDS = 45.0
 
 @contextmanager
 def platform_running(progress: Progress, *, once: bool) -> Iterator[tuple[dt.date, dt.date]]:
-    """Embedded server, migrations and simulated report API with generated data, until the end of the block.
+    """Run embedded server, migrations and a simulated report API with generated data within the block.
 
-    Gives the first and the last day that have data; unless `once`, new increments follow. Raises `SettingsError` for a
-    home that holds something else than a demo: generated sales must not mix with real ones.
+    Yields the first and the last day with data; unless `once`, new increments follow. Raises `SettingsError` if
+    SALES_HOME holds other data than a demo's: generated sales must not mix with real ones.
     """
     _require_own_home()
     key = secrets.token_hex(16)
@@ -48,7 +48,7 @@ def platform_running(progress: Progress, *, once: bool) -> Iterator[tuple[dt.dat
 
 
 def sales_by_day(first: dt.date, last: dt.date) -> list[dict[str, Any]]:
-    """Rows, refunds and net amount of each day first..last (inclusive) in mart.f_sales."""
+    """Read rows, refunds and net amount of each day first..last (inclusive) from mart.f_sales."""
     days = [date_id(first + dt.timedelta(days=n)) for n in range((last - first).days + 1)]
     return Warehouse().rows("mart/f_sales", "summary", date_ids=days)
 
@@ -65,10 +65,10 @@ def _require_own_home() -> None:
     home = settings().sales_home
     for name in ("warehouse_url", "dagster_storage_url", "raw_files_url"):
         if getattr(settings(), name):
-            raise SettingsError(f"{name.upper()} is set: the demo keeps all it makes in SALES_HOME, unset it")
+            raise SettingsError(f"{name.upper()} is set: unset it, the demo stores everything in SALES_HOME")
     if embedded().data.exists() and not (home / _MARK).exists():
         raise SettingsError(
-            f"SALES_HOME {home} holds a warehouse that the demo did not make, and generated sales would mix with "
+            f"SALES_HOME {home} holds a warehouse that the demo did not create, and generated sales would mix with "
             "its rows: set SALES_HOME to another folder"
         )
     home.mkdir(parents=True, exist_ok=True)

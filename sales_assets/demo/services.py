@@ -1,10 +1,7 @@
-"""Services of the demo: simulators, the API of port 8000, Celery's processes, and orders followed to the mart.
+"""Services of the demo: simulators, the API on port 8000, Celery's processes, and orders followed to the mart.
 
-A further service joins `services_running`, and gets a step beside `follow_orders`; the step of the mailings is in
-``mailings``.
-
-The broker may be shared with others. Queues and exchanges of the demo have names that nobody else uses; they are
-removed with the demo, and expire after a day should the demo be killed.
+The broker may be shared with others: queues and exchanges of the demo have unique names, are removed with the demo, and
+expire after a day if it is killed.
 """
 
 import asyncio
@@ -50,7 +47,7 @@ PORT = 8000
 _BROKER_SECONDS = 3.0
 _STAGED_SECONDS = 60.0
 
-# What the partner calls the items, the pharmacy and the customers. The phones are nobody's.
+# The partner's ids of items, pharmacy and customers. The phones are fictitious.
 _THEIR_ITEMS = ("58", "21737", "40112")
 _THEIR_PHARMACY = "1086"
 PHONES = ("70000000000", "70000000001", "70000000002")
@@ -65,12 +62,12 @@ _ORDERS: tuple[tuple[int, tuple[tuple[int, str, int], ...], bool], ...] = (
 
 
 class DemoError(Exception):
-    """A step of the demo did not work; the message says which and why."""
+    """A step of the demo failed; the message has the step and the reason."""
 
 
 @dataclass(frozen=True)
 class Services:
-    """The running services: where they answer, the sender that messages go to, and the processes that send them."""
+    """The running services: their URL, the simulated sender, and Celery's processes."""
 
     url: str
     sender: SenderApi
@@ -84,7 +81,7 @@ class Services:
 
 @dataclass(frozen=True)
 class Followed:
-    """What became of the demo's orders: counts, rows of the mart, and why the run failed, if it did."""
+    """Result of the demo's orders: counts, rows of the mart, and failures of the run."""
 
     order_ids: list[int]
     cancelled: int
@@ -96,40 +93,40 @@ class Followed:
 
 
 def why_no_broker() -> str | None:
-    """Say what is left out without RabbitMQ and how to get it; None where one answers."""
+    """Explain what is skipped without RabbitMQ and how to get it; None if it is reachable."""
     url = urlsplit(settings().rabbitmq_url.get_secret_value())
     try:
         asyncio.run(_broker("ready?", _BROKER_SECONDS).ping())
-    except (*CONNECTION_EXCEPTIONS, OSError, ValueError) as error:  # the last: a URL without sense
+    except (*CONNECTION_EXCEPTIONS, OSError, ValueError) as error:  # ValueError: a malformed URL
         return (
-            f"Orders and mailings need RabbitMQ and were left out: none at {url.hostname}:{url.port or 5672} "
+            f"Orders and mailings were skipped, they need RabbitMQ: none at {url.hostname}:{url.port or 5672} "
             f"({type(error).__name__}). `apt-get install rabbitmq-server` or `docker run -d -p 5672:5672 rabbitmq:4` "
-            "brings one; RABBITMQ_URL says where it is."
+            "provides one; set RABBITMQ_URL to its address."
         )
     return None
 
 
 @contextmanager
 def services_running(progress: Progress) -> Iterator[Services]:
-    """Run the simulators, the services over the demo's warehouse and Celery's processes, until the end of the block.
+    """Run the simulators, the services on the demo's warehouse and Celery's processes within the block.
 
-    Listens on port 8000 of the loopback, or on a free one where that is taken. The logs are SALES_HOME/services.log,
+    Listens on port 8000 of the loopback, or on a free one if it is taken. The logs are SALES_HOME/services.log,
     worker.log and beat.log.
     """
     progress.say("starting the simulators and the services")
     broker = _broker(f"sales_assets_demo_{secrets.token_hex(4)}", settings().partnerapi_rabbitmq_timeout)
     with ExitStack() as stack:
         log = stack.enter_context((settings().sales_home / "services.log").open("a", encoding="utf-8"))
-        stack.callback(configure_logging)  # nobody may log to a closed file
+        stack.callback(configure_logging)  # before the log file is closed
         configure_logging(to=log)
         stack.callback(_forget, broker)
         partner_url = stack.enter_context(running(PartnerApi()))
         token = secrets.token_hex(16)
         sender = SenderApi(token=token)
         sender_url = stack.enter_context(running(sender))
-        # They take seconds to start, and are needed once the orders are done.
+        # Start them now: they take seconds to start, and are needed once the orders are done.
         celery = stack.enter_context(celery_running(broker, sender_url=sender_url, sender_token=token))
-        # A partner and a sender that the settings may name must know nothing of the demo's orders and messages.
+        # Never send the demo's orders and messages to a real partner or sender in the settings.
         chosen = settings().model_copy(update={"partnerapi_url": partner_url, "sender_url": sender_url})
         registry = CollectorRegistry()
         orders = PartnerOrders(chosen, warehouse_url(), registry=registry, broker=broker)
@@ -139,22 +136,22 @@ def services_running(progress: Progress) -> Iterator[Services]:
             url = stack.enter_context(running(app, lifespan=True, port=PORT))
         except OSError:
             url = stack.enter_context(running(app, lifespan=True))
-        _log.info("the demo's services answer", url=url, broker_name=broker.name)
+        _log.info("the demo's services are running", url=url, broker_name=broker.name)
         yield Services(url, sender, sender_url, celery)
 
 
 def _leave_it_to_the_tick() -> None:
-    """Leave new mailings to the tick: the service would use the queues of the settings, which others may use."""
+    """Enqueue no planner task: the queues of the settings may be in use by others."""
 
 
 def follow_orders(services: Services, progress: Progress) -> Followed:
-    """Place some orders and cancel some, wait for their events, name their ids, and have Dagster make their days.
+    """Place orders, cancel some, wait for their events, map their ids, and load their days through Dagster.
 
-    Raises `DemoError` when an order is not placed, or its event does not come.
+    Raises `DemoError` if an order is refused, or its event is not staged in time.
     """
     warehouse = Warehouse()
     progress.say("placing orders")
-    first_id = int(time.time()) * 10  # other than those of a demo before
+    first_id = int(time.time()) * 10  # different from those of an earlier demo
     placed = [
         _place(services.url, first_id + number, PHONES[customer], lines)
         for number, (customer, lines, _) in enumerate(_ORDERS)
@@ -168,7 +165,7 @@ def follow_orders(services: Services, progress: Progress) -> Followed:
     _wait_until_staged(warehouse, order_ids, len(placed) + cancelled)
     progress.say("mapping the partner's ids")
     mapping_file, mapped = _map(warehouse)
-    progress.say("making the days of the orders")
+    progress.say("loading the days of the orders")
     days, failures = _load(warehouse, progress)
     lines = warehouse.rows("orders/demo", "lines", order_ids=order_ids)
     return Followed(order_ids, cancelled, mapped, mapping_file, days, lines, failures)
@@ -179,7 +176,7 @@ def _broker(name: str, timeout: float) -> Broker:
 
 
 def _forget(broker: Broker) -> None:
-    # A broker that has gone meanwhile takes them away by itself.
+    # If the broker is gone, the queues expire.
     with suppress(*CONNECTION_EXCEPTIONS, OSError):
         asyncio.run(broker.remove())
 
@@ -205,17 +202,17 @@ def _place(url: str, order_id: int, phone: str, lines: tuple[tuple[int, str, int
 
 def _ask(url: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = requests.request(method, f"{url}/v2/orders/", json=body, timeout=settings().partnerapi_deadline + 10)
-    told: dict[str, Any] = answer.json()
-    if told.get("result") != "success":
-        raise DemoError(f"{method} {url}/v2/orders/ answered {answer.text}; {log_path()} says why")
-    return told
+    content: dict[str, Any] = answer.json()
+    if content.get("result") != "success":
+        raise DemoError(f"{method} {url}/v2/orders/ returned {answer.text}; see {log_path()}")
+    return content
 
 
 def _wait_until_staged(warehouse: Warehouse, order_ids: list[int], events: int) -> None:
     deadline = time.monotonic() + _STAGED_SECONDS
     while warehouse.rows("orders/demo", "staged", order_ids=order_ids)[0]["events"] < events:
         if time.monotonic() > deadline:
-            raise DemoError(f"the orders' events were not staged in {_STAGED_SECONDS:.0f} s; {log_path()} says why")
+            raise DemoError(f"the orders' events were not staged in {_STAGED_SECONDS:.0f} s; see {log_path()}")
         time.sleep(0.1)
 
 
@@ -225,7 +222,7 @@ def log_path() -> str:
 
 
 def _map(warehouse: Warehouse) -> tuple[str, int]:
-    """Write the mapping as a person would, and take it as `sales-assets orders map` does."""
+    """Write a mapping file as a user would, and apply it like `sales-assets orders map`."""
     known = warehouse.rows("orders/demo", "known", items=len(_THEIR_ITEMS), customers=len(PHONES))[0]
     rows = [("item", theirs, ours) for theirs, ours in zip(_THEIR_ITEMS, known["item_ids"], strict=True)]
     rows += [("pharmacy", _THEIR_PHARMACY, known["city_id"])]
@@ -238,11 +235,11 @@ def _map(warehouse: Warehouse) -> tuple[str, int]:
 
 
 def _load(warehouse: Warehouse, progress: Progress) -> tuple[list[str], list[str]]:
-    """Load the days with changes, as the sensor would; returns the days and why the run failed, if it did."""
+    """Load the days that the sensor would request; returns them and the failures of the run."""
     news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     days = [row["day"] for row in news]
     prepare_dagster_home()
     with dg.DagsterInstance.get() as instance:
         run = run_job(defs(), instance, "load_partner_orders", range_tags(days[0], days[-1]), progress)
     red = [check.check_name for check in run.get_asset_check_evaluations() if not check.passed]
-    return days, [*failures_of(run), *(f"check {name} is red" for name in red)]
+    return days, [*failures_of(run), *(f"check {name} failed" for name in red)]

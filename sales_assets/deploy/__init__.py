@@ -1,1 +1,1 @@
-"""How the processes are run: Dagster's instance, on one machine and on many."""
+"""Dagster's instance, storage and processes."""

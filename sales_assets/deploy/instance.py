@@ -1,4 +1,4 @@
-"""Dagster's home: its configuration file, and the environment in which a Dagster process finds it."""
+"""Prepare DAGSTER_HOME: its configuration file, and the environment that Dagster's processes need."""
 
 import importlib.resources
 import json
@@ -15,23 +15,23 @@ _FILE = "dagster.yaml"
 _SALES_HOME = re.compile(r'^ +sales_home: (".*")$', re.MULTILINE)
 
 _DEFAULTS = {
-    # A range of a year writes thousands of events; one INSERT each is most of the run.
+    # A range of a year writes thousands of events; one INSERT for each would take most of the run.
     "DAGSTER_EVENT_BATCH_SIZE": "100",
     "DAGSTER_DISABLE_TELEMETRY": "1",
-    # glibc reads it when a process starts: what `share_one_pool` does is too late for threads that a run has by then.
+    # glibc reads it at process start: `share_one_pool` comes too late for threads that a run has by then.
     "MALLOC_ARENA_MAX": str(ARENAS),
 }
 
 
 def prepare_dagster_home() -> Path:
-    """Write dagster.yaml and point this process, and with it its children, at it. Returns the folder.
+    """Write dagster.yaml and set DAGSTER_HOME for this process and its children; returns the folder.
 
-    Raises `psycopg.OperationalError` if the storage can't be reached, and `SettingsError` for a DAGSTER_HOME of another
-    platform.
+    Raises `psycopg.OperationalError` if the storage can't be reached, and `SettingsError` if DAGSTER_HOME belongs to
+    another SALES_HOME.
     """
     home = _given_home() or settings().dagster_home
     if _write_configuration(home):
-        # Dagster reports a wrong address by a page of traceback, after half a minute of trying.
+        # Dagster reports a wrong address only after half a minute, with a page of traceback.
         connect(dagster_storage_url(), "sales_assets storage").close()
     os.environ["DAGSTER_HOME"] = str(home)
     for name, value in _DEFAULTS.items():
@@ -40,9 +40,9 @@ def prepare_dagster_home() -> Path:
 
 
 def dagster_environment() -> dict[str, str]:
-    """Return the variables by which `dagster`, `dg` and `dagster-webserver` find this platform's instance; no secrets.
+    """Return the variables with which `dagster`, `dg` and `dagster-webserver` find this instance; no secrets.
 
-    The folder of `.env` and SALES_HOME are among them, so that the command may be started in any folder.
+    They include SALES_HOME and the path of `.env`, so that commands work in any folder.
     """
     home = _given_home(replace_foreign=True) or settings().dagster_home
     _write_configuration(home)
@@ -56,10 +56,10 @@ def dagster_environment() -> dict[str, str]:
 
 
 def _given_home(*, replace_foreign: bool = False) -> Path | None:
-    """DAGSTER_HOME where the user set it; it takes precedence over SALES_HOME/dagster.
+    """Return the DAGSTER_HOME that the user set, which takes precedence over SALES_HOME/dagster; None if unset.
 
-    Raises `SettingsError` if it belongs to another SALES_HOME, as after `eval "$(sales-assets env)"` for that one: its
-    files would be mixed with the runs of this one's database.
+    Raises `SettingsError` if it belongs to another SALES_HOME (as after `eval "$(sales-assets env)"` for that one): its
+    files would be mixed with the runs in this one's database.
     """
     given = os.environ.get("DAGSTER_HOME")
     if not given:
@@ -77,7 +77,7 @@ def _given_home(*, replace_foreign: bool = False) -> Path | None:
 
 
 def _owner(home: Path) -> Path | None:
-    """Read the SALES_HOME that dagster.yaml was written for; None where there is none, or somebody else's."""
+    """Return the SALES_HOME that dagster.yaml was written for; None without one, or if a user wrote it."""
     try:
         line = _SALES_HOME.search((home / _FILE).read_text(encoding="utf-8"))
         return Path(json.loads(line[1])) if line else None
@@ -86,13 +86,13 @@ def _owner(home: Path) -> Path | None:
 
 
 def _write_configuration(home: Path) -> bool:
-    """Write dagster.yaml, unless somebody else wrote one there; whether it is ours."""
+    """Write dagster.yaml unless a user wrote one; returns whether it is generated."""
     target = home / _FILE
     if target.exists() and home != settings().dagster_home and _owner(home) is None:
         return False
     home.mkdir(parents=True, exist_ok=True)
     template = importlib.resources.files("sales_assets.deploy").joinpath(_FILE).read_text(encoding="utf-8")
-    # A JSON string is a double-quoted scalar of YAML, which may hold any character of a path.
+    # A JSON string is a double-quoted YAML scalar, which can hold every character of a path.
     text = template.replace('"{sales_home}"', json.dumps(str(settings().sales_home), ensure_ascii=False))
     if not target.exists() or target.read_text(encoding="utf-8") != text:
         target.write_text(text, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Run jobs of the code location in this process, and say why they failed."""
+"""Run jobs of the code location in this process, and explain why they failed."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import dagster as dg
 
 from sales_assets.pipeline.progress import Progress
 
-# Events of lower levels would drown the terminal's own output.
+# Events of lower levels would clutter the terminal.
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
@@ -18,7 +18,7 @@ def run_job(
     progress: Progress | None = None,
     selection: Sequence[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job in this process, silently; `tags` name the partitions, `selection` some of the job's assets."""
+    """Run a job in this process without output; `tags` name the partitions, `selection` some of its assets."""
     return definitions.resolve_job_def(job).execute_in_process(
         instance=instance,
         tags=tags,
@@ -30,17 +30,17 @@ def run_job(
 
 
 def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:
-    """Why the run failed, in the words of its ops; the stack traces are in the UI."""
-    told = []
+    """List why a run failed, by the errors of its ops without stack traces, which the UI shows."""
+    reasons = []
     for event in run.all_events:
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:
-            told.append(data.user_failure_data.description)
+            reasons.append(data.user_failure_data.description)
         elif data.error is not None:
             cause = data.error.cause or data.error
-            # "package.module.Kind: what happened": the kind is for programmers.
+            # "package.module.ErrorType: message": only the message is for users.
             kind, _, text = cause.message.strip().partition(": ")
-            told.append(text if text and kind.rpartition(".")[2] == cause.cls_name else cause.message.strip())
-    return told or ([] if run.success else ["the run failed; its log in the UI says why"])
+            reasons.append(text if text and kind.rpartition(".")[2] == cause.cls_name else cause.message.strip())
+    return reasons or ([] if run.success else ["the run failed; see its log in the UI"])

@@ -1,11 +1,10 @@
-"""Dagster's storage on PostgreSQL for runs of many days: connections kept and looked at, planned events in one go.
+"""Dagster's storage on PostgreSQL, faster for runs of many days: pooled connections and batched planned events.
 
-dagster-postgres opens two connections for each event and stores the planned ones one by one: a run of a year over nine
-assets begins with 3 300 of them, and with 4 000 planned checks, whose one text it makes anew for each day. Written
-against the one version of it that pyproject.toml asks for; where dagster.yaml names dagster-postgres's own class
-instead, everything works, slower, and a restart of the server costs a page.
-
-Belongs here: how Dagster's events are written. Does not belong here: what is in them.
+dagster-postgres opens two connections for each event and stores planned ones one by one: a run of a year over nine
+assets begins with 3 300 planned materializations and 4 000 planned checks, whose identical text it builds for each day.
+This module requires the version that pyproject.toml pins. If dagster.yaml names dagster-postgres's own class instead,
+everything works, but slower, and a page fails after a restart of the server. See
+docs/decisions/0004-pooled-event-storage.md.
 """
 
 from collections.abc import Mapping, Sequence
@@ -48,9 +47,9 @@ _RECYCLE_SECONDS = 600
 
 
 class LibpqDialect(PGDialect_psycopg2):
-    """psycopg2 for SQLAlchemy URLs that hold a libpq connection string, which SQLAlchemy's own parser may not read.
+    """psycopg2 for connection strings that libpq accepts but SQLAlchemy's parser may reject.
 
-    A dialect, since dagster-postgres makes its engines itself, from the text of a URL.
+    It is a dialect because dagster-postgres creates its engines itself, from the text of a URL.
     """
 
     supports_statement_cache = True
@@ -67,7 +66,7 @@ registry.register("postgresql.libpq", __name__, LibpqDialect.__name__)
 
 def _engine_url(conninfo: str) -> str:
     parse(conninfo)
-    # In the one part of a URL that SQLAlchemy never shows.
+    # As the password, the only part of a URL that SQLAlchemy never shows.
     url = sa.URL.create("postgresql+libpq", username="conninfo", password=conninfo, host="libpq")
     return url.render_as_string(hide_password=False)
 
@@ -79,15 +78,15 @@ def _pool(url: str, *, recycle: int, overflow: int) -> sa.Engine:
         pool_size=1,
         max_overflow=overflow,
         pool_recycle=recycle,
-        # Looked at before use: after a restart of the server neither a run nor a page may fail for a dead connection.
+        # Check connections before use: after a restart of the server neither a run nor a page may fail.
         pool_pre_ping=True,
     )
 
 
 class _Connected:
-    """Connections by libpq's parser and with the platform's session state, for one of dagster-postgres's storages.
+    """Mixin for dagster-postgres's storages: libpq's connection strings and the platform's session settings.
 
-    The webserver's are a pool as dagster-postgres makes it, but one that notices dead ones.
+    For the webserver, the pool is that of dagster-postgres, except that it detects dead connections.
     """
 
     postgres_url: str
@@ -103,17 +102,17 @@ class _Connected:
 
 
 class Runs(_Connected, PostgresRunStorage):
-    """dagster-postgres's runs."""
+    """Run storage of dagster-postgres."""
 
 
 class Schedules(_Connected, PostgresScheduleStorage):
-    """dagster-postgres's schedules and sensors."""
+    """Schedule and sensor storage of dagster-postgres."""
 
 
 class EventLog(_Connected, PostgresEventLogStorage):
-    """dagster-postgres's event log with a pool.
+    """Event log of dagster-postgres with a connection pool and batched planned events.
 
-    One statement stores the planned materializations of a run, and one text all days of a planned check.
+    The planned materializations of a run are one statement, and all days of a planned check share one text.
     """
 
     def __init__(self, postgres_url: str, *, should_autocreate_tables: bool = True) -> None:
@@ -132,7 +131,7 @@ class EventLog(_Connected, PostgresEventLogStorage):
         with self._connect() as connection:
             statement = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
             event_ids = [cast("int", row[0]) for row in connection.execute(statement)]
-        # An asset's row tells of its last event only.
+        # The row of an asset has only its last event.
         last = {event.get_dagster_event().asset_key: at for at, event in enumerate(events)}
         with self.index_transaction() as connection:
             self._store_asset_event_tags(connection, events, event_ids)
@@ -156,10 +155,10 @@ class EventLog(_Connected, PostgresEventLogStorage):
 
 
 class Storage(DagsterPostgresStorage):
-    """`storage: custom:` of dagster.yaml: the database of the settings, so that DAGSTER_HOME is all a command needs.
+    """Class for `storage: custom:` in dagster.yaml: uses the database of the settings, so that DAGSTER_HOME suffices.
 
-    sales_home: Whose settings they must be. Dagster reads `.env` in the current folder; started in another one it would
-    show an empty storage without a word.
+    sales_home: the SALES_HOME that the settings must have. Dagster reads `.env` in the current folder; started in
+    another one it would silently show an empty storage.
 
     dagster-postgres's own configuration, `postgres_url` or `postgres_db`, is accepted as well.
     """
@@ -189,7 +188,7 @@ class Storage(DagsterPostgresStorage):
 
 
 def open_as_dagster(conninfo: str) -> None:
-    """Open the storage as Dagster's processes do, and read a run. Raises `psycopg.OperationalError`."""
+    """Test the storage: open it as Dagster's processes do, and read a run. Raises `psycopg.OperationalError`."""
     try:
         storage = Storage(conninfo)
         try:
@@ -206,7 +205,7 @@ def _url_of_settings(sales_home: str | None) -> str:
     if sales_home is not None and Path(sales_home) != settings().sales_home:
         raise SettingsError(
             f"DAGSTER_HOME belongs to SALES_HOME={sales_home}, but SALES_HOME is {settings().sales_home} here: "
-            'run eval "$(sales-assets env)" where the settings of the platform are in force'
+            'run eval "$(sales-assets env)" in the folder of that platform\'s .env'
         )
     return dagster_storage_url()
 

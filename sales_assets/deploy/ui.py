@@ -1,7 +1,4 @@
-"""Running the Dagster UI and daemon as children that never outlive the command that started them.
-
-Belongs here: processes, signals, one daemon a home. Does not belong here: what Dagster is told (`instance`).
-"""
+"""Run the Dagster UI and daemon as child processes that never outlive the command; one daemon per DAGSTER_HOME."""
 
 import fcntl
 import os
@@ -29,12 +26,12 @@ _SHUTDOWN_SECONDS = 20
 
 
 class UiError(Exception):
-    """The UI could not be started; the message says why."""
+    """The UI could not be started; the message is the reason."""
 
 
 @dataclass(frozen=True)
 class Ui:
-    """The UI that answers at `url`. Without `has_daemon`, that of another one on the same home does the work."""
+    """A running UI. If `has_daemon` is false, the daemon of another UI on the same home is used."""
 
     url: str
     process: subprocess.Popen[bytes]
@@ -43,7 +40,7 @@ class Ui:
 
 @contextmanager
 def ui_running(port: int, home: Path) -> Iterator[Ui]:
-    """Web server and code server on loopback, and the daemon where none runs on this home; given once it answers.
+    """Run web server and code server on loopback, and a daemon unless this home has one; yields once the UI responds.
 
     Two daemons would both start a queued run, which Dagster does not support: one of the two processes fails it.
     """
@@ -55,8 +52,8 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
     with log.open("ab") as output, (home / "daemon.lock").open("ab") as lock:
         has_daemon = _is_ours(lock)
         program = ["dagster", "dev"] if has_daemon else ["dagster_webserver"]
-        # A session of its own: `kill -9` aside, its whole group is ended below, whatever it has started. The lock is
-        # handed over, so that it lives as long as the daemon's own process.
+        # A new session, so that the whole process group can be ended below (except after `kill -9`). The daemon
+        # inherits the lock, which is therefore held as long as the daemon lives.
         process = subprocess.Popen(
             [sys.executable, "-m", *program, "-w", _workspace(home), "--host", "127.0.0.1", "--port", str(port)],
             stdin=subprocess.DEVNULL,
@@ -73,7 +70,7 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
 
 
 def serve_ui(port: int, home: Path, *, sensors: Sequence[str] = (), on_ready: Callable[[Ui], None]) -> None:
-    """Run the Dagster UI, with the sensors switched on, until Ctrl-C, TERM or the terminal's end. Raises `UiError`."""
+    """Run the Dagster UI, with the sensors switched on, until Ctrl-C, SIGTERM or SIGHUP. Raises `UiError`."""
     with ui_running(port, home) as ui:
         for sensor in sensors:
             start_sensor(ui.url, sensor)
@@ -82,7 +79,7 @@ def serve_ui(port: int, home: Path, *, sensors: Sequence[str] = (), on_ready: Ca
 
 
 def _require_short_temporary_folder() -> None:
-    """Dagster's processes meet at sockets below TMPDIR; a path that no kernel takes would be a page of traceback."""
+    """Raise UiError if TMPDIR is too long for the path of a socket, which Dagster reports by a page of traceback."""
     folder = tempfile.gettempdir()
     longest = _LONGEST_SOCKET_PATH - len(f"/{tempfile.gettempprefix()}12345678")
     if len(os.fsencode(folder)) > longest:
@@ -100,7 +97,7 @@ def _is_ours(lock: IO[bytes]) -> bool:
 
 
 def _workspace(home: Path) -> str:
-    """Write a workspace file below SALES_HOME: the command works from any folder, and the location keeps its name."""
+    """Write a workspace file below SALES_HOME, so that the command works in any folder with the same location name."""
     file = home / "workspace.yaml"
     file.write_text(
         "load_from:\n  - python_module:\n      module_name: sales_assets.definitions\n"
@@ -124,18 +121,18 @@ def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path
     deadline = time.monotonic() + _STARTUP_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise UiError(f"the UI ended with {process.returncode}; {log} says why")
+            raise UiError(f"the UI exited with code {process.returncode}; see {log}")
         try:
             if requests.get(f"{url}/server_info", timeout=2).ok:
                 return
         except requests.RequestException:
             pass
         time.sleep(0.2)
-    raise UiError(f"the UI did not answer within {_STARTUP_SECONDS} s; {log} says why")
+    raise UiError(f"the UI did not respond within {_STARTUP_SECONDS} s; see {log}")
 
 
 def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt the group, then kill what is left of it: `dagster dev` orphans its children when it is killed alone."""
+    """Interrupt a process group, then kill the rest of it: `dagster dev` orphans its children when killed alone."""
     for number, patience in ((signal.SIGINT, _SHUTDOWN_SECONDS), (signal.SIGKILL, 5)):
         try:
             os.killpg(process.pid, number)
@@ -148,7 +145,7 @@ def end_group(process: subprocess.Popen[bytes]) -> None:
 
 
 def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # a zombie of ours would count as alive
+    process.poll()  # else a zombie would count as alive
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:
@@ -157,7 +154,7 @@ def _group_lives(process: subprocess.Popen[bytes]) -> bool:
 
 
 def start_sensor(url: str, name: str) -> None:
-    """Switch a sensor on, as the toggle in the UI does."""
+    """Switch a sensor on, like the toggle in the UI."""
     mutation = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
         __typename ... on PythonError { message } } }"""
     selector = {
@@ -173,10 +170,10 @@ def start_sensor(url: str, name: str) -> None:
 
 
 def end_on_signals() -> None:
-    """Let TERM and the death of the terminal end the command as Ctrl-C does: through its `finally` clauses.
+    """Make SIGTERM and SIGHUP end the command like Ctrl-C, through its `finally` clauses.
 
-    The first signal counts. A dying terminal sends HUP more than once, and an impatient second Ctrl-C would break off
-    the cleaning up and leave the children running.
+    Only the first signal counts: a closing terminal sends SIGHUP repeatedly, and a second Ctrl-C would interrupt the
+    cleanup and leave child processes running.
     """
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -1,7 +1,7 @@
-"""Reading a report file: bytes in, batches of typed lines and bad lines out, as a stream in bounded memory.
+"""Read a report file as a stream of typed rows and rejected rows, in bounded memory.
 
-Belongs here: cutting the stream into lines and records, and sending each to `fast_path.py` or to `line_rules.py`.
-Does not belong here: I/O (the caller hands over chunks of bytes), SQL, repeats and conflicts between lines.
+Splits the bytes into lines and records. Valid lines are converted in bulk by `fast_path`, all others are checked one by
+one by `line_rules`. Rows are compared with each other later, in `deduplicate`.
 """
 
 import re
@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sales_assets.pipeline.fast_path import Flags, Positions, take_good_lines
+from sales_assets.pipeline.fast_path import Flags, Positions, convert_valid_lines
 from sales_assets.pipeline.line_rules import (
     MAX_LINE,
-    BadRecordError,
     Header,
+    InvalidRecordError,
     LineRules,
     NotUtf8Error,
     UnreadableFile,
@@ -29,17 +29,17 @@ from sales_assets.pipeline.line_rules import (
 from sales_assets.pipeline.prefetch import parallel_map
 from sales_assets.schemas.report_files import ReportFile
 
-__all__ = ["BAD_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line"]
+__all__ = ["REJECTED_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line"]
 
 # Larger blocks are no faster, and cost some 25 times their size in memory.
 BLOCK_SIZE: Final = 1 << 20
-# How far a quoted value may reach. Beyond it the quote is a stray one, and only the line opening it is bad.
+# Maximum extent of a quoted value. Beyond it the quote counts as a stray one, and only its line is rejected.
 MAX_SPAN_LINES: Final = 100
 MAX_SPAN: Final = 64 << 10
-MAX_BAD_TEXT: Final = 64 << 10
+MAX_TEXT: Final = 64 << 10
 MAX_TEXT_OF_LONG_LINE: Final = 1 << 10
 
-BAD_SCHEMA: Final = pa.schema(
+REJECTED_SCHEMA: Final = pa.schema(
     [
         pa.field("line_no", pa.int64(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
@@ -57,33 +57,32 @@ _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive lines of a file: each that is not blank is either in `lines` or in `bad`, in file order.
+    """Consecutive rows of a file in file order, valid and rejected ones apart; blank lines are skipped.
 
-    lines: the good ones, with the schema of the ReportFile.
-    bad: line_no, text (as delivered, but shortened, and with undecodable bytes and NUL escaped), reason.
+    lines: valid rows, with the schema of the ReportFile.
+    rejected: line_no, text (as delivered, but shortened, and with undecodable bytes and NUL escaped), reason.
     """
 
     lines: pa.RecordBatch
-    bad: pa.RecordBatch
+    rejected: pa.RecordBatch
 
 
 class ReportReader:
-    """Reads one report file. Iterating yields its batches, once; good_lines and bad_lines grow meanwhile.
+    """Iterator over the batches of one report file, for one pass; valid_lines and rejected_lines count the rows so far.
 
-    The header is read on construction: a wrong one raises UnreadableFile before anything is yielded, and
-    `header` is known before the first batch. That a file is not UTF-8 may show only at its end: then the
-    iteration raises UnreadableFile, and what it yielded is void.
+    The header is read on construction, which raises UnreadableFile for a wrong one. If the file proves not to be UTF-8,
+    perhaps only at its end, the iteration raises UnreadableFile and the batches yielded so far are void.
 
-    A record over several lines (line breaks in a quoted value) counts as one line, numbered by its first.
+    A record that spans several lines (line breaks in a quoted value) counts as one, numbered by its first line.
 
-    chunks: the bytes of the file, cut anywhere.
-    block_size: how many bytes are worked on at once; the result does not depend on it.
+    chunks: the bytes of the file, split anywhere.
+    block_size: bytes processed at once; the result does not depend on it.
     """
 
     def __init__(self, chunks: Iterable[bytes], file: ReportFile, *, block_size: int = BLOCK_SIZE) -> None:
         self.file = file
-        self.good_lines = 0
-        self.bad_lines = 0
+        self.valid_lines = 0
+        self.rejected_lines = 0
         self._blocks = _blocks(chunks, block_size)
         self._next_line = 1
         self._has_multibyte = False
@@ -96,9 +95,9 @@ class ReportReader:
         for part in self._parts():
             self._not_utf8 = self._not_utf8 or part.not_utf8
             self._has_multibyte |= part.has_multibyte
-            self.good_lines += part.batch.lines.num_rows
-            self.bad_lines += part.batch.bad.num_rows
-            if part.batch.lines.num_rows or part.batch.bad.num_rows:
+            self.valid_lines += part.batch.lines.num_rows
+            self.rejected_lines += part.batch.rejected.num_rows
+            if part.batch.lines.num_rows or part.batch.rejected.num_rows:
                 yield part.batch
         if self._not_utf8 and not self._has_multibyte:
             line_no, reason = self._not_utf8
@@ -152,35 +151,36 @@ class ReportReader:
         return plain_header(self.file)
 
     def _read(self, data: bytes, first_line: int, *, is_last: bool = False) -> "_Part":
-        """Read complete lines. An unfinished record at the end is left, to be read with the next block."""
+        """Read complete lines. An unfinished record at the end is returned as `rest`, for the next block."""
         block = _Block(data)
         plain, records, end = self._set_apart(block, is_last=is_last)
-        good: list[pa.RecordBatch] = []
+        valid: list[pa.RecordBatch] = []
         has_multibyte = False
         if kept := block.cut(plain):
             has_multibyte = not kept.isascii()
-            taken = take_good_lines(kept, self._rules)
+            converted = convert_valid_lines(kept, self._rules)
             numbers = np.flatnonzero(plain)
-            records += [(line, block.raw(line)) for line in numbers[taken.left].tolist()]
-            line_no = pa.array(numbers[taken.lines] + first_line)
-            good.append(pa.RecordBatch.from_arrays([line_no, *taken.columns], schema=self.file.schema))
+            records += [(line, block.raw(line)) for line in numbers[converted.left].tolist()]
+            line_no = pa.array(numbers[converted.lines] + first_line)
+            valid.append(pa.RecordBatch.from_arrays([line_no, *converted.columns], schema=self.file.schema))
         numbered = [(first_line + line, raw) for line, raw in sorted(records)]
-        judged, bad, not_utf8 = _judge(numbered, self._rules)
+        checked, rejected, not_utf8 = _check_records(numbered, self._rules)
         has_multibyte |= any(
             line_no not in not_utf8 and len(raw) <= MAX_LINE and not raw.isascii() for line_no, raw in numbered
         )
-        if judged.num_rows or not good:
-            good.append(judged)
-        lines = pa.concat_batches(good)
-        if len(good) > 1:
+        if checked.num_rows or not valid:
+            valid.append(checked)
+        lines = pa.concat_batches(valid)
+        if len(valid) > 1:
             lines = lines.take(pc.sort_indices(lines.column("line_no")))
         rest = block.data[block.starts[end] :] if end < len(block) else b""
-        return _Part(Batch(lines, bad), rest, end, has_multibyte, next(iter(not_utf8.items()), None))
+        return _Part(Batch(lines, rejected), rest, end, has_multibyte, next(iter(not_utf8.items()), None))
 
     def _set_apart(self, block: "_Block", *, is_last: bool) -> tuple[Flags, list[tuple[int, bytes]], int]:
-        """Split a block's lines by who is to read them.
+        """Split the lines of a block into those for `fast_path` and those for `line_rules`.
 
-        Returns which lines are plain, the records for `line_rules.py` with their first line, and where to stop.
+        Returns a flag per line for `fast_path`, the records for `line_rules` with their first line, and the number of
+        lines read: an unfinished record at the end is not.
         """
         blank, odd = block.blank_lines(), block.odd_lines()
         plain = ~(blank | odd)
@@ -199,11 +199,11 @@ class ReportReader:
         return plain, records, len(block)
 
     def _end_of_record(self, block: "_Block", first: int, *, is_last: bool) -> int | None:
-        """Find the line after the record that starts in this line; None if only the next block can tell.
+        """Find the line after the record that starts in this line; None if that depends on the next block.
 
-        A stray quote must not swallow the lines up to the next one. So lines are joined only if the result is
-        sound, and if none of them is a good line without its quotes. (Not so the last line in a price list:
-        there the end of a name and the price look like a line of their own.)
+        A stray quote must not swallow the lines up to the next quote. So lines are joined only if the result is well
+        formed, and if none of them would be valid without its quotes. The last line in a price list is exempt: the end
+        of a quoted name and the price look like a valid line.
         """
         raw = block.raw(first)
         quotes = raw.count(b'"')
@@ -220,7 +220,7 @@ class ReportReader:
                 continue
             own = range(first, last + 1 if self.file.has_header else last)
             if self._rules.fits(block.raw(first, last)) and not any(
-                self._rules.is_good(block.raw(line).replace(b'"', b"")) for line in own
+                self._rules.is_valid(block.raw(line).replace(b'"', b"")) for line in own
             ):
                 return last + 1
             break
@@ -250,7 +250,7 @@ def _numbered(blocks: Iterable[bytes], first_line: int) -> Iterator[tuple[bytes,
 
 
 class _Block:
-    """Complete lines, the last one with its line end too."""
+    """Complete lines, all with their line end, the last one included."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -262,7 +262,7 @@ class _Block:
         return len(self.ends)
 
     def raw(self, first: int, last: int | None = None) -> bytes:
-        """Return the bytes of a line, or of several, without the line end."""
+        """Return the bytes of one line or several, without the last line end."""
         return self.data[self.starts[first] : self.ends[first if last is None else last]].removesuffix(b"\r")
 
     def blank_lines(self) -> Flags:
@@ -271,7 +271,7 @@ class _Block:
         return blank
 
     def odd_lines(self) -> Flags:
-        """Lines with a wrong quote, NUL, a CR other than before LF, bytes that are not UTF-8, or too many."""
+        """Flag lines with a misplaced quote, NUL, a CR other than before LF, bytes that are not UTF-8, or too many."""
         odd: Flags = self.ends - self.starts > MAX_LINE
         if b'"' in self.data:
             odd[self._lines_with_wrong_quotes()] = True
@@ -287,17 +287,17 @@ class _Block:
         return np.searchsorted(self.ends, positions)
 
     def _lines_with_wrong_quotes(self) -> Positions:
-        """Lines in which quoted values are not as in RFC 4180, or not closed.
+        """Find lines with quoted values that violate RFC 4180 or are not closed.
 
-        In a sound line the quotes take turns. One that opens follows a comma or the line's start, one that
-        closes comes before a comma or the line's end. A doubled quote closes and opens.
+        In a valid line, opening and closing quotes alternate. An opening one follows a comma or the line's start, a
+        closing one precedes a comma or the line's end. A doubled quote counts as a closing and an opening one.
         """
         quotes = np.flatnonzero(self.bytes == _QUOTE)
         lines = self._lines_of(quotes)
         firsts = np.flatnonzero(np.diff(lines, prepend=-1))
         counts = np.diff(firsts, append=len(quotes))
         opens = (np.arange(len(quotes)) - np.repeat(firsts, counts)) % 2 == 0
-        # A block ends in LF: so there is a byte after every quote, and "before" the first byte comes an LF.
+        # A block ends in LF: every quote has a byte after it, and index -1, "before" the first byte, is an LF.
         before, after = self.bytes[quotes - 1], self.bytes[quotes + 1]
         sound = np.where(opens, np.isin(before, _BEFORE_OPENING), np.isin(after, _AFTER_CLOSING))
         return np.concatenate((lines[~sound], lines[firsts[counts % 2 == 1]]))
@@ -305,7 +305,7 @@ class _Block:
     def _lines_not_utf8(self) -> list[int]:
         if self.data.isascii():
             return []
-        # Arrow is three times as fast as Python, but does not say where: so by groups, then line by line.
+        # Arrow is three times as fast as Python, but does not locate the fault: check groups first, then their lines.
         bounds = np.append(self.starts[::_GROUP], len(self.data)).astype(np.int32)
         groups = pa.Array.from_buffers(
             pa.string(), len(bounds) - 1, [None, pa.py_buffer(bounds), pa.py_buffer(self.data)]
@@ -321,12 +321,12 @@ class _Block:
         return found
 
     def cut(self, keep: Flags) -> bytes:
-        """Return the kept lines, with their line ends."""
+        """Return the flagged lines with their line ends."""
         if keep.all():
             return self.data
-        turns = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
+        runs = np.flatnonzero(np.diff(keep, prepend=False, append=False)).reshape(-1, 2)
         view = memoryview(self.data)
-        return b"".join(view[self.starts[first] : self.ends[after - 1] + 1] for first, after in turns.tolist())
+        return b"".join(view[self.starts[first] : self.ends[after - 1] + 1] for first, after in runs.tolist())
 
 
 def _is_utf8(raw: bytes) -> bool:
@@ -338,9 +338,9 @@ def _is_utf8(raw: bytes) -> bool:
 
 
 def _blocks(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Whole lines, about `size` bytes at a time. The last line gets a line end if it has none.
+    """Yield whole lines, about `size` bytes at a time; a missing line end at the end of the file is added.
 
-    A line that is far too long is cut to a little more than a line may have, enough to see that it is.
+    A line that is far too long is cut to slightly more than MAX_LINE, so that it is still rejected as too long.
     """
     tail = b""
     for piece in _pieces(chunks, size):
@@ -369,37 +369,37 @@ def _pieces(chunks: Iterable[bytes], size: int) -> Iterator[bytes]:
         yield b"".join(held)
 
 
-def _judge(
+def _check_records(
     records: Iterable[tuple[int, bytes]], rules: LineRules
 ) -> tuple[pa.RecordBatch, pa.RecordBatch, dict[int, str]]:
-    """Read numbered records one by one: the good, the bad, and the reasons of those that are not UTF-8."""
-    good: list[dict[str, object]] = []
-    bad: list[dict[str, object]] = []
+    """Check numbered records one by one; returns valid rows, rejected rows, and {line_no: reason} of non-UTF-8 ones."""
+    valid: list[dict[str, object]] = []
+    rejected: list[dict[str, object]] = []
     not_utf8: dict[int, str] = {}
     for line_no, raw in records:
         try:
-            good.append({"line_no": line_no, **rules.read(raw)})
-        except BadRecordError as fault:
-            bad.append({"line_no": line_no, "text": _bad_text(raw), "reason": str(fault)})
+            valid.append({"line_no": line_no, **rules.read(raw)})
+        except InvalidRecordError as fault:
+            rejected.append({"line_no": line_no, "text": _shortened(raw), "reason": str(fault)})
             if isinstance(fault, NotUtf8Error):
                 not_utf8[line_no] = str(fault)
-    lines = pa.RecordBatch.from_pylist(good, schema=rules.file.schema)
-    return lines, pa.RecordBatch.from_pylist(bad, schema=BAD_SCHEMA), not_utf8
+    lines = pa.RecordBatch.from_pylist(valid, schema=rules.file.schema)
+    return lines, pa.RecordBatch.from_pylist(rejected, schema=REJECTED_SCHEMA), not_utf8
 
 
-def _bad_text(raw: bytes) -> str:
-    limit = MAX_BAD_TEXT if len(raw) <= MAX_LINE else MAX_TEXT_OF_LONG_LINE
+def _shortened(raw: bytes) -> str:
+    limit = MAX_TEXT if len(raw) <= MAX_LINE else MAX_TEXT_OF_LONG_LINE
     if len(raw) > limit:
-        # Not inside a character, of which all bytes but the first are 0b10......
+        # Don't cut inside a character: all of its bytes but the first are 0b10......
         limit = next((at for at in range(limit, limit - 4, -1) if raw[at] & 0xC0 != 0x80), limit)
     return raw[:limit].decode(errors="backslashreplace").replace("\0", "\\x00")
 
 
 def parse_line(text: str, file: ReportFile, header: Header, line_no: int) -> Batch:
-    """Read one record, such as a corrected one, by the rules of its file: a batch of one good or one bad line.
+    """Parse one record, for example a corrected one: a batch of one valid or one rejected row.
 
-    Line ends around the text are read over; a text of several records is bad.
+    Surrounding line ends are ignored; a text of several records is rejected.
     """
     raw = text.strip("\r\n").encode(errors="surrogatepass")
-    good, bad, _ = _judge([(line_no, raw)], LineRules(file, header))
-    return Batch(good, bad)
+    lines, rejected, _ = _check_records([(line_no, raw)], LineRules(file, header))
+    return Batch(lines, rejected)

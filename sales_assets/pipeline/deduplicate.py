@@ -1,7 +1,7 @@
 """Deduplicate the rows of one file; reject rows whose key conflicts.
 
 Rows that are equal in every column but `id` are one row. Rows that share a key and differ elsewhere are all rejected:
-there is no telling which one is right.
+nothing shows which one is right.
 """
 
 import hashlib
@@ -18,9 +18,9 @@ _IDENTITY = "uniq_id"
 
 @dataclass(frozen=True, slots=True)
 class Deduplicated:
-    """Each input row is in `rows`, counted in `duplicates`, or in `conflicts`.
+    """Result of a deduplication: each input row is in `rows`, counted in `duplicates`, or in `conflicts`.
 
-    rows: distinct rows in file order, with the schema of the file; line_no is that of the first copy.
+    rows: distinct rows in file order, with the schema of the file and the line_no of the first copy.
     duplicates: number of dropped copies.
     conflicts: line_no, versions and the key columns of every row whose key occurs with different contents.
     """
@@ -38,16 +38,16 @@ def deduplicate(lines: pa.Table, file: ReportFile) -> Deduplicated:
 
 
 def _deduplicate_by_uniq_id(lines: pa.Table, file: ReportFile) -> Deduplicated:
-    """Compare each row with the first one of its uniq_id, column by column, in a third of the time of grouping.
+    """Compare each row with the first one of its uniq_id, column by column: three times as fast as grouping.
 
-    Only a uniq_id whose rows differ, say one that was sold and refunded, is deduplicated by contents.
+    Only rows whose uniq_id occurs with different contents (say sold and refunded) are deduplicated by contents.
     """
     ordered = _in_file_order(lines)
     identities = ordered.column(_IDENTITY).combine_chunks().dictionary_encode()
     owner = identities.indices.to_numpy()
     if len(identities.dictionary) == len(owner):
         return Deduplicated(ordered, 0, _no_conflicts(lines, file))
-    # Assigned backwards, so that the first position of each remains.
+    # Assign backwards, so that the first position of each uniq_id is the last one written.
     first = np.empty(len(identities.dictionary), dtype=np.int64)
     first[owner[::-1]] = np.arange(len(owner) - 1, -1, -1)
     repeated = np.flatnonzero(first[owner] != np.arange(len(owner)))
@@ -106,7 +106,7 @@ def _identified(distinct: pa.Table, contents: list[str]) -> pa.Table:
     """Derive the uniq_id of rows of very old files, which have none, from their contents."""
     contents_without_day = [name for name in contents if name not in (_IDENTITY, "date_id")]
     rows = zip(*(distinct.column(name).to_pylist() for name in contents_without_day), strict=True)
-    # repr keeps the cells apart, whatever they hold: ('a', 'b|c') and ('a|b', 'c') differ.
+    # repr is unambiguous: ('a', 'b|c') and ('a|b', 'c') differ.
     made = pa.array([hashlib.md5(repr(row).encode(), usedforsecurity=False).hexdigest() for row in rows], pa.string())
     position = distinct.schema.get_field_index(_IDENTITY)
     given = distinct.column(_IDENTITY).combine_chunks()

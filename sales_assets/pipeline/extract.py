@@ -27,18 +27,18 @@ from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 
 # A download is restarted from its beginning; the API's own calls are retried inside `ReportApi`.
 _DOWNLOAD_ATTEMPTS = 4
-# The API answers in tens of milliseconds and a day takes five calls: a few at once hide that.
+# The API responds in tens of milliseconds and a day takes five calls: a few concurrent days hide the latency.
 _FETCHERS = 6
 
-# {file: where it can be downloaded from}
+# URLs by file
 Links = Mapping[str, str]
-# {file: {sha256: path}} of the contents that are kept for a day (or a period) and kind
+# {file: {sha256: path}} of the contents stored for one kind and period
 KnownContents = Mapping[str, Mapping[str, str]]
 
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """One delivered file as it is kept."""
+    """One delivered file as it is stored."""
 
     file: str
     url: str
@@ -48,7 +48,7 @@ class FetchedFile:
 
 @dataclass(frozen=True)
 class Delivery:
-    """One response of the report API and its outcome; `reason` says why something is missing."""
+    """One response of the report API and its outcome; `reason` explains what is missing."""
 
     kind: Literal["report", "increment"]
     first_day: dt.date
@@ -89,7 +89,7 @@ class Delivery:
 
 @dataclass(frozen=True)
 class RecordedFile:
-    """A delivered file on record: the number of the delivery, and the fetch that holds its contents."""
+    """A recorded file: the number of its delivery, and the fetch that holds its contents."""
 
     number: int
     fetch_id: int
@@ -102,7 +102,7 @@ class RecordedFile:
 def known_contents(
     warehouse: Warehouse, kind: Literal["report", "increment"], first_day: dt.date, last_day: dt.date
 ) -> dict[tuple[dt.date, dt.date], KnownContents]:
-    """{period: contents} stored for the files of one kind whose period begins in this range."""
+    """Read {period: contents} stored for the files of one kind whose period begins in this range."""
     known: dict[tuple[dt.date, dt.date], dict[str, dict[str, str]]] = {}
     for row in warehouse.rows("raw/fetch", "contents", kind=kind, first_day=first_day, last_day=last_day):
         files = known.setdefault((row["first_day"], row["last_day"]), {})
@@ -243,7 +243,7 @@ def _store(
 
 
 def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str) -> list[Mapping[str, RecordedFile]]:
-    """Record deliveries and their files; contents that are on record already are delivered again."""
+    """Record deliveries and their files; contents recorded before get a further delivery, not a further fetch."""
     responses = [
         {
             "kind": delivery.kind,

@@ -1,11 +1,10 @@
-"""Many plain lines at once: the lines that are good beyond doubt, converted column by column.
+"""Convert many valid lines at once, column by column, with numpy and Arrow.
 
-Belongs here: numpy and arrow over whole columns. Every test is narrower than the rule it stands in for; a
-line that fails one is not bad, it is only not taken, and goes to `line_rules.py`. Hence no reasons here.
-Does not belong here: anything that says a line is bad.
+Every test is stricter than the rule it replaces. A line that fails one is left to `line_rules`, which alone rejects
+lines and gives reasons.
 
-pyarrow's own conversions can't serve as the test: its integers may have spaces around them or read 0x1F, its
-decimals may read 1e2, .5 or +1. So columns are split as text, and converted once their bytes are checked.
+pyarrow's own conversions are too lenient to serve as the test: integers may have spaces around them or be 0x1F,
+decimals may be 1e2, .5 or +1. So columns are split as text, and converted once their bytes are checked.
 """
 
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from sales_assets.pipeline.line_rules import (
     SHIPPED,
     TIME_OF_DAY,
     WHOLE_DIGITS,
-    BadRecordError,
+    InvalidRecordError,
     LineRules,
     day_of,
     status_of,
@@ -40,12 +39,12 @@ _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """What was taken from some lines.
+class ConvertedLines:
+    """The valid lines among some lines, converted.
 
-    columns: the values of the good lines, in the order of the file's columns without the line number.
-    lines: which lines these are, counted from 0.
-    left: the other lines, in order.
+    columns: their values, in the order of the file's columns without the line number.
+    lines: their positions, counted from 0.
+    left: the positions of the other lines, in order.
     """
 
     columns: list[pa.Array]
@@ -53,10 +52,10 @@ class Taken:
     left: Positions
 
 
-def take_good_lines(data: bytes, rules: LineRules) -> Taken:
-    """Read complete lines of valid UTF-8 without blank lines, NUL, or CR other than in CRLF.
+def convert_valid_lines(data: bytes, rules: LineRules) -> ConvertedLines:
+    """Convert the valid lines among complete lines of UTF-8 without blank lines, NUL, or CR other than in CRLF.
 
-    Quotes, if any, must be those of RFC 4180, and closed in their line.
+    Quotes, if any, must conform to RFC 4180 and be closed in their line.
     """
     cells, lines, ragged = _split(data, rules)
     count = len(lines)
@@ -87,11 +86,11 @@ def take_good_lines(data: bytes, rules: LineRules) -> Taken:
         left = np.union1d(ragged, lines[~sure])
         lines = lines[sure]
     arrays = [array.cast(column.kind.arrow_type) for array, column in zip(arrays, columns, strict=True)]
-    return Taken(arrays, lines, left)
+    return ConvertedLines(arrays, lines, left)
 
 
 def _split(data: bytes, rules: LineRules) -> tuple[dict[str, pa.Array], Positions, Positions]:
-    """Split lines into the needed columns as text, and find the lines with another number of fields."""
+    """Split lines into {column: texts}, their positions, and the positions of lines with a wrong number of fields."""
     ragged: list[int] = []
 
     def leave(row: Any) -> str:
@@ -99,7 +98,7 @@ def _split(data: bytes, rules: LineRules) -> tuple[dict[str, pa.Array], Position
         return "skip"
 
     if data.startswith(_UTF8_MARK):
-        # pyarrow drops one byte order mark at the start; here it stands inside the file and is text.
+        # pyarrow drops one byte order mark at the start; this one is inside the file and is text.
         data = _UTF8_MARK + data
     has_quotes = b'"' in data
     fields = [f"field {at}" for at in range(len(rules.header.columns))]
@@ -128,23 +127,23 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 
 
 def _layout(array: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:
-    """Return the bytes of all values in a row, and where each begins, with the end of the last. Not for slices."""
+    """Return the concatenated bytes of all values and their n + 1 offsets. The array must not be a slice."""
     _, offsets, data = array.buffers()
     starts = np.frombuffer(offsets, dtype=np.int32, count=len(array) + 1)
     return np.frombuffer(data or b"", dtype=np.uint8, count=int(starts[-1])), starts
 
 
 def _owners(positions: Positions, starts: npt.NDArray[np.int32]) -> Positions:
-    """Find the values that the bytes at these positions belong to."""
+    """Find the index of the value that each byte position belongs to."""
     return np.searchsorted(starts, positions, side="right") - 1
 
 
 def _are_integers(array: pa.Array) -> Flags:
-    """At most ten digits, no sign, in range."""
+    """Flag values of at most ten digits, without sign, in the range of a 4-byte integer."""
     data, starts = _layout(array)
     lengths = np.diff(starts)
     sure = (lengths >= 1) & (lengths <= INT4_DIGITS)
-    # In unsigned bytes whatever stands before 0 wraps round to something beyond 9.
+    # Unsigned bytes: characters below "0" wrap around to values above 9.
     sure[_owners(np.flatnonzero(data - ord("0") > 9), starts)] = False
     longest = np.flatnonzero(sure & (lengths == INT4_DIGITS))
     if longest.size:
@@ -154,7 +153,7 @@ def _are_integers(array: pa.Array) -> Flags:
 
 
 def _are_amounts(array: pa.Array) -> Flags:
-    """At most eight digits, then perhaps a point and at most two more."""
+    """Flag values of at most eight digits, optionally followed by a point and at most two digits."""
     data, starts = _layout(array)
     lengths = np.diff(starts)
     sure = (lengths >= 1) & (lengths <= WHOLE_DIGITS)
@@ -173,7 +172,10 @@ def _are_amounts(array: pa.Array) -> Flags:
 
 
 def _days(array: pa.Array) -> tuple[pa.Array, Flags]:
-    """Asks the rule about distinct dates only: a file has some thirty, where its times may all differ."""
+    """Convert texts to YYYYMMDD, and flag the valid ones.
+
+    `day_of` is called for distinct dates only: a file has some thirty, while its times may all differ.
+    """
     encoded = array.dictionary_encode()
     texts = encoded.dictionary
     dates = pc.utf8_slice_codeunits(texts, 0, len("YYYY-MM-DD")).dictionary_encode()
@@ -186,7 +188,7 @@ def _days(array: pa.Array) -> tuple[pa.Array, Flags]:
 def _day_or_0(text: str) -> int:
     try:
         return day_of(text)
-    except BadRecordError:
+    except InvalidRecordError:
         return 0
 
 
@@ -201,7 +203,7 @@ def _statuses(array: pa.Array) -> tuple[pa.Array, Flags]:
     for text in encoded.dictionary.to_pylist():
         try:
             statuses.append(status_of(text))
-        except BadRecordError:
+        except InvalidRecordError:
             statuses.append("")
     known = np.array([bool(status) for status in statuses], dtype=np.bool_)
     values = pa.array(statuses, pa.string()).take(encoded.indices)

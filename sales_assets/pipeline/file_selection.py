@@ -16,9 +16,9 @@ from sales_assets.schemas.report_files import ReportFile
 class RawFile:
     """A raw file to be parsed, as recorded in ``raw.fetch``.
 
-    corrected: a rejected row of it was resolved since it was parsed.
+    corrected: whether a rejected row of it was resolved since it was parsed.
     found_at: when it was looked up.
-    settled_at: when the latest of its rows was resolved, of those visible at `found_at`.
+    settled_at: when a rejected row of it was last resolved, as of `found_at`.
     """
 
     fetch_id: int
@@ -35,7 +35,7 @@ class RawFile:
 
 @dataclass(frozen=True)
 class SelectedFile:
-    """The file that a day is to be loaded from; `staged` says whether staging holds the day from another one."""
+    """The file selected for a day; `staged`: staging holds the day from another file or an earlier parse."""
 
     date_id: int
     fetch_id: int
@@ -46,20 +46,20 @@ class SelectedFile:
 def unparsed_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
     """Find raw files that cover some of the days and were not parsed since they were fetched or corrected.
 
-    Increments come first: when a report is parsed, the days that they win need not be taken from it.
+    Increments come first: days that they win need not be loaded from a report.
     """
     rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
     return [RawFile(**row) for row in rows]
 
 
 def files_to_parse_again(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
-    """Find files that were parsed before and now win days that staging holds from another file, or not at all."""
+    """Find parsed files that now win days that staging holds from another file or not at all."""
     fetch_ids = sorted({selected.fetch_id for selected in select_files(transaction, file, days)})
     return [RawFile(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
 
 
 def select_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[SelectedFile]:
-    """Select the file that each day is to be loaded from; days that staging already holds from it are left out."""
+    """Select a file for each day; days that staging already holds from it are left out."""
     rows = transaction.rows("staging/staged_day", "candidates", file=file.name, days=list(days), every=False)
     return [SelectedFile(row["date_id"], row["fetch_id"], row["revision"], bool(row["is_staged"])) for row in rows]
 

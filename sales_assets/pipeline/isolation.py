@@ -1,4 +1,4 @@
-"""Keep a failing item from taking others with it."""
+"""Process items together, and one by one if that fails, so that a failing item blocks no other."""
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
@@ -13,8 +13,8 @@ def together_or_one_by_one(
 ) -> None:
     """Load items together; if that fails, load each alone and call `on_failure` for those that fail alone.
 
-    `load` must leave nothing behind when it raises: it is one transaction or savepoint. A lost connection
-    (`psycopg.OperationalError`) is raised: one by one it would be no better.
+    `load` must be atomic: one transaction or savepoint. A lost connection (`psycopg.OperationalError`) is raised, since
+    single items would fail too.
     """
     if not items:
         return

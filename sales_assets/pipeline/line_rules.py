@@ -1,8 +1,7 @@
-"""The rules of a report file's header and of one of its lines, in plain Python.
+"""Validate the header of a report file and single lines, in plain Python, with a reason for every rejection.
 
-Belongs here: what makes a header readable and a line good, and the reason when it is not. This is the only
-place that decides; `fast_path.py` may wave through what is good beyond doubt, and nothing else.
-Does not belong here: streams, blocks, arrow batches.
+The rules are those of docs/data-contracts/day-rules.md. Only this module rejects; `fast_path` converts lines that are
+certainly valid.
 """
 
 import re
@@ -22,14 +21,14 @@ MAX_SHOWN_HEADER: Final = 200
 MAX_INT4: Final = 2**31 - 1
 MIN_INT4: Final = -(2**31)
 INT4_DIGITS: Final = 10
-# What numeric(10,2) can hold.
+# The range of numeric(10,2).
 WHOLE_DIGITS: Final = 8
 DECIMALS: Final = 2
 
 SHIPPED: Final = "shipped"
 REFUNDED: Final = "refunded"
 
-# RFC 4180, possessive: a megabyte of quotes is gone through once.
+# RFC 4180, with possessive quantifiers: a megabyte of quotes is scanned only once.
 _CELL: Final = re.compile(r'(?:"((?:[^"]++|"")*+)"|([^",]*+))(?=,|\Z)')
 _QUOTED: Final = re.compile(r'"(?:[^"]++|"")*+"')
 _INTEGER: Final = re.compile(r"(-?)0*+([0-9]*)")
@@ -44,28 +43,28 @@ _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 
 
 class UnreadableFile(ValueError):
-    """The file as a whole can't be read: wrong header or encoding. Says what was found and expected."""
+    """The file as a whole can't be read: wrong header or encoding. The message has what was found and expected."""
 
 
-class BadRecordError(ValueError):
+class InvalidRecordError(ValueError):
     """A record breaks a rule; the message is the reason."""
 
 
-class UnclosedQuoteError(BadRecordError):
+class UnclosedQuoteError(InvalidRecordError):
     """The record ends inside a quoted value, which may go on in the next line."""
 
 
-class NotUtf8Error(BadRecordError):
+class NotUtf8Error(InvalidRecordError):
     """The record holds bytes that are not UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the header of a file says.
+    """The header of a file.
 
-    columns: the names as delivered, without surrounding spaces; the known ones for a file without a header.
-    extra_columns: those of them that are unknown and therefore not read.
-    has_status: whether the file states statuses.
+    columns: names as delivered, without surrounding spaces; the expected ones for a file without a header.
+    extra_columns: those that are unknown and therefore ignored.
+    has_status: whether the file has a status column.
     """
 
     columns: tuple[str, ...]
@@ -74,7 +73,7 @@ class Header:
 
 
 def read_header(line: bytes, file: ReportFile) -> Header | None:
-    """Read the header in a file's first line (without LF); None if a file without a header starts there.
+    """Read the header from a file's first line (without LF); None if the file has none and may lack it.
 
     Raises UnreadableFile.
     """
@@ -85,13 +84,13 @@ def read_header(line: bytes, file: ReportFile) -> Header | None:
     line = line.removesuffix(b"\r")
     try:
         if len(line) > MAX_LINE:
-            raise BadRecordError(f"longer than {MAX_LINE} bytes")
+            raise InvalidRecordError(f"longer than {MAX_LINE} bytes")
         names = [name.strip(" \t") for name in split_record(_decode(line))]
-    except BadRecordError as error:
+    except InvalidRecordError as error:
         if not file.has_header:
             return None
         raise UnreadableFile(
-            f"the first line is no header: {error}; found {_shown(line, MAX_SHOWN_HEADER)}, "
+            f"the first line is not a header: {error}; found {_shown(line, MAX_SHOWN_HEADER)}, "
             f"expected {file.expected_header}"
         ) from error
     if not file.has_header and sorted(names) != sorted(column.header or "" for column in file.delivered):
@@ -101,7 +100,7 @@ def read_header(line: bytes, file: ReportFile) -> Header | None:
 
 
 def header_of(names: Sequence[str], file: ReportFile) -> Header:
-    """Make the header with these column names, in any order. Raises UnreadableFile if the file can't have it."""
+    """Build the header from column names in any order. Raises UnreadableFile if they don't fit the file."""
     found = f"found {_shown(','.join(names), MAX_SHOWN_HEADER)}, expected {file.expected_header}"
     known = {column.header for column in file.delivered} | set(file.ignored)
     counts = Counter(names)
@@ -121,7 +120,7 @@ def header_of(names: Sequence[str], file: ReportFile) -> Header:
 
 
 def _refuse_other(names: Sequence[str], file: ReportFile) -> None:
-    """Raise UnreadableFile if a first line is another file's: clearer than an error about missing columns."""
+    """Raise UnreadableFile if this is the header of another file: clearer than a list of missing columns."""
     other = file_with_header(names)
     if other is not None and other is not file:
         found = _shown(",".join(names), MAX_SHOWN_HEADER)
@@ -129,45 +128,45 @@ def _refuse_other(names: Sequence[str], file: ReportFile) -> None:
 
 
 def plain_header(file: ReportFile) -> Header:
-    """Make the header that a file without one would have."""
+    """Build the header that a file without one would have."""
     return header_of([column.header for column in file.delivered if column.header], file)
 
 
 def refuse_utf16(start: bytes) -> None:
-    """Raise UnreadableFile if a file that starts so is UTF-16: by its mark, or by the NULs around commas."""
+    """Raise UnreadableFile if the start of a file looks like UTF-16: a byte order mark, or NULs around commas."""
     if start.startswith(_UTF16_MARKS) or _UTF16.search(start):
         raise UnreadableFile("the file is UTF-16, expected UTF-8")
 
 
 def split_record(text: str) -> list[str]:
-    """Split one record into fields by RFC 4180. A quote inside an unquoted field is an error: nobody guesses.
+    """Split one record into fields by RFC 4180. A quote inside an unquoted field is an error.
 
-    Raises BadRecordError, and UnclosedQuoteError where a further line could complete the record.
+    Raises InvalidRecordError, and UnclosedQuoteError if a further line could complete the record.
     """
     if '"' not in text:
         if "\r" in text or "\n" in text:
-            raise BadRecordError("line break inside the line")
+            raise InvalidRecordError("line break inside the line")
         return text.split(",")
     cells: list[str] = []
     at = 0
     while match := _CELL.match(text, at):
         quoted, unquoted = match.groups()
         if quoted is None and ("\r" in unquoted or "\n" in unquoted):
-            raise BadRecordError("line break inside the line")
+            raise InvalidRecordError("line break inside the line")
         cells.append(unquoted if quoted is None else quoted.replace('""', '"'))
         if match.end() == len(text):
             return cells
         at = match.end() + 1
     field = len(cells) + 1
     if text[at] != '"':
-        raise BadRecordError(f"quote inside field {field}, which does not start with one")
+        raise InvalidRecordError(f"quote inside field {field}, which does not start with one")
     if _QUOTED.match(text, at):
-        raise BadRecordError(f"text after the closing quote of field {field}")
+        raise InvalidRecordError(f"text after the closing quote of field {field}")
     raise UnclosedQuoteError(f"the quote that opens field {field} is not closed")
 
 
 class LineRules:
-    """The rules for the lines of one file with one header."""
+    """Validates the lines of a file with a given header."""
 
     def __init__(self, file: ReportFile, header: Header) -> None:
         self.file = file
@@ -179,18 +178,18 @@ class LineRules:
         }
 
     def read(self, raw: bytes) -> dict[str, object]:
-        """Read the values of one record (without its line end) by column name, except for its line number.
+        """Parse one record (without its line end) to {column: value}, without the line number.
 
-        Raises BadRecordError with every faulty column in its message.
+        Raises InvalidRecordError with every faulty column in its message.
         """
         if len(raw) > MAX_LINE:
-            raise BadRecordError(f"the line is longer than {MAX_LINE} bytes")
+            raise InvalidRecordError(f"the line is longer than {MAX_LINE} bytes")
         text = _decode(raw)
         if "\0" in text:
-            raise BadRecordError(f"NUL byte at character {text.index(chr(0)) + 1}")
+            raise InvalidRecordError(f"NUL byte at character {text.index(chr(0)) + 1}")
         cells = split_record(text)
         if len(cells) != len(self.header.columns):
-            raise BadRecordError(f"{len(cells)} fields, expected {len(self.header.columns)}")
+            raise InvalidRecordError(f"{len(cells)} fields, expected {len(self.header.columns)}")
         values: dict[str, object] = {}
         faults: list[str] = []
         for column in self.file.delivered:
@@ -201,90 +200,90 @@ class LineRules:
             cell = cells[position]
             try:
                 if not cell and not column.blank:
-                    raise BadRecordError("is empty")
+                    raise InvalidRecordError("is empty")
                 values[column.name] = _READ[column.kind](cell)
                 if column.kind is Kind.DATE_TIME:
                     values["date_id"] = day_of(cell)
-            except BadRecordError as fault:
+            except InvalidRecordError as fault:
                 shown = f" {_shown(cell)}" if cell else ""
                 faults.append(f"{column.header}{shown} {fault}")
         if faults:
-            raise BadRecordError("; ".join(faults))
+            raise InvalidRecordError("; ".join(faults))
         return values
 
     def opens_quote(self, raw: bytes) -> bool:
-        """Whether the record ends inside a quoted value and is sound up to there."""
+        """Whether the record ends inside a quoted value and is valid up to there."""
         try:
             self.read(raw)
         except UnclosedQuoteError:
             return True
-        except BadRecordError:
+        except InvalidRecordError:
             return False
         return False
 
     def fits(self, raw: bytes) -> bool:
-        """Whether the record is sound in itself, whatever its values: UTF-8, quotes, number of fields."""
+        """Whether the record is well formed (UTF-8, quotes, number of fields); values are not checked."""
         try:
             return len(split_record(_decode(raw))) == len(self.header.columns)
-        except BadRecordError:
+        except InvalidRecordError:
             return False
 
-    def is_good(self, raw: bytes) -> bool:
+    def is_valid(self, raw: bytes) -> bool:
         try:
             self.read(raw)
-        except BadRecordError:
+        except InvalidRecordError:
             return False
         return True
 
 
 def day_of(text: str) -> int:
-    """Read the calendar date in the first ten characters, as YYYYMMDD, never converted between time zones."""
+    """Parse the date in the first ten characters to YYYYMMDD, without time zone conversion."""
     match = _DATE.match(text)
     if not match:
-        raise BadRecordError("does not start with a date YYYY-MM-DD")
+        raise InvalidRecordError("does not start with a date YYYY-MM-DD")
     year, month, day = map(int, match.groups())
     try:
         date(year, month, day)
     except ValueError:
-        raise BadRecordError("is no day of the calendar") from None
+        raise InvalidRecordError("is not a calendar date") from None
     if not TIME_OF_DAY.fullmatch(text, match.end()):
-        raise BadRecordError("does not go on with a time of day")
+        raise InvalidRecordError("does not continue with a time of day")
     return year * 10000 + month * 100 + day
 
 
 def status_of(text: str) -> str:
-    """Read shipped or refunded, ignoring case and surrounding spaces; empty is shipped."""
+    """Parse a status (shipped or refunded), ignoring case and surrounding spaces; empty is shipped."""
     status = text.strip().lower() or SHIPPED
     if status not in (SHIPPED, REFUNDED):
-        raise BadRecordError("is unknown")
+        raise InvalidRecordError("is unknown")
     return status
 
 
 def _integer_of(text: str) -> int:
     match = _INTEGER.fullmatch(text)
     if not match or text == "-":
-        raise BadRecordError("is no integer")
+        raise InvalidRecordError("is not an integer")
     sign, digits = match.groups()
-    # The length first: int() refuses more than 4300 digits with an error of its own.
+    # Check the length first: int() raises another error for more than 4300 digits.
     value = int(f"{sign}{digits or 0}") if len(digits) <= INT4_DIGITS else MAX_INT4 + 1
     if not MIN_INT4 <= value <= MAX_INT4:
-        raise BadRecordError("is out of the range of an integer of 4 bytes")
+        raise InvalidRecordError("is out of the range of a 4-byte integer")
     return value
 
 
 def _amount_of(text: str) -> Decimal:
     match = _AMOUNT.fullmatch(text)
     if not match:
-        raise BadRecordError("is no plain decimal number")
+        raise InvalidRecordError("is not a plain decimal number")
     minus, whole, decimals = match.groups(default="")
     if minus:
-        # -0 too: the service writes no sign, and a sign that means nothing is not worth a rule.
-        raise BadRecordError("is negative")
+        # -0 too: the API writes no signs, so an exception for it isn't worth a rule.
+        raise InvalidRecordError("is negative")
     whole, decimals = whole.lstrip("0"), decimals.rstrip("0")
     if len(whole) > WHOLE_DIGITS:
-        raise BadRecordError(f"has more than {WHOLE_DIGITS} digits before the decimal point")
+        raise InvalidRecordError(f"has more than {WHOLE_DIGITS} digits before the decimal point")
     if len(decimals) > DECIMALS:
-        raise BadRecordError(f"has more than {DECIMALS} decimals")
+        raise InvalidRecordError(f"has more than {DECIMALS} decimals")
     return Decimal(f"{whole or 0}.{decimals or 0}")
 
 

@@ -1,4 +1,4 @@
-"""Load days: the one place that knows the order from the report API to the mart.
+"""Load days from the report API to the mart. Only this module knows the order of the steps.
 
 ::
 
@@ -65,9 +65,9 @@ from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, Rep
 
 # Days that share a transaction.
 DAYS_TOGETHER = 30
-# Transactions of a large file at a time. Encoding rows is bound by the processor: two keep two cores busy.
+# Concurrent transactions of a large file. Encoding rows is CPU-bound: two keep two cores busy.
 _WRITERS = 2
-# Summarizing an index reads the rows written since the last time: while they still are in memory.
+# Rows between two summarizations of the index: each reads the rows written since the last one, while still in memory.
 _ROWS_PER_SUMMARY = 1_000_000
 
 T = TypeVar("T")
@@ -79,7 +79,7 @@ class NoReportError(Exception):
 
 @dataclass(frozen=True)
 class Pipeline:
-    """What a load works with.
+    """The resources and limits of a load.
 
     scratch: folder for temporary files.
     first_day: days before it are never loaded.
@@ -99,8 +99,8 @@ class Pipeline:
 def load_days(pipeline: Pipeline, days: Sequence[dt.date], tables: Collection[str], run_id: str) -> LoadReport:
     """Load days into tables (names as in `load_report`): fetch increments, stage the selected files, publish.
 
-    Days and their failures are in the report; raised are only failures that concern every day, such as a lost
-    server (`psycopg.OperationalError`) or a missing report (`NoReportError`).
+    Failures of single days are in the report. Only failures that concern every day are raised, such as a lost
+    connection (`psycopg.OperationalError`) or a missing report (`NoReportError`).
     """
     load = _Load(pipeline, LoadReport(tables, days), run_id)
     load.run()
@@ -119,10 +119,10 @@ class _Load:
         self.derived = [derived for derived in pipeline.derived if derived.table in report.tables]
         self.occupied: set[int] = set()
         self.names_stored_at: dt.datetime | None = None
-        # {file: {fetch_id: reason}} of raw files that can't be read, or were changed. A run tries each once.
+        # {file: {fetch_id: reason}} of raw files that can't be read or were changed: each is tried once per run.
         self.out_of_reach: dict[ReportFile, dict[int, str]] = {file: {} for file in REPORT_FILES.values()}
         self.replaced: dict[ReportFile, set[int]] = {file: set() for file in REPORT_FILES.values()}
-        # {day: sums of all its rows of the mart} of days that were published and hold no rows of other sources.
+        # {date_id: sums of all its mart rows} of published days without rows of other sources.
         self.sums: dict[int, Sums] = {}
         self.days_apart: set[int] = set()
 
@@ -142,7 +142,7 @@ class _Load:
                 )
             progress.days_done(len(group))
         for file in self.files:
-            progress.say(f"{file.name}: reports, and files selected for other days than before")
+            progress.say(f"{file.name}: reports and newly selected files")
             self._load_other_files(file)
             self._note_unusable_files(file)
         self._derive_remaining()
@@ -175,7 +175,7 @@ class _Load:
     # --- raw ----------------------------------------------------------------------------------------------
 
     def _extracted(self, days: Sequence[dt.date]) -> Iterator[Sequence[dt.date]]:
-        """Fetch and record the increments, and yield the days a group at a time."""
+        """Fetch and record increments; yields the days in groups."""
         reports = self.warehouse.rows("raw/delivery", "latest_report")
         if not reports:
             raise NoReportError(
@@ -205,7 +205,7 @@ class _Load:
         self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.kind == "increment"])
 
     def _load_other_files(self, file: ReportFile) -> None:
-        """Load reports that were not parsed yet, and days won by a file that was parsed before."""
+        """Load reports that were not parsed yet, then days that a file parsed earlier now wins."""
         for find in (unparsed_files, files_to_parse_again):
             days = self._good_days(file)
             if not days:
@@ -218,7 +218,7 @@ class _Load:
                 )
 
     def _fail_file(self, file: ReportFile, days: Sequence[dt.date], raw_file: RawFile, error: Exception) -> None:
-        """Fail the days that the file covers and no other file has served."""
+        """Fail the days that the file covers and that were not loaded from another file."""
         self.log.error(f"{raw_file.path}: {error}")
         covered = [day for day in days if raw_file.first_day <= day <= raw_file.last_day]
         left = [day for day in covered if date_id(day) not in self.replaced[file]]
@@ -239,7 +239,7 @@ class _Load:
             with self.warehouse.writing() as writer:
                 inherited = self._write(file, days, parsed_files, writer)
         if inherited:
-            # Parsed once more, now with the resolutions that rejected rows inherited from other contents.
+            # Parse again, now with the resolutions that rejected rows inherited from other contents.
             with self._transaction(f"resolutions {file.name}") as transaction:
                 unparsed = unparsed_files(transaction, file, days)
             self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.fetch_id in inherited])
@@ -251,7 +251,7 @@ class _Load:
         corrections: Mapping[int, Mapping[int, str | None]],
         folder: Path,
     ) -> dict[int, ParsedFile]:
-        """Parse raw files. One that can't be read from storage, or isn't what was fetched, blocks no other."""
+        """Parse raw files. One that can't be read from storage, or was changed since its fetch, blocks no other."""
         parsed_files: dict[int, ParsedFile] = {}
         for raw_file in raw_files:
             read = partial(self.pipeline.raw_files.verified_chunks, raw_file.path, raw_file.sha256)
@@ -267,9 +267,9 @@ class _Load:
     def _write(
         self, file: ReportFile, days: Sequence[dt.date], parsed_files: Mapping[int, ParsedFile], writer: Writer
     ) -> set[int]:
-        """Record parse results, then replace days: in the same transaction if they are few, else in several.
+        """Record parse results, then replace days: few in the same transaction, many in several.
 
-        Returns the files that have to be parsed once more (see `record_parse_results`).
+        Returns the ids of files that have to be parsed again (see `record_parse_results`).
         """
         with self._transaction(file.name, writer) as transaction:
             inherited = record_parse_results(
@@ -299,7 +299,7 @@ class _Load:
         return inherited
 
     def _find_days_apart(self, selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> set[int]:
-        """Find days that share no uniq_id with another day, without a query: only for the first load of one file."""
+        """Find days that share no uniq_id with another day; without a query, so only for the first load of one file."""
         if len(parsed_files) > 1 or self.warehouse.rows(
             "staging/staged_day", "other_days", file=USER_ORDERS_LOG.name, date_ids=[day.date_id for day in selected]
         ):
@@ -373,7 +373,7 @@ class _Load:
             transaction.run("mart/f_sales", "summarize_days")
 
     def _note_unusable_files(self, file: ReportFile) -> None:
-        """Fail days whose newest file can't be read or parsed, or has no valid row; they keep their former contents."""
+        """Fail days whose newest file can't be read or parsed, or has no valid row. They keep their present rows."""
         days = self._good_days(file)
         if not days:
             return
@@ -387,7 +387,7 @@ class _Load:
                 self._fail_days(file, [row["day"]], reasons[row["fetch_id"]])
 
     def _publish_remaining(self) -> None:
-        """Publish days that were not just replaced: all if only the mart is loaded, else those that differ."""
+        """Publish days that this run did not replace: all if only the mart is loaded, else those that differ."""
         days = self.report.good_days(F_SALES)
         left = {date_id(day): day for day in days if date_id(day) not in self.replaced[USER_ORDERS_LOG]}
         if left and USER_ORDERS_LOG in self.files:
@@ -416,7 +416,7 @@ class _Load:
             derived.replace_days(transaction, [date_id(day) for day in days])
 
     def _publish(self, days: Sequence[dt.date]) -> None:
-        """Publish what is staged."""
+        """Publish staged days."""
         date_ids = [date_id(day) for day in days]
         with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
             upsert_dimensions(transaction, date_ids)
@@ -428,7 +428,7 @@ class _Load:
     # --- report -------------------------------------------------------------------------------------------
 
     def _note_counted_rules(self) -> None:
-        """Say for which days the load has proven what asset checks would query."""
+        """Record the days for which the load has proven what an asset check would query."""
         staged = self.replaced[USER_ORDERS_LOG] & {date_id(day) for day in self._good_days(USER_ORDERS_LOG)}
         proven = {
             UNIQUE_KEYS: staged,  # whole days, each from one file, in which `deduplicate` has compared the keys

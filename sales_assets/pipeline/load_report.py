@@ -1,4 +1,4 @@
-"""The outcome of a load: per table and day what was loaded, or why not."""
+"""The outcome of a load, per table and day: counts, or the reason of a failure."""
 
 import datetime as dt
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from sales_assets.schemas.report_files import ReportFile
 
 F_SALES = "mart.f_sales"
 
-# Rules that a load proves for the days that it replaces, by the names of the asset checks that query the same.
+# Rules that a load proves for the days that it replaces, named like the asset checks that query the same.
 RECONCILIATION = "equal_to_staging"
 UNIQUE_KEYS = "no_key_twice"
 ONE_DATE = "uniq_id_on_one_date"
@@ -16,12 +16,12 @@ ROW_RULES = ("statuses", "signs", "legacy_rows_shipped")
 
 
 def raw_table(file: ReportFile) -> str:
-    """Return the name under which the increments of a file are reported."""
+    """Name the raw table under which the increments of a file are reported."""
     return f"raw.{file.name}_inc"
 
 
 def staging_table(file: ReportFile) -> str:
-    """Return the staging table of a file."""
+    """Name the staging table of a file."""
     return f"staging.{file.name}"
 
 
@@ -29,9 +29,9 @@ class LoadReport:
     """Facts and failures by table and day. A day is good for a table until it fails for it.
 
     tables: schema-qualified names, in the order of the data flow.
-    facts: {(table, day): numbers and texts that explain the day}.
+    facts: {(table, day): metadata of the day}.
     failures: {day: reasons}.
-    counted: {rule: days for which the load has proven it}, so that its asset check need not read them again.
+    counted: {rule: days for which the load has proven it}; its asset check skips them.
     """
 
     def __init__(self, tables: Iterable[str], days: Sequence[dt.date]) -> None:
@@ -55,6 +55,6 @@ class LoadReport:
             reasons.append(reason)
 
     def good_days(self, table: str, days: Sequence[dt.date] | None = None) -> list[dt.date]:
-        """Select the days (all by default) that did not fail for a table."""
+        """Return the days (by default of all) that did not fail for a table."""
         failed = self._failed.get(table, set())
         return [day for day in (self.days if days is None else days) if day not in failed]

@@ -23,7 +23,7 @@ NAMED_DIMENSIONS = {
 
 
 def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt.date) -> int:
-    """Add calendar days so that none is missing between these and all requested ones; returns how many were added."""
+    """Extend the calendar without gaps to include these days; returns the number of days added."""
     return transaction.run("mart/d_calendar", "add_days", first_day=first_day, last_day=last_day)
 
 
@@ -58,7 +58,7 @@ def names_in(lines: pa.Table) -> pa.Table:
 
 
 def _event_times(date_times: pa.Array) -> pa.DictionaryArray:
-    """Format event times as YYYY-MM-DDTHH:MM:SS, which sorts like time; as the SQL function staging.event_time."""
+    """Format event times as YYYY-MM-DDTHH:MM:SS, which sorts by time. Same as the SQL function staging.event_time."""
     encoded = date_times.dictionary_encode()
     texts = encoded.dictionary
     minutes = pc.replace_substring(pc.utf8_slice_codeunits(texts, 0, 16), " ", "T")
@@ -69,7 +69,7 @@ def _event_times(date_times: pa.Array) -> pa.DictionaryArray:
 
 
 def _merged(names: Sequence[pa.Table]) -> pa.Table:
-    """Merge names that were collected in several parts: each once, with its first and last use."""
+    """Merge parts of collected names to distinct names with their first and last use."""
     together = pa.concat_tables(names).sort_by([("last_seen", "ascending"), ("last_line", "ascending")])
     grouped = together.group_by(_COLUMNS[:4], use_threads=False)
     return grouped.aggregate([("first_seen", "min"), ("last_seen", "last"), ("last_line", "last")]).rename_columns(
@@ -84,13 +84,13 @@ _NAMES_A_BLOCK = 10_000
 
 
 def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimensions: bool) -> dt.datetime:
-    """Store collected names, each once, and return when; `in_dimensions`: upsert the dimensions too."""
+    """Store collected names, each once; returns the time. in_dimensions: upsert the dimensions too."""
     collected: list[pa.Table] = []
     more = 0
     for table in names:
         collected.append(table)
         more += table.num_rows
-        # Merging when the new ones outnumber the merged ones keeps the work linear in the names.
+        # Merge only when new names outnumber merged ones: the total work stays linear.
         if more > max(_NAMES_TOGETHER, collected[0].num_rows):
             collected, more = [_merged(collected)], 0
     transaction.run("staging/name", "create")
@@ -107,7 +107,7 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
 
 
 def forget_names(transaction: Transaction, date_ids: Sequence[int], stored_at: dt.datetime | None) -> None:
-    """Delete names that were seen only on replaced days and not by the load that stored its names at `stored_at`."""
+    """Delete names that occur only on replaced days, except those that the load stored at `stored_at`."""
     transaction.run("staging/name", "forget", date_ids=list(date_ids), stored_at=stored_at)
 
 

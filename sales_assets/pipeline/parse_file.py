@@ -81,7 +81,7 @@ class ParsedFile:
     outside_period: int = 0
     rejected_count: int = 0
     days: dict[int, DayCounts] = field(default_factory=dict)
-    # {date_id: which of the rows read share their key with another one}; these were deduplicated apart.
+    # {date_id: flags of the rows read that share their key hash with another}; these are deduplicated separately.
     _suspected: dict[int, Flags] = field(default_factory=dict)
 
     @property
@@ -98,7 +98,7 @@ class ParsedFile:
         return counts.kept if counts else 0
 
     def rows(self, day: int) -> Iterator[pa.RecordBatch]:
-        """Iterate over the kept rows of a day with the schema of the file, plus date_id for an undated file."""
+        """Yield the kept rows of a day with the schema of the file, plus date_id for an undated file."""
         key = day if self.file.is_dated else NO_DAY
         for batch in self._kept_rows(key):
             yield batch if self.file.is_dated else _with_day(batch, day)
@@ -117,9 +117,9 @@ class ParsedFile:
             yield from self._buffer.batches(partition)
 
     def days_sharing_uniq_ids(self) -> set[int]:
-        """Days of an order file that may share a uniq_id with another of its days: those that share a hash.
+        """Find days of an order file that may share a uniq_id with another of its days, by hashes.
 
-        All days of a very old file may: its rows get their uniq_ids when they are compared.
+        For a very old file these are all days: its rows get their uniq_ids only when they are deduplicated.
         """
         if self.lacks_uniq_id:
             return set(self.days)
@@ -144,7 +144,7 @@ class ParsedFile:
 
     @property
     def rejected(self) -> pa.Table:
-        """Rejected rows: line_no, date_id (null if unknown), reason, text."""
+        """Return the rejected rows: line_no, date_id (null if unknown), reason, text."""
         return self._buffer.table(_REJECTED) or _REJECTED_SCHEMA.empty_table()
 
 
@@ -183,7 +183,7 @@ def parse_file(
 
 
 def _exhaust(chunks: Iterator[bytes]) -> None:
-    """Read to the end, where the checksum is compared: only then is a fault in the contents the delivery's own."""
+    """Read to the end, where the checksum is verified: otherwise a damaged copy could pass for a faulty delivery."""
     for _ in chunks:
         pass
 
@@ -202,11 +202,11 @@ def _distribute(parsed: ParsedFile, chunks: Iterator[bytes], corrections: Mappin
     parsed.lacks_uniq_id = parsed.file is USER_ORDERS_LOG and "uniq_id" not in reader.header.columns
     waiting: list[pa.RecordBatch] = []
     for batch in prefetch(_corrected(reader, parsed, corrections)):
-        parsed.lines += batch.lines.num_rows + batch.bad.num_rows
-        if batch.bad.num_rows:
-            texts = batch.bad.column("text")
+        parsed.lines += batch.lines.num_rows + batch.rejected.num_rows
+        if batch.rejected.num_rows:
+            texts = batch.rejected.column("text")
             days_of = [_day_in(text) for text in texts.to_pylist()]
-            _add_rejected(parsed, batch.bad.column("line_no"), days_of, batch.bad.column("reason"), texts)
+            _add_rejected(parsed, batch.rejected.column("line_no"), days_of, batch.rejected.column("reason"), texts)
         waiting.append(batch.lines)
         if sum(rows.num_rows for rows in waiting) >= _ROWS_PER_DISTRIBUTION:
             _add_rows(parsed, _drain(waiting))
@@ -222,14 +222,14 @@ def _drain(waiting: list[pa.RecordBatch]) -> pa.RecordBatch:
 
 
 def _corrected(reader: ReportReader, parsed: ParsedFile, corrections: Mapping[int, str | None]) -> Iterator[Batch]:
-    """Iterate over the reader's batches with corrected lines replaced and discarded lines removed."""
+    """Yield the reader's batches with corrected lines replaced and discarded lines removed."""
     if not corrections:
         yield from reader
         return
     numbers = pa.array(sorted(corrections), pa.int64())
     for batch in reader:
         remaining = []
-        for part in (batch.lines, batch.bad):
+        for part in (batch.lines, batch.rejected):
             resolved = pc.is_in(part.column("line_no"), value_set=numbers)
             remaining.append(part.filter(pc.invert(resolved)))
         yield Batch(*remaining)
@@ -275,7 +275,7 @@ def _key_hashes(file: ReportFile, rows: pa.RecordBatch) -> npt.NDArray[np.int64]
     """Hash the key of each row. Rows of a day with equal keys have equal hashes; the converse need not hold."""
     # The status is left out: few rows share all the rest.
     columns = [rows.column(name) for name in file.key if name not in ("date_id", "status")]
-    if columns[0].null_count:  # no uniq_id: the whole row is its identity, the customer's number included
+    if columns[0].null_count:  # no uniq_id: whole rows are compared, and one column is enough for a hash
         columns = [rows.column("customer_id")]
     hashes = np.zeros(rows.num_rows, np.int64)
     for column in columns:
@@ -285,7 +285,7 @@ def _key_hashes(file: ReportFile, rows: pa.RecordBatch) -> npt.NDArray[np.int64]
 
 
 def _runs(rows: pa.RecordBatch, keys: npt.NDArray[np.integer[Any]]) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Slices of rows that are sorted by their key, each with its key."""
+    """Yield (key, slice) of rows that are sorted by key."""
     starts = [0, *(np.flatnonzero(np.diff(keys)) + 1).tolist(), len(keys)]
     for start, end in itertools.pairwise(starts):
         yield int(keys[start]), rows.slice(start, end - start)
@@ -338,7 +338,7 @@ def _sharing_keys(parsed: ParsedFile, day: int) -> Flags:
     """Flag the rows of a day that share their key hash with another row."""
     buffer = parsed._buffer
     count = buffer.rows[f"rows-{day}"]
-    if parsed.lacks_uniq_id:  # a row gets one where it is compared
+    if parsed.lacks_uniq_id:  # rows get one only when they are deduplicated
         return np.ones(count, dtype=np.bool_)
     shared = np.zeros(count, dtype=np.bool_)
     passes = 1 + count // _HASHES_AT_ONCE
@@ -405,7 +405,7 @@ def _add_rejected(
 
 
 def _day_in(text: str) -> int | None:
-    """Guess the day that an invalid line is about, for display only: its first field that looks like a date."""
+    """Guess the day of an invalid line, for display only: its first field that looks like a date."""
     found = _ISO_DAY.search(text)
     try:
         return date_id(dt.date.fromisoformat(found[1])) if found else None

@@ -1,7 +1,4 @@
-"""Load days of partner orders: staged events -> lines -> rows of ``mart.f_sales``, reconciled before the commit.
-
-Belongs here: the order of the statements. Does not belong here: the statements (``sql/staging``, ``sql/mart``).
-"""
+"""Load days of partner orders: staged events -> lines -> rows of ``mart.f_sales``, reconciled before the commit."""
 
 import datetime as dt
 from collections.abc import Sequence
@@ -15,13 +12,13 @@ from sales_assets.schemas.calendar import date_id
 
 Rows = list[dict[str, Any]]
 
-# The kind of event that makes a sale, by SALE_ON.
+# {SALE_ON: type of the event that makes a sale}
 _SALE_KINDS = {"created": "accepted", "done": "done"}
 
 
 @dataclass(frozen=True)
 class LoadedOrders:
-    """Numbers of the loaded days, a row per day that has any."""
+    """Counts of the loaded days, one row per day with rows."""
 
     events: Rows
     lines: Rows
@@ -29,13 +26,12 @@ class LoadedOrders:
 
 
 def load_order_days(transaction: Transaction, days: Sequence[dt.date], *, timezone: str, sale_on: str) -> LoadedOrders:
-    """Replace the days' order lines and their rows of the mart. Days without events end up without rows.
+    """Replace the order lines of days and their rows of the mart; days without events end up without rows.
 
-    To be called as the only writer (`Warehouse.writing`). Raises `NotReconciledError`.
+    Call it as the only writer (`Warehouse.writing`). Raises `NotReconciledError`.
 
-    Args:
-        timezone: SALES_TIMEZONE, in which an event has its day.
-        sale_on: SALE_ON, which decides the event that makes a sale.
+    timezone: SALES_TIMEZONE, which determines the day of an event.
+    sale_on: SALE_ON, which determines the event that makes a sale.
     """
     date_ids = [date_id(day) for day in days]
     add_calendar_days(transaction, days[0], days[-1])

@@ -1,6 +1,6 @@
-"""Iterate in background threads: prefetch the items of an iterator, or work on several at a time.
+"""Iterate in background threads: prefetch the items of an iterator, or process several at a time.
 
-Parsing and encoding release the GIL, and so does waiting for the server: a load is shorter by the overlap.
+Parsing, encoding and waiting for the server release the GIL, so overlapping them makes a load shorter.
 """
 
 import itertools
@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
-# More would wait for the GIL: half of parsing is Python code.
+# More threads would wait for the GIL: half of parsing is Python code.
 THREADS = 2
 
 T = TypeVar("T")
@@ -19,9 +19,9 @@ R = TypeVar("R")
 
 
 def parallel_map(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
-    """Yield the results of `work` in the order of the items, made by `THREADS` threads.
+    """Yield the results of `work` in the order of the items, using `THREADS` threads.
 
-    Items are taken in the calling thread, a few ahead. The first one is also processed there: most files have only one.
+    The calling thread takes the items, a few ahead, and processes the first one: most files have only one.
     """
     remaining = iter(items)
     for item in itertools.islice(remaining, 1):
@@ -37,10 +37,10 @@ def parallel_map(work: Callable[[T], R], items: Iterable[T]) -> Generator[R]:
 
 
 def prefetch(items: Iterator[T], depth: int = 1) -> Generator[T]:
-    """Yield the same items, produced in a background thread that is at most `depth` items ahead.
+    """Yield the items of an iterator that runs in a background thread, at most `depth` items ahead.
 
-    An exception of the iterator is raised where its item would have been yielded. A single item is produced in the
-    calling thread: most files of a day are one block, and a thread would cost more than it saves.
+    An exception of the iterator is raised where its item would have been yielded. The first item is produced in the
+    calling thread: most files of a day are one block, for which a thread would cost more than it saves.
     """
     first = list(itertools.islice(items, 2))
     if len(first) < 2:
@@ -70,7 +70,7 @@ def prefetch(items: Iterator[T], depth: int = 1) -> Generator[T]:
     thread = threading.Thread(target=produce, name="prefetch", daemon=True)
     thread.start()
     try:
-        while first:  # popped, since a list would keep the first items alive for as long as the iteration lasts
+        while first:  # pop: the list would keep the first items alive until the iteration ends
             yield first.pop(0)
         while True:
             item, error = waiting.get()

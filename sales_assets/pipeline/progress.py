@@ -1,14 +1,14 @@
-"""Progress of a load, for a terminal that shows it."""
+"""Progress of a load, for display in a terminal."""
 
 
 class Progress:
-    """Receives the progress of a load. The default ignores it; the terminal's version overrides the methods."""
+    """Receiver of a load's progress. This one ignores it; the terminal's subclass shows it."""
 
     def say(self, text: str) -> None:
-        """Receive what is being done now."""
+        """Receive the current step."""
 
     def days_ahead(self, number: int) -> None:
-        """Receive how many days the range has."""
+        """Receive the number of days to load."""
 
     def days_done(self, number: int) -> None:
-        """Receive how many further days are finished, failed ones included."""
+        """Receive the number of days finished since the last call, failed ones included."""

@@ -21,8 +21,8 @@ from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _SOURCE = "report_api"
 
-# One COPY into the mart at a time, while another transaction copies into staging: ids only grow, and the primary key
-# is appended to. Side by side, two COPY took 1.15 times as long and the key a fifth more space.
+# One COPY into the mart at a time, while another transaction copies into staging: ids only grow, so that the primary
+# key is appended to. Two concurrent COPY took 1.15 times as long, and the key a fifth more space.
 _APPENDING = threading.Lock()
 # A transaction of 100 000 rows has some 12 MB.
 _HELD_BYTES = 4 << 20
@@ -53,12 +53,12 @@ _BINARY: dict[pa.DataType, dict[str, pa.DataType]] = {
     _HUNDREDTHS: {"numeric": _HUNDREDTHS},
     pa.string(): {"text": pa.string(), "character varying": pa.string()},
 }
-# A batch is read back by its range of ids unless the range is longer than this many ids per row.
+# Maximum ids per row for which a batch is read back by its range of ids.
 _LONGEST_SPAN = 4
 
 
 def occupied_days(transaction: Transaction, date_ids: Sequence[int]) -> set[int]:
-    """Find the days that have rows a replacement has to delete."""
+    """Find days with rows that a replacement has to delete."""
     if not date_ids:
         return set()
     rows = transaction.rows("mart/f_sales", "occupied_days", **_window(date_ids))
@@ -66,17 +66,16 @@ def occupied_days(transaction: Transaction, date_ids: Sequence[int]) -> set[int]
 
 
 def staged_rows(transaction: Transaction, date_ids: Sequence[int]) -> Iterator[pa.RecordBatch]:
-    """Read the rows of some days from staging: what `MartRows` needs of them."""
+    """Read the rows of some days from staging, in the columns that `MartRows` needs."""
     return transaction.copy_out("staging/user_orders_log", "staged_rows", _STAGED, **_window(date_ids))
 
 
 class MartRows:
-    """The rows of the mart for some days, made while their order rows pass on the way to staging.
+    """Mart rows of some days, made from order rows while these are sent to staging.
 
-    They are kept as COPY will send them: in memory while they are few, in a temporary file in `folder` when they are
-    many.
+    They are encoded for COPY at once, and held in memory or, if they are many, in a temporary file in `folder`.
 
-    sums: of the rows that passed.
+    sums: sums of the rows so far.
     """
 
     def __init__(self, transaction: Transaction, folder: Path) -> None:
@@ -85,14 +84,14 @@ class MartRows:
         self._encoded = SpooledTemporaryFile(_HELD_BYTES, dir=str(folder))  # noqa: SIM115
 
     def made_from(self, rows: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """Yield batches of order rows (columns of the file and `sale_id`) unchanged. Takes all rows, once."""
+        """Yield batches of order rows (columns of the file and `sale_id`) unchanged. Call it once, with all rows."""
         for batch in rows:
             self._encoded.write(self._encoder.add(self.sums.count(_mart_rows(batch))))
             yield batch
         self._encoded.write(self._encoder.finish())
 
     def copy(self, transaction: Transaction) -> int:
-        """Send them to the mart; returns the number of rows that PostgreSQL stored."""
+        """Send the rows to the mart; returns the number of rows that PostgreSQL stored."""
         self._encoded.seek(0)
         with self._encoded, _APPENDING:
             return transaction.copy("mart/f_sales", self._encoder.statement, iter(self._next_block, b""))
@@ -104,9 +103,9 @@ class MartRows:
 def publish_days(transaction: Transaction, date_ids: Sequence[int], rows: MartRows, occupied: Collection[int]) -> Sums:
     """Replace days of the mart with the given rows; days that were never staged are left alone.
 
-    occupied: the days with rows to delete (`occupied_days`); looking for them in each transaction would cost a first
-    load more with every day.
-    Returns the sums of what was sent and found again. Raises NotReconciledError.
+    occupied: days with rows to delete (`occupied_days`), found once per file: in a first load, looking for them in each
+    transaction would cost more with every day.
+    Returns the sums of the rows, which were sent and found again. Raises NotReconciledError.
     """
     sent = rows.sums
     if not date_ids:
@@ -115,7 +114,7 @@ def publish_days(transaction: Transaction, date_ids: Sequence[int], rows: MartRo
     if is_replaced:
         transaction.run("mart/f_sales", "clear_days", **_window(date_ids))
     stored = rows.copy(transaction)
-    # Ids of rows that were staged before may be far from the new ones.
+    # Rows that keep an earlier id may be far from the new ids.
     if is_replaced or sent.last_id - sent.first_id > _LONGEST_SPAN * sent.rows:
         found = transaction.rows("mart/f_sales", "sums_of_days", **_window(date_ids))
     else:
@@ -126,7 +125,7 @@ def publish_days(transaction: Transaction, date_ids: Sequence[int], rows: MartRo
 
 
 def days_of_other_sources(warehouse: Warehouse, date_ids: Collection[int]) -> set[int]:
-    """Find the days whose rows of the mart are not all from the report API."""
+    """Find days with mart rows from other sources than the report API."""
     if not date_ids:
         return set()
     rows = warehouse.rows("mart/f_sales", "days_of_other_sources", **_window(list(date_ids)))
@@ -148,7 +147,7 @@ def _mart_rows(staged: pa.RecordBatch) -> pa.RecordBatch:
 
 
 class _BinaryEncoder:
-    """Rows as binary data, in the types of the table."""
+    """Encodes rows for a binary COPY, in the types of the table."""
 
     statement = "copy_rows"
 
@@ -162,7 +161,7 @@ class _BinaryEncoder:
 
 
 class _TextEncoder:
-    """Rows as CSV, which PostgreSQL converts to the types of the table."""
+    """Encodes rows as CSV, which PostgreSQL converts to the types of the table."""
 
     statement = "copy_rows_as_text"
 
@@ -176,7 +175,7 @@ class _TextEncoder:
 
 
 def _encoder(transaction: Transaction) -> _BinaryEncoder | _TextEncoder:
-    """Choose by the types of the table: an adopted mart may have others than ours."""
+    """Choose the encoder by the types of the table: an adopted mart may have other types."""
     types = {row["column"]: row["type"] for row in transaction.rows("mart/f_sales", "column_types")}
     schema = _mart_rows(pa.RecordBatch.from_pylist([], _STAGED)).schema
     binary = [_BINARY[field.type].get(types[field.name]) for field in schema]

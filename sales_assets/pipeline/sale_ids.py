@@ -1,4 +1,4 @@
-"""Ids of ``mart.f_sales`` for the order rows of some days: a row that was there before keeps its id."""
+"""Assign ids of ``mart.f_sales`` to order rows; a row that was loaded before keeps its id."""
 
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,9 +19,9 @@ _DRAWN_AT_ONCE = 100_000
 
 
 class SaleIds:
-    """Assign ids to rows in order; assigning to the same rows again gives the same ids.
+    """Ids for the rows of some days; assigning to the same rows again gives the same ids.
 
-    new: an id for each row. former: (date_id, uniq_id, status, sale_id) of the rows that were there before.
+    new: an id for each row. former: (date_id, uniq_id, status, sale_id) of the rows loaded before.
     """
 
     def __init__(self, new: npt.NDArray[np.int64], former: Iterable[pa.RecordBatch] = ()) -> None:
@@ -43,7 +43,7 @@ class SaleIds:
 
 
 class _FormerIds:
-    """Ids by a hash of the row's key: some 50 bytes a row at the peak, where the texts would take several hundred.
+    """Ids by the hash of a row's key: at most some 50 bytes per row; the keys' texts would take several hundred.
 
     Each id is assigned once. If two keys share a hash, one of them may get the other's id or a new one.
     """
@@ -77,10 +77,10 @@ def _hash_keys(rows: pa.RecordBatch) -> npt.NDArray[np.int64]:
 
 
 def reserve_ids(transaction: Transaction, rows: Mapping[int, int]) -> dict[int, int]:
-    """Reserve ids for the rows of many days at once: {day: rows} gives {day: first id}, or nothing.
+    """Reserve ids for {day: rows}; returns {day: first id}, or {} if that would have to wait for another writer.
 
-    The transaction must be committed at once: other writers wait for it. Where ids can't be reserved without waiting,
-    `sale_ids` draws them one by one, which takes half a second per million.
+    Commit the transaction at once: other writers wait for it. Without a reservation, `sale_ids` draws ids one by one,
+    which takes half a second per million.
     """
     (reserved,) = transaction.rows("mart/f_sales", "reserve_ids", count=max(1, sum(rows.values())))
     if reserved["first_id"] is None:
@@ -92,7 +92,7 @@ def reserve_ids(transaction: Transaction, rows: Mapping[int, int]) -> dict[int, 
 def sale_ids(
     transaction: Transaction, rows: Mapping[int, int], reserved: Mapping[int, int], replaced_days: Sequence[int]
 ) -> SaleIds:
-    """Get ids for the rows of some days, {day: rows}, and those of the rows that are staged for days to be replaced.
+    """Get new ids for {day: rows}, and the former ids of the rows staged for `replaced_days`.
 
     reserved: {day: first id} of days for which ids were reserved.
     """
@@ -109,7 +109,7 @@ def sale_ids(
 
 
 def _draw(transaction: Transaction, count: int) -> Iterator[npt.NDArray[np.int64]]:
-    """Draw ids from the sequence of ``mart.f_sales``, from which other writers draw at the same time."""
+    """Draw ids from the sequence of ``mart.f_sales``, which concurrent writers share."""
     for at in range(0, count, _DRAWN_AT_ONCE):
         (drawn,) = transaction.rows("mart/f_sales", "draw_ids", count=min(_DRAWN_AT_ONCE, count - at))
         yield np.array(drawn["ids"], np.int64)

@@ -1,4 +1,4 @@
-"""A spill buffer: rows by key, in memory while they are few, in files of one folder when they are many."""
+"""Buffer rows by key: in memory while they are few, spilled to files of one folder when they are many."""
 
 import re
 import shutil
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 
-# Larger, and memory would grow with the file; smaller, and every day of a small file would cost a file on disk.
+# If larger, memory would grow with the file; if smaller, every day of a small file would cost a file on disk.
 HELD_BYTES = 4 << 20
 _ROWS_PER_BATCH = 4_000
 
@@ -23,7 +23,7 @@ class SpillBuffer:
 
     @property
     def rows(self) -> dict[str, int]:
-        """{key: number of rows} of every key."""
+        """Return {key: number of rows}."""
         return self._rows
 
     def add(self, key: str, data: pa.RecordBatch | pa.Table) -> None:
@@ -37,13 +37,13 @@ class SpillBuffer:
             self._spill()
 
     def table(self, key: str) -> pa.Table | None:
-        """All rows of a key in one chunk; None for a key without rows."""
+        """Return all rows of a key in one chunk; None for a key without rows."""
         batches = list(self.batches(key))
         return _combined(batches) if batches else None
 
     def batches(self, key: str) -> Iterator[pa.RecordBatch]:
-        """Iterate over the rows of a key, a few thousand at a time: those it has when the iteration begins."""
-        # Adding rows during the iteration may spill these to the file, beyond the size read here.
+        """Yield the rows that a key has when the iteration begins, a few thousand at a time."""
+        # Copy: rows added during the iteration may spill the held ones to the file, beyond the size read here.
         held = list(self._held.get(key, []))
         file = self._file(key)
         if file.exists():
@@ -67,7 +67,7 @@ class SpillBuffer:
     def _spill(self) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         for key, batches in self._held.items():
-            # One stream after another in one file: thousands of days must not be thousands of open files.
+            # Append a stream per spill, then close the file: thousands of days must not be thousands of open files.
             with self._file(key).open("ab") as file, pa.ipc.new_stream(file, batches[0].schema) as stream:
                 stream.write_table(_combined(batches), max_chunksize=_ROWS_PER_BATCH)
         self._held.clear()
@@ -75,7 +75,7 @@ class SpillBuffer:
 
 
 def _combined(batches: list[pa.RecordBatch]) -> pa.Table:
-    """One chunk: a large file gives a key thousands of small batches, and every later step costs by the batch."""
+    """Combine batches into one chunk: a large file gives a key thousands, and later steps cost per batch."""
     return pa.Table.from_batches(batches).combine_chunks()
 
 

@@ -1,6 +1,6 @@
 """Stage parsed files: record the parse results and replace whole days of one staging table.
 
-The order of the statements of ``sql/staging`` for one of the four files.
+The statements are in ``sql/staging``; this module runs them in order.
 """
 
 import datetime as dt
@@ -21,7 +21,7 @@ from sales_assets.postgres.warehouse import Transaction
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import ReportFile
 
-# Fewer, and commits would dominate a load; more, and a failing day would take many others with it.
+# If fewer, commits would dominate a load; if more, many days would be repeated one by one because of a failing one.
 _ROWS_PER_TRANSACTION = 100_000
 _ROWS_PER_BLOCK = 4_000
 # Rows whose names are collected at once.
@@ -33,15 +33,14 @@ def record_parse_results(
 ) -> set[int]:
     """Record counts, verdicts and rejected rows. A file that can't be read, or has no valid row, is never selected.
 
-    Returns the fetch ids of files with rejected rows that inherited a resolution from other contents: these files have
-    to be parsed once more.
+    Returns the fetch ids of files to be parsed again: a rejected row inherited its resolution from other contents.
     """
-    transaction.run("staging/fetch_reading", "create_bad_line")
-    transaction.copy("staging/fetch_reading", "copy_bad_line", encoded(_rejected(parsed_files)))
+    transaction.run("staging/fetch_reading", "create_rejected_row")
+    transaction.copy("staging/fetch_reading", "copy_rejected_row", encoded(_rejected(parsed_files)))
     fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
     transaction.run("staging/fetch_reading", "quarantine")
     transaction.run("staging/fetch_reading", "resolve_quarantine", fetch_ids=fetch_ids)
-    transaction.run("staging/fetch_reading", "drop_bad_line")
+    transaction.run("staging/fetch_reading", "drop_rejected_row")
     transaction.run("staging/fetch_reading", "forget_days", fetch_ids=fetch_ids)
     days = [
         (parsed.raw_file.fetch_id, day, counts.kept, counts.duplicates, counts.rejected)
@@ -66,7 +65,7 @@ def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:
     raw_file = parsed.raw_file
     reason = parsed.unreadable
     if reason is None and parsed.kept == 0 and parsed.rejected_count > 0:
-        reason = f"every line is bad ({parsed.rejected_count}, see `sales-assets quarantine list`)"
+        reason = f"every row rejected ({parsed.rejected_count}, see `sales-assets quarantine list`)"
     return {
         "fetch_id": raw_file.fetch_id,
         "verdict": "failed" if reason else "usable",
@@ -102,7 +101,7 @@ def stage_days(
     rows: batches with the columns of the table (`selected_rows`, for order rows with their `sale_id`).
     """
     statements = f"staging/{file.name}"
-    # Days that staging never held have nothing to clear; looking would cost a first load more with every day.
+    # Skip days that staging never held: in a first load, looking for their rows would cost more with every day.
     former = replaced_days(selected)
     if former:
         transaction.run_all(
@@ -126,12 +125,12 @@ def stage_days(
 
 
 def replaced_days(selected: Sequence[SelectedFile]) -> list[int]:
-    """Find the days that staging holds from another file, or from an earlier parse of the same one."""
+    """List the days that staging holds from another file or an earlier parse."""
     return [day.date_id for day in selected if day.staged]
 
 
 def selected_rows(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.RecordBatch]:
-    """Iterate over the rows of days, each from its selected file, with fetch_id, without names; small days combined."""
+    """Yield the rows of days, each from its selected file, with fetch_id and without names; small days are combined."""
     waiting: list[pa.RecordBatch] = []
     size = 0
     for day in selected:
@@ -148,7 +147,7 @@ def selected_rows(selected: Sequence[SelectedFile], parsed_files: Mapping[int, P
 
 
 def batches_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> list[list[SelectedFile]]:
-    """Split days, in order, into batches of about as many rows as one transaction should have."""
+    """Split days, in order, into batches for one transaction each, by their number of rows."""
     batches: list[list[SelectedFile]] = []
     rows = _ROWS_PER_TRANSACTION
     for day in selected:
@@ -164,7 +163,7 @@ def names_of(selected: Sequence[SelectedFile], parsed_files: Mapping[int, Parsed
     """Collect the names of cities, customers and items in the order rows of the selected days."""
 
     def portions() -> Iterator[pa.Table]:
-        # No day comes from two files, so within one event time the line number still orders the rows.
+        # A day comes from one file only, so line numbers order rows of the same event time.
         rows: list[pa.RecordBatch] = []
         size = 0
         for day in selected:
@@ -185,5 +184,5 @@ def _with_fetch_id(rows: pa.RecordBatch, fetch_id: int) -> pa.RecordBatch:
 
 
 def _columns(names: Sequence[str], rows: Sequence[Sequence[int]]) -> dict[str, list[int]]:
-    """Rows as one array parameter per column, for `unnest`."""
+    """Transpose rows to one array parameter per column, for `unnest`."""
     return {name: [row[n] for row in rows] for n, name in enumerate(names)}

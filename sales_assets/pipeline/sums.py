@@ -1,4 +1,4 @@
-"""Sum the rows that a load sends, to verify before the commit that PostgreSQL stored them."""
+"""Sum the rows that a load sends, to verify before the commit that PostgreSQL stored them all."""
 
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
@@ -13,13 +13,13 @@ from sales_assets.postgres.binary_copy import unscaled
 
 
 class NotReconciledError(Exception):
-    """PostgreSQL does not hold what was sent for a day; the transaction must not be committed."""
+    """PostgreSQL does not hold the rows that were sent; the transaction must not be committed."""
 
 
 class Sums:
-    """Sums of mart rows by day and status, to be compared with others and with those that PostgreSQL finds.
+    """Sums of mart rows by day and status, to be compared with those of PostgreSQL.
 
-    `keys` ties item, customer and city to the row's id: totals alone would not show that two rows have swapped them.
+    `keys` combines item, customer and city with the row's id: totals alone would miss values swapped between rows.
     days_of_wrong_sign: days with a refunded row above zero or a shipped one below.
     """
 
@@ -42,7 +42,7 @@ class Sums:
         self.first_id = min(self.first_id, first) if self.rows else first
         self.last_id = max(self.last_id, last)
         self.rows += len(ids)
-        # Sums that are too large for 64 bits wrap around, which is what modulo 2 ** 64 means.
+        # Sums wrap around at 64 bits: all comparisons are modulo 2 ** 64.
         keys = ids % 65521 * (1 + item + 7 * customer + 31 * city)
         quantity, amount = unscaled(rows.column("quantity")), unscaled(rows.column("amount"))
         values = np.stack([np.ones_like(ids), quantity, amount, keys])
@@ -60,7 +60,7 @@ class Sums:
         return rows
 
     def summary(self, day: int) -> dict[str, Any]:
-        """Summarize a day of the mart, as the statement `summary` of ``mart/f_sales`` does."""
+        """Summarize a day, with the same values as the statement `summary` of ``mart/f_sales``."""
         shipped, refunded = (self._sums.get((day, status), [0, 0, 0, 0]) for status in (SHIPPED, REFUNDED))
         return {
             "rows": shipped[0] + refunded[0],

@@ -19,7 +19,7 @@ def embedded() -> EmbeddedPostgres:
 
 @contextmanager
 def embedded_running() -> Iterator[None]:
-    """Run the embedded server until the end of the block, and longer if it was running before."""
+    """Run the embedded server within the block; one that was running before keeps running."""
     server = embedded()
     was_running = server.is_running()
     try:

@@ -1,5 +1,1 @@
-"""What data looks like: columns, types, spellings and the rules of one line.
-
-Belongs here: report files, order events, mailing rows, and pure functions over them.
-Does not belong here: I/O, SQL, Dagster, settings.
-"""
+"""Data contracts: report files, responses of the report API, order events. Pure: no I/O, SQL, Dagster or settings."""

@@ -4,21 +4,21 @@ import datetime as dt
 
 
 def date_id(day: dt.date) -> int:
-    """Convert a calendar day to the number that the tables use: YYYYMMDD."""
+    """Convert a day to the number used in tables, YYYYMMDD."""
     return day.year * 10_000 + day.month * 100 + day.day
 
 
 def day_of(number: int) -> dt.date:
-    """Convert a YYYYMMDD number to the calendar day."""
+    """Convert a YYYYMMDD number to a day."""
     return dt.date(number // 10_000, number // 100 % 100, number % 100)
 
 
 def monday_of(day: dt.date) -> dt.date:
-    """Find the first day of the ISO week that the day belongs to."""
+    """Return the Monday of the day's ISO week."""
     return day - dt.timedelta(days=day.weekday())
 
 
 def week_id(monday: dt.date) -> int:
-    """Convert an ISO week to the number that the tables use: ISO year * 100 + week; 2024-12-30 begins 202501."""
+    """Convert a Monday to the number of its ISO week, ISO year * 100 + week: 2024-12-30 begins 202501."""
     year, week, _ = monday.isocalendar()
     return year * 100 + week

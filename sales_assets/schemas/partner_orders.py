@@ -1,8 +1,7 @@
-"""What a partner order leaves behind: the events that travel from the service to staging.
+"""Events of partner orders: the messages that the relay publishes and the consumer stages.
 
-Belongs here: the message as the relay writes it and the consumer reads it, and the names of its kinds.
-Does not belong here: the HTTP shapes of the service or of the partner (`sales_assets.services.partner_orders`), or
-how events become lines of the mart (``sql/staging/partner_order_line.sql``).
+HTTP schemas are in `sales_assets.services.partner_orders`; ``sql/staging/partner_order_line.sql`` makes order lines of
+events.
 """
 
 import datetime as dt
@@ -19,7 +18,7 @@ Kind = Literal["accepted", "done", "cancelled"]
 
 
 class OrderLine(BaseModel):
-    """A line of an order; `price` is that of a piece, in the shop's currency."""
+    """A line of an order; `price` is per piece, in the shop's currency."""
 
     model_config = ConfigDict(extra="ignore", frozen=True)
 
@@ -30,10 +29,10 @@ class OrderLine(BaseModel):
 
 
 class OrderEvent(BaseModel):
-    """Something that happened to an order: the partner accepted it, handed it out (done), or cancelled it.
+    """A state change of an order: the partner accepted it, handed it out (done), or cancelled it.
 
-    `message_id` names project, order and kind: an event is one however often it is written or delivered.
-    `dated_at` is the moment that decides its day: the order's own date for accepted, else when it was learnt.
+    message_id: identifies an event, however often it is written or delivered.
+    dated_at: determines the day of the event: the order's date for accepted, else when the service learnt of it.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)
@@ -51,12 +50,12 @@ class OrderEvent(BaseModel):
 
 
 def message_id(project_id: int, order_id: int, kind: Kind) -> str:
-    """Make the unique name of an event, such as ``8-10-accepted``."""
+    """Build the identifier of an event, such as ``8-10-accepted``."""
     return f"{project_id}-{order_id}-{kind}"
 
 
 def utc(moment: dt.datetime) -> dt.datetime:
-    """Convert a moment to UTC; one without a zone is UTC already. Raises ValueError beyond the calendar's ends."""
+    """Convert a time to UTC; without a zone it is taken as UTC. Raises ValueError beyond the years 1 to 9999."""
     if moment.tzinfo is None:
         return moment.replace(tzinfo=dt.UTC)
     try:

@@ -1,8 +1,6 @@
-"""The report API's answers: which keys they have and what makes one acceptable.
+"""Responses of the report API (docs/data-contracts/report-api.md): models and their validation.
 
-Belongs here: the wire shapes and the checks that need nothing but the answer and the question.
-Does not belong here: HTTP (`sales_assets.resources.report_api`), or the files behind the links
-(`report_files`).
+HTTP is in `sales_assets.resources.report_api`, the linked files are in `report_files`.
 """
 
 import datetime as dt
@@ -17,19 +15,19 @@ _LONGEST_TEXT = 2000
 
 
 def _calendar_day(value: object) -> object:
-    """Cut ``2023-09-07 00:00:00`` (or with a T) to its day: the first ten characters."""
+    """Take the day of ``2023-09-07 00:00:00`` (or with a T): the first ten characters; the rest is ignored."""
     return dt.date.fromisoformat(value[:10]) if isinstance(value, str) else value
 
 
 def _plain(value: str) -> str:
-    """Ids and links as they are: one with a NUL or a line end is nobody's, and no database keeps it."""
+    """Reject ids and links with NUL or line ends: they can't be valid, nor stored in a database."""
     if not value.isprintable():
         raise ValueError("holds characters that can not be printed")
     return value
 
 
 def _readable(value: object) -> object:
-    """Free text as it can be kept and shown: what can not be printed is replaced, the rest cut to a page."""
+    """Make free text safe to store and show: replace unprintable characters, and shorten it."""
     if not isinstance(value, str):
         return value
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in value[:_LONGEST_TEXT])
@@ -41,7 +39,7 @@ Text = Annotated[str, BeforeValidator(_readable)]
 
 
 class _Answer(BaseModel):
-    # The service was seen to add keys (debug_info); a new one is no reason to fail a day.
+    # The API has added keys before (debug_info); a new key must not fail a day.
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -96,7 +94,7 @@ class Report(_Answer):
 
 
 class Increment(_Answer):
-    """The increment of a day, or the reason why there is none."""
+    """The increment of a day, or the reason why it has none."""
 
     report_id: str
     day: dt.date
@@ -110,7 +108,7 @@ class Increment(_Answer):
 
 
 def links_by_file(s3_path: Mapping[str, str], *, increment: bool) -> dict[str, str]:
-    """{canonical file name: URL} of the files of this kind; keys that name none of them are left out.
+    """Map links to {canonical file name: URL}; unknown keys and files of the other kind are left out.
 
     Both spellings of the names are accepted (``user_order_log`` and ``user_orders_log``).
     """

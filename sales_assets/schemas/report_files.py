@@ -1,8 +1,7 @@
 """The report API's four files: names, spellings, columns.
 
-Belongs here: what a file of the report API looks like. The parser, the DDL check and the assets' column
-schemas all read it from here, so that a column is described once.
-Does not belong here: how a file is read (`pipeline.csv_reader`), where it is stored, which of its lines count.
+The only description of their columns: the parser, the DDL check and the assets' column schemas use it. Files are read
+by `pipeline.csv_reader`.
 """
 
 import re
@@ -16,7 +15,7 @@ import pyarrow as pa
 
 @unique
 class Kind(Enum):
-    """What a column holds, and with it its SQL type and its arrow type."""
+    """Kind of a column's values, which determines its SQL and Arrow types."""
 
     LINE_NO = "line number"
     DAY = "calendar date as YYYYMMDD"
@@ -48,13 +47,13 @@ _TYPES: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column of a read file.
+    """One column of a parsed file.
 
-    name: what the column is called once it is read, in batches and in SQL.
-    header: what the file's header calls it; None for a column that the reader adds.
-    optional: a header may lack it. A missing status reads as shipped, any other missing column as null.
-    blank: its cells may be empty.
-    is_name: a name of the city, customer or item; it is not staged with each line, but once in staging.name.
+    name: name in batches and in SQL.
+    header: name in the file's header; None for a column that the reader adds.
+    optional: whether a header may lack it. A missing status is read as shipped, any other missing column as null.
+    blank: whether its cells may be empty.
+    is_name: whether it names the city, customer or item; names are staged once, in staging.name, not with each row.
     """
 
     name: str
@@ -68,24 +67,24 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """One of the four files. `columns` are those of a batch of read lines, in order; `key` makes a line unique."""
+    """One of the four files. columns: those of a parsed batch, in order; key: the columns that identify a row."""
 
     name: str
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
     has_header: bool = True
-    # Known columns that are read over: the file's `id` runs from 1 to n and restarts in the next file.
+    # Known columns that are ignored: `id` counts from 1 in every file.
     ignored: tuple[str, ...] = ()
 
     @property
     def is_dated(self) -> bool:
-        """Whether a line says which day it is about; a price list does not."""
+        """Whether rows have a day; those of a price list have none."""
         return any(column.kind is Kind.DAY for column in self.columns)
 
     @property
     def delivered(self) -> tuple[Column, ...]:
-        """The columns that stand in the file itself."""
+        """The columns of the file itself."""
         return tuple(column for column in self.columns if column.header is not None)
 
     @property
@@ -95,7 +94,7 @@ class ReportFile:
 
     @property
     def schema(self) -> pa.Schema:
-        """The arrow schema of a batch of good lines. Only optional columns other than status can be null."""
+        """The Arrow schema of a batch of valid rows. Only optional columns other than status can be null."""
         return pa.schema(
             [
                 pa.field(
@@ -109,7 +108,7 @@ class ReportFile:
 
     @property
     def expected_header(self) -> str:
-        """The header as the service documents it, optional columns in brackets."""
+        """The header as the API documents it, optional columns in brackets."""
         names = [f"[{c.header}]" if c.optional else str(c.header) for c in self.delivered]
         return ",".join([*self.ignored, *names])
 
@@ -160,7 +159,7 @@ CUSTOM_RESEARCH: Final = ReportFile(
     (
         _LINE_NO,
         _DAY,
-        # The file calls its timestamp date_id, which everywhere else is the YYYYMMDD number.
+        # In the file, date_id is a timestamp; everywhere else it is the YYYYMMDD number.
         _column("date_time", Kind.DATE_TIME, "Date and time as delivered", header="date_id"),
         _column("category_id", Kind.INTEGER, "Category"),
         _column("geo_id", Kind.INTEGER, "Region"),
@@ -204,9 +203,9 @@ _PRICE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def file_with_header(names: Sequence[str]) -> ReportFile | None:
-    """Find the file whose header a first line is, in any order and with further columns; None if no file's.
+    """Find the file with such a header, in any order and with further columns; None if there is none.
 
-    A price list has no header: its first line is one of a name and a price.
+    A price list, which has no header, is not found.
     """
     found = {name.strip().lower() for name in names}
     for file in REPORT_FILES.values():
@@ -216,14 +215,14 @@ def file_with_header(names: Sequence[str]) -> ReportFile | None:
     return PRICE_LOG if is_price else None
 
 
-# The documentation says user_orders_log and custom_research; the service was seen to deliver these.
+# The API's documentation has user_orders_log and custom_research; its responses have had these.
 _OTHER_SPELLINGS: Final = {"user_order_log": "user_orders_log", "customer_research": "custom_research"}
 
 _INCREMENT: Final = "_inc"
 
 
 def canonical_name(key: str) -> tuple[str, bool] | None:
-    """Find the file that a key of `s3_path` (or a file's name without `.csv`) stands for.
+    """Resolve a key of `s3_path` (or a file's name without `.csv`) to a file.
 
     Returns (name in REPORT_FILES, whether it is the file of an increment), or None for an unknown key.
     """

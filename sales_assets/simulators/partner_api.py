@@ -1,7 +1,7 @@
-"""Simulator of the partner's API: its four calls, and calls under ``/_`` that make it misbehave.
+"""Simulator of the partner's API: its four calls, and calls under ``/_`` that inject faults.
 
-Try the partner orders without a real partner. Orders live in memory. Like the real API it is not idempotent: two
-creates with one external_id are two orders.
+Orders are kept in memory. Like the real API it is not idempotent: two creates with the same external_id give two
+orders.
 """
 
 import asyncio
@@ -27,15 +27,15 @@ _FIRST_ID = 777
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, for every call. Rates are shares of the answers, 0 to 1; the default is no fault.
+    """Faults of all calls. Rates are shares of the responses, 0 to 1; the default has no faults.
 
     Attributes:
-        seed: Decides which answers the rates hit, given the order of the requests.
-        slow: Seconds before every answer.
-        server_error: Rate of answers that are a 500.
-        too_many: Rate of answers that are a 429.
-        html: Rate of answers that are an HTML page with status 200.
-        lost: Rate of creates and cancels that are done, and whose answer is cut off.
+        seed: Selects the responses with faults, given the order of the requests.
+        slow: Seconds before every response.
+        server_error: Rate of 500 responses.
+        too_many: Rate of 429 responses.
+        html: Rate of responses that are an HTML page with status 200.
+        lost: Rate of creates and cancels that are carried out, but whose response is cut off.
     """
 
     seed: int = 0
@@ -48,10 +48,12 @@ class Faults:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer out of turn. A `body` that is no text is sent as JSON; None is what the operation itself says.
+    """A prepared response to one call.
 
-    `done`: the operation is carried out all the same. `delay` in seconds, after that. `cut`: the connection ends in
-    the middle of the answer. A mere delay is the true answer, late.
+    body: text, or a value that is sent as JSON; None is the regular response.
+    done: whether the operation is carried out nevertheless.
+    delay: seconds before the response. With a delay alone, the regular response is sent late.
+    cut: whether the connection ends in the middle of the response.
     """
 
     status: int = 200
@@ -63,7 +65,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stock:
-    """What the partner has of an item; a price None is its NONE. Items that it was not told of, it has plenty of."""
+    """The partner's stock of an item; a price None is its NONE. Items without an entry are in unlimited supply."""
 
     quantity: int | None = None
     known: bool = True
@@ -83,10 +85,10 @@ class PartnerApi(FaultySimulator[Faults]):
     """The ASGI application.
 
     Attributes:
-        faults: The faults to show; may be exchanged while it runs.
-        seen: How often each operation (find, create, status, cancel) was called, whatever was answered.
-        forms: The forms of the latest creates, as they came.
-        stock: By item id.
+        faults: Faults to inject; may be replaced while it runs.
+        seen: Number of calls of each operation (find, create, status, cancel), failed ones included.
+        forms: Forms of the latest creates, as received.
+        stock: Stock by item id.
     """
 
     def __init__(self, faults: Faults | None = None) -> None:
@@ -117,19 +119,19 @@ class PartnerApi(FaultySimulator[Faults]):
         return list(self._by_external_id.get(str(order_id), ()))
 
     def answer(self, operation: str, *answers: Answer) -> None:
-        """Answer the next calls of an operation so, in turn."""
+        """Queue prepared responses for the next calls of an operation."""
         self._answers[operation].extend(answers)
 
     def forget_answers(self, operation: str) -> None:
-        """Give the true answers again."""
+        """Drop the prepared responses of an operation."""
         self._answers[operation].clear()
 
     def status_of(self, number: int) -> str:
-        """Return the true status of an order."""
+        """Return the actual status of an order."""
         return self._orders[number].status
 
     def set_status(self, number: int, status: str, **details: Any) -> None:
-        """Move an order on; `details` go beside its status (status_id, items)."""
+        """Set the status of an order; `details` are returned with it (status_id, items)."""
         self._orders[number].status = status
         self._orders[number].details = details
 
@@ -163,7 +165,7 @@ class PartnerApi(FaultySimulator[Faults]):
             return CutResponse(json.dumps(body))
         if isinstance(body, str):
             return HTMLResponse(body, status_code=scripted.status)
-        # ASCII, as PHP writes it: also half a surrogate pair can be spelt.
+        # ASCII, as PHP writes it: a lone surrogate can be written too.
         return Response(json.dumps(body), status_code=scripted.status, media_type="application/json")
 
     def _fault(self, operation: str) -> Answer | None:
@@ -230,7 +232,7 @@ class PartnerApi(FaultySimulator[Faults]):
         except ValueError:
             return None
 
-    # --- making it misbehave ------------------------------------------------------------------------------------
+    # --- fault injection ----------------------------------------------------------------------------------------
 
     async def _set_answers(self, request: Request) -> Response:
         operation = request.path_params["operation"]
@@ -245,11 +247,11 @@ class PartnerApi(FaultySimulator[Faults]):
         return JSONResponse(asdict(stock))
 
     async def _set_order(self, request: Request) -> Response:
-        number, told = request.path_params["number"], await request.json()
+        number, changes = request.path_params["number"], await request.json()
         if number not in self._orders:
             raise HTTPException(404, "no such order")
-        self.set_status(number, **told)
-        return JSONResponse(told)
+        self.set_status(number, **changes)
+        return JSONResponse(changes)
 
     def _get_seen(self, _request: Request) -> Response:
         return JSONResponse(dict(self.seen))

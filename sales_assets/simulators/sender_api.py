@@ -1,6 +1,6 @@
-"""Simulator of the service that sends messages: its one call, and calls under ``/_`` that make it misbehave.
+"""Simulator of the service that sends messages: its only call, and calls under ``/_`` that inject faults.
 
-Try mailings without sending any. Sent messages live in memory. A repeated send is accepted like the first, and counted.
+Sent messages are kept in memory. A repeated send is accepted like the first, and counted.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ _LATEST = 10_000
 
 @dataclass(frozen=True)
 class Faults:
-    """What goes wrong, for every send. Rates are shares of the answers, 0 to 1; the default is no fault.
+    """Faults of all sends. Rates are shares of the responses, 0 to 1; the default has no faults.
 
     Attributes:
-        seed: Decides which answers the rates hit, given the order of the requests.
-        slow: Seconds before every answer.
-        server_error: Rate of answers that are a 500.
-        too_many: Rate of answers that are a 429.
-        retry_after: What a 429 says in Retry-After: seconds or an HTTP date; empty for no such header.
-        html: Rate of answers that are an HTML page with status 200.
-        refused: Rate of answers with a code other than 0.
-        lost: Rate of messages that are sent, and whose answer is cut off.
+        seed: Selects the responses with faults, given the order of the requests.
+        slow: Seconds before every response.
+        server_error: Rate of 500 responses.
+        too_many: Rate of 429 responses.
+        retry_after: Retry-After header of a 429: seconds or an HTTP date; empty for none.
+        html: Rate of responses that are an HTML page with status 200.
+        refused: Rate of responses with a code other than 0.
+        lost: Rate of messages that are sent, but whose response is cut off.
     """
 
     seed: int = 0
@@ -52,10 +52,11 @@ class Faults:
 
 @dataclass(frozen=True)
 class Answer:
-    """One answer out of turn. A `body` that is no text is sent as JSON; None is the true one.
+    """A prepared response to one send.
 
-    `delay` in seconds. `cut`: the connection ends in the middle of the answer. A message counts as sent where the
-    answer is the true one, cut or not.
+    body: text, or a value that is sent as JSON; None is the regular response, with which the message counts as sent.
+    delay: seconds before the response.
+    cut: whether the connection ends in the middle of the response.
     """
 
     status: int = 200
@@ -67,7 +68,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Arrival:
-    """A request that was understood: when it came (Unix time), and the fields of its body."""
+    """A valid request: time of arrival (Unix time) and the fields of its body."""
 
     at: float
     message_id: int
@@ -79,11 +80,11 @@ class SenderApi(FaultySimulator[Faults]):
     """The ASGI application.
 
     Attributes:
-        faults: The faults to show; may be exchanged while it runs.
-        seen: How often each message id came, whatever was answered.
-        sent: How often each message id was sent.
-        arrivals: The latest requests.
-        under_way: Requests that are not answered yet, and how many there were at most.
+        faults: Faults to inject; may be replaced while it runs.
+        seen: Number of requests by message id, failed ones included.
+        sent: Number of sends by message id.
+        arrivals: The latest valid requests.
+        under_way: Number of open requests, now and at most.
     """
 
     def __init__(self, faults: Faults | None = None, *, token: str = "") -> None:
@@ -103,7 +104,7 @@ class SenderApi(FaultySimulator[Faults]):
         )
 
     def answer(self, *answers: Answer) -> None:
-        """Answer the next sends so, in turn."""
+        """Queue prepared responses for the next sends."""
         self._answers.extend(answers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -122,7 +123,7 @@ class SenderApi(FaultySimulator[Faults]):
 
     async def _respond(self, message_id: int, request: Request) -> Response:
         if request.method != "POST":
-            return JSONResponse({"code": 405, "message": "POST it"}, status_code=405)
+            return JSONResponse({"code": 405, "message": "use POST"}, status_code=405)
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
         if scheme != "Bearer" or (self._token and token != self._token):
             return JSONResponse({"code": 401, "message": "wrong token"}, status_code=401)
@@ -158,7 +159,7 @@ class SenderApi(FaultySimulator[Faults]):
             return Answer(200, {"code": 1, "message": "refused"})
         return Answer(cut=self._hit(faults.lost))
 
-    # --- making it misbehave ------------------------------------------------------------------------------------
+    # --- fault injection ------------------------------------------------------------------------------------------
 
     async def _set_answers(self, request: Request) -> Response:
         self._answers = deque(changed(Answer(), one) for one in await request.json())
@@ -172,14 +173,14 @@ class SenderApi(FaultySimulator[Faults]):
 
 
 def _understood(message_id: int, raw: bytes) -> Arrival | str:
-    """Parse the request, or say what is wrong with it."""
+    """Parse a request; returns it, or what is wrong with it."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):
-        return "the body is no JSON"
+        return "the body is not JSON"
     match body:
-        case {"id": int() as told, "phone": int() as phone, "text": str() as text} if len(body) == 3:
-            if isinstance(told, bool) or told != message_id:
+        case {"id": int() as body_id, "phone": int() as phone, "text": str() as text} if len(body) == 3:
+            if isinstance(body_id, bool) or body_id != message_id:
                 return "id is not that of the path"
             if phone not in _PHONE:
                 return "phone is not 7XXXXXXXXXX"

@@ -49,9 +49,9 @@ def test_each_promise_names_tests_that_exist(promise: str, named: str) -> None:
 
 
 def read(data: bytes, file: ReportFile = USER_ORDERS_LOG) -> tuple[int, int]:
-    """(good lines, bad lines) of a file. Raises `UnreadableFile`."""
+    """Count (valid rows, rejected rows) of a file. Raises `UnreadableFile`."""
     batches = list(ReportReader(iter([data]), file))
-    return sum(batch.lines.num_rows for batch in batches), sum(batch.bad.num_rows for batch in batches)
+    return sum(batch.lines.num_rows for batch in batches), sum(batch.rejected.num_rows for batch in batches)
 
 
 def lines(*rows: bytes, header: bytes = HEADER, end: bytes = b"\n") -> bytes:
@@ -119,20 +119,20 @@ ROWS = {row[0]: row[1] for row in table(DAY_RULES, "in a file")}
 
 
 @pytest.mark.parametrize("row", FINE)
-def test_what_is_called_fine_is_read(row: str) -> None:
+def test_input_documented_as_fine_is_read(row: str) -> None:
     assert row in ROWS
     for data in FINE[row]:
         assert read(data) == (1, 0), data[:300]
 
 
 @pytest.mark.parametrize("row", BAD)
-def test_what_is_called_bad_is_a_bad_line(row: str) -> None:
+def test_input_documented_as_rejected_is_rejected(row: str) -> None:
     assert ROWS[row] == "rejected"
     for line in BAD[row]:
         assert read(lines(order(), line)) == (1, 1), line[:300]
 
 
-def test_what_is_called_refused_is_refused() -> None:
+def test_files_documented_as_refused_are_refused() -> None:
     row = "a wrong or repeated header, no header, 0 bytes (but for price_log), UTF-16, a file that is not UTF-8"
     assert "refused" in ROWS[row]
     for data in REFUSED:

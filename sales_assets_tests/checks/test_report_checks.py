@@ -80,7 +80,7 @@ BREAKS = [
         ERROR,
         [
             (
-                "UPDATE staging.fetch_reading SET verdict = 'failed', reason = 'every line is bad' WHERE fetch_id ="
+                "UPDATE staging.fetch_reading SET verdict = 'failed', reason = 'every row rejected' WHERE fetch_id ="
                 f" (SELECT max(fetch_id) FROM raw.fetch WHERE file = 'user_orders_log' AND first_day = '{DAY}')"
             )
         ],

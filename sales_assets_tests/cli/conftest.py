@@ -1,4 +1,4 @@
-"""The command, as people run it in a process of its own, and here where only its words matter."""
+"""Fixtures that run the command, in a separate process or (where only the output matters) in this one."""
 
 import subprocess
 from collections.abc import Callable, Iterator

@@ -30,7 +30,7 @@ def first_line(process: "subprocess.Popen[str]") -> str:
 
 
 def ended(process: "subprocess.Popen[str]") -> str:
-    """The process, told to end; gives what it wrote to stderr."""
+    """Terminate the process; returns its stderr."""
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 0, errors

@@ -63,7 +63,7 @@ def run(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("REPORT_API_KYE", "hush", "error: REPORT_API_KYE: there is no such setting; did you mean REPORT_API_KEY?"),
+        ("REPORT_API_KYE", "hush", "error: REPORT_API_KYE: unknown setting; did you mean REPORT_API_KEY?"),
         ("WAREHOUSE_URL", "mysql://hush", "error: WAREHOUSE_URL: must be a postgresql:// URL"),
         ("SALES_FIRST_DAY", "soon", "error: SALES_FIRST_DAY: Invalid isoformat string: 'soon'"),
     ],

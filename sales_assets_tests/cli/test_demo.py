@@ -28,8 +28,8 @@ def test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running(
     monkeypatch.setenv("RABBITMQ_URL", NOBODY)
     done = command("demo", "--once")
     assert done.returncode == 0, done.stderr
-    assert re.search(r"│ days asked +│ 30 ", done.stdout)
-    assert "the last days" in done.stdout
+    assert re.search(r"│ days requested +│ 30 ", done.stdout)
+    assert "latest days" in done.stdout
     assert done.stdout.splitlines()[-1] == NO_BROKER
     assert "partner orders in mart.f_sales" not in done.stdout
     assert "mailing" not in done.stdout.replace(NO_BROKER, "")
@@ -76,7 +76,7 @@ def test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies(
     assert "4 orders placed, 2 of them cancelled; 7 of the partner's ids mapped" in said
     _shows_the_mailing(said)
     services = re.search(
-        r"^services: (http://127\.0\.0\.1:\d+)/docs; what was sent: (http://127\.0\.0\.1:\d+/_messages)$",
+        r"^services: (http://127\.0\.0\.1:\d+)/docs; sent messages: (http://127\.0\.0\.1:\d+/_messages)$",
         said,
         re.MULTILINE,
     )
@@ -153,7 +153,7 @@ _SENSORS = """{ sensorsOrError(repositorySelector: {repositoryName: "__repositor
 
 
 @pytest.mark.broker
-def test_the_demo_that_is_told_to_end_while_it_mails_ends_with_all_that_it_started(
+def test_the_demo_stopped_while_mailing_ends_all_its_processes(
     command: Command, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_broker()

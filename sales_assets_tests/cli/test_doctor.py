@@ -1,4 +1,4 @@
-"""`sales-assets doctor`: its findings, on a warehouse that is well and on one that is not."""
+"""`sales-assets doctor`: its findings on a healthy platform and on one with problems."""
 
 import datetime as dt
 import re
@@ -20,7 +20,7 @@ YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"
 
 
-def test_doctor_finds_everything_well(loading_here: Run, shop: Shop) -> None:
+def test_doctor_reports_a_healthy_platform(loading_here: Run, shop: Shop) -> None:
     shop.reports.increment(YESTERDAY, [Order("a", day=YESTERDAY)])
     shop.load(YESTERDAY)
     done = loading_here("doctor")
@@ -31,7 +31,7 @@ def test_doctor_finds_everything_well(loading_here: Run, shop: Shop) -> None:
     assert done.stderr == ""
 
 
-def test_doctor_names_what_needs_a_hand(loading_here: Run, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_doctor_reports_problems(loading_here: Run, shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.reports.increment("2024-10-01", [Order("a"), "1,2"])
     shop.reports.increment("2024-10-02", None, user_orders_log="no header\n")
     shop.load("2024-10-01")
@@ -67,7 +67,7 @@ def days_that_wait(done: subprocess.CompletedProcess[str]) -> list[str]:
     return [line.removeprefix("!! days: ") for line in lines if "days: loaded up to" not in line]
 
 
-def test_doctor_names_one_cause_once(loading_here: Run, shop: Shop) -> None:
+def test_doctor_reports_each_cause_once(loading_here: Run, shop: Shop) -> None:
     """An unreadable report costs thirty days, and is one line; a day that an increment serves is not among them."""
     orders = "date_time,city_id\n2024-09-01,1\n2024-09-30,1\n"
     shop.reports.report(None, user_orders_log=orders, user_activity_log="uid,when\n")
@@ -83,7 +83,7 @@ def test_doctor_names_one_cause_once(loading_here: Run, shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("file", ["custom_research", "user_activity_log", "price_log"])
-def test_doctor_sees_the_other_three_files(loading_here: Run, shop: Shop, file: str) -> None:
+def test_doctor_covers_the_other_three_files(loading_here: Run, shop: Shop, file: str) -> None:
     shop.reports.report([Order("r", day="2024-09-30")])
     shop.reports.increment(DAY, [Order("a", day=DAY)])
     (shop.reports.folder / "inc" / DAY / f"{file}_inc.csv").write_text(f"{ORDER_COLUMNS}\n", encoding="utf-8")
@@ -97,7 +97,7 @@ def test_doctor_sees_a_day_that_was_fetched_and_never_parsed(
 ) -> None:
     shop.reports.report([Order("r", day=DAY)])
     shop.load(DAY)  # from the report: the day has no increment
-    assert days_that_wait(loading_here("doctor")) == ["ok days: every day that was asked for is done"]
+    assert days_that_wait(loading_here("doctor")) == ["ok days: every requested day is done"]
     query("TRUNCATE staging.fetch_reading, staging.staged_day, staging.fetch_day")
     (told,) = days_that_wait(loading_here("doctor"))
     assert re.match(rf"{DAY}: user_orders_log of the report: .+: it was not parsed yet", told)
@@ -125,7 +125,7 @@ def test_doctor_names_a_database_that_accepts_no_writes(
         (None, "at revision none, needs"),
     ],
 )
-def test_doctor_goes_on_where_there_is_no_warehouse(
+def test_doctor_continues_without_a_warehouse(
     here: Run,
     new_database: Callable[..., str],
     dagster_storage: str,
@@ -145,15 +145,15 @@ def test_doctor_goes_on_where_there_is_no_warehouse(
     assert "!! report API: " in done.stdout
 
 
-def test_doctor_tells_broker_partner_and_outbox(
+def test_doctor_reports_broker_partner_and_outbox(
     loading_here: Run, query: Callable[..., list[tuple[object, ...]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RABBITMQ_URL", "amqp://guest:hush@127.0.0.1:9//hush")
     lines = loading_here("doctor").stdout.splitlines()
     # Who takes no orders needs nothing of it.
-    assert "   partner API: PARTNERAPI_URL is not set, no orders are taken" in lines
+    assert "   partner API: PARTNERAPI_URL is not set, no orders are accepted" in lines
     assert "   broker: no RabbitMQ at 127.0.0.1:9 (AMQPConnectionError); orders and mailings need it" in lines
-    assert {"ok outbox: empty", "ok orders: all are mapped"} <= {*lines}
+    assert {"ok outbox: empty", "ok orders: all mapped"} <= {*lines}
 
     monkeypatch.setenv("PARTNERAPI_URL", "http://u:hush@127.0.0.1:9/x?y=hush")
     query(
@@ -174,7 +174,7 @@ def test_doctor_tells_broker_partner_and_outbox(
         "!! partner API: 127.0.0.1:9 does not answer (ConnectionError)",
         "!! broker: no RabbitMQ at 127.0.0.1:9 (AMQPConnectionError)",
         "!! orders: 1 lines wait for a mapping (`sales-assets orders waiting`)",
-        "   orders: 1 orders whose outcome at the partner is not known yet are looked up",
+        "   orders: 1 orders with unknown outcome at the partner are being looked up",
     } <= {*lines}
     assert [line[:46] for line in lines if "outbox" in line] == ["!! outbox: 1 events wait for the broker, the o"]
     assert "hush" not in done.stdout + done.stderr

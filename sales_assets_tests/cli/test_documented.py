@@ -50,7 +50,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (
         ("sales-assets load --report --from 2024-09-08 --to 2024-10-02",),
         "",
-        r"lines in quarantine +│ 3 ",
+        r"rows in quarantine +│ 3 ",
     ),
     (
         ("sales-assets load --from ... --to ...", "sales-assets load", "sales-assets load --from 2024-10-02"),
@@ -60,7 +60,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (
         ("sales-assets why 2024-10-02", "sales-assets why D", "sales-assets why DAY"),
         "sales-assets why 2024-10-02",
-        "chosen",
+        "selected",
     ),
     (("sales-assets quarantine list", "quarantine list"), "", "bad one"),
     (("quarantine list --all",), "sales-assets quarantine list --all", "bad three"),
@@ -143,7 +143,7 @@ ELSEWHERE = {
         "api --part http",
         "api --part relay",
     ],
-    "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_it_is_told_to_stop": [
+    "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_stopped": [
         *("sales-assets report-api --data DIR", "sales-assets report-api"),
     ],
     "cli/test_quick_start.py::test_the_quick_start_sends_a_message": [
@@ -161,7 +161,7 @@ ELSEWHERE = {
     "services/http/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
         "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
     ],
-    "cli/test_failing.py::test_a_mistake_of_ours": ["sales-assets --debug ..."],
+    "cli/test_failing.py::test_a_bug": ["sales-assets --debug ..."],
     "cli/test_warehouse.py::test_the_embedded_server_outlives_the_command_that_started_it": [
         "sales-assets warehouse stop"
     ],
@@ -394,7 +394,7 @@ def test_dagsters_own_commands_share_the_instance(shell: Shell, tmp_path: Path) 
     finally:
         ended(ui)
     assert [status for _, status in shown] == ["SUCCESS"] * 4
-    assert sorted(job for job, _ in shown) == ["__ASSET_JOB", "__ASSET_JOB", "load_days", "load_report"]
+    assert sorted(job for job, _ in shown) == ["__ASSET_JOB", "__ASSET_JOB", "load_report_and_days"]
 
 
 # `dagster dev` takes DAGSTER_HOME from .env; `dg dev` is run in the checkout.
@@ -414,7 +414,7 @@ def test_dagster_dev_runs_on_the_instance(shell: Shell, line: str) -> None:
         shown = runs_shown(f"http://127.0.0.1:{port}")
     finally:
         ended(ui)
-    assert sorted(shown) == [("load_days", "SUCCESS"), ("load_report", "SUCCESS")]
+    assert shown == [("load_report_and_days", "SUCCESS")]
 
 
 def test_the_simulator_of_the_sender(command: Command) -> None:

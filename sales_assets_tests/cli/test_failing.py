@@ -1,4 +1,4 @@
-"""What the command says when something goes wrong: one sentence on stderr, a traceback only with --debug."""
+"""Failures of the command: one sentence on stderr, a traceback only with --debug."""
 
 import subprocess
 import sys
@@ -46,13 +46,13 @@ def test_a_mapping_file_in_another_encoding(loading_here: Run, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("arguments", [("--debug", "why", DAY), ("why", DAY, "--debug")], ids=" ".join)
-def test_a_mistake_of_ours(loading_here: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+def test_a_bug(loading_here: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
     def mistaken(*_: object) -> None:
         raise KeyError("fetch_id")
 
     monkeypatch.setattr(why, "explain", mistaken)
     told = (
-        "unexpected error, probably a mistake in sales_assets: KeyError: 'fetch_id' "
+        "unexpected error, probably a bug in sales_assets: KeyError: 'fetch_id' "
         "(`sales-assets --debug ...` shows where)"
     )
     assert one_sentence(loading_here("why", DAY)) == told

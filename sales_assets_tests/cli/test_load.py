@@ -1,4 +1,4 @@
-"""`sales-assets load`: what it prints, how it ends, and what it does about a report API in trouble."""
+"""`sales-assets load`: its output, its exit code, and its behaviour if the report API fails."""
 
 import socket
 from collections.abc import Callable
@@ -32,20 +32,20 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(
     assert done.returncode == 0, done.stderr
     cells = {line.split("│")[1].strip(): line.split("│")[2].strip() for line in done.stdout.splitlines() if "│" in line}
     assert cells == {
-        "days asked": "2",
+        "days requested": "2",
         "of them without increment": "1",
         "days with rows": "1",
         "rows": "2 (1 refunded)",
         "net quantity": "0.00",
         "net amount": "149.75",
-        "lines in quarantine": "0",
+        "rows in quarantine": "0",
     }
-    assert "asking for a report" in done.stderr
+    assert "requesting a report" in done.stderr
     assert "increments" in done.stderr
     assert loading.written_outside() == []
 
 
-def test_a_report_is_made_when_none_is_kept_or_when_asked_for(
+def test_a_report_is_requested_if_none_is_stored_or_by_option(
     loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
     made = []
@@ -58,7 +58,7 @@ def test_a_report_is_made_when_none_is_kept_or_when_asked_for(
     assert query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY 1 ORDER BY 1") == [(20240930, 1), (20241001, 2)]
 
 
-def test_a_broken_day_is_named_and_keeps_no_other_day_out(
+def test_a_failing_day_is_named_and_blocks_no_other(
     loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
     two_days.increment("2024-10-02", None, user_orders_log="<html>[/bold] :boom:</html>\n")
@@ -80,7 +80,7 @@ def test_an_api_that_comes_up_late_is_waited_for(
     monkeypatch.setenv("REPORT_API_PATIENCE", "60")
     load = loading.start("load", *DAYS)
     assert load.stderr is not None
-    while "asking for a report" not in load.stderr.readline():
+    while "requesting a report" not in load.stderr.readline():
         assert load.poll() is None
     api = loading.start("report-api", "--data", str(two_days.folder), "--port", str(port))
     out, errors = load.communicate(timeout=100)
@@ -90,9 +90,7 @@ def test_an_api_that_comes_up_late_is_waited_for(
     assert "149.75" in out
 
 
-def test_an_api_that_does_not_come_up_is_told_without_a_traceback(
-    loading_here: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_unreachable_api_is_reported_without_a_traceback(loading_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORT_API_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("REPORT_API_PATIENCE", "0.3")
     done = loading_here("load", *DAYS)
@@ -101,7 +99,7 @@ def test_an_api_that_does_not_come_up_is_told_without_a_traceback(
     assert "Traceback" not in done.stderr
 
 
-def test_a_wrong_key_is_told_by_the_name_of_its_setting(
+def test_a_wrong_key_is_reported_with_the_name_of_its_setting(
     loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPORT_API_KEY", "not-the-key-of-the-api")
@@ -124,7 +122,7 @@ def test_a_wrong_key_is_told_by_the_name_of_its_setting(
         (("--from", "2024-10-02", "--to", "2024-10-01"), "the range is reversed: 2024-10-02 is after 2024-10-01"),
     ],
 )
-def test_a_range_that_can_not_be_loaded_asks_for_no_report(
+def test_a_range_that_can_not_be_loaded_requests_no_report(
     loading_here: Run, report_api: ReportApi, arguments: tuple[str, ...], told: str
 ) -> None:
     done = loading_here("load", "--report", *arguments)
@@ -133,7 +131,7 @@ def test_a_range_that_can_not_be_loaded_asks_for_no_report(
     assert report_api.count("/generate_report") == 0
 
 
-def test_a_warehouse_that_was_not_migrated_is_told_with_the_command(
+def test_an_outdated_schema_is_reported_with_the_command(
     here: Run, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))
@@ -145,7 +143,7 @@ def test_a_warehouse_that_was_not_migrated_is_told_with_the_command(
 
 
 @pytest.mark.parametrize("name", ["WAREHOUSE_URL", "DAGSTER_STORAGE_URL"])
-def test_a_server_that_lets_nobody_in_is_told_at_once_and_without_its_password(
+def test_a_refused_login_is_reported_at_once_and_without_the_password(
     loading_here: Run, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, warehouse_url.replace("user=sales", "user=nobody&password=hush"))

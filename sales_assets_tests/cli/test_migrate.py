@@ -16,10 +16,10 @@ def test_the_warehouse_goes_up_and_down(
     told = [here("migrate", *arguments) for arguments in ([], [], ["--to", "0003"], ["--to", "base"])]
     assert [done.returncode for done in told] == [0] * 4
     assert [done.stdout for done in told] == [
-        f"the warehouse went from revision base to {latest}\n",
+        f"the warehouse was migrated from revision base to {latest}\n",
         f"the warehouse is at revision {latest} already\n",
-        f"the warehouse went from revision {latest} to 0003\n",
-        "the warehouse went from revision 0003 to base\n",
+        f"the warehouse was migrated from revision {latest} to 0003\n",
+        "the warehouse was migrated from revision 0003 to base\n",
     ]
 
 

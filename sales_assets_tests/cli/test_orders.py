@@ -6,7 +6,7 @@ from pathlib import Path
 from sales_assets_tests.cli.conftest import Run
 
 
-def test_a_phone_of_two_customers_is_told_of_where_it_is_mapped_and_by_the_doctor(
+def test_a_phone_of_two_customers_is_reported_by_map_and_doctor(
     loading_here: Run, query: Callable[..., list[tuple[object, ...]]], tmp_path: Path
 ) -> None:
     file = tmp_path / "mapping.csv"
@@ -18,10 +18,10 @@ def test_a_phone_of_two_customers_is_told_of_where_it_is_mapped_and_by_the_docto
         "phone 79997772211 is mapped to several customers (51, 52), so none is used",
     ]
     lines = loading_here("doctor").stdout.splitlines()
-    assert "   orders: 1 phones are mapped to several customers and lead to none of them" in lines
+    assert "   orders: 1 phones are mapped to several customers and therefore unused" in lines
 
 
-def test_of_a_rejected_mapping_file_nothing_is_stored(
+def test_nothing_of_a_rejected_mapping_file_is_stored(
     loading_here: Run, query: Callable[..., list[tuple[object, ...]]], tmp_path: Path
 ) -> None:
     file = tmp_path / "mapping.csv"

@@ -1,4 +1,4 @@
-"""`sales-assets quarantine`: listing bad lines, settling them one by one or by a file."""
+"""`sales-assets quarantine`: list rejected rows, resolve them one by one or by a file."""
 
 import json
 from collections.abc import Callable
@@ -19,8 +19,8 @@ GOOD, REFUND = Order("a" * 32), Order("b" * 32, amount="10", status="refunded")
 
 
 @pytest.fixture
-def three_bad_lines(loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi) -> Run:
-    """One good line, and three bad ones: a status, an amount, a quantity."""
+def three_rejected_rows(loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi) -> Run:
+    """One valid row, and three rejected ones: a status, an amount, a quantity."""
     bad = [
         REFUND.but(status="refnuded"),
         Order("c" * 32, amount="1e2", city_name=NASTY),
@@ -29,7 +29,7 @@ def three_bad_lines(loading_here: Run, reports: ReportFolderBuilder, report_api:
     reports.increment(DAY, [GOOD, *bad])
     done = loading_here("load", "--from", DAY, "--to", DAY)
     assert done.returncode == 0, done.stderr
-    assert "lines in quarantine" in done.stdout
+    assert "rows in quarantine" in done.stdout
     return loading_here
 
 
@@ -39,8 +39,8 @@ def listed(command: Run, *arguments: str) -> list[dict[str, object]]:
     return [json.loads(line) for line in done.stdout.split("\n") if line]
 
 
-def test_bad_lines_are_listed_shown_and_settled_one_by_one(three_bad_lines: Run, query: Query) -> None:
-    command = three_bad_lines
+def test_rejected_rows_are_listed_shown_and_resolved_one_by_one(three_rejected_rows: Run, query: Query) -> None:
+    command = three_rejected_rows
     table = command("quarantine", "list", "--day", DAY)
     assert table.returncode == 0, table.stderr
     assert "[/bold] :boom:" in table.stdout
@@ -69,8 +69,8 @@ def test_bad_lines_are_listed_shown_and_settled_one_by_one(three_bad_lines: Run,
     assert len(listed(command, "--all")) == 3
 
 
-def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Run, query: Query, tmp_path: Path) -> None:
-    command = three_bad_lines
+def test_a_list_is_corrected_in_a_file_and_replayed(three_rejected_rows: Run, query: Query, tmp_path: Path) -> None:
+    command = three_rejected_rows
     file = tmp_path / "bad lines.jsonl"
     text = command("quarantine", "list", "--json").stdout
     file.write_text(
@@ -84,9 +84,11 @@ def test_a_list_is_corrected_in_a_file_and_replayed(three_bad_lines: Run, query:
     assert (NASTY,) in query("SELECT first FROM staging.name WHERE dimension = 'd_city'")
 
 
-def test_an_inherited_resolution_is_visible(three_bad_lines: Run, reports: ReportFolderBuilder, query: Query) -> None:
+def test_an_inherited_resolution_is_visible(
+    three_rejected_rows: Run, reports: ReportFolderBuilder, query: Query
+) -> None:
     """In the list and in `why`, with the row that it comes from; and a replay names the rows that follow."""
-    command = three_bad_lines
+    command = three_rejected_rows
     refund = listed(command)[0]
     number, text = refund["quarantine_id"], str(refund["line_text"])
     assert command("quarantine", "replay", str(number), "--line", text.replace("refnuded", "refunded")).returncode == 0
@@ -101,7 +103,7 @@ def test_an_inherited_resolution_is_visible(three_bad_lines: Run, reports: Repor
     done = command("quarantine", "replay", str(number), "--discard")
     assert done.stdout.splitlines() == [
         f"{number}: discarded",
-        f"the same rows of other contents follow: {heir['quarantine_id']}",
+        f"inherited by identical rows of other contents: {heir['quarantine_id']}",
     ]
     assert query("SELECT sum(amount)::text FROM mart.f_sales") == [("400.00",)]
 
@@ -109,16 +111,16 @@ def test_an_inherited_resolution_is_visible(three_bad_lines: Run, reports: Repor
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (("4711",), 1, "there is no line 4711 in quarantine"),
+        (("4711",), 1, "not in quarantine: 4711"),
         ((), 2, "give numbers, or --file"),
         (("1", "--file", "{file}"), 2, "give numbers, or --file"),
-        (("1", "2", "--line", "x"), 2, "--line goes with a single number"),
-        (("1", "--line", "x", "--discard"), 2, "--line goes with a single number"),
-        (("--file", "{file}", "--discard"), 2, "--discard goes with numbers"),
+        (("1", "2", "--line", "x"), 2, "--line requires a single number"),
+        (("1", "--line", "x", "--discard"), 2, "--line requires a single number"),
+        (("--file", "{file}", "--discard"), 2, "--discard requires numbers"),
         (("--file", "{file}"), 1, "line 1: expected a JSON object with quarantine_id and line_text"),
     ],
 )
-def test_what_can_not_be_settled_is_told(
+def test_impossible_resolutions_are_refused(
     loading_here: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
 ) -> None:
     file = tmp_path / "wrong"
@@ -129,7 +131,7 @@ def test_what_can_not_be_settled_is_told(
     assert "Traceback" not in done.stderr
 
 
-def test_a_file_that_is_no_text_is_told(loading_here: Run, tmp_path: Path) -> None:
+def test_a_corrections_file_that_is_not_utf8_is_refused(loading_here: Run, tmp_path: Path) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(b"\xff\xfe")
     done = loading_here("quarantine", "replay", "--file", str(file))

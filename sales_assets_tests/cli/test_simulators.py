@@ -14,7 +14,7 @@ from sales_assets_tests.reports import Order, ReportFolderBuilder
 HEADERS = {"X-Nickname": "n", "X-Cohort": "1", "X-Project": "True", "X-API-KEY": KEY}
 
 
-def test_a_folder_is_served_soon_and_until_it_is_told_to_stop(command: Command, reports: ReportFolderBuilder) -> None:
+def test_a_folder_is_served_soon_and_until_stopped(command: Command, reports: ReportFolderBuilder) -> None:
     reports.report([Order("a")])
     started = time.monotonic()
     api = command.start("report-api", "--data", str(reports.folder), "--port", "0")
@@ -30,7 +30,7 @@ def test_a_folder_is_served_soon_and_until_it_is_told_to_stop(command: Command, 
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda number: number.name)
-def test_generated_files_go_with_the_command(command: Command, number: signal.Signals) -> None:
+def test_generated_files_are_removed_with_the_command(command: Command, number: signal.Signals) -> None:
     api = command.start("report-api", "--generated", "--lines-per-day", "1", "--port", "0")
     assert api.stdout is not None
     assert api.stdout.readline().startswith("report API: http://127.0.0.1:")
@@ -41,7 +41,7 @@ def test_generated_files_go_with_the_command(command: Command, number: signal.Si
     assert list(Path(command.home / "generated").iterdir()) == []
 
 
-def test_a_taken_port_is_told(command: Command, reports: ReportFolderBuilder) -> None:
+def test_a_taken_port_is_reported(command: Command, reports: ReportFolderBuilder) -> None:
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:

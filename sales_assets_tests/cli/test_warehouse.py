@@ -15,7 +15,7 @@ def test_the_embedded_server_outlives_the_command_that_started_it(command: Comma
     with psycopg.connect(url.stdout.strip()) as connection:
         assert connection.info.dbname == "sales"
     stopped = [command("warehouse", "stop").stdout for _ in range(2)]
-    assert stopped == ["the embedded server is stopped\n", "no embedded server is running\n"]
+    assert stopped == ["the embedded server was stopped\n", "no embedded server is running\n"]
     with pytest.raises(psycopg.OperationalError):
         psycopg.connect(url.stdout.strip())
     assert command.written_outside() == []

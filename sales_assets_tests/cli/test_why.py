@@ -1,4 +1,4 @@
-"""`sales-assets why`: which file was selected for a day, and what the others lost by."""
+"""`sales-assets why`: the selected file of a day, and the reasons why the others were not selected."""
 
 import datetime as dt
 
@@ -11,7 +11,7 @@ YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"
 
 
-def test_why_tells_what_was_chosen_and_what_the_others_lost_by(loading_here: Run, shop: Shop) -> None:
+def test_why_explains_the_selection(loading_here: Run, shop: Shop) -> None:
     shop.reports.report([Order("r", day=DAY), Order("q", day="2024-09-30")])
     shop.reports.increment(
         DAY, [Order("a", day=DAY), Order("b", day=DAY, status="refunded", amount="50"), Order("z", amount="1e2")]
@@ -33,14 +33,14 @@ def test_why_tells_what_was_chosen_and_what_the_others_lost_by(loading_here: Run
     fetches = table(done.stdout, "fetch", "kind")
     best = fetches[0][0]
     assert [(row[1], row[2], row[6].partition(":")[0]) for row in fetches] == [
-        ("increment", "yes", "chosen"),
+        ("increment", "yes", "selected"),
         ("increment", "no", f"has no statuses, {best} has"),
         ("report", "no", f"has no statuses, {best} has"),
-        ("increment", "no", "never chosen"),
+        ("increment", "no", "never selected"),
     ]
     assert fetches[0][3:6] == ["2", "0", "1"]
     assert "[/bold]" in done.stdout
-    answers = [row[1] for row in table(done.stdout, "asked at", "answer")]
+    answers = [row[1] for row in table(done.stdout, "requested at", "outcome")]
     assert answers == ["not_found", "delivered", "delivered", "delivered"]
     assert [row[2:4] for row in table(done.stdout, "id", "fetch")] == [["4", "open"]]
 
@@ -55,19 +55,19 @@ def test_why_shows_repeated_deliveries(loading_here: Run, shop: Shop) -> None:
     assert done.returncode == 0, done.stderr
     fetches = table(done.stdout, "fetch", "kind")
     assert [row[0] for row in fetches] == [str(first), str(second)]
-    assert [row[6] for row in fetches] == ["chosen", f"delivered before {first}"]
+    assert [row[6] for row in fetches] == ["selected", f"delivered before {first}"]
     assert [row[7].partition(",")[0] for row in fetches] == ["3 times", "once"]
-    answers = [row[2] for row in table(done.stdout, "asked at", "answer")]
+    answers = [row[2] for row in table(done.stdout, "requested at", "outcome")]
     again = f"same contents as fetch {first}"
     assert answers == [again, again, f"fetch {second}", f"fetch {first}"]
     assert f"staged from fetch {first}: 1 rows" in done.stdout
 
 
-def test_why_of_a_day_that_nobody_asked_for(loading_here: Run) -> None:
+def test_why_of_a_day_that_was_never_requested(loading_here: Run) -> None:
     done = loading_here("why", DAY)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         f"mart.f_sales has no row on {DAY}",
-        "no kept fetch covers the day",
-        "the increment of the day was never asked for",
+        "no stored file covers the day",
+        "the increment of the day was never requested",
     ]

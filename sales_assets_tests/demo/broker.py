@@ -15,9 +15,9 @@ from sales_assets_tests.services.partner_orders.running import BROKER_URL, at_br
 
 NOBODY = "amqp://guest:hush@127.0.0.1:9//"
 NO_BROKER = (
-    "Orders and mailings need RabbitMQ and were left out: none at 127.0.0.1:9 (AMQPConnectionError). "
-    "`apt-get install rabbitmq-server` or `docker run -d -p 5672:5672 rabbitmq:4` brings one; "
-    "RABBITMQ_URL says where it is."
+    "Orders and mailings were skipped, they need RabbitMQ: none at 127.0.0.1:9 (AMQPConnectionError). "
+    "`apt-get install rabbitmq-server` or `docker run -d -p 5672:5672 rabbitmq:4` provides one; "
+    "set RABBITMQ_URL to its address."
 )
 
 

@@ -1,4 +1,4 @@
-"""Celery's processes in the demo: they end with it, and it notices when one of them ends."""
+"""Celery's processes in the demo: they end with it, and it detects when one of them ends."""
 
 from functools import partial
 
@@ -21,7 +21,7 @@ async def _declare_fleeting(queue: str, channel: AbstractChannel) -> None:
 
 
 @pytest.mark.broker
-def test_celery_ends_by_itself_when_the_demo_is_killed_and_is_missed_when_it_ends(
+def test_celery_ends_with_the_killed_demo_and_its_own_end_is_detected(
     warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     need_broker()
@@ -41,6 +41,6 @@ def test_celery_ends_by_itself_when_the_demo_is_killed_and_is_missed_when_it_end
             assert one.process.stdin is not None
             one.process.stdin.close()  # which the kernel does for whoever is killed
             one.process.wait(30)
-        with pytest.raises(DemoError, match=r"the mailings' worker ended with -?\d+; .*/worker\.log says why"):
+        with pytest.raises(DemoError, match=r"the mailings' worker exited with code -?\d+; see .*/worker\.log"):
             when_finished(Services(api.url, SenderApi(), "", [worker]), create_mailing(api.url))
     nothing_has_the_name_of(broker)

@@ -1,4 +1,4 @@
-"""The demo's home: it keeps away from whatever it did not make."""
+"""The demo's home: it refuses one with other data."""
 
 import pytest
 
@@ -8,11 +8,11 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.settings import SettingsError
 
 
-def test_the_demo_keeps_away_from_a_home_that_it_did_not_make() -> None:
+def test_the_demo_refuses_a_home_that_it_did_not_create() -> None:
     home = settings_module.settings().sales_home
     (home / "postgres" / "data").mkdir(parents=True)
     with (
-        pytest.raises(SettingsError, match="holds a warehouse that the demo did not make"),
+        pytest.raises(SettingsError, match="holds a warehouse that the demo did not create"),
         platform_running(Progress(), once=True),
     ):
         pytest.fail("it was started")
@@ -27,13 +27,11 @@ def test_the_demo_keeps_away_from_a_home_that_it_did_not_make() -> None:
         ("RAW_FILES_URL", "memory://elsewhere"),
     ],
 )
-def test_the_demo_keeps_away_from_what_lies_outside_its_home(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str
-) -> None:
+def test_the_demo_refuses_settings_outside_its_home(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
     monkeypatch.setenv(name, value)
     settings_module.settings.cache_clear()
     with (
-        pytest.raises(SettingsError, match=f"{name} is set: the demo keeps all it makes in SALES_HOME"),
+        pytest.raises(SettingsError, match=f"{name} is set: unset it, the demo stores everything in SALES_HOME"),
         platform_running(Progress(), once=True),
     ):
         pytest.fail("it was started")

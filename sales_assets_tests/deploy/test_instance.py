@@ -1,4 +1,4 @@
-"""Dagster's home: whose it is, what is written there, and what `sales-assets env` says of it."""
+"""Dagster's home: its owner, its configuration file, and the output of `sales-assets env`."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""Dagster's UI as a child process: signals, and what keeps it from starting."""
+"""Dagster's UI as a child process: signals, and conditions under which it can't start."""
 
 import signal
 import subprocess
@@ -30,7 +30,7 @@ finally:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
-def test_further_signals_do_not_break_off_the_cleaning_up(number: signal.Signals) -> None:
+def test_further_signals_do_not_interrupt_the_cleanup(number: signal.Signals) -> None:
     process = subprocess.Popen([sys.executable, "-c", _CLEANING_UP], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     assert process.stdout.readline() == "started\n"
@@ -39,9 +39,7 @@ def test_further_signals_do_not_break_off_the_cleaning_up(number: signal.Signals
     assert out == "cleaned up\n"
 
 
-def test_a_folder_for_temporary_files_that_is_too_long_for_sockets_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_too_long_tmpdir_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))

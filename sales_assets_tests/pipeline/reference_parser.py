@@ -1,8 +1,6 @@
-"""The rules of a report file once more, written from docs/data-contracts/day-rules.md: slow, and a whole file at
-a time.
+"""Reference parser for the property tests: the rules of docs/data-contracts/day-rules.md, one character at a time.
 
-Belongs here: a second opinion for the property tests. It shares no line with `sales_assets.pipeline.line_rules`,
-and walks over characters where that uses regular expressions.
+It shares no code with `sales_assets.pipeline.line_rules`.
 """
 
 from dataclasses import dataclass, field
@@ -48,7 +46,7 @@ class Result:
 
 
 def read_file(data: bytes, columns: list[str], kinds: dict[str, str], max_lines: int, max_bytes: int) -> Result:
-    """Reads what follows the header, which is taken to be line 1; a file without one starts at line 1 too."""
+    """Read the lines after the header, which is line 1; a file without one starts at line 1 too."""
     raw_lines = data.split(b"\n")
     if not raw_lines[-1]:
         raw_lines.pop()
@@ -87,7 +85,7 @@ def _chomp(raw: bytes) -> bytes:
 
 
 def _span(raw_lines: list[bytes], columns: list[str], kinds: dict[str, str], max_bytes: int) -> int:
-    """How many of these lines, of which the first opens a quote, are one record."""
+    """Count how many of these lines, of which the first opens a quote, are one record."""
     for count in range(2, len(raw_lines) + 1):
         joined = b"\n".join(raw_lines[:count])
         if len(joined) > max_bytes:

@@ -1,4 +1,4 @@
-"""The reader on nasty files: one kind of fault at a time, and what must survive beside it."""
+"""The reader on malformed files: one kind of fault at a time, which must not affect other lines."""
 
 import tracemalloc
 from collections.abc import Iterator
@@ -78,7 +78,7 @@ class Read:
         self.reader = ReportReader([data], file, block_size=block_size)
         batches = list(self.reader)
         self.good = {line.pop("line_no"): line for batch in batches for line in batch.lines.to_pylist()}
-        self.bad = {line["line_no"]: line for batch in batches for line in batch.bad.to_pylist()}
+        self.bad = {line["line_no"]: line for batch in batches for line in batch.rejected.to_pylist()}
         self.reasons = {line_no: line["reason"] for line_no, line in self.bad.items()}
 
 
@@ -196,10 +196,10 @@ BAD: dict[str, tuple[bytes, str]] = {
         f"date_time {value!r}": (order(date_time=value), f"date_time '{value}' {why}" if value else why)
         for value, why in [
             ("", "date_time is empty"),
-            ("2024-02-30", "is no day of the calendar"),
-            ("2023-02-29T00:00:00", "is no day of the calendar"),
-            ("2024-13-01", "is no day of the calendar"),
-            ("2024-00-01", "is no day of the calendar"),
+            ("2024-02-30", "is not a calendar date"),
+            ("2023-02-29T00:00:00", "is not a calendar date"),
+            ("2024-13-01", "is not a calendar date"),
+            ("2024-00-01", "is not a calendar date"),
             ("0999-12-31", "does not start with a date"),
             ("0000-00-00", "does not start with a date"),
             ("10000-01-01", "does not start with a date"),
@@ -212,38 +212,38 @@ BAD: dict[str, tuple[bytes, str]] = {
             ("-2024-09-08", "does not start with a date"),
             ("２０２４-０９-０８", "does not start with a date"),
             ("infinity", "does not start with a date"),
-            ("2024-09-08 ", "does not go on with a time of day"),
-            ("2024-09-08T", "does not go on with a time of day"),
-            ("2024-09-08T10", "does not go on with a time of day"),
-            ("2024-09-08t10:00", "does not go on with a time of day"),
-            ("2024-09-08T24:00:00", "does not go on with a time of day"),
-            ("2024-09-08T10:60:00", "does not go on with a time of day"),
-            ("2024-09-08T10:00:60", "does not go on with a time of day"),
-            ("2024-09-08T10:00:00.", "does not go on with a time of day"),
-            ("2024-09-08T10:00:00+3", "does not go on with a time of day"),
-            ("2024-09-08T10:00:00 UTC", "does not go on with a time of day"),
-            ("2024-09-081", "does not go on with a time of day"),
+            ("2024-09-08 ", "does not continue with a time of day"),
+            ("2024-09-08T", "does not continue with a time of day"),
+            ("2024-09-08T10", "does not continue with a time of day"),
+            ("2024-09-08t10:00", "does not continue with a time of day"),
+            ("2024-09-08T24:00:00", "does not continue with a time of day"),
+            ("2024-09-08T10:60:00", "does not continue with a time of day"),
+            ("2024-09-08T10:00:60", "does not continue with a time of day"),
+            ("2024-09-08T10:00:00.", "does not continue with a time of day"),
+            ("2024-09-08T10:00:00+3", "does not continue with a time of day"),
+            ("2024-09-08T10:00:00 UTC", "does not continue with a time of day"),
+            ("2024-09-081", "does not continue with a time of day"),
         ]
     },
     **{
         f"integer {value!r}": (order(customer_id=value), f"customer_id '{value}' {why}" if value else why)
         for value, why in [
             ("", "customer_id is empty"),
-            ("-", "is no integer"),
-            ("--1", "is no integer"),
-            ("+5", "is no integer"),
-            (" 5", "is no integer"),
-            ("5 ", "is no integer"),
-            ("\t5", "is no integer"),
-            ("5\u00a0", "is no integer"),
-            ("5.0", "is no integer"),
-            ("5e0", "is no integer"),
-            ("1_000", "is no integer"),
-            ("0x1F", "is no integer"),
-            ("12a", "is no integer"),
-            ("NaN", "is no integer"),
-            ("５", "is no integer"),
-            ("٥", "is no integer"),
+            ("-", "is not an integer"),
+            ("--1", "is not an integer"),
+            ("+5", "is not an integer"),
+            (" 5", "is not an integer"),
+            ("5 ", "is not an integer"),
+            ("\t5", "is not an integer"),
+            ("5\u00a0", "is not an integer"),
+            ("5.0", "is not an integer"),
+            ("5e0", "is not an integer"),
+            ("1_000", "is not an integer"),
+            ("0x1F", "is not an integer"),
+            ("12a", "is not an integer"),
+            ("NaN", "is not an integer"),
+            ("５", "is not an integer"),
+            ("٥", "is not an integer"),
             ("2147483648", "is out of the range"),
             ("9999999999", "is out of the range"),
             ("-2147483649", "is out of the range"),
@@ -260,22 +260,22 @@ BAD: dict[str, tuple[bytes, str]] = {
             ("-5", "is negative"),
             ("-0", "is negative"),
             ("-0.00", "is negative"),
-            ("+5", "is no plain decimal number"),
-            ("--5", "is no plain decimal number"),
-            (".5", "is no plain decimal number"),
-            (".", "is no plain decimal number"),
-            ("1.2.3", "is no plain decimal number"),
-            ("1..2", "is no plain decimal number"),
-            (" 5", "is no plain decimal number"),
-            ("5 ", "is no plain decimal number"),
-            ("1e2", "is no plain decimal number"),
-            ("1e400", "is no plain decimal number"),
-            ("NaN", "is no plain decimal number"),
-            ("Infinity", "is no plain decimal number"),
-            ("0x10", "is no plain decimal number"),
-            ("1 234", "is no plain decimal number"),
-            ("１２", "is no plain decimal number"),
-            ("5 ₽", "is no plain decimal number"),
+            ("+5", "is not a plain decimal number"),
+            ("--5", "is not a plain decimal number"),
+            (".5", "is not a plain decimal number"),
+            (".", "is not a plain decimal number"),
+            ("1.2.3", "is not a plain decimal number"),
+            ("1..2", "is not a plain decimal number"),
+            (" 5", "is not a plain decimal number"),
+            ("5 ", "is not a plain decimal number"),
+            ("1e2", "is not a plain decimal number"),
+            ("1e400", "is not a plain decimal number"),
+            ("NaN", "is not a plain decimal number"),
+            ("Infinity", "is not a plain decimal number"),
+            ("0x10", "is not a plain decimal number"),
+            ("1 234", "is not a plain decimal number"),
+            ("１２", "is not a plain decimal number"),
+            ("5 ₽", "is not a plain decimal number"),
             ("1.234", "has more than 2 decimals"),
             ("0.001", "has more than 2 decimals"),
             ("99999999.999", "has more than 2 decimals"),
@@ -286,7 +286,7 @@ BAD: dict[str, tuple[bytes, str]] = {
     },
     "amount, decimal comma": (
         order(payment_amount='"1 234,50"'),
-        "payment_amount '1 234,50' is no plain decimal",
+        "payment_amount '1 234,50' is not a plain decimal",
     ),
     "quantity, negative": (order(quantity="-1"), "quantity '-1' is negative"),
     **{
@@ -299,7 +299,7 @@ BAD: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize(("cells", "values"), GOOD.values(), ids=GOOD)
-def test_good_line(cells: dict[str, str], values: dict[str, object], line_end: bytes) -> None:
+def test_valid_line(cells: dict[str, str], values: dict[str, object], line_end: bytes) -> None:
     line = order(**cells)
     read = Read(line_end.join([HEADER, order(), line, order(), b""]))
     assert read.bad == {}
@@ -308,7 +308,7 @@ def test_good_line(cells: dict[str, str], values: dict[str, object], line_end: b
 
 @pytest.mark.parametrize("line_end", [b"\n", b"\r\n"], ids=["LF", "CRLF"])
 @pytest.mark.parametrize(("line", "reason"), BAD.values(), ids=BAD)
-def test_bad_line_leaves_its_neighbours_alone(line: bytes, reason: str, line_end: bytes) -> None:
+def test_rejected_row_leaves_its_neighbours_alone(line: bytes, reason: str, line_end: bytes) -> None:
     read = Read(line_end.join([HEADER, order(), line, order(), b""]))
     assert read.good == {2: VALUES, 4: VALUES}
     assert list(read.bad) == [3]
@@ -333,10 +333,10 @@ HEADER_FAULTS: dict[str, tuple[bytes, str]] = {
     "upper case": (HEADER.upper(), "there is no header"),
     "quote not closed": (
         b'"' + HEADER,
-        "the first line is no header: the quote that opens field 1 is not closed",
+        "the first line is not a header: the quote that opens field 1 is not closed",
     ),
-    "not UTF-8": (HEADER + b",\xcf\xf0\n", "the first line is no header: not UTF-8: byte 0xcf"),
-    "too long": (b"x" * (MAX_LINE + 5), "the first line is no header: longer than 1048576 bytes"),
+    "not UTF-8": (HEADER + b",\xcf\xf0\n", "the first line is not a header: not UTF-8: byte 0xcf"),
+    "too long": (b"x" * (MAX_LINE + 5), "the first line is not a header: longer than 1048576 bytes"),
     "UTF-16 little-endian": (file_of(order()).decode().encode("utf-16-le"), "UTF-16"),
     "UTF-16 big-endian": (file_of(order()).decode().encode("utf-16-be"), "UTF-16"),
     "UTF-16 with mark": (file_of(order()).decode().encode("utf-16"), "UTF-16"),
@@ -404,7 +404,7 @@ def test_the_header_is_known_before_the_first_batch() -> None:
     ],
     ids=["byte order mark", "spaces", "quotes", "CRLF", "blank lines before", "millions of blank lines before"],
 )
-def test_forgiven_in_a_header(header: bytes) -> None:
+def test_accepted_header_variants(header: bytes) -> None:
     read = Read(file_of(order(), header=header))
     assert list(read.good.values()) == [VALUES]
     assert list(read.good) == [2 + header.count(b"\n")]
@@ -449,7 +449,7 @@ def test_chunks_may_be_cut_anywhere() -> None:
     reader = ReportReader((data[at : at + 1] for at in range(len(data))), USER_ORDERS_LOG)
     batch = pa.concat_batches([batch.lines for batch in reader])
     assert batch.column("line_no").to_pylist() == [2, 4]
-    assert (reader.good_lines, reader.bad_lines) == (2, 1)
+    assert (reader.valid_lines, reader.rejected_lines) == (2, 1)
 
 
 def test_a_file_in_another_encoding_is_refused_at_its_end() -> None:
@@ -458,7 +458,7 @@ def test_a_file_in_another_encoding_is_refused_at_its_end() -> None:
         Read(cp1251)
 
 
-def test_one_line_with_a_valid_character_makes_the_others_bad_lines() -> None:
+def test_one_valid_multibyte_line_makes_the_others_rejected_rows() -> None:
     foreign = order().decode().encode("cp1251")
     assert list(Read(file_of(*[foreign] * 50, order())).bad) == list(range(2, 52))
     # The line with the valid character may be bad itself.
@@ -471,7 +471,7 @@ def test_one_line_with_a_valid_character_makes_the_others_bad_lines() -> None:
 OPENING = order(item_name='"Milk')
 
 
-def test_a_stray_quote_costs_its_own_line_only() -> None:
+def test_a_stray_quote_rejects_only_its_line() -> None:
     read = Read(file_of(OPENING, *[order()] * 200))
     assert list(read.bad) == [2]
     assert list(read.good) == list(range(3, 203))
@@ -484,7 +484,7 @@ def test_two_stray_quotes_do_not_join_the_lines_between(between: int) -> None:
     assert len(read.good) == 2 + between
 
 
-def test_a_torn_line_with_a_stray_quote_does_not_swallow_good_ones() -> None:
+def test_a_torn_line_with_a_stray_quote_does_not_swallow_valid_ones() -> None:
     torn = OPENING[: OPENING.index(b'"') + 3]
     tail = order()[order().index(b"LED") :].replace(b"LED", b'LED"')
     read = Read(file_of(torn, order(), tail, order()))
@@ -492,19 +492,19 @@ def test_a_torn_line_with_a_stray_quote_does_not_swallow_good_ones() -> None:
     assert list(read.bad) == [2, 4]
 
 
-def test_a_quoted_value_of_too_many_lines_is_bad_line_by_line() -> None:
+def test_a_quoted_value_of_too_many_lines_is_rejected_line_by_line() -> None:
     read = Read(file_of(order(item_name='"' + "a\n" * MAX_SPAN_LINES + '"'), order()))
     assert len(read.bad) == MAX_SPAN_LINES + 1
     assert list(read.good) == [3 + MAX_SPAN_LINES]
 
 
-def test_a_quoted_value_of_too_many_bytes_is_bad_line_by_line() -> None:
+def test_a_quoted_value_of_too_many_bytes_is_rejected_line_by_line() -> None:
     half = "a" * (MAX_SPAN // 2)
     assert list(Read(file_of(order(item_name=f'"{half}\n{half[200:]}"'))).good) == [2]
     assert list(Read(file_of(order(item_name=f'"{half}\n{half}"'))).bad) == [2, 3]
 
 
-def test_a_bad_record_over_several_lines_is_one_bad_line() -> None:
+def test_an_invalid_record_over_several_lines_is_one_rejected_row() -> None:
     line = order(item_name='"Milk\n3%"', quantity="-1")
     read = Read(file_of(line, order()))
     assert list(read.good) == [4]
@@ -514,7 +514,7 @@ def test_a_bad_record_over_several_lines_is_one_bad_line() -> None:
 # Sizes
 
 
-def test_the_longest_line_is_read_and_one_byte_more_is_bad() -> None:
+def test_the_longest_line_is_valid_and_one_byte_more_is_rejected() -> None:
     longest = order(item_name="")
     longest = order(item_name="x" * (MAX_LINE - len(longest)))
     read = Read(file_of(longest, longest.replace(b"x", b"xx", 1)), block_size=1 << 18)
@@ -522,7 +522,7 @@ def test_the_longest_line_is_read_and_one_byte_more_is_bad() -> None:
     assert list(read.bad) == [3]
 
 
-def test_a_long_bad_text_is_shortened_between_two_characters() -> None:
+def test_a_long_rejected_text_is_shortened_between_two_characters() -> None:
     read = Read(file_of("Ж".encode() * 300_000, b"x" + "Ж".encode() * 600_000))
     assert read.bad[2]["text"] == "Ж" * (1 << 15)
     assert read.bad[3]["text"] == "x" + "Ж" * (MAX_TEXT_OF_LONG_LINE // 2 - 1)
@@ -540,7 +540,7 @@ def test_memory_does_not_grow_with_the_file_or_its_lines() -> None:
     lines = 0
     arrow_peak = 0
     for batch in ReportReader(chunks(), USER_ORDERS_LOG):
-        lines += batch.lines.num_rows + batch.bad.num_rows
+        lines += batch.lines.num_rows + batch.rejected.num_rows
         arrow_peak = max(arrow_peak, pa.total_allocated_bytes() - arrow_before)
     python_peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
@@ -569,7 +569,7 @@ def test_custom_research() -> None:
     }
     assert read.reasons == {3: "geo_id is empty; sales_qty '-1' is negative"}
     faulty = Read(file_of(b"2024-09-31,1,1,1,1", header=header), CUSTOM_RESEARCH)
-    assert faulty.reasons == {2: "date_id '2024-09-31' is no day of the calendar"}
+    assert faulty.reasons == {2: "date_id '2024-09-31' is not a calendar date"}
 
 
 def test_user_activity_log() -> None:
@@ -634,7 +634,7 @@ def test_parse_line_follows_the_same_rules() -> None:
     for text in (order().decode(), order().decode() + "\r\n"):
         batch = parse_line(text, USER_ORDERS_LOG, header, 17)
         assert batch.lines.to_pylist() == [{"line_no": 17, **VALUES}]
-        assert batch.bad.num_rows == 0
+        assert batch.rejected.num_rows == 0
     multiline = parse_line(order(item_name='"Milk\n3%"').decode(), USER_ORDERS_LOG, header, 17)
     assert multiline.lines.column("item_name").to_pylist() == ["Milk\n3%"]
 
@@ -643,19 +643,19 @@ def test_parse_line_follows_the_same_rules() -> None:
     ("text", "reason"),
     [
         ("", "1 fields, expected 13"),
-        (order(quantity="x").decode(), "quantity 'x' is no plain decimal number"),
+        (order(quantity="x").decode(), "quantity 'x' is not a plain decimal number"),
         (f"{order().decode()}\n{order().decode()}", "line break inside the line"),
         ("\ud800", "not UTF-8: byte 0xed at position 1"),
     ],
 )
-def test_parse_line_says_why_a_line_is_still_bad(text: str, reason: str) -> None:
+def test_parse_line_gives_the_reason_of_a_rejection(text: str, reason: str) -> None:
     batch = parse_line(text, USER_ORDERS_LOG, header_of(list(CELLS), USER_ORDERS_LOG), 17)
     assert batch.lines.num_rows == 0
-    assert [(line["line_no"], line["reason"]) for line in batch.bad.to_pylist()] == [(17, reason)]
+    assert [(line["line_no"], line["reason"]) for line in batch.rejected.to_pylist()] == [(17, reason)]
 
 
 @pytest.mark.skipif(REAL_DATA is None, reason="the real files are not here")
-def test_every_line_of_the_real_files_is_good() -> None:
+def test_every_line_of_the_real_files_is_valid() -> None:
     assert REAL_DATA
     counts = {}
     for path in sorted(REAL_DATA.rglob("*.csv")):

@@ -1,4 +1,4 @@
-"""What holds for any bytes: block size, path through the code and how the file is cut change nothing."""
+"""Properties of the reader for any bytes: block size, code path and chunks don't change the result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -210,11 +210,11 @@ def read(data: bytes, file: ReportFile, *, block_size: int = 1 << 20, cut: int =
             for column in ("lines", "bad"):
                 found = getattr(batch, column).column("line_no").to_pylist()
                 assert all(a < b for a, b in pairwise([numbers[0], *found]))
-            numbers = [max([*batch.lines.column("line_no").to_pylist(), *batch.bad.column("line_no").to_pylist()])]
+            numbers = [max([*batch.lines.column("line_no").to_pylist(), *batch.rejected.column("line_no").to_pylist()])]
             result.good |= {values.pop("line_no"): values for values in batch.lines.to_pylist()}
-            result.bad |= {values["line_no"]: values["text"] for values in batch.bad.to_pylist()}
-            assert all(batch.bad.column("reason").to_pylist())
-        assert (reader.good_lines, reader.bad_lines) == (len(result.good), len(result.bad))
+            result.bad |= {values["line_no"]: values["text"] for values in batch.rejected.to_pylist()}
+            assert all(batch.rejected.column("reason").to_pylist())
+        assert (reader.valid_lines, reader.rejected_lines) == (len(result.good), len(result.bad))
     except UnreadableFile as error:
         return str(error)
     return result

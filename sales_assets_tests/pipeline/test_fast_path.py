@@ -4,7 +4,7 @@ from decimal import Decimal
 
 import pytest
 
-from sales_assets.pipeline.fast_path import Taken, take_good_lines
+from sales_assets.pipeline.fast_path import ConvertedLines, convert_valid_lines
 from sales_assets.pipeline.line_rules import LineRules, header_of, plain_header
 from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG, USER_ORDERS_LOG, ReportFile
 
@@ -12,9 +12,9 @@ RESEARCH = {"date_id": "2024-09-08", "category_id": "1", "geo_id": "2", "sales_q
 GOOD = b"2024-09-08,1,2,3,4.5"
 
 
-def take(*lines: bytes, file: ReportFile = CUSTOM_RESEARCH, header: list[str] | None = None) -> Taken:
+def take(*lines: bytes, file: ReportFile = CUSTOM_RESEARCH, header: list[str] | None = None) -> ConvertedLines:
     rules = LineRules(file, plain_header(file) if header is None else header_of(header, file))
-    return take_good_lines(b"".join(line + b"\n" for line in lines), rules)
+    return convert_valid_lines(b"".join(line + b"\n" for line in lines), rules)
 
 
 def line_of(**cells: str) -> bytes:
@@ -87,7 +87,7 @@ ORDER = {
 }  # fmt: skip
 
 
-def values(taken: Taken, file: ReportFile = USER_ORDERS_LOG) -> dict[str, object]:
+def values(taken: ConvertedLines, file: ReportFile = USER_ORDERS_LOG) -> dict[str, object]:
     names = file.schema.names[1:]
     return {name: column.to_pylist() for name, column in zip(names, taken.columns, strict=True)}
 

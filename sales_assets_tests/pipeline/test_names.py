@@ -88,9 +88,7 @@ def test_names_are_kept_where_staging_alone_is_loaded(shop: Shop) -> None:
     assert shop.query("SELECT city_name FROM mart.d_city") == [("Rostov",)]
 
 
-def test_of_one_moment_the_later_line_counts_however_the_rows_are_divided(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_the_same_event_time_the_later_line_wins(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage, "_ROWS_PER_NAMES", 1)
     monkeypatch.setattr(parse_file, "_ROWS_PER_DISTRIBUTION", 1)
     moments = [("A", 9), ("B", 10), ("A", 10)]
@@ -100,7 +98,7 @@ def test_of_one_moment_the_later_line_counts_however_the_rows_are_divided(
     assert shop.query("SELECT city_name FROM mart.d_city") == [("A",)]
 
 
-def test_a_name_of_replaced_rows_alone_is_forgotten(shop: Shop) -> None:
+def test_a_name_that_occurs_only_in_replaced_rows_is_deleted(shop: Shop) -> None:
     """It would be the name in use at its time, and come back when the dimensions are rebuilt."""
     for day, name in zip(DAYS, ("Milk", "Oat milk", "Milk"), strict=True):
         shop.reports.increment(day, [Order(day, day=day, item_name=name), Order(f"{day} b", day=day, city_name="Omsk")])

@@ -15,7 +15,7 @@ def test_the_same_items_in_order(count: int) -> None:
 
 
 @pytest.mark.parametrize("good", [0, 1, 2, 5])
-def test_an_error_comes_after_what_was_made_before_it(good: int) -> None:
+def test_an_error_is_raised_after_the_items_before_it(good: int) -> None:
     def broken() -> Iterator[int]:
         yield from range(good)
         raise ZeroDivisionError
@@ -28,7 +28,7 @@ def test_an_error_comes_after_what_was_made_before_it(good: int) -> None:
     assert taken == list(range(good if good > 1 else 0))
 
 
-def test_who_takes_no_more_leaves_no_thread() -> None:
+def test_an_abandoned_iterator_leaves_no_thread() -> None:
     items = prefetch(iter(range(1000)))
     assert next(items) == 0
     assert any(thread.name == "prefetch" for thread in threading.enumerate())

@@ -63,7 +63,7 @@ def test_any_other_row_is_a_difference(change: dict[str, Any]) -> None:
         *((1, [_FOUND | {name: _FOUND[name] + 1}]) for name in ("rows", "quantity", "amount", "keys")),  # type: ignore[operator]
     ],
 )  # fmt: skip
-def test_what_postgresql_does_not_hold_is_a_difference(stored: int, found: list[dict[str, Any]]) -> None:
+def test_a_row_missing_in_postgresql_is_a_difference(stored: int, found: list[dict[str, Any]]) -> None:
     with pytest.raises(NotReconciledError):
         counted(_ROW).require_stored(stored, found)
 

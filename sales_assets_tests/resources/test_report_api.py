@@ -154,7 +154,7 @@ def test_an_expired_link_is_asked_for_anew(
     assert query("SELECT count(*) FROM mart.f_sales") == [(50,)]
 
 
-def test_a_wrong_key_is_told_by_the_name_of_its_setting(report_api: Simulator, set_up: Set) -> None:
+def test_a_wrong_key_is_reported_with_the_name_of_its_setting(report_api: Simulator, set_up: Set) -> None:
     set_up(report_api_key="some-other-secret")
     with pytest.raises(PermanentError, match="check REPORT_API_KEY") as caught:
         ReportApi().make_report()

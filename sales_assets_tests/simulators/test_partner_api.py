@@ -77,7 +77,7 @@ def test_stock_decides(get: Call, post: Call, put: Call) -> None:
     assert get("/find-orders", external_id="10") == {"data": {"ids": []}}
 
 
-def test_orders_move_on_as_told(get: Call, post: Call, put: Call) -> None:
+def test_the_status_of_an_order_can_be_set(get: Call, post: Call, put: Call) -> None:
     post("/create", FORM)
     put("/_orders/777", {"status": "done", "status_id": 5})
     assert get("/orders-data", order_ids="777") == {
@@ -94,14 +94,14 @@ def test_faults_while_it_runs(url: str, put: Call, faults: dict[str, float], sta
     assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (status, "text/html")
 
 
-def test_a_lost_answer_is_a_done_order(url: str, post: Call, partner: PartnerApi) -> None:
+def test_an_order_with_a_lost_response_exists(url: str, post: Call, partner: PartnerApi) -> None:
     partner.faults = Faults(lost=1)
     with pytest.raises(requests.exceptions.RequestException):
         post("/create", FORM)
     assert partner.orders_of(10) == [777]
 
 
-def test_answers_out_of_turn(url: str, get: Call, put: Call) -> None:
+def test_prepared_responses(url: str, get: Call, put: Call) -> None:
     put("/_answers/find", [{"status": 503, "body": {"a": 1}}, {"body": "<html>"}])
     answers = [requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5) for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503, 200, 200]
@@ -111,6 +111,6 @@ def test_answers_out_of_turn(url: str, get: Call, put: Call) -> None:
     assert get("/_seen") == {"find": 3}
 
 
-def test_mistakes_of_the_person_at_the_controls(put: Call) -> None:
+def test_invalid_control_requests_are_refused(put: Call) -> None:
     assert put("/_answers/sing", []).status_code == 404
     assert put("/_faults", {"nonsense": 1}).status_code == 400

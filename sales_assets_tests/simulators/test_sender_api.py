@@ -82,20 +82,20 @@ def test_faults_while_it_runs(post: Post, url: str, faults: dict[str, Any], stat
     assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
 
 
-def test_html_for_an_answer(post: Post, sender: SenderApi) -> None:
+def test_html_response(post: Post, sender: SenderApi) -> None:
     sender.faults = Faults(html=1)
     assert post().headers["Content-Type"].startswith("text/html")
     assert not sender.sent
 
 
-def test_a_lost_answer_is_a_sent_message(post: Post, sender: SenderApi) -> None:
+def test_a_message_with_a_lost_response_is_sent(post: Post, sender: SenderApi) -> None:
     sender.faults = Faults(lost=1)
     with pytest.raises(requests.RequestException):
         post()
     assert sender.sent == {1: 1}
 
 
-def test_answers_out_of_turn(post: Post, url: str) -> None:
+def test_prepared_responses(post: Post, url: str) -> None:
     assert requests.put(f"{url}/_answers", json=[{"status": 503}, {"body": "{"}], timeout=5).json() == {"answers": 2}
     answers = [post() for _ in range(3)]
     assert [answer.status_code for answer in answers] == [503, 200, 200]
@@ -103,7 +103,7 @@ def test_answers_out_of_turn(post: Post, url: str) -> None:
     assert answers[2].json() == {"code": 0, "message": "OK"}
 
 
-def test_mistakes_of_the_person_at_the_controls(url: str) -> None:
+def test_invalid_control_requests_are_refused(url: str) -> None:
     assert requests.put(f"{url}/_faults", json={"nonsense": 1}, timeout=5).status_code == 400
     assert requests.get(f"{url}/v1/send/1", timeout=5).status_code == 405
     assert requests.get(f"{url}/v1/send/x", timeout=5).status_code == 404

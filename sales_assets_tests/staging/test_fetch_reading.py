@@ -67,8 +67,8 @@ NO_USE = [
     (HEADER.replace("payment_amount", "payment").encode() + b"\n", "the header lacks payment_amount"),
     (order_file([Order("b", city_name="Ростов")], statuses=True).encode("cp1251"), "the file is not UTF-8"),
     (order_file([Order("b")], statuses=True).encode("utf-16"), "the file is UTF-16"),
-    (order_file([Order("b", quantity="-1"), Order("c", amount="")], statuses=True).encode(), "every line is bad (2"),
-    (order_file([Order("b", day="2024-09-30")], statuses=True).encode(), "every line is bad (1"),
+    (order_file([Order("b", quantity="-1"), Order("c", amount="")], statuses=True).encode(), "every row rejected (2"),
+    (order_file([Order("b", day="2024-09-30")], statuses=True).encode(), "every row rejected (1"),
 ]
 
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_no_use_breaks_its_day_and_no_other(shop: Shop) -> None:
     assert [name for name, _ in shop.sales()] == ["better"] * len(broken) + ["new"]
 
 
-def test_some_bad_lines_leave_the_good_ones(shop: Shop) -> None:
+def test_rejected_rows_leave_the_valid_ones(shop: Shop) -> None:
     shop.reports.increment(DAY, [Order("a"), "what is this", Order("b", quantity="many"), Order("c", day=OTHER)])
     shop.load(DAY)
     assert shop.sales() == [("a", 200)]
@@ -112,7 +112,7 @@ def test_some_bad_lines_leave_the_good_ones(shop: Shop) -> None:
     ]
 
 
-def test_many_bad_lines_are_all_kept(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_rejected_rows_are_quarantined(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """More lines than are held in memory: the rest waits on disk, and none is lost, good or bad."""
     monkeypatch.setattr(spill, "HELD_BYTES", 1_000)
     number, one_bad_in = 50_000, 1_000  # about 4 MB: the reader hands over 2 MB at a time

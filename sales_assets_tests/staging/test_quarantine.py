@@ -59,7 +59,7 @@ def test_a_correction_that_is_still_bad_says_why(shop: Shop, settle: Settle) -> 
     done = settle({number: bad.but(amount="eleven").line(2, statuses=True)})
     assert done.failures == []
     assert [(line["state"], line["reason"]) for line in done.lines] == [
-        ("open", "payment_amount 'eleven' is no plain decimal number")
+        ("open", "payment_amount 'eleven' is not a plain decimal number")
     ]
     assert shop.sales() == [("a", 200)]
     # To another day than the fetch's own it can't be moved.

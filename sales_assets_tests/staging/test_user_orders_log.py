@@ -141,7 +141,7 @@ def test_a_quarantined_line_is_found_again(shop: Shop, end: str) -> None:
     shop.load(DAY)
     assert shop.sales() == [("a", 200), ("multi", 10)]
     rows = shop.query("SELECT line_no, line_text, date_id, reason FROM staging.quarantine")
-    assert rows == [(6, bad, 20241001, "city_id 'one' is no integer")]
+    assert rows == [(6, bad, 20241001, "city_id 'one' is not an integer")]
     path = shop.query("SELECT path FROM raw.fetch")[0][0]
     lines = shop.query("SELECT uniq_id, line_no, file FROM mart.f_sales_lines ORDER BY line_no")
     assert lines == [("a", 2, path), ("multi", 3, path)]

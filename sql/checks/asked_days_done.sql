@@ -1,9 +1,9 @@
--- Days that were asked for and are not done, each with the cause: the last request failed; a file of the newest answer
--- can't be parsed; or that of the newest report can't be, where no increment serves the day. Of all four files. A day has
--- a row per cause, and days of one cause have the same text.
+-- Find requested days that are not done, with the cause: the last request failed, a file of the newest response can't be
+-- parsed, or (for a day without increment) a file of the newest report can't be. Covers all four files. A day has a row
+-- per cause; days with the same cause have the same text.
 -- name: offending
 WITH delivered AS (
-    -- Which file came with which answer. "Later" means a greater number.
+    -- Files by response. A greater number means later.
     SELECT e.delivery_id, f.fetch_id, e.number, f.file, f.kind, f.first_day, f.last_day, f.path, r.verdict, r.reason
     FROM raw.file_delivery AS e
     JOIN raw.fetch AS f USING (fetch_id)
@@ -16,7 +16,7 @@ WITH delivered AS (
     WHERE kind = 'increment' AND first_day BETWEEN days.first AND days.last
     ORDER BY first_day, delivery_id DESC
 ), served AS (
-    -- The newest answer that was none of a failed request: what it brought is what the day waits for.
+    -- The newest response that is not a failed request: its files have to be loaded.
     SELECT DISTINCT ON (first_day) first_day AS day, delivery_id
     FROM raw.delivery, days
     WHERE kind = 'increment' AND outcome <> 'failed' AND first_day BETWEEN days.first AND days.last
@@ -24,8 +24,8 @@ WITH delivered AS (
 ), fault AS (
     SELECT day, coalesce(reason, 'the request failed') AS cause FROM asked WHERE outcome = 'failed'
     UNION ALL
-    -- The other three files may be left out on purpose, by a run of some assets; the order file decides the mart's day.
-    -- A reason begins with the file's path, which would make a cause of its own of each day.
+    -- A run of some assets may leave the other three files out; the order file alone decides about the day in the mart.
+    -- A reason begins with the file's path, which is removed so that days with the same cause have the same text.
     SELECT s.day, d.file || ' of the increment: '
                   || coalesce(replace(d.reason, d.path || ': ', ''), 'it was not parsed yet')
     FROM served AS s
@@ -43,7 +43,7 @@ WITH delivered AS (
                         AND (d.kind = 'report' AND d.number > p.number AND d.verdict IS NOT NULL
                              OR d.kind = 'increment' AND d.verdict = 'usable'))
     UNION ALL
-    -- A load that was killed between fetching and parsing the report that an asked day is taken from.
+    -- A load was killed between fetching and parsing the report from which a requested day is loaded.
     SELECT s.day, p.file || ' of the report: ' || p.path || ': it was not parsed yet'
     FROM served AS s
     JOIN delivered AS p ON p.kind = 'report' AND p.file = 'user_orders_log' AND p.verdict IS NULL

@@ -1,5 +1,5 @@
--- Mailings with messages of the days whose counts, which the API tells, are not their messages. Named by the first day of
--- the mailing's messages.
+-- Find mailings of the days whose message counts, which the API returns, differ from their messages. date_id is the first
+-- day of the mailing's messages.
 -- name: offending
 WITH asked AS (
     SELECT mailing_id, min(date_id) AS date_id FROM mart.f_mailing_deliveries

@@ -1,4 +1,4 @@
--- Days that lost more than half of their rows against the fetch they were taken from before.
+-- Find days with less than half of the rows that the previously selected file had.
 -- name: offending
 SELECT date_id, former_rows - rows AS offending, format('%%s rows, %%s before', rows, former_rows) AS example
 FROM staging.staged_day

@@ -1,4 +1,4 @@
--- Statistics that are not the sums of their deliveries.
+-- Find statistics that differ from the sums of their deliveries.
 -- name: offending
 SELECT date_id, count(*) AS offending, min(format('mailing %%s', mailing_id)) AS example
 FROM (

@@ -1,4 +1,4 @@
--- Deliveries that differ from the service's messages, or have none; messages without their delivery.
+-- Find deliveries that differ from the service's messages, deliveries without message, and messages without delivery.
 -- name: offending
 SELECT coalesce(f.date_id, m.date_id) AS date_id, count(*) AS offending,
        min(format('message %%s: %%s in the service, %%s in the mart', message_id, coalesce(m.status, 'nothing'),

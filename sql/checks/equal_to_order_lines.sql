@@ -1,4 +1,4 @@
--- Rows of the mart that differ from the order lines they are made of, or have none; lines without their row.
+-- Find mart rows that differ from their order lines, rows without order line, and order lines without row.
 -- name: offending
 SELECT coalesce(p.date_id, f.date_id) AS date_id, count(*) AS offending,
        min(format('order %%s, line %%s, %%s, id %%s', p.order_id, p.line_no, coalesce(p.status, f.status),

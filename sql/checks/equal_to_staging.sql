@@ -1,5 +1,5 @@
--- Days whose rows, amounts, quantities or keys differ between staging and mart, by status. The keys are compared by a
--- checksum that ties them to the row's id: a day may well have the same totals as before and other customers.
+-- Find days whose rows, amounts, quantities or keys differ between staging and mart, by status. Keys are compared by a
+-- checksum with the row's id: totals alone would miss a day with the same sums and other customers.
 -- name: offending
 SELECT date_id, count(*) AS offending,
        min(format('%%s: %%s rows and %%s staged, %%s rows and %%s in the mart%%s', status, coalesce(s.rows, 0),

@@ -1,6 +1,6 @@
--- Rows of the mart that break a rule of their own, of three checks in one pass: every row is shipped or refunded
--- (statuses); refunded rows are not above zero, shipped rows not below, legacy rows being as their writer left them
--- (signs); rows from before the statuses are shipped, without exception (legacy_rows_shipped).
+-- Find mart rows that break a row rule; three checks in one pass. statuses: every row is shipped or refunded. signs:
+-- refunded rows are not above zero, shipped rows not below (legacy rows are exempt). legacy_rows_shipped: rows from
+-- before the statuses are all shipped.
 -- name: offending
 SELECT rule AS check_name, date_id, count(*) AS offending, min(example) AS example
 FROM (

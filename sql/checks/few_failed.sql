@@ -1,5 +1,5 @@
--- Days on which more than a tenth of the finished messages FAILED. Those of deleted mailings and clients ended as was
--- asked for, and count neither way.
+-- Find days on which more than a tenth of the finished messages FAILED. Messages of deleted mailings and clients are not
+-- counted: their end was requested.
 -- name: offending
 SELECT date_id, count(*) FILTER (WHERE status = 'FAILED') AS offending,
        format('%%s of %%s; for instance: %%s', count(*) FILTER (WHERE status = 'FAILED'), count(*),

@@ -1,4 +1,5 @@
--- Rows whose day, city, customer or item is missing in its dimension. Legacy rows came without dimensions.
+-- Find rows whose day, city, customer or item is missing in its dimension. Legacy rows are exempt: their writer filled no
+-- dimensions.
 -- name: offending
 SELECT f.date_id, count(*) AS offending,
        min(format('id %%s: %%s', f.id, CASE WHEN d.date_id IS NULL THEN format('day %%s', f.date_id)

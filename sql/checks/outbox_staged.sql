@@ -1,5 +1,5 @@
--- Days whose events differ between the service's outbox and staging. What the outbox got within the last minute may
--- still be on its way.
+-- Find days whose events differ between the service's outbox and staging. Events of the last minute may still be in
+-- transit and are skipped.
 -- name: offending
 SELECT to_char(coalesce(o.dated_at, s.dated_at) AT TIME ZONE %(timezone)s, 'YYYYMMDD')::integer AS date_id,
        count(*) AS offending,

@@ -1,4 +1,4 @@
--- Lines of orders that wait for a mapping, or do not fit the mart.
+-- Find order lines that wait for a mapping, or do not fit the mart.
 -- name: offending
 SELECT date_id, count(*) AS offending, min(format('%%s, line %%s: %%s', message_id, line_no, reason)) AS example
 FROM staging.partner_order_quarantine

@@ -1,5 +1,5 @@
--- Messages that are still Pending ten minutes after their mailing's end, or its deletion; of every day, whichever are
--- asked about: what hangs changes nothing that would bring its day.
+-- Find messages that are still Pending ten minutes after the end or deletion of their mailing. Covers all days, not only
+-- those of the run: a message that is stuck causes no change that would get its day checked.
 -- name: offending
 SELECT to_char(m.created_at AT TIME ZONE %(timezone)s, 'YYYYMMDD')::integer AS date_id, count(*) AS offending,
        min(format('mailing %%s, which ended %%s', m.mailing_id, least(g.deleted_at, g.end_time))) AS example

@@ -1,4 +1,4 @@
--- Open lines in quarantine, of the fetches that cover the days.
+-- Find open rows in quarantine, of the files that cover the days.
 -- name: offending
 SELECT coalesce(q.date_id, to_char(f.first_day, 'YYYYMMDD')::integer) AS date_id, count(*) AS offending,
        min(format('%%s of %%s, line %%s: %%s', q.quarantine_id, f.path, q.line_no, q.reason)) AS example

@@ -1,4 +1,4 @@
--- Orders of the days of which more was refunded than shipped, in pieces or in money, over all days.
+-- Find orders of the days with more refunded than shipped, in quantity or amount, over all days.
 -- name: offending
 SELECT last_date_id AS date_id, count(*) AS offending,
        min(format('order %%s: %%s pieces and %%s net', order_id, quantity, amount)) AS example

@@ -1,5 +1,5 @@
--- Weeks in which the revenue of new and returning customers is not what was shipped, or the refunds are not the sales'.
--- The week is named by its Monday.
+-- Find weeks in which the revenue of new and returning customers differs from the shipped amount, or the refunds from
+-- those of the sales. date_id is the Monday of the week.
 -- name: offending
 SELECT to_char(to_date(r.period_id::text, 'IYYYIW'), 'YYYYMMDD')::integer AS date_id, 1 AS offending,
        format('week %%s: %%s of new and %%s of returning customers, %%s shipped; %%s refunded, %%s in the sales',

@@ -1,4 +1,4 @@
--- Days with sales before the first week, whichever days are asked about: no run will ever make their weeks.
+-- Find days with sales before the first week, whose weeks no run will compute. Covers all days, not only those of the run.
 -- name: offending
 SELECT date_id, count(*) AS offending, 'before the week of SALES_FIRST_DAY' AS example
 FROM mart.f_sales

@@ -1,4 +1,5 @@
--- Days with sales whose week was not made, lacks one of their items, or does not exist because the number is no day.
+-- Find days with sales whose week was not computed, lacks one of their items, or does not exist because date_id is not a
+-- date.
 -- name: offending
 WITH sold AS MATERIALIZED (
     SELECT date_id, item_id, count(*) AS rows
@@ -9,7 +10,7 @@ WITH sold AS MATERIALIZED (
     SELECT date_id, mart.iso_week(date_id) AS period_id FROM (SELECT DISTINCT date_id FROM sold) AS once
 )
 SELECT date_id, sum(rows)::bigint AS offending,
-       min(CASE WHEN day.period_id IS NULL THEN format('%%s is no day', date_id)
+       min(CASE WHEN day.period_id IS NULL THEN format('%%s is not a date', date_id)
                 ELSE format('item %%s is not in week %%s', item_id, day.period_id) END) AS example
 FROM sold
 JOIN day USING (date_id)

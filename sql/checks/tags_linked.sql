@@ -1,4 +1,4 @@
--- Tags of the marts at clients that are linked to no customer.
+-- Find clients with tags from the marts that are not linked to a customer.
 -- name: offending
 SELECT to_char(now() AT TIME ZONE %(timezone)s, 'YYYYMMDD')::integer AS date_id, count(*) AS offending,
        min(format('client %%s: %%s', t.client_id, t.tag)) AS example

@@ -1,7 +1,7 @@
--- uniq_ids that stand more than once, of two checks in one pass: a key (date, uniq_id, status) stands once
--- (no_key_twice); the same uniq_id on another date is another event, and worth a look (uniq_id_on_one_date). The days
--- are compared with each other and with those around them, nearest first, up to a month and half a million lines: the
--- cost follows the days, neither the history nor how busy the month was. The nearest day is always among them.
+-- Find uniq_ids that occur more than once; two checks in one pass. no_key_twice: a key (date, uniq_id, status) is unique.
+-- uniq_id_on_one_date: the same uniq_id on another date is another event, but worth a warning. The days are compared with
+-- each other and with those around them, nearest first, up to a month and half a million rows, so that the cost depends
+-- on the days only. The nearest day is always among them.
 -- name: offending
 WITH around AS (
     SELECT date_id, sum(rows) OVER (
@@ -17,15 +17,15 @@ WITH around AS (
     FROM around
     WHERE nearer_lines < 500000
 ), suspected AS MATERIALIZED (
-    -- Numbers are grouped in half the time that texts take; what only shares a number is told apart below. They are
-    -- sorted first: nearly all are different, and hashing more of them than memory holds takes twice as long.
+    -- Group by hashes, in half the time that texts take; texts that share a hash are compared below. Sorted first: nearly
+    -- all are different, and a hash aggregate that exceeds memory takes twice as long.
     SELECT hash
     FROM (
         SELECT hashtextextended(uniq_id, 0) AS hash
         FROM staging.user_orders_log
         WHERE date_id BETWEEN (SELECT first_date_id FROM compared) AND (SELECT last_date_id FROM compared)
         ORDER BY hash
-        OFFSET 0  -- keeps the planner from looking inside
+        OFFSET 0  -- optimization fence
     ) AS sorted
     GROUP BY hash
     HAVING count(*) > 1

@@ -1,7 +1,7 @@
--- What Dagster's own storage may forget. Never the run, its tags and its keys; never the latest materialization, check
--- or failed attempt of a partition: the UI's colours and the sensors' memory are made of those.
+-- Delete old events from Dagster's storage. Kept are runs with their tags and keys, and the latest materialization, check
+-- and failed attempt of each partition, on which the UI and the sensors rely.
 -- name: forget_details
--- What a step said on its way. Events about assets and the course of a run have a type of their own and stay.
+-- Log messages of steps. Events about assets and the state of a run have other types and are kept.
 DELETE FROM event_logs
 WHERE timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
   AND (dagster_event_type IS NULL OR dagster_event_type IN (
@@ -10,8 +10,8 @@ WHERE timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
       'STEP_WORKER_STARTING', 'ASSET_CHECK_EVALUATION_PLANNED'))
 
 -- name: forget_plans
--- A plan that nothing came of shows its day as failed, so the latest one stays until the day is materialized.
--- Plans without a partition may stand for a range of days, and stay: there is one per run.
+-- Planned materializations. One without a result shows its day as failed, so the latest is kept until the day is
+-- materialized. Those without a partition may be for a range of days and are kept: there is one per run.
 DELETE FROM event_logs AS planned
 WHERE planned.dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'
   AND planned.timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
@@ -21,7 +21,7 @@ WHERE planned.dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'
                 AND later.id > planned.id)
 
 -- name: forget_materializations
--- Those that a later one of the same day took the place of. raw.fetch keeps the history of a day for good.
+-- Materializations with a later one of the same day. raw.fetch keeps the history of a day.
 DELETE FROM event_logs AS former
 WHERE former.dagster_event_type = 'ASSET_MATERIALIZATION'
   AND former.timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval

@@ -1,5 +1,5 @@
--- Statements that write nothing, and are refused where writing would be: by a standby, by a read-only default, or for
--- want of a privilege of the loader.
+-- Statements that write nothing, but fail where writing would: on a standby, in a read-only session, or without the
+-- loader's privileges.
 -- name: raw
 INSERT INTO raw.delivery (kind, first_day, last_day, outcome)
 SELECT kind, first_day, last_day, outcome FROM raw.delivery WHERE false

@@ -1,5 +1,5 @@
 -- name: end
--- Expired cookies are refused anyway: their sessions need not be remembered.
+-- Expired cookies are rejected anyway, so their sessions are deleted.
 WITH expired AS (
     DELETE FROM mailings.ended_admin_session WHERE expires_at < now()
 )

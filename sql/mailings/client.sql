@@ -4,7 +4,7 @@ VALUES (%(phone)s, %(operator_code)s, %(tag)s, %(timezone)s)
 RETURNING client_id AS id, phone, operator_code, tag, timezone
 
 -- name: update
--- NULL leaves a value as it is; the tag alone may be NULL itself.
+-- NULL keeps a value, except for the tag, which may be set to NULL.
 UPDATE mailings.client
 SET phone = coalesce(%(phone)s, phone), operator_code = coalesce(%(operator_code)s, operator_code),
     tag = CASE WHEN %(with_tag)s THEN %(tag)s ELSE tag END, timezone = coalesce(%(timezone)s, timezone),
@@ -13,14 +13,14 @@ WHERE client_id = %(client_id)s
 RETURNING client_id AS id, phone, operator_code, tag, timezone
 
 -- name: delete
--- What waits for the client ends with it. A message that a worker holds is the worker's to end: it may be out already.
+-- Ends the waiting messages of the client. One that a worker has claimed is ended by the worker: it may have been sent.
 WITH gone AS (
     DELETE FROM mailings.client WHERE client_id = %(client_id)s
     RETURNING client_id
 ), waiting AS (
     SELECT message_id FROM mailings.message
     WHERE client_id IN (SELECT client_id FROM gone) AND status = 'Pending'
-      -- by the key (mailing_id, client_id): an index of its own would cost every list a quarter
+      -- by the key (mailing_id, client_id): a separate index would make writing recipients a quarter slower
       AND mailing_id IN (SELECT mailing_id FROM mailings.mailing WHERE state = 'running')
       AND (claim IS NULL OR next_attempt_at <= now())
     ORDER BY message_id
@@ -44,7 +44,7 @@ WHERE c.client_id = %(client_id)s
 SELECT 1 FROM mailings.client WHERE client_id = %(client_id)s
 
 -- name: page
--- In the order of the ids, after one of them.
+-- Keyset pagination by id.
 SELECT c.client_id AS id, c.phone, c.operator_code, c.tag, c.timezone
 FROM mailings.client AS c
 WHERE c.client_id > %(after)s
@@ -55,7 +55,7 @@ ORDER BY c.client_id
 LIMIT %(limit)s
 
 -- name: search
--- For the admin page: latest first, by page; the words are looked for in phone, operator code, tag and zone.
+-- For the admin page: a page, latest first; searches phone, operator code, tag and time zone.
 SELECT c.client_id AS id, c.phone, c.operator_code, c.tag, c.timezone, c.created_at, c.updated_at
 FROM mailings.client AS c
 WHERE (%(words)s::text IS NULL OR c.phone LIKE %(words)s OR c.operator_code ILIKE %(words)s OR c.tag ILIKE %(words)s

@@ -1,11 +1,10 @@
 -- name: keep_others_out
--- One audience at a time. Not a lock on a table: the service deletes clients meanwhile, and their links and tags with
--- them.
+-- Serialize runs. An advisory lock instead of a table lock: the service concurrently deletes clients with their links and
+-- tags.
 SELECT pg_advisory_xact_lock(7205007)
 
 -- name: fingerprint
--- Of the links as they ought to be: the same as at the last run, or there is something to do. A sum, so that no order
--- matters.
+-- Fingerprint of the wanted links, to detect changes since the last run. A sum, which is independent of the order.
 SELECT count(*) || '.' || coalesce(sum(hashint8extended(client_id, customer_id)), 0) AS links
 FROM (
     SELECT client_id, customer_id FROM mailings.phone_link
@@ -20,8 +19,8 @@ UNION ALL
 SELECT client_id, customer_id, linked_by FROM mailings.client_customer WHERE linked_by = 'api'
 
 -- name: compare_links
--- Set beside each other before anything is written: a statement that looks into the table that it fills looks longer
--- with each row. No customer: the phone does not lead to one any more.
+-- Compare present and wanted links before anything is written: a statement that reads the table it fills slows down with
+-- each row. customer_id is NULL if the phone no longer belongs to a customer.
 CREATE TEMP TABLE link_change ON COMMIT DROP AS
 SELECT client_id, w.customer_id
 FROM wanted_link AS w
@@ -29,15 +28,15 @@ FULL JOIN mailings.client_customer AS l USING (client_id)
 WHERE w.customer_id IS DISTINCT FROM l.customer_id
 
 -- name: hold_clients
--- Clients that get or lose something can't be deleted until the commit. Held before the first row is written and in
--- order: the service's own deletion, which goes from client to tags, waits here and not in the middle.
+-- Lock the clients to be changed until the commit. Locked in order, before the first row is written, so that a deletion by
+-- the service (first client, then tags) waits here instead of causing a deadlock.
 SELECT client_id FROM mailings.client
 WHERE client_id IN (SELECT client_id FROM link_change UNION SELECT client_id FROM tag_change)
 ORDER BY client_id
 FOR KEY SHARE
 
 -- name: unlink
--- Links by hand are nobody's here.
+-- Links made by hand are never changed.
 DELETE FROM mailings.client_customer AS l
 USING link_change AS c
 WHERE c.client_id = l.client_id AND c.customer_id IS NULL AND l.linked_by = 'phone'
@@ -53,7 +52,7 @@ SET customer_id = EXCLUDED.customer_id, linked_at = now()
 WHERE l.linked_by = 'phone'
 
 -- name: summary
--- Who could not be linked is counted here, and guessed nowhere. A phone of two customers links nobody.
+-- Counts linked and unlinked clients. A phone of two customers is never linked.
 SELECT clients, linked_by_phone, linked_by_api, clients - linked_by_phone - linked_by_api AS unlinked_clients,
        (SELECT count(*) FROM mart.d_customer AS d
         WHERE NOT EXISTS (SELECT FROM mailings.client_customer AS l WHERE l.customer_id = d.customer_id))

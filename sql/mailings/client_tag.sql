@@ -1,5 +1,5 @@
 -- name: take_tags
--- What the marts say of each linked customer, over their whole history and all sources.
+-- Derive the tags of each linked customer from the marts, over all days and sources.
 CREATE TEMP TABLE wanted_tag ON COMMIT DROP AS
 SELECT w.client_id, w.customer_id, told.tag
 FROM (
@@ -28,13 +28,12 @@ USING tag_change AS c
 WHERE NOT c.is_wanted AND (c.client_id, c.tag) = (t.client_id, t.tag)
 
 -- name: clear_unlinked
--- Of clients whose link was taken by hand a moment ago.
+-- Delete tags of clients that were unlinked by hand meanwhile.
 DELETE FROM mailings.client_tag AS t
 WHERE NOT EXISTS (SELECT FROM mailings.client_customer AS l WHERE l.client_id = t.client_id)
 
 -- name: fill_missing
--- A tag stands on its link: where that was changed by hand a moment ago it waits for the next run. One that stays keeps
--- the moment since when.
+-- If a link was changed by hand meanwhile, its tag waits for the next run. A tag that stays keeps its time.
 INSERT INTO mailings.client_tag (client_id, tag)
 SELECT client_id, tag
 FROM tag_change

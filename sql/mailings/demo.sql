@@ -1,5 +1,5 @@
 -- name: weeks
--- What may be summed over items: customers that are new in a week, and money.
+-- Sums over items: only new customers and amounts may be added up.
 SELECT period_id, sum(new_customers_count) AS new_customers, sum(new_customers_revenue) AS new_customers_revenue,
        sum(returning_customers_revenue) AS returning_customers_revenue, sum(refunded_amount) AS refunded_amount
 FROM mart.f_customer_retention
@@ -8,7 +8,7 @@ ORDER BY period_id DESC
 LIMIT %(limit)s
 
 -- name: followed
--- From the refunds of some orders to the messages of a mailing.
+-- Follow the refunds of some orders to the messages of a mailing.
 SELECT p.order_id, f.date_id, f.amount, f.customer_id, l.client_id, t.tag, d.message_id, d.status, d.seconds_to_deliver
 FROM staging.partner_order_line AS p
 JOIN mart.f_sales AS f ON f.id = p.sale_id AND f.status = 'refunded'

@@ -6,8 +6,8 @@ RETURNING mailing_id AS id, start_time, text, operator_code_filter AS client_ope
           tag_filter AS client_tag_filter, end_time, send_from, send_until
 
 -- name: lock
--- Whoever holds the row decides: the planner that starts the mailing, or a change that comes before it. The moment is
--- told by the clock after the lock was got; now() is from before the wait for it.
+-- Lock the row, so that the planner that starts the mailing and a change of it are serialized. clock_timestamp() is the
+-- time after the lock was acquired; now() would be from before the wait.
 SELECT mailing_id AS id, start_time, text, operator_code_filter AS client_operator_code_filter,
        tag_filter AS client_tag_filter, end_time, send_from, send_until, state
 FROM mailings.mailing
@@ -27,13 +27,13 @@ RETURNING mailing_id AS id, start_time, text, operator_code_filter AS client_ope
           tag_filter AS client_tag_filter, end_time, send_from, send_until
 
 -- name: delete
--- The planner ends what waits of it: that may be many rows, and nobody need wait for them.
+-- The planner ends the waiting messages later: they may be too many for a request.
 UPDATE mailings.mailing SET deleted_at = now(), updated_at = now()
 WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL
 RETURNING mailing_id
 
 -- name: pause
--- A finished mailing has nothing to be paused.
+-- A finished mailing can't be paused.
 UPDATE mailings.mailing SET paused_at = coalesce(paused_at, now()), updated_at = now()
 WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL AND state <> 'finished' AND paused_at IS NULL
 
@@ -52,7 +52,7 @@ FROM mailings.mailing
 WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL
 
 -- name: page
--- In the order of the ids, after one of them.
+-- Keyset pagination by id.
 SELECT mailing_id AS id, start_time, text, operator_code_filter AS client_operator_code_filter,
        tag_filter AS client_tag_filter, end_time, send_from, send_until, state, paused_at IS NOT NULL AS paused
 FROM mailings.mailing
@@ -61,7 +61,7 @@ ORDER BY mailing_id
 LIMIT %(limit)s
 
 -- name: search
--- For the admin page: latest first, by page; the words are looked for in the text and the filters.
+-- For the admin page: a page, latest first; searches the text and the filters.
 SELECT mailing_id AS id, start_time, text, operator_code_filter AS client_operator_code_filter,
        tag_filter AS client_tag_filter, end_time, send_from, send_until, state, paused_at IS NOT NULL AS paused,
        started_at, finished_at
@@ -80,7 +80,7 @@ WHERE deleted_at IS NULL
        OR tag_filter ILIKE %(words)s)
 
 -- name: preview
--- Who would receive a mailing with these filters if it started now: how many.
+-- Count the clients that would receive a mailing with these filters if it started now.
 SELECT count(*) AS count FROM mailings.recipients(%(client_operator_code_filter)s, %(client_tag_filter)s)
 
 -- name: preview_page
@@ -91,7 +91,7 @@ ORDER BY client_id
 LIMIT %(limit)s
 
 -- name: messages
--- A page of a mailing's messages, in the order of the clients: the unique index has them so.
+-- A page of a mailing's messages, by client id as in the unique index.
 SELECT message_id AS id, client_id, status, attempts, reason, created_at, finished_at,
        CASE WHEN status = 'Pending' THEN next_attempt_at END AS next_attempt_at
 FROM mailings.message
@@ -100,14 +100,14 @@ ORDER BY client_id
 LIMIT %(limit)s
 
 -- name: latest_messages
--- For the admin page: by page, latest first.
+-- For the admin page: a page, latest first.
 SELECT message_id AS id, mailing_id, client_id, status, attempts, reason, created_at, finished_at
 FROM mailings.message
 ORDER BY message_id DESC
 LIMIT %(limit)s OFFSET %(offset)s
 
 -- name: messages_of
--- For the admin page: a mailing's, by page, in the order of the clients.
+-- For the admin page: a page of a mailing's messages, by client id.
 SELECT message_id AS id, mailing_id, client_id, status, attempts, reason, created_at, finished_at
 FROM mailings.message
 WHERE mailing_id = %(mailing_id)s

@@ -2,8 +2,8 @@
 SELECT to_regclass('mailings.message') IS NOT NULL AS is_there
 
 -- name: start
--- The next mailing that is due, and nobody else's from here on: a change of it that comes later finds it running. One
--- that was paused over its whole time begins too, so that its messages can time out.
+-- Start the next due mailing; later changes are refused because it is running. One that was paused for its whole period is
+-- started too, so that its messages can time out.
 UPDATE mailings.mailing AS g
 SET state = 'running', started_at = now(), updated_at = now()
 FROM (
@@ -18,7 +18,7 @@ WHERE g.mailing_id = due.mailing_id
 RETURNING g.mailing_id, g.operator_code_filter, g.tag_filter
 
 -- name: write_recipients
--- In the same transaction. A mailing that comes after its end sends nothing; its rows say so.
+-- Runs in the transaction of `start`. The messages of a mailing that is started after its end are timed out at once.
 INSERT INTO mailings.message (mailing_id, client_id, status, next_attempt_at, finished_at)
 SELECT g.mailing_id, r.client_id, CASE WHEN g.end_time <= now() THEN 'TIMEOUT' ELSE 'Pending' END, g.start_time,
        CASE WHEN g.end_time <= now() THEN now() END
@@ -26,8 +26,8 @@ FROM mailings.mailing AS g, mailings.recipients(%(operator_code_filter)s, %(tag_
 WHERE g.mailing_id = %(mailing_id)s
 
 -- name: time_out
--- What is left after the end. A message that a worker holds may be on its way: it is the worker's until the longest
--- send that was begun before the end is over.
+-- Time out messages after the mailing's end. A claimed message may be in transit: it is left to its worker until the
+-- longest send that was begun before the end is over.
 WITH over AS (
     SELECT mailing_id, end_time FROM mailings.mailing
     WHERE state = 'running' AND end_time <= now() AND deleted_at IS NULL
@@ -41,7 +41,7 @@ WHERE m.mailing_id = over.mailing_id AND m.status = 'Pending'
   AND (m.claim IS NULL OR m.next_attempt_at <= now() OR over.end_time + %(grace)s <= now())
 
 -- name: fail_deleted
--- What a deletion left to workers that then died.
+-- Fail messages of deleted mailings whose worker died.
 WITH gone AS (
     SELECT mailing_id FROM mailings.mailing
     WHERE state = 'running' AND deleted_at IS NOT NULL
@@ -64,7 +64,7 @@ WHERE mailing_id IN (
 RETURNING mailing_id
 
 -- name: ask
--- Mailings that have messages due, and no task that waits for a worker; those that were left longest first.
+-- Mailings with due messages and no waiting task; those that have waited longest come first.
 UPDATE mailings.mailing
 SET asked_at = now()
 WHERE mailing_id IN (
@@ -79,7 +79,7 @@ WHERE mailing_id IN (
 RETURNING mailing_id
 
 -- name: fold
--- The sums of a mailing's changes take the place of the changes. Readers see all of it or nothing.
+-- Replace the count changes of a mailing by their sums, atomically for readers.
 WITH many AS (
     SELECT mailing_id FROM mailings.message_count GROUP BY mailing_id HAVING count(*) > 8
 ), gone AS (
@@ -91,7 +91,7 @@ INSERT INTO mailings.message_count (mailing_id, status, change)
 SELECT mailing_id, status, sum(change) FROM gone GROUP BY mailing_id, status HAVING sum(change) <> 0
 
 -- name: begin
--- A task has come; the planner may ask for the next. What is sent of a mailing that runs.
+-- A task has started, so the planner may enqueue the next one. Returns the contents of a running mailing.
 WITH begun AS (
     UPDATE mailings.mailing SET asked_at = NULL WHERE mailing_id = %(mailing_id)s AND asked_at IS NOT NULL
 )
@@ -100,7 +100,7 @@ WHERE mailing_id = %(mailing_id)s AND state = 'running' AND paused_at IS NULL AN
   AND end_time > now()
 
 -- name: claim
--- The next due messages, for as long as the lease: a worker that dies leaves them to the others after it.
+-- Claim the next due messages for the duration of the lease, after which those of a dead worker are due again.
 WITH due AS (
     SELECT m.message_id FROM mailings.message AS m
     WHERE m.mailing_id = %(mailing_id)s AND m.status = 'Pending' AND m.next_attempt_at <= now()
@@ -120,9 +120,9 @@ SELECT claimed.message_id, claimed.client_id, claimed.attempts, c.timezone, cloc
 FROM claimed LEFT JOIN mailings.client AS c USING (client_id)
 
 -- name: permit
--- Which of these may be sent now: still ours, and the mailing neither over nor paused nor deleted. Asked before each
--- send, and while messages wait for their turn. Nothing is sent under a lease that the send could outlast: a shorter
--- one is renewed, unless another worker has taken the message. No phone: the client is gone.
+-- Find which messages may be sent now: still claimed by this worker, and the mailing neither over, paused nor deleted. Runs
+-- before each send, and while messages wait for a send slot. A lease that the send could outlast is renewed, unless
+-- another worker has claimed the message. phone is NULL if the client was deleted.
 WITH asked AS (
     SELECT message_id, claim FROM unnest(%(message_ids)s::bigint[], %(claims)s::text[]) AS asked (message_id, claim)
 ), renewed AS (
@@ -146,7 +146,7 @@ WHERE m.status = 'Pending'
   AND g.end_time > clock_timestamp() + %(margin)s
 
 -- name: settle
--- What became of messages that are still ours. What would go on waiting ends with its mailing.
+-- Record outcomes of messages that this worker still claims. A message to be retried ends if its mailing has.
 UPDATE mailings.message AS m
 SET status = CASE WHEN r.status <> 'Pending' THEN r.status WHEN g.deleted_at IS NOT NULL THEN 'FAILED'
                   WHEN g.end_time <= now() THEN 'TIMEOUT' ELSE 'Pending' END,
@@ -165,9 +165,9 @@ WHERE m.message_id = r.message_id AND m.claim = r.claim AND m.status = 'Pending'
 RETURNING m.message_id
 
 -- name: take_turns
--- Turns are moments, `span` seconds' worth from the first free one on, taken only if that is due within `ahead`. One that
--- is later than `farthest` was left by a slower rate, or by a clock that was set back, and counts for nothing. `wait`:
--- seconds until the first of the turns, or where none was taken until the first free one.
+-- Reserve send slots: `span` seconds from the first free one, only if that is due within `ahead`. A stored time beyond
+-- `farthest` is left from a slower rate, or a clock that was set back, and is ignored. wait: seconds until the first
+-- reserved slot, or the first free one if none was reserved.
 WITH taken AS (
     INSERT INTO mailings.send_rate AS r (next_at) VALUES (clock_timestamp() + %(span)s)
     ON CONFLICT (one) DO UPDATE
@@ -185,7 +185,7 @@ WHERE NOT EXISTS (SELECT FROM taken)
 SELECT status, sum(change)::bigint AS count FROM mailings.message_count GROUP BY status
 
 -- name: depth
--- Messages that could be sent now, were there anybody to do it, and how late the oldest is.
+-- Count messages that are due but not claimed, and the delay of the oldest.
 SELECT count(*) AS depth, coalesce(extract(epoch FROM now() - min(m.next_attempt_at)), 0)::float8 AS oldest_seconds
 FROM mailings.mailing AS g
 JOIN mailings.message AS m USING (mailing_id)

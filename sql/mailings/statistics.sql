@@ -1,4 +1,4 @@
--- Counts are read from mailings.message_count, a few rows per mailing, however many messages there are.
+-- Counts are read from mailings.message_count, a few rows per mailing, regardless of the number of messages.
 
 -- name: overall
 SELECT c.status, sum(c.change)::bigint AS count
@@ -21,7 +21,7 @@ HAVING sum(change) > 0
 ORDER BY status COLLATE "C"
 
 -- name: daily
--- By the day on which the mailings started, which is when their messages were written.
+-- By the day on which the mailings started and their messages were written.
 SELECT (m.started_at AT TIME ZONE %(timezone)s)::date AS day, c.status, sum(c.change)::bigint AS count
 FROM mailings.mailing AS m
 JOIN mailings.message_count AS c USING (mailing_id)

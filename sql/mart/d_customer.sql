@@ -1,5 +1,5 @@
 -- name: upsert
--- The latest name by event time wins; an empty cell is no name and replaces none, whenever it comes.
+-- The latest name by event time wins; an empty name never replaces another.
 INSERT INTO mart.d_customer AS d (customer_id, first_name, last_name, name_as_of)
 SELECT DISTINCT ON (id) id, first, second, CASE WHEN first || second <> '' THEN last_seen END
 FROM staging.name

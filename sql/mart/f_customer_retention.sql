@@ -1,18 +1,18 @@
 -- name: see_one_moment
--- What is filled and what it is reconciled with must be the same sales, though days are loaded meanwhile.
+-- The statements must see the same sales, although days are loaded concurrently.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 
 -- name: keep_others_out
--- Two runs over one week come one after the other. Taken before the first row is read: the moment that is seen is the
--- one after the other run's commit. Readers are not held up.
+-- Serializes runs over the same week. Taken before the first row is read, so that the snapshot includes the other run's
+-- commit. Readers are not blocked.
 LOCK TABLE mart.f_customer_retention IN SHARE ROW EXCLUSIVE MODE
 
 -- name: clear_weeks
 DELETE FROM mart.f_customer_retention WHERE period_name = 'weekly' AND period_id = ANY (%(period_ids)s)
 
 -- name: fill_weeks
--- A customer is new or returning in a week as a whole, by the shipped lines of all items: so each is one of the two in
--- every item, no line is counted twice, and both revenues add up to what was shipped.
+-- A customer is new or returning in a whole week, by the shipped rows of all items. So no row is counted twice, and both
+-- revenues add up to the shipped amount.
 INSERT INTO mart.f_customer_retention (period_id, item_id, new_customers_count, returning_customers_count,
                                        refunded_customer_count, new_customers_revenue, returning_customers_revenue,
                                        customers_refunded, refunded_amount)
@@ -44,7 +44,7 @@ FROM customer
 GROUP BY period_id, item_id
 
 -- name: summary
--- A new customer has one line and stands in one item; a returning one stands in several, so those are not summed here.
+-- A new customer has one row and so one item; a returning one may have several items, so their counts are not summed.
 SELECT period_id, count(*) AS items, sum(new_customers_count)::bigint AS new_customers,
        sum(new_customers_revenue) AS revenue_of_new_customers,
        sum(returning_customers_revenue) AS revenue_of_returning_customers,

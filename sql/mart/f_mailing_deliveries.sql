@@ -1,13 +1,13 @@
 -- name: see_one_moment
--- Messages are sent while they are read: rows, statistics and checks must be of one moment.
+-- Rows, statistics and checks must use one snapshot, since messages are sent concurrently.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 
 -- name: keep_others_out
--- Taken before the first row is read, so the moment that is seen is the one after another run's commit.
+-- Taken before the first row is read, so that the snapshot includes another run's commit.
 LOCK TABLE mart.f_mailing_deliveries IN SHARE ROW EXCLUSIVE MODE
 
 -- name: take_days
--- Bounds are moments, so that the index on created_at serves. The phone and the text stay where they are.
+-- Bounds are timestamps, so that the index on created_at is used. Phone and text are not copied to the mart.
 CREATE TEMP TABLE delivery ON COMMIT DROP AS
 SELECT m.message_id, to_char(d.day, 'YYYYMMDD')::integer AS date_id, m.mailing_id, m.client_id, l.customer_id,
        g.tag_filter, g.operator_code_filter, m.status, m.attempts, m.reason, m.created_at, m.finished_at,
@@ -25,8 +25,8 @@ DELETE FROM mart.f_mailing_deliveries AS f
 WHERE date_id = ANY (%(date_ids)s) AND NOT EXISTS (SELECT FROM delivery AS d WHERE d.message_id = f.message_id)
 
 -- name: fill_days
--- Only what differs is written: a day is made anew by the minute while its messages are sent. A message that another
--- time zone moves comes along with its id.
+-- Writes only differences: a day is loaded again every minute while its messages are sent. A message that another time
+-- zone moves to another day keeps its id.
 INSERT INTO mart.f_mailing_deliveries AS f (message_id, date_id, mailing_id, client_id, customer_id, tag_filter,
                                             operator_code_filter, status, attempts, reason, created_at, finished_at,
                                             seconds_to_deliver)
@@ -50,10 +50,10 @@ FROM delivery
 GROUP BY date_id
 
 -- name: days_with_news
--- Days whose messages are not what the statistics say of them: those that had Pending ones, and all from the day
--- before the last known one on, because a long list may be committed after a short one of the next day. `digest` is
--- of the counts, and of messages that are overdue: what hangs is to be seen by a check, though nothing changes.
--- The recent days are read in one go, older ones each for itself: no tick reads the whole history.
+-- Find days whose messages differ from their statistics, among those with Pending messages and all from the day before
+-- the last known one on (a long list may be committed after a short one of the next day). `digest` covers the counts, and
+-- overdue messages, so that a check sees them although nothing changes. Recent days are read together, older ones one by
+-- one: no tick reads the whole history.
 WITH span AS (
     SELECT coalesce((SELECT to_date(max(date_id)::text, 'YYYYMMDD') - 1 FROM mart.f_mailing_deliveries),
                     (SELECT (min(started_at) AT TIME ZONE %(timezone)s)::date FROM mailings.mailing)) AS first_day

@@ -1,11 +1,11 @@
 -- name: read_by_days
--- For the transaction that replaces days. The planner has no statistics of rows that were written a moment ago: it would
--- read whole tables for each batch of days, and sort what it finds. Batches are loaded side by side already.
+-- Planner settings for the transaction that replaces days. Without statistics of new rows, the planner would scan and sort
+-- whole tables for each batch of days. Batches are loaded in parallel already.
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
        set_config('max_parallel_workers_per_gather', '0', true)
 
 -- name: clear_days
--- The report API's days replace what an old writer left there; other sources keep theirs.
+-- Days of the report API replace legacy rows too; rows of other sources are kept.
 DELETE FROM mart.f_sales
 WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s AND %(last_date_id)s
   AND date_id IN (SELECT date_id FROM staging.staged_day
@@ -17,7 +17,7 @@ WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s A
   AND date_id = ANY (%(date_ids)s)
 
 -- name: column_types
--- A mart from before this platform may have other types than those of docs/data-contracts/day-rules.md ("Mart").
+-- An adopted mart may have other types than those of docs/data-contracts/day-rules.md ("Mart").
 SELECT attname AS column, atttypid::regtype::text AS type
 FROM pg_attribute
 WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped
@@ -26,7 +26,7 @@ WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped
 SELECT staging.reserve_sale_ids(%(count)s) AS first_id
 
 -- name: draw_ids
--- The name of the sequence is looked up once: in the list of the SELECT it would be for each id.
+-- The CTE looks up the name of the sequence once, not for each id.
 WITH f_sales AS MATERIALIZED (SELECT pg_get_serial_sequence('mart.f_sales', 'id')::regclass AS sequence)
 SELECT array_agg(nextval(sequence)) AS ids
 FROM f_sales CROSS JOIN generate_series(1, %(count)s)
@@ -40,8 +40,8 @@ COPY mart.f_sales (id, date_id, item_id, customer_id, city_id, quantity, amount,
 FROM STDIN (FORMAT csv)
 
 -- name: sums_of_ids
--- What was just written, found by the primary key: the index on days does not cover these blocks yet, and would be read
--- in vain. Between the ids there may be those that others drew at the same time.
+-- Sum the rows just written, found by the primary key, since the index on days does not cover their blocks yet. The range
+-- of ids may include rows of concurrent writers.
 SELECT date_id, status, count(*) AS rows, sum(quantity) AS quantity, sum(amount) AS amount,
        sum(id %% 65521 * (1::bigint + item_id + 7::bigint * customer_id + 31::bigint * city_id)) AS keys
 FROM mart.f_sales
@@ -56,7 +56,7 @@ WHERE source = 'report_api' AND date_id BETWEEN %(first_date_id)s AND %(last_dat
 GROUP BY date_id, status
 
 -- name: days_of_other_sources
--- Days that the report API shares with partner orders. Legacy rows of the days that it replaces are deleted.
+-- Find days that also have rows of partner orders. (Legacy rows are deleted when their day is replaced.)
 SELECT DISTINCT date_id FROM staging.partner_order_line
 WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
 
@@ -69,18 +69,18 @@ WHERE date_id = ANY (%(date_ids)s)
 GROUP BY date_id
 
 -- name: summarize_days
--- Lets the BRIN indexes tell the days of new blocks, before the next load looks for one. Only an owner may; a loader of
--- least privilege leaves it to autovacuum.
+-- Add new blocks to the BRIN indexes before the next load searches them. Only an owner may do this; with a loader of least
+-- privilege, autovacuum does it.
 SELECT brin_summarize_new_values(oid) FROM pg_class
 WHERE oid IN ('mart.f_sales_days'::regclass, 'staging.user_orders_log_days'::regclass)
   AND pg_has_role(relowner, 'USAGE')
 
 -- name: sample_few
--- Some thousand rows are enough to tell many from few, which is all that the checks' plans need.
+-- Statistics from some thousand rows are sufficient for the plans of the checks.
 SELECT set_config('default_statistics_target', '10', true)
 
 -- name: sample_staging
--- Where this may not be done (only an owner may), the checks of a large first load take longer.
+-- Only an owner may do this; without, the checks of a large first load take longer.
 ANALYZE staging.user_orders_log (date_id, status, item_id)
 
 -- name: sample_names

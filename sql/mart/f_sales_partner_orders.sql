@@ -1,10 +1,10 @@
 -- name: clear_days
--- Only the rows of this source: the report API's and legacy ones of the same days stay.
+-- Deletes only rows of this source, not those of the report API or legacy rows of the same days.
 DELETE FROM mart.f_sales
 WHERE source = 'partner_orders' AND (date_id = ANY (%(date_ids)s) OR id IN (SELECT sale_id FROM former_line))
 
 -- name: add_dimension_rows
--- Names come with the report API's lines; a row without a name keeps the mart free of orphans until then.
+-- Names arrive with the rows of the report API; until then, dimension rows without a name avoid orphans in the mart.
 WITH cities AS (
     INSERT INTO mart.d_city (city_id)
     SELECT DISTINCT city_id FROM staging.partner_order_line WHERE date_id = ANY (%(date_ids)s)

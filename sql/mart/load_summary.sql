@@ -1,5 +1,5 @@
 -- name: summary
--- What `sales-assets load` prints when it is done.
+-- The result that `sales-assets load` prints.
 SELECT count(*) AS days_with_rows, coalesce(sum(rows), 0)::bigint AS rows,
        coalesce(sum(refunded_rows), 0)::bigint AS refunded_rows,
        coalesce(sum(net_amount), 0) AS net_amount, coalesce(sum(net_quantity), 0) AS net_quantity
@@ -25,8 +25,8 @@ JOIN raw.fetch AS f USING (fetch_id)
 WHERE q.state = 'open' AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
 
 -- name: outside
--- Lines that no day takes: of days outside their fetch's period, or before SALES_FIRST_DAY. Of the contents that the run
--- parsed, or that were delivered to it again.
+-- Count rows that are not loaded because their day is outside the file's period or before SALES_FIRST_DAY, in contents
+-- that the run parsed or received again.
 SELECT coalesce(sum(r.outside_period), 0)::bigint AS outside_period,
        coalesce(sum(r.before_first_day), 0)::bigint AS before_first_day
 FROM staging.fetch_reading AS r

@@ -1,4 +1,4 @@
--- Objects of others that have a name which a migration is about to create, with the statement that moves each aside.
+-- Find foreign objects with names that a migration is about to create, with the statement that renames each.
 -- `wanted`: [{kind, schema, name, table, adopts}]; `adopts` are the relkinds that the migration takes over as they are.
 
 -- name: taken
@@ -16,7 +16,7 @@ WITH wanted AS (
     JOIN pg_class AS c ON c.relnamespace = n.oid AND c.relname = w.name
     WHERE w.kind = 'relation' AND strpos(w.adopts, c.relkind::text) = 0
     UNION ALL
-    -- A table and a view are types, too; rows of relations are told above, and arrays make room by themselves.
+    -- Tables and views are types too: row types of relations are reported above, and array types are renamed by PostgreSQL.
     SELECT CASE t.typtype WHEN 'd' THEN 'domain' ELSE 'type' END, format('%%I.%%I', w.schema, w.name), NULL, w.name
     FROM wanted AS w
     JOIN pg_namespace AS n ON n.nspname = w.schema
@@ -45,6 +45,6 @@ SELECT kind || ' ' || called AS object,
             ELSE format('ALTER TABLE %%s RENAME %%s %%I TO %%I;', relation, upper(kind), name, name || '_before') END
            AS statement
 FROM taken
--- The columns of a table that has to go anyway are not worth a line.
+-- Columns of a table that has to be renamed anyway are not reported.
 WHERE relation IS NULL OR relation NOT IN (SELECT called FROM taken WHERE kind IN ('table', 'view', 'materialized view'))
 ORDER BY object;

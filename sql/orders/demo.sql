@@ -1,6 +1,6 @@
 -- name: known
--- What the demo's partner calls by names of its own: something that the mart has names for. The customers have no refund
--- but what the demo makes, so that it is the one that is followed.
+-- Find items, cities and customers of the mart for the demo's orders. The customers have no refunds yet, so that the
+-- demo's refund is the only one.
 SELECT (SELECT array_agg(item_id) FROM (SELECT item_id FROM mart.d_item WHERE item_name IS NOT NULL
                                         ORDER BY item_id LIMIT %(items)s) AS i) AS item_ids,
        (SELECT min(city_id) FROM mart.d_city WHERE city_name IS NOT NULL) AS city_id,

@@ -1,10 +1,10 @@
 -- name: lead
--- One relay at a time: two would deliver the events of an order out of order. The others wait here; the lock goes
--- with the session, and so with the process.
+-- Elect one relay: two would deliver the events of an order out of order. The others wait for the lock, which ends with
+-- the session and so with the process.
 SELECT pg_advisory_lock(7205003)
 
 -- name: waiting
--- The first event of each order that waits: the next one follows once this one is confirmed.
+-- The first waiting event of each order; the next one follows once it is confirmed.
 SELECT e.event_no, e.message_id, e.kind, e.project_id, e.kodpost, e.order_id, e.dated_at, o.their_order_id,
        o.their_pharmacy_id, o.phone, o.lines
 FROM orders.outbox AS e

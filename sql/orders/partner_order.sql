@@ -2,10 +2,10 @@
 -- to the one that it enters, and a state that it lacks stays. They are looked up under the row's lock.
 
 -- name: begin_create
--- Store the intents of orders and claim them, before the partner is called. A row comes back to the process that may
--- call: the first to ask, or one that repeats the request where no call is under way. A claim of the asking process
--- itself is that of an earlier task, which ended without storing an outcome: a process runs one task per order.
--- In the order of their ids: two processes with orders in common wait for each other, and never in a circle.
+-- Store the intents of orders and claim them, before the partner is called. A row is returned if the process may call:
+-- it is the first to request the order, or repeats the request while no call is in progress. A claim of the process itself
+-- is left from a task that ended without storing an outcome: a process runs one task per order. Sorted by id, so that two
+-- processes with orders in common can't deadlock.
 INSERT INTO orders.partner_order AS o (order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, lines, state,
                                        claim, claimed_until, next_check_at, check_until)
 SELECT order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, lines, %(initial)s,
@@ -21,7 +21,7 @@ WHERE o.body_hash = EXCLUDED.body_hash AND %(moves)s::jsonb ->> o.state IS NOT N
 RETURNING order_id, state
 
 -- name: begin_cancel
--- Store the intent of a cancel and claim the order, under the same rules.
+-- Store the intent of a cancellation and claim the order, by the same rules.
 UPDATE orders.partner_order AS o
 SET state = %(moves)s::jsonb ->> o.state, cancel_answer = NULL, claim = %(claim)s, claimed_until = now() + %(lease)s,
     checks = 0, next_check_at = now(), check_until = now() + %(watch)s, updated_at = now()
@@ -36,7 +36,7 @@ FROM orders.partner_order
 WHERE order_id = %(order_id)s
 
 -- name: hold
--- Renew the claims of calls that are under way; a claim that is not renewed is one of a process that died.
+-- Renew the claims of calls in progress; a claim that is not renewed belongs to a dead process.
 WITH held AS (
     SELECT order_id FROM orders.partner_order
     WHERE order_id = ANY (%(order_ids)s) AND claim = %(claim)s
@@ -46,9 +46,9 @@ WITH held AS (
 UPDATE orders.partner_order AS o SET claimed_until = now() + %(lease)s FROM held WHERE o.order_id = held.order_id
 
 -- name: learn
--- Apply evidence to orders: the new states and their events are one commit. A row comes back for each order that the
--- evidence bears on. `guard`: 'claim' counts only from the process that holds the claim, 'watch' only after the watch
--- period and while no call is under way. A state that is entered is watched for its period; `watch` has them.
+-- Apply evidence to orders: new states and their events in one commit. Returns the orders that the evidence concerns.
+-- guard: 'claim' is valid only from the process that holds the claim, 'watch' only after the watch period and while no
+-- call is in progress. watch: the watch period of each entered state.
 WITH learnt AS (
     SELECT o.order_id, o.state AS former_state, o.status_id AS former_status_id, e.moves ->> o.state AS state,
            e.guard = 'claim' OR e.moves ->> o.state <> o.state AS released,
@@ -96,8 +96,8 @@ WITH learnt AS (
 SELECT order_id, state, status_changed FROM moved
 
 -- name: due
--- Orders that the reconciler asks the partner about next, in the given states. Those of a process that died over its call
--- move on. Each comes again after a pause that doubles; with `ends`, no more once its watch period is over.
+-- Orders in the given states that the reconciler looks up next. Those whose process died during its call move on. Each is
+-- due again after a pause that doubles; with `ends`, only within its watch period.
 UPDATE orders.partner_order AS o
 SET state = coalesce(%(moves)s::jsonb ->> o.state, o.state), claim = NULL, claimed_until = NULL, checks = o.checks + 1,
     next_check_at = CASE WHEN NOT %(ends)s OR o.check_until > now()

@@ -1,17 +1,17 @@
 -- name: contents
--- Contents that are kept for files of one kind, by hash. Of contents that were kept several times the latest.
+-- Contents stored for files of one kind, by hash; the latest fetch of contents that were stored several times.
 SELECT DISTINCT ON (first_day, last_day, file, sha256) first_day, last_day, file, sha256, path
 FROM raw.fetch
 WHERE kind = %(kind)s AND first_day BETWEEN %(first_day)s AND %(last_day)s
 ORDER BY first_day, last_day, file, sha256, fetch_id DESC
 
 -- name: lock
--- One recorder at a time, until its commit: of two loaders that deliver the same contents, the second must see the first.
+-- Serialize recording until the commit: of two loaders with the same contents, the second must see the first.
 SELECT pg_advisory_xact_lock(7205003)
 
 -- name: keep
--- Contents that are not kept yet for this day (or period), kind and file. The numbers are drawn here, when the files lie
--- whole on disk: "later" means delivered later.
+-- Record contents that are new for their day (or period), kind and file. Numbers are drawn here, once the files are
+-- completely stored, so that a greater number means a later delivery.
 INSERT INTO raw.fetch (fetch_id, delivery_id, file, kind, first_day, last_day, url, path, sha256, bytes, line_count,
                        etag, last_modified, fetched_at)
 SELECT nextval('raw.fetch_number'), n.*
@@ -28,7 +28,7 @@ WHERE NOT EXISTS (SELECT FROM raw.fetch AS f
 ORDER BY n.delivery_id
 
 -- name: deliver
--- Every delivered file, with the fetch that holds its contents. The first delivery of a fetch has the fetch's number.
+-- Record every delivered file with the fetch of its contents. The first delivery of a fetch has the fetch's number.
 INSERT INTO raw.file_delivery (number, delivery_id, fetch_id, url, etag, last_modified, delivered_at)
 SELECT CASE WHEN n.is_first THEN n.fetch_id ELSE nextval('raw.fetch_number') END, n.delivery_id, n.fetch_id, n.url,
        n.etag, n.last_modified, n.fetched_at
@@ -47,8 +47,7 @@ ORDER BY n.delivery_id, n.fetch_id
 RETURNING number, delivery_id, fetch_id, (SELECT file FROM raw.fetch AS f WHERE f.fetch_id = file_delivery.fetch_id)
 
 -- name: latest_contents
--- The contents that each day's increment was delivered with last, for the sensor's comparison, and the marks that storage
--- has given for them.
+-- The latest contents of each day's increment, their ETags and modification times, for comparison by the sensor.
 SELECT l.day, l.file, l.sha256, e.etags, e.last_modified
 FROM (
     SELECT DISTINCT ON (f.first_day, f.file) f.first_day AS day, f.file, f.sha256

@@ -1,3 +1,3 @@
 -- name: is_writable
--- A standby and a read-only session accept no writes, nor does a table without the right to.
+-- False on a standby, in a read-only session, and without the privileges on the tables.
 SELECT current_setting('transaction_read_only') = 'off' AND has_table_privilege(%(table)s, 'INSERT') AS writable

@@ -1,8 +1,7 @@
 -- name: unread
--- Kept fetches of a file that cover the window and were never parsed, or not since a row of theirs was resolved. One
--- that could not be used is parsed again when it is delivered again: an upgrade may have taught the parser, and a damaged
--- file may have been restored. Increments first: when a report is parsed, the days that they win need not be taken from
--- it.
+-- Find raw files that cover the days and were never parsed, or not since a row was resolved. An unusable file is parsed
+-- again when it is delivered again: the parser may have been improved, or a damaged file restored. Increments come first:
+-- days that they win need not be loaded from a report.
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count,
        r.fetch_id IS NOT NULL AS corrected, now() AS found_at,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
@@ -23,8 +22,8 @@ SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_cou
 FROM raw.fetch AS f WHERE f.fetch_id = ANY (%(fetch_ids)s) ORDER BY f.fetch_id
 
 -- name: out_of_reach
--- Days whose best kept file can't be read from storage: no usable fetch of a higher rank (see `candidates`) serves them.
--- A file that was never parsed is taken to have the same columns as the other.
+-- Find days whose best raw file can't be read from storage, and that have no usable file of a higher rank (`candidates`).
+-- A file that was never parsed is assumed to have the same columns as the other.
 WITH latest AS (
     SELECT fetch_id, max(number) AS number FROM raw.file_delivery GROUP BY fetch_id
 )
@@ -44,14 +43,14 @@ WHERE NOT EXISTS (
 ORDER BY d.day, f.fetch_id
 
 -- name: corrections
--- Lines that a person settled: with a text they are read instead of the file's, without one they are left out. A
--- correction that was still bad counts too: it may be good as soon as the line that it contradicts is settled.
+-- Read resolved rows: a text replaces the file's line, NULL means that the line is discarded. A correction that was still
+-- rejected is included: it may become valid once a conflicting row is resolved.
 SELECT fetch_id, line_no, CASE WHEN state <> 'discarded' THEN corrected_text END AS text
 FROM staging.quarantine
 WHERE fetch_id = ANY (%(fetch_ids)s) AND (state = 'discarded' OR corrected_text IS NOT NULL)
 
--- name: create_bad_line
-CREATE TEMP TABLE bad_line (
+-- name: create_rejected_row
+CREATE TEMP TABLE rejected_row (
     line_no   bigint NOT NULL,
     date_id   integer,
     reason    text NOT NULL,
@@ -59,29 +58,29 @@ CREATE TEMP TABLE bad_line (
     fetch_id  bigint NOT NULL
 ) ON COMMIT DROP
 
--- name: copy_bad_line
-COPY bad_line (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT binary)
+-- name: copy_rejected_row
+COPY rejected_row (line_no, date_id, reason, line_text, fetch_id) FROM STDIN (FORMAT binary)
 
--- name: drop_bad_line
-DROP TABLE bad_line
+-- name: drop_rejected_row
+DROP TABLE rejected_row
 
 -- name: quarantine
--- The day stays that of the delivered text, which tells the row from others; a correction may be about another day.
+-- The day remains that of the delivered text, which identifies the row; a correction may belong to another day.
 INSERT INTO staging.quarantine AS q (fetch_id, line_no, date_id, reason, line_text)
-SELECT fetch_id, line_no, date_id, reason, line_text FROM bad_line
+SELECT fetch_id, line_no, date_id, reason, line_text FROM rejected_row
 ON CONFLICT (fetch_id, line_no) DO UPDATE
 SET reason = EXCLUDED.reason,
     state = CASE q.state WHEN 'discarded' THEN 'discarded' ELSE 'open' END
 
 -- name: resolve_quarantine
--- Open lines that are no longer bad: a copy that they contradicted was corrected or discarded.
+-- Resolve open rows that are now valid, because a conflicting row was corrected or discarded.
 UPDATE staging.quarantine AS q SET state = 'resolved'
 WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
-  AND NOT EXISTS (SELECT FROM bad_line AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
+  AND NOT EXISTS (SELECT FROM rejected_row AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
 
 -- name: record
--- A line that is settled while the file is being read is settled since the reading, not before it. One that was stamped
--- when the reading began, and committed later, counts as settled since: the reading can not have seen it.
+-- read_at must be before every resolution that the parse can't have seen: one made while the file was parsed, or one with
+-- an earlier timestamp that was committed later.
 INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, has_status, extra_columns, lines, kept, repeats,
                                         bad, before_first_day, outside_period, read_at, run_id)
 SELECT n.fetch_id, n.verdict, n.reason, n.has_status, n.extra_columns, n.lines, n.kept, n.repeats, n.bad,

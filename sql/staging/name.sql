@@ -1,4 +1,4 @@
--- Names of order rows on their way into staging.name and the dimensions; `first` alone is used where a name has one part.
+-- Store names of order rows in staging.name and the dimensions; a name of one part is in `first`.
 
 -- name: create
 CREATE TEMP TABLE named (
@@ -15,7 +15,7 @@ CREATE TEMP TABLE named (
 COPY named (dimension, id, first, second, first_seen, last_seen, last_line) FROM STDIN (FORMAT binary)
 
 -- name: remember
--- Of two names with the same event time, the later load wins; within a load, the later line.
+-- Of two names with the same event time, that of the later load wins; within a load, that of the later line.
 INSERT INTO staging.name AS n (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at, stored_at)
 SELECT dimension, id, first, second, first_seen::timestamp, last_seen::timestamp, last_line, now(), now() FROM named
 ON CONFLICT (dimension, id, (md5(md5(first) || second)::uuid)) DO UPDATE
@@ -29,7 +29,7 @@ SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
 SELECT now() AS stored_at
 
 -- name: forget
--- Names that were seen only on replaced days and are not used by the new rows.
+-- Delete names that occur only on replaced days and are not used by the new rows.
 DELETE FROM staging.name
 WHERE stored_at < %(stored_at)s
   AND to_char(first_seen, 'YYYYMMDD')::integer = ANY (%(date_ids)s)

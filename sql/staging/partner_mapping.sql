@@ -9,13 +9,13 @@ SELECT %(kodpost)s, theirs, ours FROM unnest(%(theirs)s::text[], %(ours)s::integ
 ON CONFLICT (kodpost, their_pharmacy_id) DO UPDATE SET city_id = EXCLUDED.city_id
 
 -- name: unreadable_phones
--- By their place in the array, from 1.
+-- Returns positions in the array, from 1.
 SELECT place::integer AS place FROM unnest(%(phones)s::text[]) WITH ORDINALITY AS told (phone, place)
 WHERE mailings.phone_key(phone) IS NULL
 ORDER BY place
 
 -- name: forget_customers
--- Of these phones, in whatever spelling: what is mapped now takes their place.
+-- Delete the mappings of these phones, in any spelling; new ones replace them.
 DELETE FROM staging.partner_customer
 WHERE client_phone IN (SELECT mailings.phone_key(phone) FROM unnest(%(phones)s::text[]) AS told (phone))
 
@@ -25,7 +25,7 @@ SELECT phone, customer_id FROM unnest(%(phones)s::text[], %(ours)s::integer[]) A
 ON CONFLICT DO NOTHING
 
 -- name: shared_phones
--- Phones of more than one customer: they lead to none of them.
+-- Find phones that are mapped to several customers, which are not used.
 SELECT client_phone AS phone, array_agg(DISTINCT customer_id ORDER BY customer_id) AS customers
 FROM staging.partner_customer
 WHERE client_phone IS NOT NULL
@@ -34,7 +34,7 @@ HAVING min(customer_id) <> max(customer_id)
 ORDER BY client_phone
 
 -- name: waiting
--- `phone`: what was looked up, where the customer is what is missing; as it was written, where it can't be read.
+-- phone: the phone that was looked up, if the customer is missing; as written, if it can't be parsed.
 SELECT q.date_id, q.message_id, q.line_no, q.status, q.reason,
        CASE WHEN q.reason LIKE '%%customer''s phone%%' THEN coalesce(mailings.phone_key(e.phone), e.phone) END AS phone
 FROM staging.partner_order_quarantine AS q

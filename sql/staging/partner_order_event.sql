@@ -1,5 +1,5 @@
 -- name: stage
--- A message that was staged before, however often it comes, changes nothing.
+-- Idempotent: a message that was staged before changes nothing.
 INSERT INTO staging.partner_order_event (message_id, kind, project_id, kodpost, order_id, their_order_id,
                                          their_pharmacy_id, phone, dated_at, lines)
 SELECT message_id, kind, project_id, kodpost, order_id, their_order_id, their_pharmacy_id, phone, dated_at, lines
@@ -9,8 +9,8 @@ ON CONFLICT (message_id) DO NOTHING
 RETURNING message_id
 
 -- name: new_days
--- Days that new events are about. All days of an order with news are among them: a cancel that was staged before its
--- sale makes its refund only once the sale is there.
+-- Find the days of new events, and all other days of their orders: a cancel that was staged before its sale gives a
+-- refund only once the sale is staged.
 SELECT to_char(e.dated_at AT TIME ZONE %(timezone)s, 'YYYY-MM-DD') AS day,
        md5(string_agg(e.message_id, ',' ORDER BY e.message_id)) AS digest
 FROM (SELECT DISTINCT project_id, order_id FROM staging.partner_order_event WHERE loaded_at IS NULL) AS news
@@ -23,6 +23,6 @@ UPDATE staging.partner_order_event SET loaded_at = now()
 WHERE loaded_at IS NULL AND message_id IN (SELECT message_id FROM partner_event)
 
 -- name: ask_again
--- A mapping was added: the days whose lines waited for it are made anew.
+-- After a mapping was added: mark the events of waiting lines as new, so that their days are loaded again.
 UPDATE staging.partner_order_event SET loaded_at = NULL
 WHERE message_id IN (SELECT message_id FROM staging.partner_order_quarantine)

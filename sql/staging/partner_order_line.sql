@@ -1,5 +1,5 @@
 -- name: take_events
--- The events of the days, each with its day. Bounds are moments, so that the index on dated_at serves.
+-- The events of the days, each with its day. Bounds are timestamps, so that the index on dated_at is used.
 CREATE TEMP TABLE partner_event ON COMMIT DROP AS
 SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, e.message_id, e.kind, e.project_id, e.kodpost, e.order_id,
        e.their_pharmacy_id, mailings.phone_key(e.phone) AS phone_key, e.lines
@@ -9,8 +9,8 @@ JOIN staging.partner_order_event AS e
  AND e.dated_at < (d.day + 1)::timestamp AT TIME ZONE %(timezone)s
 
 -- name: make_lines
--- An event that makes a sale gives shipped lines on its day; a cancel gives the same lines back, refunded, on its own
--- day, if there was a sale.
+-- An event that makes a sale gives shipped lines on its day. A cancel gives the same lines as refunded on its own day, if
+-- there was a sale.
 CREATE TEMP TABLE partner_line ON COMMIT DROP AS
 SELECT md5(concat_ws(':', e.project_id, e.order_id, l.line_no, e.status)) AS uniq_id, e.date_id, e.status, e.message_id,
        e.project_id, e.order_id, l.line_no, i.item_id, c.customer_id, p.city_id, l.count::numeric AS quantity,
@@ -48,7 +48,7 @@ INSERT INTO staging.partner_order_quarantine (message_id, line_no, status, date_
 SELECT message_id, line_no, status, date_id, reason FROM partner_line WHERE reason <> ''
 
 -- name: remember
--- What the days held, and what stood on another day (by another time zone) and moves here: a line keeps its mart id.
+-- Remember the ids of the days' lines, and of lines that another time zone moves here: a line keeps its mart id.
 CREATE TEMP TABLE former_line ON COMMIT DROP AS
 SELECT uniq_id, sale_id FROM staging.partner_order_line
 WHERE date_id = ANY (%(date_ids)s) OR uniq_id IN (SELECT uniq_id FROM partner_line)

@@ -4,8 +4,8 @@ SELECT q.quarantine_id, q.state, f.file, f.kind, q.date_id, q.fetch_id, f.path, 
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
 WHERE (%(all_states)s OR q.state = 'open')
-  -- Rows of the day; rows of the file that was delivered for it, whatever day they name; rows of no readable day of a
-  -- report that covers it.
+  -- Rows of the day; all rows of a file that was delivered for it; rows without a parsable day of a report that covers
+  -- it.
   AND (%(day)s::date IS NULL OR q.date_id = %(date_id)s OR (f.kind = 'increment' AND f.first_day = %(day)s)
        OR (q.date_id IS NULL AND %(day)s BETWEEN f.first_day AND f.last_day))
 ORDER BY q.quarantine_id
@@ -33,11 +33,10 @@ SET state = 'discarded', corrected_at = clock_timestamp(), inherited_from = NULL
 WHERE quarantine_id = %(id)s
 
 -- name: inherit
--- The very same rejected row in several contents has one resolution, the latest. The same row: of the same file, text
--- and day, and the same occurrence of this text in its contents. A row of an unknown day, or of one that its contents
--- were not delivered for, is the same only where they were delivered for the same day or period: "Milk,dear" in the
--- price lists of two days are two rows.
--- fetch_ids, ids: whose rows, with the same ones of other contents, are looked at.
+-- Apply the latest resolution of a rejected row to identical rows of other contents. Identical means: same file, text,
+-- day, and occurrence of the text in the contents. A row of an unknown day, or of a day outside its contents' period, is
+-- identical only in contents of the same day or period: "Milk,dear" in the price lists of two days are two rows.
+-- fetch_ids, ids: the rows to consider, together with their identical ones.
 WITH identified AS (
     SELECT q.quarantine_id, q.fetch_id, q.state = 'discarded' AS is_discarded,
            CASE WHEN q.state <> 'discarded' THEN q.corrected_text END AS text,
@@ -74,7 +73,7 @@ WHERE q.quarantine_id = i.quarantine_id AND i.quarantine_id <> r.origin
 RETURNING q.quarantine_id, q.fetch_id
 
 -- name: touch
--- Read the line again as it is: after an upgrade a rule may forgive more.
+-- Parse the row again unchanged: after an upgrade a rule may be more lenient.
 UPDATE staging.quarantine SET corrected_at = clock_timestamp() WHERE quarantine_id = ANY (%(ids)s)
 
 -- name: states

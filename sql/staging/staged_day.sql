@@ -1,8 +1,7 @@
 -- name: candidates
--- Kept fetches that cover a day, best first. The order is the rule of docs/data-contracts/day-rules.md ("Selection"), and
--- this is its only place: a header with status before one without, then an increment before a report, then the latest
--- delivery.
--- every: all fetches; else the first of each day, where it is usable and not what staging holds already.
+-- Raw files that cover a day, best first, by the only implementation of docs/data-contracts/day-rules.md ("Selection"): a
+-- header with status before one without, then an increment before a report, then the latest delivery.
+-- every: all files; else only the best one of each day, if it is usable and not staged already.
 SELECT *
 FROM (
     SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, f.fetch_id, f.kind, f.path, f.first_day, f.last_day,
@@ -35,11 +34,11 @@ SET former_rows = s.rows, fetch_id = EXCLUDED.fetch_id, revision = EXCLUDED.revi
     staged_at = now(), run_id = EXCLUDED.run_id
 
 -- name: other_days
--- Whether other days of the file are staged: a row, or none.
+-- Returns a row if other days of the file are staged.
 SELECT date_id FROM staging.staged_day WHERE file = %(file)s AND date_id <> ALL (%(date_ids)s) LIMIT 1
 
 -- name: faults
--- Days whose newest delivery can't be used: the increment's file, or, where no increment serves, the report's.
+-- Find days whose newest file can't be used: that of the increment, or of the report for a day without increment.
 SELECT d.day, coalesce(i.reason, p.reason) AS reason
 FROM unnest(%(days)s::date[]) AS d (day)
 LEFT JOIN LATERAL (
@@ -63,7 +62,7 @@ LEFT JOIN LATERAL (
 WHERE coalesce(i.reason, p.reason) IS NOT NULL
 
 -- name: summary
--- What each asked day consists of, for the metadata.
+-- The selected file and counts of each day, for the metadata.
 SELECT s.date_id, s.fetch_id, s.rows, f.kind, f.path, coalesce(d.repeats, 0) AS repeats, coalesce(d.bad, 0) AS bad
 FROM staging.staged_day AS s
 JOIN raw.fetch AS f USING (fetch_id)

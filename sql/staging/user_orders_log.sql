@@ -1,4 +1,4 @@
--- BETWEEN is for the BRIN index, which knows spans.
+-- BETWEEN lets the BRIN index be used, which stores ranges.
 
 -- name: former_ids
 COPY (

@@ -1,5 +1,5 @@
 -- name: deliveries
--- What the report API answered when the day was asked for, latest first; of its order file, whether the contents were new.
+-- Responses of the report API for the day, latest first, with the number and fetch of their order file.
 SELECT d.delivery_id, d.asked_at, d.outcome, d.reason, d.increment_id, e.number, e.fetch_id
 FROM raw.delivery AS d
 LEFT JOIN (raw.file_delivery AS e JOIN raw.fetch AS f ON f.fetch_id = e.fetch_id AND f.file = 'user_orders_log')
@@ -9,7 +9,7 @@ ORDER BY d.delivery_id DESC
 LIMIT 10
 
 -- name: times_delivered
--- How often each of these contents was delivered, and when for the last time.
+-- Number of deliveries of each fetch, and the time of the last one.
 SELECT fetch_id, count(*) AS times, max(delivered_at) AS last_at
 FROM raw.file_delivery
 WHERE fetch_id = ANY (%(fetch_ids)s)
@@ -30,7 +30,7 @@ WHERE date_id = %(date_id)s
 GROUP BY source, status
 ORDER BY source, status DESC
 
--- name: bad_lines
+-- name: rejected_rows
 SELECT q.quarantine_id, q.fetch_id, q.line_no, q.state, q.reason, q.inherited_from
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)

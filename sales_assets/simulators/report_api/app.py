@@ -1,10 +1,7 @@
-"""The wire: the report service's three calls and its file links, answered from a folder.
+"""HTTP application of the simulated report API: its three calls and the file links, served from a folder.
 
-What belongs here: routes, headers, the exact shape of each answer, and the faults that can be asked for.
-What does not: which files there are (``folder``), how a process listens (`sales_assets.services.http.server`).
-
-No answer depends on memory of earlier requests: any report_id, task_id or link that an earlier process issued
-works in this one. (The one exception is a fault: which links were already handed out expired.)
+It keeps no state between requests: a report_id, task_id or link that an earlier process issued is valid in this one.
+Only the fault `expired_links` counts.
 """
 
 import asyncio
@@ -37,7 +34,7 @@ _LOG_LENGTH = 100_000
 
 
 class Seen(NamedTuple):
-    """One request that arrived, in the order of arrival."""
+    """One received request."""
 
     method: str
     path: str
@@ -48,8 +45,8 @@ class ReportApi:
     """The ASGI application over one folder.
 
     Attributes:
-        seen: The latest requests, oldest first, whatever they were answered with.
-        faults: The faults to show; may be exchanged while the server runs.
+        seen: The latest requests, oldest first, failed ones included.
+        faults: Faults to inject; may be replaced while the server runs.
     """
 
     def __init__(
@@ -60,16 +57,16 @@ class ReportApi:
         report_seconds: float = 1.0,
         faults: Faults | None = None,
     ) -> None:
-        """Serve `folder` to callers that know `api_key`.
+        """Serve `folder` to callers with the key `api_key`.
 
         Args:
             folder: Files in the layout of ``ReportFolder``.
             api_key: The only accepted X-API-KEY; an empty one accepts any.
-            report_seconds: How long a report is RUNNING (the real service: 63 to 80 s).
-            faults: What goes wrong; nothing by default.
+            report_seconds: Seconds for which a report is RUNNING (the real API: 63 to 80).
+            faults: Faults to inject; none by default.
 
         Raises:
-            NotADirectoryError: there is no such folder.
+            NotADirectoryError: the folder does not exist.
         """
         self._folder = ReportFolder(folder)
         self._api_key = api_key
@@ -94,7 +91,7 @@ class ReportApi:
         return sum(request.path == path for request in list(self.seen))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Note the request, let go wrong what was asked to go wrong, and pass the rest on to the routes."""
+        """Record the request, then inject a fault or pass the request on to the routes."""
         path = scope["path"]
         self.seen.append(Seen(scope["method"], path, dict(QueryParams(scope["query_string"]))))
         if self.faults.slow:
@@ -185,8 +182,8 @@ class ReportApi:
         return self._file_answer(request, file)
 
     def _file_answer(self, request: Request, file: BinaryIO) -> Response:
-        # The open file, not its path, is described and sent: a file that is replaced meanwhile by a rename is
-        # delivered whole, in its old version, with its old ETag.
+        # Use the open file, not its path: if a rename replaces it meanwhile, the old version is still delivered
+        # completely, with its ETag.
         stat = os.fstat(file.fileno())
         mtime, size, inode = file_version(stat)
         headers = {
@@ -198,10 +195,10 @@ class ReportApi:
             file.close()
             return Response(status_code=304, headers=headers)
         sent = size // 2 if self._hit(self.faults.cut) else size
-        told = max(0, size + self.faults.wrong_length)
+        declared = max(0, size + self.faults.wrong_length)
         piece = max(1, sent // _TRICKLE_PIECES) if self.faults.trickle else _CHUNK_BYTES
-        body = _pieces(file, min(sent, told), piece, self.faults.trickle)
-        return _Download(body, headers=headers, told=told)
+        body = _pieces(file, min(sent, declared), piece, self.faults.trickle)
+        return _Download(body, headers=headers, declared=declared)
 
     def _check_headers(self, request: Request) -> None:
         key = request.headers.get("X-API-KEY")
@@ -217,14 +214,14 @@ class ReportApi:
 
 
 class _Download(StreamingResponse):
-    """A file's bytes; when they are fewer than was told, the connection ends there.
+    """Response with the bytes of a file; the connection ends early if they are fewer than Content-Length.
 
-    StreamingResponse alone always completes the answer, which the server refuses while bytes are owed.
+    A plain StreamingResponse would complete the response, which the server refuses while bytes are missing.
     """
 
-    def __init__(self, body: AsyncIterator[bytes], *, headers: dict[str, str], told: int) -> None:
-        super().__init__(body, headers=headers | {"Content-Length": str(told)}, media_type="text/csv")
-        self._owed = told
+    def __init__(self, body: AsyncIterator[bytes], *, headers: dict[str, str], declared: int) -> None:
+        super().__init__(body, headers=headers | {"Content-Length": str(declared)}, media_type="text/csv")
+        self._owed = declared
 
     async def stream_response(self, send: Send) -> None:
         async def counting(message: Message) -> None:
@@ -258,7 +255,7 @@ def _asked_day(text: str) -> date:
         moment = datetime.fromisoformat(text)
     except ValueError:
         moment = None
-    # Parsing and writing again refuses the other ISO spellings (a space, no dashes, a zone, fractions).
+    # Formatting the parsed date again rejects other ISO spellings (a space, no dashes, a zone, fractions).
     if moment is None or moment.isoformat() != text or moment.time() != time.min:
         raise HTTPException(400, "date must look like 2020-01-22T00:00:00")
     return moment.date()

@@ -1,24 +1,23 @@
-"""What can be made to go wrong on purpose, so that a client can be seen to cope with it."""
+"""Faults that the simulated report API can inject, to test how a client handles them."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class Faults:
-    """Faults of a simulator. Rates are shares of the answers, 0 to 1; the default shows none.
+    """Faults to inject. Rates are shares of the responses, 0 to 1; the default has none.
 
     Attributes:
-        seed: Decides which answers the rates hit, given the order of the requests.
-        slow: Seconds that every answer, downloads included, waits before it begins.
-        trickle: Seconds between the eight pieces in which a file then arrives.
-        bad_gateway: Rate of answers that are a 502 with an HTML page (the real service: about 1 in 600).
-        html: Rate of API answers that are an HTML page with status 200.
+        seed: Selects the responses with faults, given the order of the requests.
+        slow: Seconds before every response, downloads included.
+        trickle: Seconds between the eight pieces in which a file is sent.
+        bad_gateway: Rate of responses that are a 502 with an HTML page (the real API: about 1 in 600).
+        html: Rate of API responses that are an HTML page with status 200.
         cut: Rate of downloads whose connection ends half-way through the body.
-        wrong_length: Bytes by which Content-Length differs from the file: above 0 the body ends early by it,
-            below 0 the client is told to stop before the end of the file.
-        lost_file: Key name of a file (`price_log_inc`, ...) that is listed in `s3_path` but answers 404.
+        wrong_length: Bytes by which Content-Length exceeds the length of the file; negative if it is less.
+        lost_file: Key name of a file (`price_log_inc`, ...) that is listed in `s3_path`, but whose link gives a 404.
         never_ready: Reports stay RUNNING for ever.
-        expired_links: How many times the links of one report or increment are handed out already expired.
+        expired_links: Number of times that the links of one report or increment are issued expired.
     """
 
     seed: int = 0

@@ -1,10 +1,9 @@
-"""A folder of report files, read anew at every request: what is there, and which days it speaks for.
+"""A folder of report files, read again at every request: its files and the days they cover.
 
     ROOT/main/{user_orders_log,custom_research,user_activity_log,price_log}.csv
     ROOT/inc/YYYY-MM-DD/{...}_inc.csv
 
-Either spelling of a name is served as it lies there. Files may be added, changed or removed while a server
-runs. What does not belong here: HTTP, ids, and what the lines mean.
+Both spellings of the names are served. Files may be added, changed or removed while a server runs.
 """
 
 import codecs
@@ -27,7 +26,7 @@ _BLOCK_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Period:
-    """The days a report covers, both ends included."""
+    """The days a report covers, both ends inclusive."""
 
     start: date
     end: date
@@ -36,8 +35,8 @@ class Period:
 class ReportFolder:
     """The files below one folder.
 
-    A link to a file elsewhere is served, because the folder's owner put it there; a request can only name
-    something from the listing.
+    Symbolic links to other places are served, since only the folder's owner can create them; requests can only name
+    listed files.
     """
 
     def __init__(self, root: Path) -> None:
@@ -78,8 +77,7 @@ class ReportFolder:
         return Period(day, day)
 
     def _span(self, path: Path) -> Period | None:
-        # A file of ten million lines takes seconds to read: once per version of the file, and not by two
-        # requests at the same time.
+        # A file of ten million lines takes seconds to read: do it once per version, not in two requests at a time.
         with self._lock:
             version = file_version(path.stat())
             known = self._spans.get(path)
@@ -89,7 +87,7 @@ class ReportFolder:
 
 
 def file_version(stat: os.stat_result) -> tuple[int, int, int]:
-    """Return what changes when a file is edited, or replaced by a rename within one tick of the clock."""
+    """Return values that change when a file is edited, or replaced by a rename within one clock tick."""
     return stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
@@ -114,8 +112,8 @@ def _read_span(path: Path) -> Period | None:
 
 
 def _date_texts(block: bytes, column: int) -> set[bytes]:
-    # A report may have ten million lines: the real reader, ten times as slow as the plain cut, is kept for
-    # blocks with a quote or a line that is too short.
+    # A report may have ten million lines: the CSV reader, ten times as slow as splitting, is used only for blocks with
+    # a quote or a line that is too short.
     lines = block.splitlines()
     if b'"' not in block:
         with suppress(IndexError):
@@ -132,7 +130,7 @@ def _cells(line: bytes) -> list[bytes]:
 
 def _day(text: bytes) -> date | None:
     try:
-        # fromisoformat alone would also take 20240908 and 2024-W36-7.
+        # fromisoformat alone would also accept 20240908 and 2024-W36-7.
         return date.fromisoformat(text.decode("ascii")) if text[4:5] == text[7:8] == b"-" else None
     except ValueError:
         return None

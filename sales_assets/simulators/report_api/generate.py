@@ -1,9 +1,7 @@
-"""Made-up report files of any size, with every quirk of the real ones, in the layout that ``folder`` serves.
+"""Generate report files of any size, with every quirk of the real ones, in the layout that ``folder`` serves.
 
-What belongs here: what is in the files. What does not: when a day appears (``live``), and how it is served.
-
-The same arguments give the same bytes. Each day is drawn on its own from (seed, date, edition): it holds the
-same lines in the report and in an increment, statuses apart, and another edition of it is wholly different.
+The same arguments give the same bytes. Each day depends only on (seed, date, edition): it has the same lines in the
+report and in an increment, except for statuses, and different lines in another edition.
 """
 
 import shutil
@@ -15,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-# Names and prices as the real service has them.
+# Names and prices of the real API.
 _CITIES = ("Москва", "Ростов", "Ярославль")
 _ITEMS = (
     ("Молоко 1%", 100),
@@ -49,7 +47,7 @@ _ORDER_COLUMNS = (
 _RESEARCH_COLUMNS = "date_id,category_id,geo_id,sales_qty,sales_amt"
 _ACTIVITY_COLUMNS = "id,uniq_id,date_time,action_id,customer_id,quantity"
 
-# Which increment of a window, counted from its first, shows which oddity.
+# Positions in the window of the increments with an oddity.
 _OLD_FORMAT = 0
 _NOT_FOUND = 2
 _NO_RESEARCH = 3
@@ -62,15 +60,15 @@ _ONE_DAY = timedelta(days=1)
 
 @dataclass(frozen=True)
 class Shop:
-    """What kind of data is made.
+    """Properties of the generated data.
 
     Attributes:
         seed: The same seed gives the same files.
-        lines_per_day: Order lines per day, repeats and bad ones included.
-        repeats: Share of the good order lines that repeat an earlier one (the real service: 0.47 to 0.94).
-        refunds: Share of the distinct order lines that are refunds, where a file has statuses
-            (the real service: 0.03 to 0.08).
-        bad: Share of the order lines that break a rule of the format, each in a way of its own.
+        lines_per_day: Order lines per day, including duplicates and invalid ones.
+        repeats: Share of the valid order lines that duplicate an earlier one (the real API: 0.47 to 0.94).
+        refunds: Share of the distinct order lines that are refunds, if a file has statuses (the real API: 0.03 to
+            0.08).
+        bad: Share of the order lines that break a rule of the format, in various ways.
         customers: Number of customers to draw from.
     """
 
@@ -82,7 +80,7 @@ class Shop:
     customers: int = 10_000
 
     def __post_init__(self) -> None:
-        """Raise ValueError for a share outside 0..1 or a size that can't be."""
+        """Raise ValueError for a share outside 0..1 or an impossible size."""
         if not 0 <= self.repeats < 1:
             raise ValueError(f"repeats is a share from 0 to below 1, not {self.repeats}")
         for name in ("refunds", "bad"):
@@ -94,16 +92,16 @@ class Shop:
 
 @dataclass(frozen=True)
 class DayTotals:
-    """What a day's order lines come to by the rules: repeats once, bad ones not at all, refunds subtracted.
+    """Expected totals of a day's order lines: duplicates counted once, invalid lines left out, refunds subtracted.
 
     Attributes:
-        day: The date of the lines.
-        lines: All lines in the file.
-        bad: Lines that break a rule.
-        distinct: Good lines, each counted once.
-        refunded: How many of the distinct ones are refunds.
-        quantity: Net pieces.
-        amount: Net money, in whole units.
+        day: Date of the lines.
+        lines: Number of all lines in the file.
+        bad: Number of lines that break a rule.
+        distinct: Number of distinct valid lines.
+        refunded: Number of refunds among the distinct lines.
+        quantity: Net quantity.
+        amount: Net amount, in whole currency units.
     """
 
     day: date
@@ -118,18 +116,18 @@ class DayTotals:
 def generate(
     folder: Path, shop: Shop, *, first_day: date, days: int = 30, increments: int = 7, oddities: bool = True
 ) -> list[DayTotals]:
-    """Write a main report and the increments after it; the folder is made if need be.
+    """Write a main report and the increments after it; the folder is created if needed.
 
     Args:
-        folder: Where to; an earlier generated set in it is replaced.
-        shop: What kind of data.
+        folder: Target folder; generated files in it are replaced.
+        shop: Properties of the data.
         first_day: First day of the main report.
-        days: Days in all, of which the last `increments` are increments and the rest is the report.
+        days: Number of all days; the last `increments` are increments, the others are in the report.
         increments: Number of increment days. The first has no statuses, the later ones do.
-        oddities: Whether one increment is not there at all, one has no order line, and one misses a file.
+        oddities: Whether one increment is missing, one has no order line, and one lacks a file.
 
     Returns:
-        What each delivered day comes to, in order of the days.
+        Expected totals of each delivered day, in order.
 
     Raises:
         FileExistsError: the folder holds report files that were not generated.
@@ -153,7 +151,7 @@ def generate(
 
 
 def write_report(folder: Path, shop: Shop, days: Sequence[date]) -> list[DayTotals]:
-    """Write the four files of the main report, each put in place whole, and return what each day comes to."""
+    """Write the four files of the main report, each by an atomic rename; returns the expected totals of each day."""
     main = folder / "main"
     main.mkdir(exist_ok=True)
     totals: list[DayTotals] = []
@@ -179,20 +177,20 @@ def write_report(folder: Path, shop: Shop, days: Sequence[date]) -> list[DayTota
 def write_increment(
     folder: Path, shop: Shop, day: date, *, position: int, edition: int = 0, oddities: bool = True
 ) -> list[DayTotals]:
-    """Write, or replace, one day's increment.
+    """Write or replace the increment of one day.
 
-    A new day appears with all its files at once. In a day that is replaced, each file is put in place whole.
+    A new day appears with all its files at once; in a replaced day, each file is replaced by an atomic rename.
 
     Args:
         folder: The generated folder.
-        shop: What kind of data.
-        day: Which day.
-        position: Its place among the increments of the window, from 0: that decides its oddity.
-        edition: Another edition of a day has wholly different contents.
-        oddities: Whether there are any.
+        shop: Properties of the data.
+        day: The day of the increment.
+        position: Position among the increments of the window, from 0, which determines the oddity.
+        edition: Number of the version; each has different contents.
+        oddities: Whether increments have oddities.
 
     Returns:
-        What the day comes to; nothing if it is the day that is not there.
+        Expected totals of the day; empty if it is the missing day.
     """
     place = folder / "inc" / day.isoformat()
     oddity = position if oddities else None
@@ -231,13 +229,13 @@ def write_increment(
 
 @dataclass(frozen=True)
 class _Lines:
-    """Distinct lines without their number, and the order in which they and their repeats stand."""
+    """Distinct lines without their `id`, and the order of them and their duplicates in the file."""
 
     distinct: list[str]
     order: npt.NDArray[np.int64]
 
     def numbered(self, first: int) -> Iterator[str]:
-        """Give the lines with their `id`, joined to pieces of some megabytes."""
+        """Yield the lines with their `id`, joined to pieces of some megabytes."""
         for start in range(0, self.order.size, _LINES_AT_ONCE):
             picks = self.order[start : start + _LINES_AT_ONCE].tolist()
             yield "".join([f"{n},{self.distinct[pick]}" for n, pick in enumerate(picks, first + start)])
@@ -249,13 +247,13 @@ def _orders(shop: Shop, day: date, *, edition: int, statuses: bool, end: str) ->
     good = shop.lines_per_day - bad
     distinct = max(1, round(good * (1 - shop.repeats))) if good else 0
     size = distinct + bad
-    # The city is drawn for the sale, not for the customer: people buy in several cities.
+    # Draw the city per sale, not per customer: customers buy in several cities.
     city = rng.integers(len(_CITIES), size=size)
     customer = rng.integers(shop.customers, size=size)
     item = rng.integers(len(_ITEMS), size=size)
     quantity = rng.integers(1, 6, size=size)
     amount = quantity * np.array([price for _, price in _ITEMS])[item]
-    # A refund is a line of its own, with its own uniq_id: there need not be a sale for it.
+    # A refund is a separate line with a different uniq_id, not necessarily of a sale in the files.
     refunded = (rng.random(size) < shop.refunds) & statuses
     uniq_ids = rng.bytes(16 * size).hex()
     status = [",refunded" if refund else ",shipped" for refund in refunded] if statuses else [""] * size
@@ -302,8 +300,8 @@ def _name_of(customer: npt.NDArray[np.int64], day: date) -> npt.NDArray[np.int64
 
 
 def _part_neighbours(order: npt.NDArray[np.int64], rng: np.random.Generator) -> None:
-    # Repeats never stand side by side in the real files: whoever compares a line with the one before finds
-    # none. With a handful of distinct lines that can't always be had, hence a limit.
+    # Duplicates are never adjacent in the real files, so that comparing neighbours finds none. With few distinct lines
+    # this can be impossible, hence the limit.
     for _ in range(20):
         twins = np.flatnonzero(order[1:] == order[:-1]) + 1
         if not twins.size:
@@ -357,7 +355,7 @@ def _hidden(place: Path) -> Path:
 
 
 def _remove(place: Path) -> None:
-    # A day vanishes at once: deleted file by file, it would answer for a moment with some of its files.
+    # Rename the folder first: deleted file by file, the day would be served for a moment with some of its files.
     hidden = _hidden(place)
     if place.exists() and place != hidden:
         shutil.rmtree(hidden, ignore_errors=True)

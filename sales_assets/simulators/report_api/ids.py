@@ -1,7 +1,7 @@
-"""Report and task ids of the simulator: base64, self-contained, checkable without any memory.
+"""Report and task ids of the simulator: base64, self-contained, verifiable without state.
 
-A report lives for days while a simulator is restarted at will, so an id carries what is needed to answer for
-it later, in another process. Its check bytes tell an issued id from garbage; they do not prevent forgery.
+Reports stay valid for days while the simulator may be restarted, so an id contains all that a later process needs.
+Check bytes distinguish issued ids from garbage; they do not prevent forgery.
 """
 
 import base64
@@ -21,11 +21,11 @@ _MILLISECOND_BYTES = 8
 
 
 class UnknownIdError(ValueError):
-    """The text is no id of the kind that was asked for."""
+    """The text is not an id of the required kind."""
 
 
 class Kind(Enum):
-    """What an id stands for: one kind is never taken for another."""
+    """Kind of an id; an id of one kind is never accepted as another."""
 
     TASK = b"task"
     REPORT = b"report"
@@ -57,28 +57,28 @@ def payload_of(kind: Kind, text: str) -> bytes:
 
 
 def new_task() -> str:
-    """Return a new task id, different at every call, that remembers when it was made."""
+    """Return a new unique task id, which contains its time of creation."""
     made = time.time_ns() // 1_000_000
     nonce = os.urandom(_PAYLOAD_BYTES - _MILLISECOND_BYTES)
     return _encode(Kind.TASK, made.to_bytes(_MILLISECOND_BYTES, "big") + nonce)
 
 
 def task_age(task_id: str) -> float:
-    """Return the seconds since the task was made."""
+    """Return the seconds since the task was created."""
     made = int.from_bytes(payload_of(Kind.TASK, task_id)[:_MILLISECOND_BYTES], "big")
     return time.time() - made / 1000
 
 
 def report_of(task_id: str) -> str:
-    """Return the id of the report that a task makes: always the same one, and no other task makes it."""
+    """Return the id of the report that a task generates: one per task."""
     return _encode(Kind.REPORT, _derive(payload_of(Kind.TASK, task_id), b""))
 
 
 def increment_of(report_id: str, day: date) -> str:
     """Return the id of a day's increment under a report.
 
-    It depends on the two and nothing else: a day whose contents changed keeps its id, and each new report
-    renames every day. That is how the real service does it.
+    It depends on these two only, as in the real API: a day whose contents change keeps its id, and each new report
+    changes the ids of all days.
     """
     return _encode(Kind.INCREMENT, _derive(payload_of(Kind.REPORT, report_id), day.isoformat().encode()))
 

@@ -1,6 +1,6 @@
-"""Signed links to files, in the form of S3's presigned URLs: whoever holds one may read the file for an hour.
+"""Signed links to files, in the form of S3's presigned URLs, valid for an hour.
 
-They carry a secret in the query string, as the real ones do: a client that logs its links is found out.
+Like the real ones they have a secret in the query string, so that tests can detect a client that logs its links.
 """
 
 import hashlib
@@ -14,11 +14,11 @@ _TIME_FORMAT = "%Y%m%dT%H%M%SZ"
 
 
 class LinkRefusedError(Exception):
-    """The link is not signed by this service, or has expired. The message says which."""
+    """The link is not signed by this simulator, or has expired; the message is the reason."""
 
 
 def sign(path: str, key: str, signed_at: datetime) -> str:
-    """Return the path with its signature parameters. The same key makes links that outlive a restart."""
+    """Return the path with its signature parameters. With the same key, links stay valid after a restart."""
     stamp = signed_at.astimezone(UTC).strftime(_TIME_FORMAT)
     query = {
         "X-Amz-Algorithm": "AWS4-HMAC-SHA256",

@@ -1,7 +1,7 @@
-"""A generated folder that follows the calendar, as the real service's data does.
+"""A generated folder that follows the calendar, like the data of the real API.
 
-On day D the report covers D-30 .. D-8 and there are increments for D-7 .. D-1. For a demonstration the last
-days can be held back and shown one by one, and the newest day then be issued anew again and again.
+On day D the report covers D-30 .. D-8 and there are increments for D-7 .. D-1. For a demonstration the last days can
+be released one by one, and the newest day then be replaced repeatedly.
 """
 
 import threading
@@ -30,11 +30,11 @@ def live(
     """Fill a folder for today, and keep it current in a background thread until the block ends.
 
     Args:
-        folder: Where to; see ``generate``.
-        shop: What kind of data.
-        today: Gives the day D; when it changes, the window moves.
-        every: None shows the whole window from the start. A number of seconds starts with the increments up
-            to D-4, shows one more day at each step up to D-1, and then issues D-1 anew, with other contents.
+        folder: Target folder; see ``generate``.
+        shop: Properties of the data.
+        today: Returns the day D; when it changes, the window moves.
+        every: None writes the whole window at once. A number of seconds starts with the increments up to D-4, adds one
+            day at each step up to D-1, and then replaces D-1 with other contents.
 
     Raises:
         FileExistsError: the folder holds report files that were not generated.

@@ -122,7 +122,7 @@ def test_each_report_renames_every_day_and_old_reports_still_answer(client: Clie
     assert ids[0] == ids[2]
 
 
-def test_prices_of_a_day_lie_in_the_reports_folder(client: Client) -> None:
+def test_prices_of_a_day_are_in_the_reports_folder(client: Client) -> None:
     report = client.report()
     increment = client.increment(report["report_id"], "2023-09-30")["data"]["s3_path"]
 

@@ -64,7 +64,7 @@ def test_statuses_come_with_the_second_increment(made: tuple[Path, list[DayTotal
     ]
 
 
-def test_refunds_are_lines_of_their_own(tmp_path: Path) -> None:
+def test_refunds_are_separate_lines(tmp_path: Path) -> None:
     total = write_increment(tmp_path, Shop(lines_per_day=20_000), FIRST_DAY, position=1)[0]
     lines = rows(day_file(tmp_path, "2024-09-01"))
     by_status: defaultdict[str, set[str]] = defaultdict(set)
@@ -124,7 +124,7 @@ def test_activity_has_days_without_lines(made: tuple[Path, list[DayTotals]]) -> 
     assert len(rows(made[0] / "main" / "custom_research.csv")) == 30 * len(REPORT)
 
 
-def test_totals_are_what_the_lines_come_to(made: tuple[Path, list[DayTotals]]) -> None:
+def test_totals_match_the_lines(made: tuple[Path, list[DayTotals]]) -> None:
     folder, totals = made
     files = [folder / "main" / "user_orders_log.csv", *folder.glob("inc/*/user_orders_log_inc.csv")]
     lines = [line for path in files for line in rows(path)]
@@ -163,7 +163,7 @@ def test_the_seed_decides_and_another_edition_is_wholly_different(tmp_path: Path
     ]
 
 
-def test_bad_lines_are_as_many_as_asked_and_bad_in_several_ways(tmp_path: Path) -> None:
+def test_invalid_lines_have_the_requested_number_and_various_faults(tmp_path: Path) -> None:
     total = write_increment(tmp_path, Shop(lines_per_day=1000, bad=0.05), FIRST_DAY, position=1)[0]
     assert (total.lines, total.bad) == (1000, 50)
     good = 0

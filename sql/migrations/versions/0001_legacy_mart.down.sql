@@ -1,2 +1,2 @@
--- The mart belongs to its readers: taking the platform away never drops it.
+-- The mart belongs to its readers: removing the platform never drops it.
 DROP FUNCTION ops.take_down_views;

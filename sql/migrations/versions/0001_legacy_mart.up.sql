@@ -1,9 +1,9 @@
 -- The original mart (docs/data-contracts/day-rules.md, "Mart"). A fresh warehouse gets the table; an existing one is only
--- examined, so that whatever cannot be upgraded in place is told before anything is changed.
+-- examined, so that obstacles to an upgrade in place are reported before anything is changed.
 CREATE SCHEMA IF NOT EXISTS mart;
 
--- A column's type can't change under a view. This takes down the views that read some tables, directly or through
--- each other, and returns the statements that put them back: with options, owner, grants and comments.
+-- A column's type can't change under a view. This drops the views that read some tables, directly or through each other,
+-- and returns the statements that restore them with options, owner, grants and comments.
 CREATE FUNCTION ops.take_down_views(tables regclass[]) RETURNS text[] LANGUAGE plpgsql AS $function$
 DECLARE
     reader   record;
@@ -78,7 +78,7 @@ DO $examine$
 DECLARE
     wanted  text;
     other   text;
-    -- Names under which the columns were met: payment_amount comes from the report file, and the original
+    -- Other names of the columns in existing marts: payment_amount is from the report file, and the original
     -- specification spells city_id with a Cyrillic first letter.
     aliases constant jsonb := '{
         "amount":      ["payment_amount", "sum", "total_amount", "sales_amount"],

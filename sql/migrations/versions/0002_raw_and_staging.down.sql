@@ -1,8 +1,8 @@
--- The files and their manifests stay where they are; only the warehouse forgets them.
+-- Raw files and their manifests are kept; only their records are deleted.
 DROP TABLE staging.price_log, staging.user_activity_log, staging.custom_research, staging.user_orders_log,
     staging.staged_day, staging.quarantine, staging.fetch_day, staging.fetch_reading, raw.fetch, raw.delivery;
 DROP SEQUENCE raw.fetch_number;
--- A schema in which others keep tables too is theirs as well.
+-- A schema with tables of others is kept.
 DO $schemas$
 DECLARE
     name text;

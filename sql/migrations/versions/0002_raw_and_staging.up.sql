@@ -1,11 +1,11 @@
 CREATE SCHEMA IF NOT EXISTS raw;
 CREATE SCHEMA IF NOT EXISTS staging;
 
--- What the report API said: one row per report and per asked increment, never edited.
+-- Responses of the report API: one row per requested report or increment, never edited.
 CREATE TABLE raw.delivery (
     delivery_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind         text NOT NULL CHECK (kind IN ('report', 'increment')),
-    first_day    date NOT NULL,               -- an increment's day stands in both
+    first_day    date NOT NULL,               -- for an increment, both are its day
     last_day     date NOT NULL CHECK (last_day >= first_day),
     outcome      text NOT NULL CHECK (outcome IN ('delivered', 'not_found', 'failed')),
     reason       text,                        -- why not found, failed, or without order file
@@ -19,7 +19,7 @@ CREATE INDEX delivery_day ON raw.delivery (first_day, delivery_id) WHERE kind = 
 -- Fetch numbers: "latest" in docs/data-contracts/day-rules.md ("Selection") means the greatest number.
 CREATE SEQUENCE raw.fetch_number;
 
--- Kept fetches: one row per file that was delivered whole. The file itself lies in the raw files under `path`.
+-- Stored files: one row per completely delivered file, which is stored in the raw files under `path`.
 CREATE TABLE raw.fetch (
     fetch_id      bigint PRIMARY KEY,
     delivery_id   bigint NOT NULL REFERENCES raw.delivery,
@@ -40,10 +40,10 @@ CREATE TABLE raw.fetch (
 CREATE INDEX fetch_increment_day ON raw.fetch (first_day, file, fetch_id) WHERE kind = 'increment';
 CREATE INDEX fetch_report ON raw.fetch (file, fetch_id) WHERE kind = 'report';
 
--- What reading a kept fetch showed. A fetch has a row once it was read; `failed` ones are never chosen.
+-- Parse results: one row per parsed file; `failed` ones are never selected.
 CREATE TABLE staging.fetch_reading (
     fetch_id         bigint PRIMARY KEY REFERENCES raw.fetch,
-    revision         integer NOT NULL DEFAULT 1,   -- counts readings: a replay reads the fetch again
+    revision         integer NOT NULL DEFAULT 1,   -- counts parses: a replay parses the file again
     verdict          text NOT NULL CHECK (verdict IN ('usable', 'failed')),
     reason           text,
     has_status       boolean NOT NULL DEFAULT false,
@@ -52,13 +52,13 @@ CREATE TABLE staging.fetch_reading (
     kept             bigint NOT NULL DEFAULT 0,
     repeats          bigint NOT NULL DEFAULT 0,
     bad              bigint NOT NULL DEFAULT 0,
-    before_first_day bigint NOT NULL DEFAULT 0,    -- of the kept: lines that no partition asks for
-    outside_period   bigint NOT NULL DEFAULT 0,    -- of the bad: lines of days that the fetch does not cover
+    before_first_day bigint NOT NULL DEFAULT 0,    -- of the kept: rows before the first partition
+    outside_period   bigint NOT NULL DEFAULT 0,    -- of the bad: rows of days outside the file's period
     read_at          timestamptz NOT NULL DEFAULT now(),
     run_id           text
 );
 
--- The same per day, for `why`, the metadata and the check on shrinking days.
+-- The same per day, for `why`, the metadata and the check `day_not_halved`.
 CREATE TABLE staging.fetch_day (
     fetch_id   bigint NOT NULL REFERENCES raw.fetch,
     date_id    integer NOT NULL,
@@ -68,12 +68,12 @@ CREATE TABLE staging.fetch_day (
     PRIMARY KEY (fetch_id, date_id)
 );
 
--- Lines that broke a rule. They stay here for good; `state` says what became of them.
+-- Rejected rows, kept permanently with their `state`.
 CREATE TABLE staging.quarantine (
     quarantine_id  bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     fetch_id       bigint NOT NULL REFERENCES raw.fetch,
     line_no        bigint NOT NULL,
-    date_id        integer,                        -- unknown where the date itself is bad
+    date_id        integer,                        -- NULL if the date itself is invalid
     reason         text NOT NULL,
     line_text      text NOT NULL,
     state          text NOT NULL DEFAULT 'open' CHECK (state IN ('open', 'corrected', 'discarded', 'resolved')),
@@ -85,22 +85,22 @@ CREATE TABLE staging.quarantine (
 );
 CREATE INDEX quarantine_open ON staging.quarantine (fetch_id) WHERE state = 'open';
 
--- Which fetch a day in a staging table was taken from. A day without a row was never staged.
+-- The file from which each day in a staging table was loaded. A day without a row was never staged.
 CREATE TABLE staging.staged_day (
     file      text NOT NULL,
     date_id   integer NOT NULL,
     fetch_id  bigint NOT NULL REFERENCES raw.fetch,
     revision  integer NOT NULL,
     rows      bigint NOT NULL,
-    former_rows bigint,                            -- of the fetch that it replaced
+    former_rows bigint,                            -- of the file that was staged before
     staged_at timestamptz NOT NULL DEFAULT now(),
     run_id    text,
     PRIMARY KEY (file, date_id)
 );
 
--- The chosen lines of each day, a line once, typed. Positive as in the file: the mart has the sign.
--- No primary key: uniqueness of (date_id, uniq_id, status) is settled before the lines come here and asked again by a
--- check; an index on it would cost a quarter of the load.
+-- The deduplicated, typed rows of each day's selected file. Positive as in the file: the mart applies the sign. No primary
+-- key: uniqueness of (date_id, uniq_id, status) is ensured by deduplication and verified by a check; an index on it would
+-- take a quarter of a load.
 CREATE TABLE staging.user_orders_log (
     date_id        integer NOT NULL,
     uniq_id        text NOT NULL,
@@ -119,8 +119,8 @@ CREATE TABLE staging.user_orders_log (
     line_no        bigint NOT NULL,
     sale_id        bigint NOT NULL                 -- mart.f_sales.id of the row made from this line
 );
--- BRIN, because whole days are written and removed: its blocks are told apart by day, and keeping it costs a load
--- nothing, where a B-tree costs as much as the rows. New blocks are summed up at the end of each load.
+-- BRIN, because whole days are written and deleted: block ranges differ by day, and maintaining it is almost free, while a
+-- B-tree costs as much as the rows. New blocks are summarized at the end of each load.
 CREATE INDEX user_orders_log_days ON staging.user_orders_log USING brin (date_id) WITH (pages_per_range = 32);
 
 CREATE TABLE staging.custom_research (
@@ -147,7 +147,7 @@ CREATE TABLE staging.user_activity_log (
 );
 CREATE INDEX user_activity_log_date_id ON staging.user_activity_log (date_id);
 
--- The price list in force on a day. The file has no date: a report's list stands for every day of its period.
+-- The price list of a day. The file has no date: that of a report is valid for every day of its period.
 CREATE TABLE staging.price_log (
     date_id   integer NOT NULL,
     item_name text NOT NULL,

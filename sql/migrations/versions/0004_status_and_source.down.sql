@@ -35,6 +35,6 @@ BEGIN
 END
 $restore$;
 DROP TABLE ops.dropped_foreign_key;
--- What staging holds was loaded into rows that no longer carry their source: the next load takes each day anew.
+-- The mart's rows no longer have their source: mark days as not staged, so that the next load replaces them.
 TRUNCATE staging.staged_day, staging.user_orders_log;
 ALTER TABLE staging.user_orders_log ALTER COLUMN sale_id DROP DEFAULT;

@@ -1,12 +1,12 @@
--- mart.f_sales gets what became of a line (status) and who wrote it (source). Everything already there is shipped
--- and legacy, unless such a column is there already and says otherwise. Old INSERTs of the original columns and old SELECTs go on as before: the new columns come last and have
--- defaults.
+-- mart.f_sales gets the columns status (shipped or refunded) and source (the writer). Existing rows are shipped and
+-- legacy, unless such a column exists already with other values. Old INSERTs and SELECTs of the original columns keep
+-- working: the new columns come last and have defaults.
 CREATE TABLE ops.dropped_foreign_key (
     statement text NOT NULL   -- what brings it back
 );
 
--- Foreign keys make a load 21 to 23 times slower; the load itself makes the dimension rows, and a check looks for
--- orphans. Their definitions are kept for the way back.
+-- Foreign keys make a load 21 to 23 times slower; the load itself writes the dimension rows, and a check finds orphans.
+-- Their definitions are kept for the downgrade.
 DO $unlink$
 DECLARE
     link record;
@@ -55,8 +55,8 @@ BEGIN
 END
 $exact$;
 
--- The loader gives ids itself, from the sequence that old INSERTs draw from as well: it becomes the one that
--- pg_get_serial_sequence names.
+-- The loader assigns ids from the sequence that old INSERTs use too: it becomes the one that pg_get_serial_sequence
+-- returns.
 DO $serial$
 DECLARE
     id_column pg_attribute;
@@ -100,8 +100,8 @@ BEGIN
 END
 $serial$;
 
--- A mart that was given these columns by hand keeps them and their values, as text. What was there is recorded for the
--- way back; values that mean neither of ours stop the migration.
+-- A mart with such columns keeps them and their values, as text. The former definition is recorded for the downgrade;
+-- other values stop the migration.
 CREATE TABLE ops.adopted_column (
     column_name    text PRIMARY KEY,
     is_nullable    boolean NOT NULL,
@@ -203,7 +203,7 @@ COMMENT ON COLUMN mart.f_sales.amount IS 'Total of the line in the shop''s curre
 COMMENT ON COLUMN mart.f_sales.status IS 'shipped or refunded; rows from before the statuses are shipped.';
 COMMENT ON COLUMN mart.f_sales.source IS 'Who wrote the row: report_api, partner_orders or legacy.';
 
--- From a number back to the file: which line of which kept fetch made a row.
+-- From a row of the mart back to its file and line.
 CREATE VIEW mart.f_sales_lines AS
 SELECT f.id, f.date_id, f.status, f.source, s.uniq_id, s.fetch_id, r.kind AS fetch_kind, r.path AS file, s.line_no
 FROM mart.f_sales AS f

@@ -5,7 +5,7 @@ LEFT JOIN staging.user_orders_log AS s
        ON s.sale_id = f.id AND s.date_id = f.date_id AND f.source = 'report_api'
 LEFT JOIN raw.fetch AS r ON r.fetch_id = s.fetch_id;
 
--- Rows of the mart stay, as all rows do; what they were made of goes.
+-- Rows of the mart are kept; the events and lines they were made from are dropped.
 DROP TABLE staging.partner_order_quarantine, staging.partner_order_line, staging.partner_order_event,
            staging.partner_customer, staging.partner_pharmacy, staging.partner_item;
 DROP TABLE orders.outbox, orders.partner_order;

@@ -1,7 +1,7 @@
 CREATE SCHEMA IF NOT EXISTS orders;
 
--- An order as it was asked for, and what became of it. Stored before the partner is called. Of the client only the
--- phone is kept, as the key of the customer mapping; name and e-mail go to the partner and nowhere else.
+-- A requested order and its state. Stored before the partner is called. Of the client only the phone is stored, as the key
+-- of the customer mapping; name and e-mail are only sent to the partner.
 CREATE TABLE orders.partner_order (
     order_id          bigint PRIMARY KEY,
     body_hash         text NOT NULL,              -- SHA-256 of the whole request: the same order_id, the same body
@@ -11,27 +11,27 @@ CREATE TABLE orders.partner_order (
     phone             text NOT NULL,
     lines             jsonb NOT NULL,             -- [{line_no, their_id, price, count, part}]
     state             text NOT NULL CHECK (state IN
-                          ('creating',            -- the intent; a process is at it, or died over it
+                          ('creating',            -- the intent; a call is in progress, or its process died
                            'accepted',            -- the partner has it, as their_order_id
                            'rejected',            -- the partner refused it for its items
-                           'failed',              -- it is surely not there; the same request tries again
-                           'unknown')),           -- it may be there: the reconciler looks
-    uncertain         boolean NOT NULL DEFAULT false,   -- a create of unknown outcome lies behind
+                           'failed',              -- certainly not created; a repeated request tries again
+                           'unknown')),           -- perhaps created: the reconciler looks it up
+    uncertain         boolean NOT NULL DEFAULT false,   -- an earlier create has an unknown outcome
     their_order_id    text CHECK ((state = 'accepted') <= (their_order_id IS NOT NULL)),
     refusal           jsonb,
-    claim             text,                       -- the process that is at it, and until when it is believed to be
+    claim             text,                       -- the process with a call in progress, and when its claim expires
     claimed_until     timestamptz,
     status_id         integer,                    -- last seen: 0 created, 1 on its way, 2 done, 3 cancelled, 4 in shop
     cancel_asked_at   timestamptz,                -- the intent of a cancel whose outcome is not known yet
     cancelled_at      timestamptz,
-    checks            integer NOT NULL DEFAULT 0, -- how often the reconciler has looked
-    next_check_at     timestamptz,                -- when it looks again; NULL: nothing to settle
+    checks            integer NOT NULL DEFAULT 0, -- number of lookups by the reconciler
+    next_check_at     timestamptz,                -- next lookup; NULL: nothing to resolve
     created_at        timestamptz NOT NULL DEFAULT now(),
     updated_at        timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX partner_order_to_check ON orders.partner_order (next_check_at) WHERE next_check_at IS NOT NULL;
 
--- Events, written in the commit that makes them true. A row leaves for the broker once it is confirmed, and stays.
+-- Events, written in the same commit as the state change. Rows are published to the broker until confirmed, and kept.
 CREATE TABLE orders.outbox (
     event_no     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     message_id   text NOT NULL UNIQUE,
@@ -47,7 +47,7 @@ CREATE INDEX outbox_waiting ON orders.outbox (order_id, event_no) WHERE publishe
 CREATE INDEX outbox_waiting_first ON orders.outbox (event_no) WHERE published_at IS NULL;
 CREATE INDEX outbox_dated_at ON orders.outbox (dated_at);
 
--- What the partner's ids are called here.
+-- Mapping of the partner's ids to ours.
 CREATE TABLE staging.partner_item (
     kodpost  integer NOT NULL,
     their_id text NOT NULL,
@@ -78,13 +78,13 @@ CREATE TABLE staging.partner_order_event (
     dated_at          timestamptz NOT NULL,
     lines             jsonb NOT NULL,
     received_at       timestamptz NOT NULL DEFAULT now(),
-    loaded_at         timestamptz                 -- when its day was last made with it; NULL: the sensor asks for it
+    loaded_at         timestamptz                 -- when its day was last loaded with it; NULL: the sensor requests it
 );
 CREATE INDEX partner_order_event_dated_at ON staging.partner_order_event (dated_at);
 CREATE INDEX partner_order_event_order ON staging.partner_order_event (project_id, order_id);
 CREATE INDEX partner_order_event_new ON staging.partner_order_event (dated_at) WHERE loaded_at IS NULL;
 
--- The lines that the events of a day make. Positive, as in staging.user_orders_log: the mart puts on the sign.
+-- Order lines made from the events of a day. Positive, as in staging.user_orders_log: the mart applies the sign.
 CREATE TABLE staging.partner_order_line (
     uniq_id     text PRIMARY KEY,                 -- of project, order, line and status: a sale or refund is one
     date_id     integer NOT NULL,
@@ -103,7 +103,7 @@ CREATE TABLE staging.partner_order_line (
 CREATE INDEX partner_order_line_date_id ON staging.partner_order_line (date_id);
 CREATE INDEX partner_order_line_order ON staging.partner_order_line (project_id, order_id);
 
--- Lines that could not be taken to the mart, with the reason. Made anew with their day.
+-- Order lines that could not be loaded, with the reason. Replaced with their day.
 CREATE TABLE staging.partner_order_quarantine (
     message_id text NOT NULL,
     line_no    integer NOT NULL,
@@ -114,7 +114,7 @@ CREATE TABLE staging.partner_order_quarantine (
 );
 CREATE INDEX partner_order_quarantine_date_id ON staging.partner_order_quarantine (date_id);
 
--- The way back from a row of the mart now also leads to a line of an order.
+-- Rows of the mart now also lead back to order lines.
 CREATE OR REPLACE VIEW mart.f_sales_lines AS
 SELECT f.id, f.date_id, f.status, f.source, coalesce(s.uniq_id, p.uniq_id) AS uniq_id, s.fetch_id,
        coalesce(r.kind, CASE WHEN p.uniq_id IS NOT NULL THEN 'partner order' END) AS fetch_kind,

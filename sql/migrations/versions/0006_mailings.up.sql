@@ -5,13 +5,13 @@ CREATE TABLE mailings.client (
     phone         varchar(11) NOT NULL,           -- 7XXXXXXXXXX; two clients may have one phone
     operator_code text NOT NULL,
     tag           text,                           -- the client's own; the marts' are in client_tag
-    timezone      varchar(64) NOT NULL,           -- free text; what is no IANA zone counts as UTC
+    timezone      varchar(64) NOT NULL,           -- free text; UTC if it is not an IANA zone
     created_at    timestamptz NOT NULL DEFAULT now(),
     updated_at    timestamptz NOT NULL DEFAULT now()
 );
 CREATE INDEX client_phone ON mailings.client (phone);
 
--- Which customer of the mart a client is. Nobody guesses: who is in here was linked, by phone or by hand.
+-- Links of clients to customers of the mart, by phone or by hand.
 CREATE TABLE mailings.client_customer (
     client_id   bigint PRIMARY KEY REFERENCES mailings.client ON DELETE CASCADE,
     customer_id integer NOT NULL,
@@ -42,10 +42,10 @@ CREATE TABLE mailings.mailing (
                               'running',          -- its recipients are fixed
                               'finished')),       -- every message has its last status
     paused_at            timestamptz,             -- NULL: not paused
-    asked_at             timestamptz,             -- when tasks were asked for that no worker has begun yet
+    asked_at             timestamptz,             -- when tasks were enqueued that no worker has started yet
     started_at           timestamptz,
     finished_at          timestamptz,
-    deleted_at           timestamptz,             -- gone for the API; what was sent is remembered for the marts
+    deleted_at           timestamptz,             -- deleted for the API; kept for the marts
     created_at           timestamptz NOT NULL DEFAULT now(),
     updated_at           timestamptz NOT NULL DEFAULT now(),
     CHECK ((send_from IS NULL) = (send_until IS NULL)),
@@ -55,8 +55,8 @@ CREATE INDEX mailing_unfinished ON mailings.mailing (start_time) WHERE state <> 
 CREATE INDEX mailing_running ON mailings.mailing (mailing_id) WHERE state = 'running';
 CREATE INDEX mailing_started_at ON mailings.mailing (started_at);
 
--- Who a mailing goes to: both filters, exactly; one that is NULL lets everybody in. The one place that says so: the
--- preview and the start of a mailing ask here. Plain SQL, so that the planner of PostgreSQL sees through it.
+-- Recipients of a mailing: clients that match both filters exactly; NULL matches all. Used by the preview and the start of
+-- a mailing. Plain SQL, so that PostgreSQL can inline it.
 CREATE FUNCTION mailings.recipients(operator_code_filter text, tag_filter text)
 RETURNS TABLE (client_id bigint) LANGUAGE sql STABLE AS $$
     SELECT c.client_id
@@ -74,7 +74,7 @@ CREATE TABLE mailings.message (
     status          text NOT NULL DEFAULT 'Pending' CHECK (status IN ('Pending', 'SENT', 'FAILED', 'TIMEOUT')),
     attempts        smallint NOT NULL DEFAULT 0,  -- sends whose outcome was seen
     next_attempt_at timestamptz NOT NULL,         -- of a claimed message: when its lease ends and it is free again
-    claim           text,                         -- the worker that has it
+    claim           text,                         -- the worker that claimed it
     reason          text,                         -- why the last attempt, or the message, failed; no personal data
     finished_at     timestamptz,
     created_at      timestamptz NOT NULL DEFAULT now(),
@@ -84,8 +84,8 @@ CREATE TABLE mailings.message (
 CREATE INDEX message_due ON mailings.message (mailing_id, next_attempt_at) WHERE status = 'Pending';
 CREATE INDEX message_created_at ON mailings.message USING brin (created_at);
 
--- How many messages a mailing has in each status: sums of changes, so that writers never wait for each other and
--- statistics read a few rows, however many messages there are. Folded together by the planner.
+-- Changes of the number of messages by mailing and status, to be summed: writers never wait for each other, and statistics
+-- read few rows. Replaced by their sums by the planner.
 CREATE TABLE mailings.message_count (
     mailing_id bigint NOT NULL,
     status     text NOT NULL,
@@ -120,8 +120,8 @@ CREATE TRIGGER message_updated AFTER UPDATE ON mailings.message
 CREATE TRIGGER message_deleted AFTER DELETE ON mailings.message
     REFERENCING OLD TABLE AS old_rows FOR EACH STATEMENT EXECUTE FUNCTION mailings.count_messages();
 
--- The moment before which no further send may begin, over all workers. One row, changed many times a second and worth
--- nothing after a crash: without the log, so that taking a send costs no sync of the disk.
+-- The time before which no worker may begin a further send. One row, changed many times a second and worthless after a
+-- crash: unlogged, so that reserving a send costs no disk sync.
 CREATE UNLOGGED TABLE mailings.send_rate (
     one     boolean PRIMARY KEY DEFAULT true CHECK (one),
     next_at timestamptz NOT NULL

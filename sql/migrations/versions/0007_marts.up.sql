@@ -1,5 +1,5 @@
--- The ISO week of a day, as ISO year * 100 + ISO week; NULL for a number that is no day. Nothing is raised: an old
--- mart may hold 20240231.
+-- The ISO week of a day, as ISO year * 100 + ISO week; NULL for a number that is not a date, since an old mart may hold
+-- 20240231.
 CREATE FUNCTION mart.iso_week(date_id integer) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT CASE WHEN extract(year FROM day) * 10000 + extract(month FROM day) * 100 + extract(day FROM day) = date_id
                 THEN (extract(isoyear FROM day) * 100 + extract(week FROM day))::integer END
@@ -38,7 +38,7 @@ COMMENT ON COLUMN mart.f_customer_retention.customers_refunded IS 'Refunded line
 COMMENT ON COLUMN mart.f_customer_retention.refunded_amount IS
     'Total of the refunded lines, negative: with both revenues it is the net of the week.';
 
--- What became of each message: without the phone, and without the text.
+-- The outcome of each message, without phone and text.
 CREATE TABLE mart.f_mailing_deliveries (
     message_id           bigint PRIMARY KEY,
     date_id              integer NOT NULL,                  -- day on which the list of recipients was made
@@ -82,20 +82,20 @@ CREATE TABLE mart.f_mailing_statistics (
 COMMENT ON TABLE mart.f_mailing_statistics IS 'What became of a day''s messages, a row per mailing.';
 COMMENT ON COLUMN mart.f_mailing_statistics.median_seconds IS 'Median of the seconds to deliver, of SENT messages.';
 
--- A Russian phone as the clients have it, 7 and ten digits, of how people write it; NULL for any other. 8 is the trunk
--- prefix of calls within the country: after a + it begins another country's code.
+-- Normalize a Russian phone to 7 and ten digits, as the clients have it; NULL for any other. 8 is the trunk prefix of
+-- domestic calls; after a + it begins another country's code.
 CREATE FUNCTION mailings.phone_of(written text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT '7' || substring(regexp_replace(written, '[^0-9]', '', 'g') FROM
                             CASE WHEN written ~ '^\s*\+' THEN '^7([0-9]{10})$' ELSE '^[78]?([0-9]{10})$' END)
 $$;
 
--- Read once, when it is mapped: a sensor compares all phones by the minute.
+-- Computed once, when a phone is mapped: a sensor compares all phones every minute.
 ALTER TABLE staging.partner_customer
     ADD COLUMN client_phone text GENERATED ALWAYS AS (mailings.phone_of(phone)) STORED;
 
--- The links that the phones of partner orders give. A phone that is mapped to two customers, written in two ways, gives
--- none; neither does it to a client that was linked by hand. In joins that the planner can estimate: by HAVING it takes
--- nearly all phones for contradictory, and looks up one client after the other.
+-- Links by the phones of partner orders. A phone that is mapped to two customers, in different spellings, gives none, and
+-- clients linked by hand get none. Uses joins that the planner can estimate: with HAVING it assumes that nearly all phones
+-- are ambiguous, and looks up one client after the other.
 CREATE VIEW mailings.phone_link AS
 SELECT c.client_id, told.customer_id
 FROM (SELECT DISTINCT client_phone, customer_id FROM staging.partner_customer WHERE client_phone IS NOT NULL) AS told

@@ -11,8 +11,8 @@ BEGIN
 END
 $examine$;
 
--- Every successful delivery of a file. raw.fetch holds contents; the same contents may be delivered many times, and the
--- latest delivery decides between contents. A first delivery has the number of its fetch.
+-- Every successful delivery of a file. raw.fetch has the contents; the same contents may be delivered repeatedly, and the
+-- latest delivery is selected. A first delivery has the number of its fetch.
 CREATE TABLE raw.file_delivery (
     number        bigint PRIMARY KEY DEFAULT nextval('raw.fetch_number'),
     delivery_id   bigint NOT NULL REFERENCES raw.delivery,
@@ -26,7 +26,7 @@ CREATE INDEX file_delivery_fetch ON raw.file_delivery (fetch_id, number);
 CREATE INDEX file_delivery_delivery ON raw.file_delivery (delivery_id);
 CREATE INDEX fetch_contents ON raw.fetch (sha256);
 
--- Contents that were kept several times before stay several fetches: staging and the lineage of the mart refer to them.
+-- Contents that were stored several times keep their fetches: staging and the lineage of the mart refer to them.
 INSERT INTO raw.file_delivery (number, delivery_id, fetch_id, url, etag, last_modified, delivered_at)
 SELECT fetch_id, delivery_id, fetch_id, url, etag, last_modified, fetched_at FROM raw.fetch;
 

@@ -14,7 +14,7 @@ SET state = CASE
         WHEN status_id = 2 THEN 'done'
         ELSE 'accepted'
     END;
--- Orders that are still open were not polled before; the last two weeks of them are, from now on.
+-- Open orders of the last two weeks are polled from now on.
 UPDATE orders.partner_order
 SET next_check_at = CASE
         WHEN state IN ('creating', 'unknown', 'cancel_unknown') THEN coalesce(next_check_at, now())

@@ -1,7 +1,7 @@
 DROP VIEW mailings.phone_link;
 DROP VIEW staging.customer_of_phone;
 ALTER TABLE staging.partner_customer DROP COLUMN client_phone;
--- A spelling that two customers share was nobody's.
+-- A spelling that two customers share was not mapped.
 DELETE FROM staging.partner_customer AS c
 WHERE EXISTS (SELECT FROM staging.partner_customer AS other
               WHERE other.phone = c.phone AND other.customer_id <> c.customer_id);

@@ -16,7 +16,7 @@ CREATE TABLE staging.user_orders_log_with_names (
     line_no        bigint NOT NULL,
     sale_id        bigint NOT NULL                 -- mart.f_sales.id of the row made from this line
 );
--- Each row gets the names in use at its event time. Of names that took turns it may be another than the file had.
+-- Each row gets the names in use at its event time. If names alternated, it may differ from that in the file.
 INSERT INTO staging.user_orders_log_with_names (date_id, uniq_id, status, date_time, city_id, city_name, customer_id,
     first_name, last_name, item_id, item_name, quantity, payment_amount, fetch_id, line_no, sale_id)
 SELECT date_id, uniq_id, status, date_time, city_id, coalesce(city_name, ''), customer_id, coalesce(first_name, ''),

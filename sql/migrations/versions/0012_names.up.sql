@@ -1,4 +1,4 @@
--- A view that reads names from staging.user_orders_log can not be put back: it has to read them from the view below.
+-- A view that reads names from staging.user_orders_log can't be restored: it has to read them from the view below.
 CREATE TEMP TABLE put_back AS
 SELECT * FROM unnest(ops.take_down_views(ARRAY['staging.user_orders_log'::regclass])) WITH ORDINALITY AS v (statement, place)
 UNION ALL
@@ -16,8 +16,8 @@ CREATE FUNCTION staging.event_time(date_time text) RETURNS timestamp LANGUAGE sq
     SELECT (CASE substr(date_time, 17, 1) WHEN ':' THEN left(date_time, 19) ELSE left(date_time, 16) END)::timestamp
 $$;
 
--- Each distinct name of a city, customer or item once, with the event times at which it was seen. Names that are empty
--- are kept too: they are what the rows said.
+-- Each distinct name of a city, customer or item, with the event times of its first and last use. Empty names are stored
+-- too, since rows have them.
 CREATE TABLE staging.name (
     dimension  text NOT NULL CHECK (dimension IN ('d_city', 'd_customer', 'd_item')),
     id         integer NOT NULL,                -- city_id, customer_id or item_id
@@ -30,7 +30,7 @@ CREATE TABLE staging.name (
     stored_at  timestamptz NOT NULL,            -- of the latest load that saw it, at any event time
     CHECK (first_seen <= last_seen)
 );
--- By a digest: a name may be longer than an index entry can be.
+-- By a digest: a name may exceed the maximum length of an index entry.
 CREATE UNIQUE INDEX name_once ON staging.name (dimension, id, (md5(md5(first) || second)::uuid));
 
 INSERT INTO staging.name (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at, stored_at)
@@ -71,7 +71,7 @@ FROM staging.user_orders_log_with_names;
 DROP TABLE staging.user_orders_log_with_names;
 CREATE INDEX user_orders_log_days ON staging.user_orders_log USING brin (date_id) WITH (pages_per_range = 32);
 
--- The name that was in use at the time of an order row. Where two were, taking turns, the one that came up later.
+-- The name in use at the time of an order row; if two names alternate, the one that was first used later.
 CREATE FUNCTION staging.name_at(dimension text, id integer, date_time text) RETURNS TABLE (first text, second text)
 LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT n.first, n.second

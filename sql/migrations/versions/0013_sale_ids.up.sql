@@ -1,6 +1,6 @@
--- Reserves consecutive ids and returns the first; NULL where they have to be drawn one by one: the sequence has another
--- step or owner, or an open transaction has drawn from it and would hold this up. Commit at once: until then, writers
--- that draw an id wait.
+-- Reserves consecutive ids and returns the first; NULL if they have to be drawn one by one, because the sequence has
+-- another step or owner, or because this would have to wait for an open transaction that drew from it. Commit at once:
+-- until then, writers that draw an id wait.
 CREATE FUNCTION staging.reserve_sale_ids(count bigint) RETURNS bigint LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp SET lock_timeout = '100ms' AS $$
 DECLARE
