@@ -36,9 +36,7 @@ def sentence(error: BaseException) -> str:
     if not first:
         first = type(error).__name__
     if is_bug(error):
-        first = (
-            f"unexpected error, probably a mistake in sales_assets: {first} (`sales-assets --debug ...` shows where)"
-        )
+        first = f"unexpected error, probably a bug in sales_assets: {first} (`sales-assets --debug ...` shows where)"
     return scrubbed(first, secrets_in_force())
 
 

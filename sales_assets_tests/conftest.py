@@ -26,6 +26,10 @@ from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.reports import ReportFolderBuilder
 from sales_assets_tests.shop import Shop
 
+# Celery sets the titles of its processes where setproctitle is installed (mutmut brings it), which overwrites their
+# environment: tests find the processes of a command by it.
+os.environ.setdefault("SPT_NOENV", "1")
+
 KEY = "a-key-of-the-tests"
 SHARED_SERVER = "TESTS_SHARED_SERVER"
 
