@@ -31,7 +31,7 @@ SLOWEST = (
     "services/partner_orders/test_events.py",
     "checks/test_report_checks.py",
     "postgres/embedded/test_postgres.py",
-    "services/mailings/test_schema.py",
+    "services/mailings/test_openapi.py",
     "cli/test_quarantine.py",
     "cli/test_doctor.py",
 )
