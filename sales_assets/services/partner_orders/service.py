@@ -256,7 +256,7 @@ class OrderService:
             status_id = None
         if status_id == CANCELLED:
             return Evidence.SEEN_CANCELLED, _CANCELLED
-        if not refusal.final:
+        if not refusal.final or status_id == UNKNOWN_STATUS:  # an unknown status may mean cancelled
             return Evidence.CANCEL_UNANSWERED, CancelAnswer("failed", refusal.message)
         _log.info("cancel rejected", order_id=order_id)
         evidence = Evidence.CANCEL_UNANSWERED if reply.maybe_done else Evidence.CANCEL_NOT_DONE

@@ -43,6 +43,17 @@ def test_a_cancel_whose_response_was_lost_succeeds_when_it_is_repeated(service: 
     assert service.metric("order_changing_status_counter_total", service="PartnerAPI") == 1
 
 
+def test_a_refusal_beside_an_unknown_status_resolves_nothing(service: Service, query: Query) -> None:
+    """The unknown word may stand for an order that an earlier cancel has cancelled."""
+    service.post(order())
+    service.partner.answer("cancel", LOST)
+    service.delete(CANCEL)
+    service.partner.answer("status", Answer(200, {"status": "ok", "data": {"777": {"status": "archived"}}}))
+    assert service.delete(CANCEL).json()["result"] == "transient_error"
+    assert query(STATE) == [("cancel_unknown",)]
+    assert service.delete(CANCEL).json() == SUCCESS
+
+
 def test_an_order_that_the_partner_cancelled_itself_is_cancelled(service: Service, query: Query) -> None:
     service.post(order())
     service.partner.set_status(777, "cancelled")
