@@ -1,7 +1,7 @@
 """The HTTP application on port 8000: the routes of all services, and what they share.
 
-Belongs here: both slashes, errors, health, readiness, metrics, the request log. Does not belong here: any service's
-routes; a service brings a `Service`, and `application(...)` is called with all of them.
+Trailing slashes, errors, health, readiness, metrics and the request log. Each service implements `Service`, and
+`application(...)` combines them.
 """
 
 import json
@@ -39,7 +39,7 @@ _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"
 
 ErrorHandler = Callable[[Request, HTTPException | RequestValidationError], Response]
 
-# What any route that reads a body may answer before its service sees it.
+# Responses of the middleware to any route that reads a body.
 BODY_RESPONSES: dict[int | str, dict[str, Any]] = {
     413: {"description": f"The body is larger than {MAX_BODY_TEXT}."},
     415: {"description": "The body's charset is none of UTF-8, UTF-16, UTF-32, Latin-1, CP1251 and KOI8-R."},
@@ -138,7 +138,7 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
         for router in service.routers:
             app.include_router(router)
     app.include_router(_common(services, registry))
-    # Served from here: the page works where no other host can be reached.
+    # Served locally: the page works without access to other hosts.
     app.mount(_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs_assets")
     for service in services:
         app.router.routes.extend(service.pages)
@@ -190,7 +190,7 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
 
     @router.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:
-        # A slash more or less must not change what the links mean: they start at the root of the application.
+        # Links start at the application's root, so that they work with and without the trailing slash.
         root = request.scope.get("root_path", "").rstrip("/")
         return get_swagger_ui_html(
             openapi_url=f"{root}{request.app.openapi_url}",
@@ -291,7 +291,7 @@ class _RequestLog:
         finally:
             seconds = time.perf_counter() - began
             _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
-            # Anybody can make up methods and paths; labels are for ever.
+            # Callers can invent methods and paths, and labels are never removed.
             method = scope["method"] if scope["method"] in _METHODS else "other"
             route = getattr(scope.get("route"), "path_format", None) if status != 404 else None
             route = "" if route is None else f"{scope.get('root_path', '')}{route}"

@@ -1,7 +1,6 @@
 """Request bodies: supported encodings, and JSON parsed in bounded time.
 
-Belongs here: bytes to parsed JSON, and what bounds the work for it. Does not belong here: what a service requires of
-the values, and how it answers errors.
+Decodes and parses bytes within limits; the services validate the values and respond to errors.
 """
 
 import codecs
@@ -19,7 +18,7 @@ MAX_BODY_BYTES = 1 << 20
 MAX_BODY_TEXT = "1 MiB"
 # Far below every recursion limit between here and the database; real orders nest three levels.
 MAX_DEPTH = 64
-# Each is an object that Python's garbage collector visits again and again; the largest order has some thousand.
+# Each is an object that Python's garbage collector visits repeatedly; the largest order has some thousand.
 MAX_OBJECTS = 50_000
 
 JSON_TYPE = "application/json"
@@ -62,7 +61,7 @@ def content_type(header: str) -> ContentType:
 
 
 def is_bounded_form(raw: bytes) -> bool:
-    """Whether an urlencoded form has few fields and few stray percent signs; each takes the decoders microseconds."""
+    """Return whether a form has few fields and few stray percent signs; each costs the decoders microseconds."""
     stray = sum(1 for _ in itertools.islice(_BAD_ESCAPE.finditer(raw), MAX_FIELDS + 1))
     return raw.count(b"&") < MAX_FIELDS and stray <= MAX_FIELDS
 
@@ -78,7 +77,7 @@ def _codec(charset: str) -> str | None:
 
 
 def parse_json(raw: bytes, codec: str | None = None, *, parse_constant: Callable[[str], object] | None = None) -> Any:
-    """Parse JSON, keeping the spelling of numbers. Without a codec UTF-8, UTF-16 and UTF-32 are told apart.
+    """Parse JSON, keeping the spelling of numbers. Without a codec, detect UTF-8, UTF-16 or UTF-32.
 
     Raises:
         TooComplex: it nests deeper than `MAX_DEPTH`, or has more than `MAX_OBJECTS` objects and lists, or fractions.

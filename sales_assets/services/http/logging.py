@@ -1,7 +1,6 @@
 """Structured logs of the services: a JSON object per line on stderr.
 
-Belongs here: the format, and what every line carries. Does not belong here: personal data. Whoever logs gives ids
-(order_id, mailing_id, message_id) as fields; bodies, phones, names and texts are never logged.
+Ids (order_id, mailing_id, message_id) are fields. Personal data (bodies, phones, names, texts) is never logged.
 """
 
 import logging
@@ -43,5 +42,5 @@ def configure_logging(level: int = logging.INFO, *, to: TextIO | None = None) ->
     handler.setFormatter(formatter)
     root = logging.getLogger()
     root.handlers = [handler]
-    # The libraries tell every connection at INFO, and their DEBUG repeats messages whole.
+    # The libraries log every connection at INFO, and whole messages at DEBUG.
     root.setLevel(max(level, logging.WARNING))

@@ -1,7 +1,7 @@
 """Micro-batching: combine the items of concurrent callers into one call, and so one statement and one commit.
 
-A commit costs the server a sync of its disk, and a statement costs this process more than the row in it. While a batch
-runs the next items wait; an item that comes alone goes alone, and at once.
+A commit costs the server a sync of its disk, and a statement costs this process more than the row in it. Items that
+arrive during a batch form the next one; an item that arrives alone runs at once.
 """
 
 import asyncio

@@ -2,8 +2,7 @@
 
 An integer is a JSON integer or a string of ASCII digits; a decimal may also have a fraction. Exponents, signs in
 strings, blanks, underscores, other digits and booleans are refused: `9007199254740993.0` is not an integer, and reading
-it through a float would name a neighbouring order. Belongs here: the one rule of both services. Does not belong here:
-the bounds of a field.
+it through a float would identify another order. Both services share this rule.
 """
 
 import re
@@ -19,7 +18,7 @@ _DECIMAL = re.compile(r"[0-9]{1,100}(?:\.[0-9]{1,100})?")
 
 
 class SpelledFloat(float):
-    """A JSON number with a fraction or an exponent, which remembers how it was written."""
+    """A JSON number with a fraction or an exponent, with its original spelling."""
 
     __slots__ = ("spelling",)
     spelling: str

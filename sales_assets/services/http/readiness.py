@@ -1,7 +1,4 @@
-"""Readiness checks in bounded time.
-
-Belongs here: running checks, and the check of a database. Does not belong here: what a service needs.
-"""
+"""Readiness checks in bounded time, and the check of a database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -26,7 +23,7 @@ class NotConfiguredError(NotReadyError):
 
 @dataclass(frozen=True)
 class Check:
-    """An awaitable that raises when something is missing.
+    """A readiness check: an awaitable that raises when a dependency is missing.
 
     `degrading`: without it the service still does its main work. `optional`: it may be left unconfigured, in which case
     `run` raises `NotConfiguredError`.
@@ -85,13 +82,13 @@ class Readiness:
             return State(_OK, ready=True)
         if isinstance(error, NotConfiguredError):
             return State(str(error), ready=True, configured=False)
-        # Else the type only: messages of drivers hold addresses and users.
+        # Of other errors only the type: drivers' messages hold addresses and users.
         text = str(error) if isinstance(error, NotReadyError) else type(error).__name__
         return State(text, ready=check.degrading, degraded=check.degrading)
 
 
 def _retrieve(task: "asyncio.Task[None]") -> None:
-    # asyncio logs errors that nobody asks for; a check that hung has been reported already.
+    # asyncio logs errors that are not retrieved; a check that hung has been reported already.
     if not task.cancelled():
         task.exception()
 

@@ -1,7 +1,4 @@
-"""Serve an application in the foreground until a signal, or in a background thread of a test or demo.
-
-Belongs here: sockets, signals and uvicorn. Does not belong here: what answers.
-"""
+"""Serve an application with uvicorn in the foreground until a signal, or in a background thread of a test or demo."""
 
 import logging
 import socket
@@ -22,13 +19,13 @@ class _Server(uvicorn.Server):
     ) -> None:
         config = uvicorn.Config(
             app,
-            log_config=None,  # uvicorn would put handlers of its own beside the caller's
+            log_config=None,  # uvicorn would add handlers to the caller's
             log_level="error",
             access_log=False,
             lifespan="on" if lifespan else "off",
             ws="none",
             proxy_headers=bool(trusted_proxies),
-            # Given in any case: uvicorn would otherwise take it from the environment.
+            # Always given: uvicorn would otherwise read it from the environment.
             forwarded_allow_ips=list(trusted_proxies),
             server_header=False,
             timeout_graceful_shutdown=1,
@@ -42,7 +39,7 @@ class _Server(uvicorn.Server):
             self._on_ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Whoever is still reading after the second of grace is cut off on purpose: no matter for a traceback.
+        # Clients still reading after the second of grace are disconnected on purpose, without a traceback.
         logging.getLogger("uvicorn.error").setLevel(logging.CRITICAL)
         await super().shutdown(sockets)
 
@@ -65,11 +62,11 @@ def serve(
     """Serve requests until SIGINT or SIGTERM, then return.
 
     Args:
-        app: What answers.
+        app: ASGI application.
         host: Address to listen on.
         port: Port to listen on; 0 takes a free one.
-        lifespan: Whether the application has a start and an end of its own.
-        trusted_proxies: Addresses and networks whose X-Forwarded-Proto and X-Forwarded-For are believed.
+        lifespan: Whether the application handles lifespan events.
+        trusted_proxies: Addresses and networks whose X-Forwarded-Proto and X-Forwarded-For are trusted.
         on_ready: Called once with the base URL (`http://127.0.0.1:8000`) as soon as requests are answered.
 
     Raises:

@@ -1,7 +1,6 @@
 """The admin page at /admin: clients, mailings and messages, behind a login.
 
-Belongs here: what the pages show and who may see them. Does not belong here: any rule or statement of its own; what is
-typed goes the way of the API, through ``schemas`` and the ``repository``.
+Views and login only: input is validated and stored as in the API, through ``schemas`` and the ``repository``.
 """
 
 # ruff: noqa: ARG002 - the library says which parameters its methods have
@@ -46,7 +45,7 @@ _SESSION_SECONDS = 8 * 3600
 _REFUSED_SECONDS = 1
 _OFF = "The admin page is off: set MAILINGS_ADMIN_PASSWORD to switch it on."
 
-# Nothing comes from elsewhere, whatever a template asks for; and no page of others shows this one in a frame.
+# Loads nothing from other hosts, and is never shown in a frame of another site.
 _HEADERS = {
     b"content-security-policy": b"default-src 'self'; style-src 'self' 'unsafe-inline'; "
     b"script-src 'self' 'unsafe-inline'; img-src 'self' data:; font-src 'self' data:; form-action 'self'; "
@@ -61,14 +60,14 @@ Wanted = Callable[[], None]
 def admin_routes(
     repository: MailingsRepository, *, user: str, password: str, secret: str, kick: Wanted
 ) -> Sequence[BaseRoute]:
-    """Return the routes of /admin. Without a password the only one says that the page is off.
+    """Return the routes of /admin; without a password, one that says that the page is disabled.
 
     Args:
-        repository: Where everything is read and written.
-        user: Who may log in.
-        password: With what.
-        secret: Signs the sessions, together with the password; empty: a new one, which ends them with the process.
-        kick: Asks the planner to look now; must return at once.
+        repository: Repository of clients, mailings and messages.
+        user: Name of the only user.
+        password: Password of the user.
+        secret: Signs the sessions, together with the password; empty: a random one per process.
+        kick: Enqueues a planner task; must return at once.
     """
     if not password:
         return [Route(f"{PATH}{rest}", _off, include_in_schema=False) for rest in ("", "/", "/{path:path}")]
@@ -100,7 +99,7 @@ def admin_routes(
     return [Route(PATH, _to_the_page, include_in_schema=False), *holder.routes]
 
 
-# The library's own pages ask another host for a font, and offer to remember whom no session remembers.
+# The library's templates load a font from another host, and offer a "remember me" that has no effect.
 _TEMPLATES = DictLoader(
     {
         "base.html": "{% extends '@starlette-admin/base.html' %}{% block fonts %}{% endblock %}",
@@ -116,7 +115,7 @@ class _PathOnly(URLPath):
 
 
 class _RelativeRouter:
-    """Make `request.url_for` return a path without scheme and host, which only the proxy in front knows for sure."""
+    """Make `request.url_for` return a path without scheme and host, which only the proxy in front knows."""
 
     def __init__(self, router: Any) -> None:
         self._router = router
@@ -185,7 +184,7 @@ class _Login(AuthProvider):
         self._refusing = asyncio.Lock()
 
     async def login(self, username: str, password: str, remember_me: bool, request: Request) -> Response | None:
-        # Both are compared, and each in constant time: how long it takes tells nothing.
+        # Both are always compared, in constant time: the duration reveals nothing.
         right = secrets.compare_digest(username.encode(errors="replace"), self._user)
         right &= secrets.compare_digest(password.encode(errors="replace"), self._password)
         if not right:
@@ -218,7 +217,7 @@ class _Login(AuthProvider):
 
 
 class _View(BaseModelView):
-    """Base of the three lists: rows of the repository, in its order."""
+    """Base of the three list views: rows of the repository, in its order."""
 
     pk_attr = "id"
     sortable_fields: Sequence[str] = []
@@ -231,7 +230,7 @@ class _View(BaseModelView):
         self._repository = repository
         super().__init__()
 
-    def can_export(self, request: Request) -> bool:  # what leaves in bulk leaves by the API
+    def can_export(self, request: Request) -> bool:  # bulk export is the API's
         return False
 
     def can_import(self, request: Request) -> bool:
@@ -277,7 +276,7 @@ class _View(BaseModelView):
             try:
                 await self._delete(_id(pk))
                 gone += 1
-            except NotFound:  # somebody was quicker
+            except NotFound:  # deleted meanwhile
                 continue
         return gone
 
@@ -440,7 +439,7 @@ class _Messages(_View):
 
 
 def _typed(data: Mapping[str, Any]) -> FormData:
-    """Return what was typed as the API would read it from a form."""
+    """Return the submitted fields as the API reads them from a form."""
     return FormData({name: "" if value is None else value for name, value in data.items()})
 
 

@@ -1,7 +1,4 @@
-"""Read a request's body, JSON or a form of either type, by its Content-Type.
-
-Does not belong here: which values are valid (``schemas``).
-"""
+"""Read a request's body, JSON or a form of either type, by its Content-Type."""
 
 from typing import Any, NoReturn
 from urllib.parse import parse_qsl

@@ -1,7 +1,4 @@
-"""Wiring of the mailings' HTTP service: from settings to routes and the admin page.
-
-Does not belong here: the dispatch, which runs in Celery's processes (``celery_app``, ``worker``).
-"""
+"""Wiring of the mailings' HTTP service: from settings to routes and the admin page."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress

@@ -1,11 +1,8 @@
 """The Celery application: ``celery -A sales_assets.services.mailings.celery_app worker``, and ``... beat``.
 
-Belongs here: the broker, the queues, the two tasks, what a worker process does at its start and end, and `kick`.
-Does not belong here: planning (``planner``), sending (``dispatch``).
-
-A task carries a mailing's id or nothing. It is a hint that there may be work, never the work itself: what is due
-stands in the database, so that a lost, repeated or late task costs time at most. Importing this opens nothing and
-reads no setting; both happen when the configuration is first needed.
+Broker, queues, the two tasks, worker start and stop, and `kick`. A task carries a mailing's id or nothing and only says
+that work may be due: due messages are stored in the database, so a lost, repeated or late task costs time at most.
+Importing this module opens no connection and reads no setting.
 """
 
 import contextlib
@@ -29,12 +26,11 @@ _log = structlog.get_logger()
 PLAN = "mailings.plan"
 DISPATCH = "mailings.dispatch"
 
-# A hint older than this is not worth following: a newer one is behind it. It bounds what waits for workers that are
-# away; the planner looks at the queue besides.
+# Older tasks are dropped, since a newer one follows. Bounds the queue while no worker runs.
 _HINT_SECONDS = 60
 _BROKER_SECONDS = 5
 _KICK_SECONDS = 2
-# A burst of new mailings is one kick, and then one after it.
+# A burst of new mailings enqueues two planner tasks: one at its start and one after it.
 _KICK_PAUSE = 0.5
 
 
@@ -47,10 +43,12 @@ def _green() -> bool:
 
 
 def plan_queue() -> str:
+    """Return the name of the queue of planner tasks."""
     return f"{settings().mailings_queue_prefix}.plan"
 
 
 def dispatch_queue() -> str:
+    """Return the name of the queue of dispatch tasks."""
     return f"{settings().mailings_queue_prefix}.dispatch"
 
 
@@ -83,19 +81,18 @@ def _configuration() -> dict[str, Any]:
         "task_serializer": "json",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # Only a publish that is tried again gets a new connection: without it beat would keep a broken one for ever.
+        # Only a retried publish gets a new connection: without retries beat would keep a broken one for ever.
         "task_publish_retry": True,
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
         "worker_prefetch_multiplier": 1,
-        # Several, so that a mailing's beginning does not wait behind another's messages; sends are concurrent within
-        # one task already.
+        # Several, so that a mailing need not wait for another's messages; sends within one task are concurrent anyway.
         "worker_concurrency": 4,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # After a broken connection Celery would raise the prefetch count again from the pool's threads, each waiting
         # for the broker's answer on the socket that the main thread reads: seen to hang a worker for good.
         "worker_enable_prefetch_count_reduction": False,
         "worker_hijack_root_logger": False,
-        # In memory: what beat remembers in its file is of no use to a tick.
+        # In memory: a tick needs no state from beat's file.
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": min(tick, 5),
         "beat_schedule": {"plan": {"task": PLAN, "schedule": tick, "options": {"expires": max(5 * tick, 10.0)}}},
@@ -130,11 +127,11 @@ def _waiting_dispatches(connection: Any) -> int:
         return int(channel.queue_declare(dispatch_queue(), passive=True).message_count)
 
 
-# --- the life of a worker process ---------------------------------------------------------------------------------
+# --- worker start and stop ----------------------------------------------------------------------------------------
 
 
 def _configure_logging(loglevel: Any = None, **_told: Any) -> None:
-    # Celery's default is WARNING; what begins and ends is to be seen without being asked for.
+    # Celery's default is WARNING, which hides starts and stops.
     configure_logging(min(loglevel, logging.INFO) if isinstance(loglevel, int) else logging.INFO)
 
 
@@ -151,14 +148,14 @@ def _worker_ends(**_told: Any) -> None:
     worker.stop()
 
 
-# weak=False: the signals would forget functions that nobody else holds on to.
+# weak=False: signals hold weak references by default.
 signals.setup_logging.connect(_configure_logging, weak=False)
 signals.worker_init.connect(_worker_starts, weak=False)
 signals.worker_ready.connect(_worker_ready, weak=False)
 signals.worker_shutting_down.connect(_worker_ends, weak=False)
 
 
-# --- the kick -----------------------------------------------------------------------------------------------------
+# --- requesting a plan --------------------------------------------------------------------------------------------
 
 
 class _Kicker:

@@ -1,11 +1,9 @@
 """Send the messages of a mailing: claim, authorize each, send, store the result.
 
-Belongs here: how many at once, how fast, when to try again, and what a crash may cost. Does not belong here: the wire
-(``sender_client``), who receives a mailing and when it is over (``planner``).
-
-A message is in flight from before it asks leave until its outcome is committed, and so many of a process at most are:
-that is what a `kill -9` may repeat, under the same ids. Leave is asked of the database for each message after
-everything that it has to wait for (a place, the rate), so that a pause, a deletion or an end stops all but these.
+Decides concurrency, pace, retries and what a crash may repeat. A message is in flight from before its authorization
+until its outcome is committed. The messages in flight, bounded per process, are what a `kill -9` may repeat, under the
+same ids. Each message is authorized by the database after all waits (concurrency, rate), so that a pause, a deletion or
+an end stops all but these.
 """
 
 import asyncio
@@ -41,22 +39,22 @@ ATTEMPTS = 5
 LONGEST_PAUSE = 600.0
 LONGEST_RETRY_AFTER = 3600.0
 
-# A task ends after so long, so that mailings take turns; the planner asks for the next.
+# Time limit of a task, so that mailings alternate; the planner enqueues the next.
 _SLICE_SECONDS = 5.0
-# Leaves are asked for together so often; a hundredth of the time that a send may take.
-_LEAVE_PAUSE = 0.004
+# Pause between batches of authorizations; a hundredth of the time that a send may take.
+_PERMIT_PAUSE = 0.004
 _MOST_TOGETHER = 1000
-# A request needs a moment from here to the sender: nothing is begun in the last one before the end.
+# Time for a request to reach the sender: no send starts later than this before the end.
 END_MARGIN = dt.timedelta(milliseconds=100)
 # From the end of the longest send to its commit.
-_SETTLE_SECONDS = 5.0
-# Nothing is sent for so long after the sender refused our token.
+_COMMIT_SECONDS = 5.0
+# Pause of all sends after the sender refused the token.
 _UNAUTHORIZED_SECONDS = 30.0
-# Messages are claimed ahead for so long, where the rate is what they wait for.
+# How far ahead messages are claimed that wait for the rate.
 _AHEAD_SECONDS = 2.0
 _AHEAD_SHARE = 8
 _DATABASE_PAUSE = 0.5
-# Between two readings of the database's clock.
+# Tolerance for the age of the last reading of the database's clock.
 _CLOCK_SECONDS = 1.0
 
 PENDING, SENT, FAILED = "Pending", "SENT", "FAILED"
@@ -94,7 +92,7 @@ class Claimed:
     attempts: int
     claim: str
     until: float = math.inf
-    """When it is released without a turn, on the monotonic clock."""
+    """When it is released without a rate slot, on the monotonic clock."""
 
 
 @dataclass(frozen=True)
@@ -109,7 +107,7 @@ class Settlement:
 
 
 @dataclass(frozen=True)
-class Leave:
+class Permit:
     """Permission to send a message. `seconds_left` until its mailing ends."""
 
     phone: str | None
@@ -119,7 +117,7 @@ class Leave:
 
 
 def pause_after(attempts: int, base: float, chance: float) -> float:
-    """Full jitter: any share (`chance`, 0 to 1) of a pause that doubles with each failed attempt, up to a cap."""
+    """Return a pause with full jitter: `chance` (0 to 1) of a pause that doubles per failed attempt, up to a cap."""
     return chance * doubling_pause(attempts, first=base, longest=LONGEST_PAUSE)
 
 
@@ -128,10 +126,10 @@ class Dispatcher:
 
     Args:
         database_url: libpq URL.
-        sender: Where messages go; entered and left with this.
-        pace: How fast.
-        metrics: Told of every send.
-        clock: Tells the moment for windows and pauses; None: the database's own.
+        sender: Client of the sender; opened and closed with the dispatcher.
+        pace: Limits of the process.
+        metrics: Counts every send.
+        clock: Current time for windows and pauses; default: the database's clock.
     """
 
     def __init__(
@@ -142,19 +140,19 @@ class Dispatcher:
         self._metrics = metrics
         self._clock = clock
         self._claims = MessageRepository(database_url, "claims")
-        self._leaves = MessageRepository(database_url, "leaves")
+        self._permits = MessageRepository(database_url, "leaves")
         self._results = MessageRepository(database_url, "results")
         self._rates = MessageRepository(database_url, "rate")
         self._lease = dt.timedelta(seconds=pace.lease_seconds + pace.timeout)
         self._slots = asyncio.Semaphore(pace.in_flight)
-        self._leave = MicroBatch(self._ask_leave, most=_MOST_TOGETHER, pause=_LEAVE_PAUSE)
-        self._settle = MicroBatch(self._store, most=_MOST_TOGETHER)
+        self._authorize = MicroBatch(self._request_permits, most=_MOST_TOGETHER, pause=_PERMIT_PAUSE)
+        self._save = MicroBatch(self._store, most=_MOST_TOGETHER)
         self._stopped = asyncio.Event()
-        self._turns = RateLimiter(
+        self._rate_limiter = RateLimiter(
             pace.rate or math.inf,
             pace.lease_seconds,
             sendable=self._sendable,
-            take=self._take_turns,
+            take=self._take_rate_slots,
             stopped=self._stopped,
         )
         self._name = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
@@ -174,7 +172,7 @@ class Dispatcher:
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
         self._stack = AsyncExitStack()
-        for messages in (self._claims, self._leaves, self._results, self._rates):
+        for messages in (self._claims, self._permits, self._results, self._rates):
             self._stack.push_async_callback(messages.close)
         await self._stack.enter_async_context(self._sender)
         return self
@@ -185,7 +183,7 @@ class Dispatcher:
         await self._stack.aclose()
 
     def stop(self) -> None:
-        """Finish the sends in flight, start no others, release the messages that wait for a turn. Thread-safe."""
+        """Finish the sends in flight, start no others, release the messages that wait for the rate. Thread-safe."""
         self._loop.call_soon_threadsafe(self._stop)
 
     def _stop(self) -> None:
@@ -193,7 +191,7 @@ class Dispatcher:
         self._room.set()
 
     async def dispatch(self, mailing_id: int, seconds: float = _SLICE_SECONDS) -> int:
-        """Send due messages of a mailing for at most so many seconds; return how many were claimed.
+        """Send due messages of a mailing for at most `seconds`; return the number claimed.
 
         Raises `psycopg.Error`, `TimeoutError` when the database can't be used.
         """
@@ -205,7 +203,7 @@ class Dispatcher:
         sending: set[asyncio.Task[None]] = set()
         taken = 0
         try:
-            while not self._is_silent() and time.monotonic() < ends and not self._turns.is_none_before(ends):
+            while not self._is_silent() and time.monotonic() < ends and not self._rate_limiter.is_none_before(ends):
                 claimed = await self._claim(mailing, ends)
                 if claimed is None:
                     if self._is_silent():
@@ -250,7 +248,7 @@ class Dispatcher:
                 claimed = []
                 put_off = []
                 for row in rows:
-                    # What is claimed ahead at the end of the slice still gets its turn.
+                    # Messages claimed ahead at the end of the slice still get a rate slot.
                     until = ends + _AHEAD_SECONDS
                     message = Claimed(row["message_id"], row["client_id"], row["attempts"], claim, until)
                     opening = self._opening(mailing.window, row["timezone"], row["now"])
@@ -259,7 +257,7 @@ class Dispatcher:
                     else:
                         put_off.append(Settlement(message, PENDING, next_attempt_at=opening))
                 if put_off:
-                    await asyncio.gather(*(self._settle(settlement) for settlement in put_off))
+                    await asyncio.gather(*(self._save(settlement) for settlement in put_off))
                     _log.info(
                         "messages deferred to their send window", mailing_id=mailing.mailing_id, messages=len(put_off)
                     )
@@ -281,20 +279,20 @@ class Dispatcher:
                 self._metrics.in_flight(self._in_flight)
                 try:
                     settlement = await self._attempt(mailing, message)
-                    await self._settle(settlement)
+                    await self._save(settlement)
                     self._metrics.settled(settlement.status)
                 finally:
                     self._in_flight -= 1
                     self._metrics.in_flight(self._in_flight)
         except _DOWN as error:
-            # The claim lapses, and the message is taken up again. Texts of drivers hold addresses.
+            # The claim lapses, and another worker claims the message. Drivers' messages hold addresses.
             _log.error(
                 "the database is not available",
                 mailing_id=mailing.mailing_id,
                 message_id=message.message_id,
                 error=type(error).__name__,
             )
-        except Exception as error:  # noqa: BLE001 - one message must not take the others with it
+        except Exception as error:  # noqa: BLE001 - a failing message must not stop the others
             _log.error(
                 "internal error while sending message",
                 mailing_id=mailing.mailing_id,
@@ -305,27 +303,27 @@ class Dispatcher:
             self._let_go(1)
 
     async def _attempt(self, mailing: Mailing, message: Claimed) -> Settlement:
-        """Wait for a turn, authorize, send; return the message's new state. Without a turn it is released."""
+        """Wait for the rate, authorize, send; return the message's new state. Without a rate slot it is released."""
         if self._is_silent():
-            return self._given_back(message)
-        has_turn = True
+            return self._released(message)
+        has_rate_slot = True
         if self._pace.rate:
             began = time.monotonic()
-            has_turn = await self._turns.take((mailing, message), message.until)
+            has_rate_slot = await self._rate_limiter.take((mailing, message), message.until)
             self._metrics.rate_waited(time.monotonic() - began)
-        leave = await self._leave(message)
-        if leave is None or self._is_refused():
-            return self._given_back(message)
-        if leave.phone is None:
+        permit = await self._authorize(message)
+        if permit is None or self._is_refused():
+            return self._released(message)
+        if permit.phone is None:
             return Settlement(message, FAILED, reason="client deleted")
-        opening = self._opening(mailing.window, leave.timezone, leave.now)
+        opening = self._opening(mailing.window, permit.timezone, permit.now)
         if opening is not None:
             return Settlement(message, PENDING, next_attempt_at=opening)
-        if not has_turn:
-            return self._given_back(message)
+        if not has_rate_slot:
+            return self._released(message)
         began = time.monotonic()
         outcome = await self._sender.send(
-            message.message_id, leave.phone, mailing.text, connect_within=leave.seconds_left
+            message.message_id, permit.phone, mailing.text, connect_within=permit.seconds_left
         )
         seconds = time.monotonic() - began
         self._metrics.sent(outcome.verdict.value if outcome.reason is None else outcome.reason, seconds)
@@ -355,8 +353,8 @@ class Dispatcher:
                 return Settlement(message, PENDING, 1, outcome.reason, self._now() + dt.timedelta(seconds=pause))
         return Settlement(message, FAILED, 1, outcome.reason)
 
-    def _given_back(self, message: Claimed) -> Settlement:
-        """Release a message unchanged; the state of its mailing decides what follows."""
+    def _released(self, message: Claimed) -> Settlement:
+        """Release a message unchanged."""
         silent = self._silent_until - time.monotonic()
         due = self._now() + dt.timedelta(seconds=silent) if silent > 0 else None
         return Settlement(message, PENDING, next_attempt_at=due)
@@ -370,7 +368,7 @@ class Dispatcher:
     # --- windows ----------------------------------------------------------------------------------------------
 
     def _opening(self, window: Window | None, timezone: str | None, now: dt.datetime) -> dt.datetime | None:
-        """Return when the client's window opens; None where it is open, or there is none."""
+        """Return when the client's window opens; None if it is open or there is no window."""
         self._offset = now.timestamp() - time.monotonic()
         if window is None:
             return None
@@ -398,21 +396,21 @@ class Dispatcher:
             return dt.datetime.now(dt.UTC)
         return dt.datetime.fromtimestamp(self._offset + time.monotonic(), dt.UTC)
 
-    # --- asked together ---------------------------------------------------------------------------------------
+    # --- batched statements -----------------------------------------------------------------------------------
 
-    async def _ask_leave(self, messages: list[Claimed]) -> Sequence[Leave | None]:
-        rows = await self._leaves.rows(
+    async def _request_permits(self, messages: list[Claimed]) -> Sequence[Permit | None]:
+        rows = await self._permits.rows(
             "permit",
             message_ids=[message.message_id for message in messages],
             claims=[message.claim for message in messages],
-            needed=dt.timedelta(seconds=self._pace.timeout + min(_SETTLE_SECONDS, self._pace.lease_seconds / 2)),
+            needed=dt.timedelta(seconds=self._pace.timeout + min(_COMMIT_SECONDS, self._pace.lease_seconds / 2)),
             lease=self._lease,
             margin=END_MARGIN,
         )
-        leaves = {
-            row["message_id"]: Leave(row["phone"], row["timezone"], row["now"], row["seconds_left"]) for row in rows
+        permits = {
+            row["message_id"]: Permit(row["phone"], row["timezone"], row["now"], row["seconds_left"]) for row in rows
         }
-        return [leaves.get(message.message_id) for message in messages]
+        return [permits.get(message.message_id) for message in messages]
 
     async def _store(self, settlements: list[Settlement]) -> Sequence[bool]:
         """Commit new states of messages; return whether each was still claimed. Retried until all claims lapse."""
@@ -450,16 +448,16 @@ class Dispatcher:
         """Return for each message whether it may still be sent."""
         if self._is_silent():
             return [False] * len(waiting)
-        leaves = await self._ask_leave([message for _, message in waiting])
+        permits = await self._request_permits([message for _, message in waiting])
         return [
-            leave is not None
-            and leave.phone is not None
-            and self._opening(mailing.window, leave.timezone, leave.now) is None
-            for (mailing, _), leave in zip(waiting, leaves, strict=True)
+            permit is not None
+            and permit.phone is not None
+            and self._opening(mailing.window, permit.timezone, permit.now) is None
+            for (mailing, _), permit in zip(waiting, permits, strict=True)
         ]
 
-    async def _take_turns(self, turns: int, ahead: float) -> Taken:
-        span = turns / self._pace.rate
+    async def _take_rate_slots(self, count: int, ahead: float) -> Taken:
+        span = count / self._pace.rate
         rows = await self._rates.rows(
             "take_turns",
             span=dt.timedelta(seconds=span),

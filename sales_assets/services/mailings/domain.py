@@ -1,7 +1,4 @@
-"""Rules between the values of a mailing. The API and the admin page share them.
-
-Does not belong here: the values of single fields (``schemas``).
-"""
+"""Rules between the fields of a mailing, shared by the API and the admin page."""
 
 import datetime as dt
 from collections.abc import Mapping
@@ -17,7 +14,7 @@ END_IN_THE_PAST = "end time cannot be in the past"
 def check_mailing(values: Mapping[str, Any], now: dt.datetime) -> None:
     """Check the values of a whole mailing against each other. Raises `Invalid`.
 
-    An end at the very start is no end before it: such a mailing sends nothing, and its messages time out.
+    An end equal to the start is valid: such a mailing sends nothing, and its messages time out.
     """
     if values["start_time"] > values["end_time"]:
         raise Invalid({"end_time": [END_BEFORE_START]})
@@ -33,8 +30,7 @@ def check_mailing(values: Mapping[str, Any], now: dt.datetime) -> None:
 def check_change(stored: Mapping[str, Any], changed: Mapping[str, Any], now: dt.datetime) -> None:
     """Check whether a stored and locked mailing may be changed. Raises `Invalid`.
 
-    A start in the past is refused where it is the stored one: a mailing that waits may be told to start at once, as a
-    new one may.
+    Only a stored start in the past is refused: a new start in the past makes the mailing start at once.
     """
     check_mailing(changed, now)
     if stored["state"] != "scheduled" or stored["start_time"] <= now:

@@ -1,7 +1,6 @@
 """Errors of the mailings' API: Django REST framework's statuses and texts (docs/data-contracts/mailings.md).
 
-Belongs here: error responses, and the texts for pydantic's error types. Does not belong here: which values are invalid
-(``schemas``, ``domain``).
+Error responses, and the texts for pydantic's error types. ``schemas`` and ``domain`` decide which values are invalid.
 """
 
 import re
@@ -46,6 +45,8 @@ _EXAMPLES = {
 
 
 class Detail(BaseModel):
+    """An error that concerns no single field."""
+
     detail: str
 
 

@@ -1,7 +1,4 @@
-"""The worker's repository of messages: the statements of ``sql/mailings/message.sql``.
-
-Belongs here: connections and retries. Does not belong here: which statement to run when (``planner``, ``dispatch``).
-"""
+"""The worker's repository of messages: runs the statements of ``sql/mailings/message.sql``, with reconnects."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -41,7 +38,7 @@ class MessageRepository:
             try:
                 return await self._run(name, parameters)
             except psycopg.OperationalError:
-                # A restart of the server leaves a dead connection, which is found out by using it.
+                # A restart of the server leaves a dead connection, noticed only on use.
                 if not was_open or self._connection is None or not self._connection.broken:
                     raise
             return await self._run(name, parameters)
@@ -71,7 +68,7 @@ class MessageRepository:
             cursor = await connection.execute(statements("mailings/message")[name], parameters)
             return await cursor.fetchall() if cursor.description else []
         except asyncio.CancelledError:
-            # Half an answer may be on the wire.
+            # Part of a response may still arrive.
             await self._drop()
             raise
 

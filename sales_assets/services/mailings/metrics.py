@@ -1,7 +1,7 @@
 """Prometheus metrics of the dispatch.
 
-Belongs here: names, labels and meanings; `Queue` is what the database says, for any process, `Sends` is what a worker
-does. Does not belong here: when something is counted. No label holds a client, a message or a mailing.
+`Queue` holds the state of the database, for any process; `Sends` the work of one worker. No label holds a client, a
+message or a mailing.
 """
 
 from collections.abc import Iterable, Mapping

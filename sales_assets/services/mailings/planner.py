@@ -1,7 +1,7 @@
 """Planner: start due mailings, finish those that are over, and choose the mailings to dispatch.
 
-Belongs here: the order of the steps. Each is a statement of ``sql/mailings/message.sql``, right by itself however many
-planners there are and wherever one dies. Does not belong here: sending (``dispatch``).
+Each step is one statement of ``sql/mailings/message.sql``, correct with any number of planners and after a crash at any
+point.
 """
 
 import datetime as dt
@@ -12,18 +12,18 @@ from sales_assets.services.mailings.message_repository import MessageRepository
 
 _log = structlog.get_logger()
 
-# Tasks for one mailing at a time: each worker process needs one, the others find what is left.
+# Tasks per mailing at a time: one for each worker process.
 _TASKS = 4
-# No more than this wait for a worker, however long none comes.
+# Dispatch tasks at the broker at most, also while no worker runs.
 _MOST_WAITING = 100
-# A task that nobody has begun after this was lost.
+# A task that has not started within this counts as lost.
 _PATIENCE = dt.timedelta(seconds=10)
 # From the end of the longest send to its commit.
 _GRACE_SECONDS = 6.0
 
 
 class Planner:
-    """`send_seconds`: the longest that a send takes; `can_send`: whether there is somewhere to send to."""
+    """Planner of all mailings. `send_seconds`: the longest send; `can_send`: whether a sender is configured."""
 
     def __init__(self, messages: MessageRepository, *, send_seconds: float, can_send: bool) -> None:
         self._messages = messages
@@ -31,7 +31,7 @@ class Planner:
         self._can_send = can_send
 
     async def plan(self) -> None:
-        """One look at everything. Raises `psycopg.Error`, `TimeoutError` when the database can't be used."""
+        """Start, time out and finish what is due. Raises `psycopg.Error`, `TimeoutError` without a usable database."""
         while await self.begin_one():
             pass
         await self._messages.rows("time_out", grace=self._grace)
@@ -41,9 +41,9 @@ class Planner:
         await self._messages.rows("fold")
 
     async def ask(self, waiting: int) -> list[int]:
-        """The mailings that dispatch is to be asked for, once for each task. Raises as `plan` does.
+        """Return the mailing id of each dispatch task to enqueue. Raises the errors of `plan`.
 
-        `waiting`: dispatch tasks that wait at the broker.
+        `waiting`: dispatch tasks queued at the broker.
         """
         room = (_MOST_WAITING - waiting) // _TASKS
         if room <= 0 or not self._can_send:
@@ -52,7 +52,7 @@ class Planner:
         return [row["mailing_id"] for _ in range(_TASKS) for row in asked]
 
     async def begin_one(self) -> bool:
-        """Begin the mailing that has been due longest, if there is one: its recipients are fixed in the same commit."""
+        """Start the mailing due longest, if any, and store its recipients in the same commit."""
         async with self._messages.transaction() as messages:
             rows = await messages.rows_within("start")
             if not rows:

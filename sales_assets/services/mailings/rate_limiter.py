@@ -1,11 +1,8 @@
-"""Turns at the shared sending rate: wait for one without holding it, take it only for a message that may be sent.
+"""Rate limiter shared by all workers: a message takes a rate slot ("turn") in the database before it is sent.
 
-A turn that is taken and not used is lost to every worker: for minutes, where the rate is slow. So a turn is taken when
-it is nearly due, and only for messages that are still claimed, under a lease that outlasts the send, of a mailing that
-runs. Nothing is reserved while waiting: a pause, an end, a deletion or a stop is noticed within a second.
-
-Belongs here: the queue of a process and the order of the questions. Does not belong here: the statements
-(``sql/mailings/message.sql``), and the send (``dispatch``).
+A slot that is taken and not used is lost to every worker: for minutes, at a slow rate. So a slot is taken shortly
+before it is due, and only for messages that may still be sent: claimed, with a lease that outlasts the send, of a
+running mailing. Nothing is reserved while waiting: a pause, an end, a deletion or a stop is noticed within a second.
 """
 
 import asyncio
@@ -15,11 +12,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-# What waits is looked at so often, however far away the next turn is.
+# Interval at which waiting messages are checked.
 _LOOK_SECONDS = 1.0
-# A turn may be taken so long before it is due: with many workers, they would all ask at the same moment otherwise.
+# How early a slot may be taken: without it, many workers would all ask at the same moment.
 _AHEAD_SECONDS = 0.5
-# So many seconds' worth of turns are taken in one statement.
+# Slots of this many seconds are taken in one statement.
 STEP_SECONDS = 0.05
 _SHORTEST_PAUSE = 0.01
 _MOST_TOGETHER = 1000
@@ -29,21 +26,21 @@ M = TypeVar("M")
 
 @dataclass(frozen=True)
 class Taken:
-    """The outcome of one attempt to take turns: whether they were taken, and the seconds until they are due."""
+    """The outcome of one attempt to take slots: whether they were taken, and the seconds until they are due."""
 
     taken: bool
     wait: float
 
 
 class RateLimiter(Generic[M]):
-    """The messages of one process that wait for a turn, first come, first served.
+    """The messages of one process that wait for a slot, first come, first served.
 
     Args:
-        rate: Turns per second of all processes together; above 0.
-        lease_seconds: How long a claim lasts beyond a send; what waits is looked at several times in it.
-        sendable: Which of the messages may be sent; renews the leases of those that are about to lapse.
-        take: Takes so many turns, if the next is due within so many seconds.
-        stopped: Set when `sendable` is to be asked at once, because nothing further may be sent.
+        rate: Slots per second of all processes together; above 0.
+        lease_seconds: How long a claim lasts beyond a send; waiting messages are checked several times in it.
+        sendable: Returns which of the messages may be sent; renews leases that are about to lapse.
+        take: Takes so many slots, if the next is due within so many seconds.
+        stopped: Set on shutdown: nothing further may be sent, and `sendable` is called at once.
     """
 
     def __init__(
@@ -66,7 +63,7 @@ class RateLimiter(Generic[M]):
         self._none_before = 0.0
 
     async def take(self, message: M, until: float) -> bool:
-        """Wait for a turn; False where the message may not be sent, or there is none before `until` (monotonic)."""
+        """Wait for a slot; False if the message may not be sent, or no slot is due before `until` (monotonic)."""
         future: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._waiting.append((message, until, future))
         if self._running is None:
@@ -74,7 +71,7 @@ class RateLimiter(Generic[M]):
         return await future
 
     def is_none_before(self, until: float) -> bool:
-        """Whether the next turn is known to come later than this, so that claiming messages for it is in vain."""
+        """Return whether the next slot is known to be due after `until`, so that claiming messages is useless."""
         return until < self._none_before
 
     async def _run(self) -> None:
@@ -83,17 +80,17 @@ class RateLimiter(Generic[M]):
                 asked = len(self._waiting)
                 try:
                     await self._look_at([message for message, _, _ in self._waiting])
-                except Exception as error:  # noqa: BLE001 - it belongs to those who wait
+                except Exception as error:  # noqa: BLE001 - raised to the callers
                     for _, _, future in self._waiting[:asked]:
                         if not future.done():
                             future.set_exception(error)
-                # Answered, or cancelled by whoever waited.
+                # Answered, or cancelled by the caller.
                 self._waiting = [one for one in self._waiting if not one[2].done()]
         finally:
             self._running = None
 
     async def _look_at(self, asked: list[M]) -> None:
-        """Take turns for the first of the messages, or wait a moment for them."""
+        """Take slots for the first of the messages, or wait a moment for them."""
         waiting = self._waiting[: len(asked)]
         may_be_sent = await self._sendable(asked)
         _answer(False, [one for one, may in zip(waiting, may_be_sent, strict=True) if not may])
@@ -104,7 +101,7 @@ class RateLimiter(Generic[M]):
         now = time.monotonic()
         if turn.taken:
             self._none_before = 0.0
-            # Not cut short by a stop: these turns are theirs.
+            # Not cut short by a stop: these slots are taken.
             await asyncio.sleep(max(0.0, turn.wait))
             _answer(True, first)
             return

@@ -1,8 +1,7 @@
 """The repository of clients, mailings and their messages, for the API and the admin page.
 
-Belongs here: running the statements of ``sql/mailings``, transactions, and telling an unavailable database from any
-other failure. Does not belong here: which values are valid (``domain``), and the workers' connections
-(``message_repository``).
+Runs the statements of ``sql/mailings`` and tells an unavailable database from other failures. The workers use
+``message_repository``.
 """
 
 import asyncio
@@ -39,63 +38,63 @@ class MailingsRepository:
         return await self._one("client", "create", {"tag": None, **values})
 
     async def update_client(self, client_id: int, values: Mapping[str, Any]) -> Row:
-        """Change what is given. Raises `NotFound`."""
+        """Change the given fields. Raises `NotFound`."""
         absent = dict.fromkeys(("phone", "operator_code", "tag", "timezone"))
         return await self._one(
             "client", "update", {**absent, **values, "with_tag": "tag" in values, "client_id": client_id}
         )
 
     async def delete_client(self, client_id: int) -> None:
-        """The client goes, and what waits to be sent to it fails. Raises `NotFound`."""
+        """Delete a client and fail its pending messages. Raises `NotFound`."""
         await self._one("client", "delete", {"client_id": client_id})
 
     async def client(self, client_id: int) -> Row:
-        """A client with its customer and the marts' tags. Raises `NotFound`."""
+        """Return a client with its customer and the marts' tags. Raises `NotFound`."""
         return await self._one("client", "detail", {"client_id": client_id})
 
     async def require_client(self, client_id: int) -> None:
-        """Raises `NotFound`."""
+        """Raise `NotFound` for an unknown client."""
         await self._one("client", "exists", {"client_id": client_id})
 
     async def clients(self, *, after: int, limit: int, **filters: str | None) -> Sequence[Row]:
-        """Clients with exactly these phone, operator_code and tag, in the order of their ids."""
+        """Return clients with exactly these phone, operator_code and tag, in the order of their ids."""
         return await self._rows("client", "page", {"after": after, "limit": limit, **filters})
 
     async def search_clients(
         self, *, words: str | None, ids: Sequence[int] | None, limit: int, offset: int
     ) -> list[Row]:
-        """For the admin page, latest first."""
+        """Search clients for the admin page, latest first."""
         found = {"words": _pattern(words), "ids": ids, "limit": limit, "offset": offset}
         return list(await self._rows("client", "search", found))
 
     async def count_clients(self, words: str | None) -> int:
-        """How many a search for these words finds."""
+        """Count the results of `search_clients`."""
         return int((await self._one("client", "count_found", {"words": _pattern(words)}))["count"])
 
     async def link_customer(self, client_id: int, customer_id: int) -> Row:
-        """Say by hand which customer of the mart a client is. Raises `NotFound`."""
+        """Link a client to a customer of the mart. Raises `NotFound`."""
         return await self._one("client", "link", {"client_id": client_id, "customer_id": customer_id})
 
     async def linked_customer(self, client_id: int) -> Row:
-        """Raises `NotFound` where there is no client, or it is linked to nobody."""
+        """Return the customer of a client. Raises `NotFound` for an unknown or unlinked client."""
         return await self._one("client", "linked", {"client_id": client_id})
 
     async def unlink_customer(self, client_id: int) -> None:
-        """Raises `NotFound` where there is no client, or it is linked to nobody."""
+        """Remove the link of a client. Raises `NotFound` for an unknown or unlinked client."""
         await self._one("client", "unlink", {"client_id": client_id})
 
     # --- mailings -------------------------------------------------------------------------------------------------
 
     async def create_mailing(self, values: Mapping[str, Any]) -> Row:
-        """Raises `Invalid` for an end before the start or in the past."""
+        """Store a mailing. Raises `Invalid` for an end before the start or in the past."""
         check_mailing(values, dt.datetime.now(dt.UTC))
         optional = dict.fromkeys(("client_operator_code_filter", "client_tag_filter", "send_from", "send_until"))
         return await self._one("mailing", "create", {**optional, **values})
 
     async def update_mailing(self, mailing_id: int, values: Mapping[str, Any]) -> Row:
-        """Change what is given of a mailing that has not started. Raises `NotFound`, and `Invalid` once it has.
+        """Change the given fields of a mailing that has not started. Raises `NotFound`, and `Invalid` once it has.
 
-        The row is locked from reading to writing: a start that comes first wins, one that comes later sees the change.
+        The row is locked from read to write: a concurrent start comes entirely before or after the change.
         """
         async with self._transaction() as connection:
             stored = _first(await _execute(connection, "mailing", "lock", {"mailing_id": mailing_id}))
@@ -105,88 +104,88 @@ class MailingsRepository:
             return _first(await _execute(connection, "mailing", "update", {**changed, "mailing_id": mailing_id}))
 
     async def delete_mailing(self, mailing_id: int) -> None:
-        """The mailing goes: the workers send no more of it, and the planner ends what waits. Raises `NotFound`."""
+        """Delete a mailing: workers stop sending it, and the planner fails pending messages. Raises `NotFound`."""
         await self._one("mailing", "delete", {"mailing_id": mailing_id})
 
     async def pause_mailing(self, mailing_id: int) -> None:
-        """Nothing more is sent until it is resumed; a second time, or once finished, changes nothing."""
+        """Stop sending until the mailing is resumed. No effect on a paused or finished mailing."""
         await self._rows("mailing", "pause", {"mailing_id": mailing_id})
 
     async def resume_mailing(self, mailing_id: int) -> None:
-        """A second time changes nothing."""
+        """Continue sending. No effect on a mailing that is not paused."""
         await self._rows("mailing", "resume", {"mailing_id": mailing_id})
 
     async def mailing(self, mailing_id: int) -> Row:
-        """Raises `NotFound`."""
+        """Return a mailing with its state and times. Raises `NotFound`."""
         return await self._one("mailing", "detail", {"mailing_id": mailing_id})
 
     async def require_mailing(self, mailing_id: int) -> str:
-        """Its state. Raises `NotFound`."""
+        """Return a mailing's state. Raises `NotFound`."""
         return str((await self._one("mailing", "exists", {"mailing_id": mailing_id}))["state"])
 
     async def mailings(self, *, after: int, limit: int, state: str | None) -> Sequence[Row]:
-        """Mailings in the order of their ids."""
+        """Return mailings in the order of their ids."""
         return await self._rows("mailing", "page", {"after": after, "limit": limit, "state": state})
 
     async def search_mailings(
         self, *, words: str | None, ids: Sequence[int] | None, limit: int, offset: int
     ) -> list[Row]:
-        """For the admin page, latest first."""
+        """Search mailings for the admin page, latest first."""
         found = {"words": _pattern(words), "ids": ids, "limit": limit, "offset": offset}
         return list(await self._rows("mailing", "search", found))
 
     async def count_mailings(self, words: str | None) -> int:
-        """How many a search for these words finds."""
+        """Count the results of `search_mailings`."""
         return int((await self._one("mailing", "count_found", {"words": _pattern(words)}))["count"])
 
     async def preview(
         self, operator_code: str | None, tag: str | None, *, after: int, limit: int
     ) -> tuple[int, Sequence[int]]:
-        """How many clients a mailing with these filters would go to now, and a page of their ids."""
+        """Return the number of clients that match these filters now, and a page of their ids."""
         filters = {"client_operator_code_filter": operator_code, "client_tag_filter": tag}
         count = (await self._rows("mailing", "preview", filters))[0]["count"]
         rows = await self._rows("mailing", "preview_page", {**filters, "after": after, "limit": limit})
         return count, [row["client_id"] for row in rows]
 
     async def recipients(self, mailing_id: int, *, after: int, limit: int) -> tuple[int, Sequence[int]]:
-        """How many clients a started mailing goes to, and a page of their ids."""
+        """Return the number of recipients of a started mailing, and a page of their client ids."""
         count = await self.count_messages(mailing_id)
         rows = await self.messages(mailing_id, after=after, limit=limit, status=None)
         return count, [row["client_id"] for row in rows]
 
     async def messages(self, mailing_id: int, *, after: int, limit: int, status: str | None) -> Sequence[Row]:
-        """A mailing's messages in the order of its clients, after one of them."""
+        """Return a mailing's messages by client id, from the first above `after`."""
         return await self._rows(
             "mailing", "messages", {"mailing_id": mailing_id, "after": after, "limit": limit, "status": status}
         )
 
     async def count_messages(self, mailing_id: int | None) -> int:
-        """How many messages a mailing has, or all of them, the deleted ones' too."""
+        """Count the messages of a mailing, or of all mailings including deleted ones."""
         return int((await self._one("mailing", "count_messages", {"mailing_id": mailing_id}))["count"])
 
     async def browse_messages(self, mailing_id: int | None, *, limit: int, offset: int) -> list[Row]:
-        """For the admin page: a mailing's messages, or the latest of all."""
+        """Return a page for the admin page: a mailing's messages, or the latest of all."""
         name = "latest_messages" if mailing_id is None else "messages_of"
         return list(await self._rows("mailing", name, {"mailing_id": mailing_id, "limit": limit, "offset": offset}))
 
     async def message(self, message_id: int) -> Row:
-        """Raises `NotFound`."""
+        """Return a message. Raises `NotFound`."""
         return await self._one("mailing", "message", {"message_id": message_id})
 
     # --- statistics -----------------------------------------------------------------------------------------------
 
     async def statistics(self) -> tuple[Sequence[Row], int]:
-        """Messages by status over all mailings, and how many mailings there are."""
+        """Count messages by status over all mailings, and the mailings."""
         return await self._rows("statistics", "overall", {}), (await self._rows("statistics", "mailings", {}))[0][
             "count"
         ]
 
     async def mailing_statistics(self, mailing_id: int) -> Sequence[Row]:
-        """Messages of a mailing by status."""
+        """Count the messages of a mailing by status."""
         return await self._rows("statistics", "of_mailing", {"mailing_id": mailing_id})
 
     async def daily_statistics(self, first: dt.date, last: dt.date, timezone: str) -> Sequence[Row]:
-        """Messages by day of their mailing's start, in a zone, and status; both days included."""
+        """Count messages by status and by the day, in a time zone, on which their mailing started; `last` included."""
         return await self._rows("statistics", "daily", {"first": first, "last": last, "timezone": timezone})
 
     async def queue(self) -> tuple[Sequence[Row], Row]:
@@ -243,7 +242,7 @@ def _first(rows: Sequence[Row]) -> Row:
 
 
 def _pattern(words: str | None) -> str | None:
-    """For LIKE: anything that holds the words, whose own % and _ mean themselves."""
+    """Return a LIKE pattern for texts that contain the words, with % and _ escaped."""
     if not words or "\x00" in words:
         return None
     escaped = words.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")

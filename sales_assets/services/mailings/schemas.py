@@ -1,7 +1,7 @@
 """Models of the mailings' API: bodies, parameters and responses. FastAPI makes the OpenAPI document of them.
 
-Which values the fields accept is Django REST framework's rule (docs/data-contracts/mailings.md). Belongs here: single
-values. Does not belong here: rules between the values of a mailing (``domain``), texts for error types (``errors``).
+Fields accept the values that Django REST framework accepts (docs/data-contracts/mailings.md). Rules between fields of a
+mailing are in ``domain``, texts of errors in ``errors``.
 """
 
 import datetime as dt
@@ -189,6 +189,8 @@ _OMITTED: Any = Field(default_factory=lambda: None)
 
 
 class ClientPatch(Body):
+    """Fields of a client to change; omitted ones stay."""
+
     model_config = ConfigDict(json_schema_extra={"example": {"tag": "VIP"}})
 
     phone: Phone = _OMITTED
@@ -198,6 +200,8 @@ class ClientPatch(Body):
 
 
 class ClientBody(ClientPatch):
+    """A client to create or replace."""
+
     model_config = ConfigDict(
         json_schema_extra={"example": {"phone": "78218173218", "operator_code": "123", "timezone": "timezone"}}
     )
@@ -208,12 +212,16 @@ class ClientBody(ClientPatch):
 
 
 class CustomerBody(Body):
+    """The customer of the mart that a client is linked to."""
+
     model_config = ConfigDict(json_schema_extra={"example": {"customer_id": 5}})
 
     customer_id: Annotated[Integer, Field(ge=0, le=INT32)]
 
 
 class MailingPatch(Body):
+    """Fields of a mailing to change; omitted ones stay."""
+
     model_config = ConfigDict(json_schema_extra={"example": {"text": "hello again"}})
 
     start_time: DateTime = _OMITTED
@@ -228,6 +236,8 @@ class MailingPatch(Body):
 
 
 class MailingBody(MailingPatch):
+    """A mailing to create or replace."""
+
     model_config = ConfigDict(
         json_schema_extra={
             "example": {
@@ -251,6 +261,8 @@ Next = Annotated[int | None, Field(description="The `cursor` of the next page; n
 
 
 class Page(BaseModel, Generic[Item]):
+    """A page of a list, in the order of its cursor."""
+
     results: list[Item]
     next: Next
 
@@ -261,6 +273,8 @@ def page(rows: Sequence[Mapping[str, Any]], limit: int, *, key: str = "id") -> d
 
 
 class Client(BaseModel):
+    """A client, as stored."""
+
     id: int
     phone: str
     operator_code: str
@@ -269,6 +283,8 @@ class Client(BaseModel):
 
 
 class ClientDetail(Client):
+    """A client with its linked customer and the tags that the marts give it."""
+
     customer_id: int | None
     linked_by: LinkedBy | None
     mart_tags: list[str]
@@ -277,34 +293,48 @@ class ClientDetail(Client):
 
 
 class LinkedCustomer(BaseModel):
+    """The link from a client (`id`) to a customer of the mart: found by phone, or set through this API."""
+
     id: int
     customer_id: int
     linked_by: LinkedBy
 
 
 class StatusCount(BaseModel):
+    """Number of messages with a status."""
+
     status: MessageStatus
     count: int
 
 
 class MailingStatistics(BaseModel):
+    """Messages of a mailing by status; statuses without messages are omitted."""
+
     message_data: list[StatusCount]
 
 
 class Statistics(MailingStatistics):
+    """Messages by status over all mailings, and the number of mailings."""
+
     total_mailings: int
 
 
 class DayStatistics(BaseModel):
+    """Messages by status of the mailings that started on a day in SALES_TIMEZONE."""
+
     day: dt.date
     message_data: list[StatusCount]
 
 
 class DailyStatistics(BaseModel):
+    """Messages by day and status; days without messages are omitted."""
+
     days: list[DayStatistics]
 
 
 class Mailing(BaseModel):
+    """A mailing: its text, period and recipient filters."""
+
     id: int
     start_time: dt.datetime
     text: str
@@ -314,6 +344,8 @@ class Mailing(BaseModel):
 
 
 class ListedMailing(Mailing):
+    """A mailing with its send window, in the client's time zone, and its state."""
+
     send_from: ShownTime | None
     send_until: ShownTime | None
     state: MailingState
@@ -321,6 +353,8 @@ class ListedMailing(Mailing):
 
 
 class MailingDetail(ListedMailing):
+    """A mailing with all its times and its messages by status."""
+
     paused_at: dt.datetime | None
     started_at: dt.datetime | None
     finished_at: dt.datetime | None
@@ -330,6 +364,8 @@ class MailingDetail(ListedMailing):
 
 
 class Message(BaseModel):
+    """A message to one client. `reason`: of its failure or last failed attempt."""
+
     id: int
     client_id: int
     status: MessageStatus
@@ -341,6 +377,8 @@ class Message(BaseModel):
 
 
 class Recipients(BaseModel):
+    """Number of clients that a mailing goes to, and a page of their ids."""
+
     count: int
     client_ids: list[int]
     next: Next

@@ -1,17 +1,16 @@
 """Client of the service that sends messages: one call, one attempt.
 
-Belongs here: the sender's wire format, and what each of its answers means. Does not belong here: when to try again
-(``dispatch``).
+Implements the sender's wire format and classifies its responses; ``dispatch`` decides about retries.
 
-| answer | meaning |
+| response | meaning |
 | --- | --- |
 | 200 and ``{"code": 0, ...}`` | sent |
-| 400, 413, 422 | this message is refused as it is: the same request would be refused again |
-| 401, 403 | our token is refused: no message's fault, so none of its attempts; all wait a while |
+| 400, 413, 422 | the message is refused for good: the same request would be refused again |
+| 401, 403 | the token is refused: not counted as an attempt; all messages wait |
 | everything else: other codes, redirects, 404, 408, 429, 5xx, no JSON, over 64 KiB, timeouts, broken connections | a \
 failed attempt |
 
-404 is among the last: it is what a wrong SENDER_URL answers, or a sender that is being replaced.
+404 counts as a failed attempt, since a wrong SENDER_URL or a sender during its deployment responds so.
 """
 
 import asyncio
@@ -33,6 +32,8 @@ _TOKEN_REFUSED = frozenset((401, 403))
 
 
 class Verdict(Enum):
+    """Result of an attempt to send a message."""
+
     SENT = "sent"
     FAILED = "failed"  # this attempt
     REFUSED = "refused"  # for good
@@ -41,7 +42,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """What an attempt brought. `reason` names no person; `retry_after`: seconds that the sender asked for."""
+    """Outcome of an attempt. `reason` holds no personal data; `retry_after`: seconds that the sender asked for."""
 
     verdict: Verdict
     reason: str | None = None
@@ -52,7 +53,7 @@ _SENT = Outcome(Verdict.SENT)
 
 
 class SenderClient(JsonClient):
-    """The sender at one base URL. Use as an async context manager; `connections` at most."""
+    """Client of the sender at one base URL, with at most `connections`. Use as an async context manager."""
 
     def __init__(self, url: str, token: str, *, timeout: float, connections: int) -> None:
         headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
@@ -60,7 +61,7 @@ class SenderClient(JsonClient):
         self._timeout = timeout
 
     async def send(self, message_id: int, phone: str, text: str, *, connect_within: float) -> Outcome:
-        """Ask for a message to be sent. `text` is JSON. `connect_within`: seconds after which it must not go out."""
+        """Send a message in one attempt. `text` is JSON; `connect_within`: seconds after which it must not be sent."""
         body = f'{{"id":{message_id},"phone":{int(phone)},"text":{text}}}'.encode()
         timeout = aiohttp.ClientTimeout(total=self._timeout, connect=min(connect_within, self._timeout))
         try:
@@ -74,7 +75,7 @@ class SenderClient(JsonClient):
             return Outcome(Verdict.FAILED, "timeout")
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError):
             return Outcome(Verdict.FAILED, "disconnected")
-        except (aiohttp.ClientError, asyncio.LimitOverrunError, ValueError):  # what came back is no HTTP
+        except (aiohttp.ClientError, asyncio.LimitOverrunError, ValueError):  # the response is not HTTP
             return Outcome(Verdict.FAILED, "unreadable")
 
 
@@ -100,7 +101,7 @@ async def _outcome(response: aiohttp.ClientResponse) -> Outcome:
 
 
 def retry_after(header: str | None, now: dt.datetime | None = None) -> float:
-    """Seconds that a Retry-After header asks for, as seconds or as an HTTP date; 0 where it says nothing."""
+    """Parse a Retry-After header (seconds or an HTTP date) to seconds; 0 for a missing or malformed one."""
     text = (header or "").strip()
     if _SECONDS.fullmatch(text):
         return float(text)

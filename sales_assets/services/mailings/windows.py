@@ -1,10 +1,7 @@
-"""The window of a day in which a mailing may be sent, by the client's own clock.
+"""Daily send windows in the client's local time, including time zones and daylight saving changes.
 
-Belongs here: zones, windows over midnight, and the two nights a year on which clocks jump. Does not belong here: the
-clock; every function is told the moment.
-
-A window is what the client's clock shows. On the night that skips 02:00 to 03:00 a window from 02:30 to 02:45 does not
-open, and the message waits for the next day. On the night that has 02:30 twice it opens twice; a message is sent once.
+A window refers to wall-clock time. On the night that skips 02:00 to 03:00 a window from 02:30 to 02:45 does not open,
+and the message waits for the next day. On the night that has 02:30 twice it opens twice; a message is sent once.
 """
 
 import datetime as dt
@@ -24,29 +21,29 @@ Zone = dt.tzinfo
 
 @functools.lru_cache(maxsize=4096)
 def known_zone(name: str) -> Zone | None:
-    """The zone of the IANA database by this name; None for any other text."""
+    """Return the zone of the IANA database by this name; None for any other text."""
     try:
         return ZoneInfo(name)
-    except (KeyError, ValueError, OSError):  # unknown; no relative path; a folder of the database
+    except (KeyError, ValueError, OSError):  # unknown; not a relative path; a folder of the database
         return None
 
 
 @dataclass(frozen=True)
 class Window:
-    """From a time of day until before another; `until` before `start` is over midnight."""
+    """Half-open interval of times of day; `until` before `start` spans midnight."""
 
     start: dt.time
     until: dt.time
 
     def is_open(self, now: dt.datetime, zone: Zone) -> bool:
-        """Whether the clock in the zone shows a time of the window at that moment."""
+        """Return whether the local time in the zone is within the window."""
         shown = now.astimezone(zone).time()
         if self.start <= self.until:
             return self.start <= shown < self.until
         return shown >= self.start or shown < self.until
 
     def next_opening(self, now: dt.datetime, zone: Zone) -> dt.datetime:
-        """The first moment from now on, in UTC, at which it is open; `now` where it is."""
+        """Return the first UTC time from `now` on at which the window is open; `now` if it is open."""
         now = now.astimezone(dt.UTC)
         if self.is_open(now, zone):
             return now
@@ -67,7 +64,7 @@ class Window:
 
 @functools.lru_cache(maxsize=4096)
 def _jumps(date: dt.date, zone: Zone) -> tuple[dt.datetime, ...]:
-    """The moments of a local day at which the zone's clock is put forward or back."""
+    """Return the UTC times of the zone's offset changes on a local day."""
     start = dt.datetime.combine(date, dt.time(), zone).astimezone(dt.UTC) - _HOUR
     hours = [start + number * _HOUR for number in range(28)]
     return tuple(
@@ -78,7 +75,7 @@ def _jumps(date: dt.date, zone: Zone) -> tuple[dt.datetime, ...]:
 
 
 def _first_after(before: dt.datetime, after: dt.datetime, zone: Zone) -> dt.datetime:
-    """The second between the two from which on the zone has the offset of `after`."""
+    """Find by bisection the second from which the zone has the offset of `after`."""
     offset = after.astimezone(zone).utcoffset()
     while after - before > _SECOND:
         middle = before + (after - before) // 2

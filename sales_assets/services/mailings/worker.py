@@ -1,10 +1,8 @@
 """A Celery worker process: the resources that its tasks share, and the event loop that runs them.
 
-Belongs here: settings, database, sender and metrics put together, once per process. Does not belong here: Celery.
-
-Whatever pool Celery runs tasks in (threads, processes, one, or green ones), a process has one event loop in one thread
-for all of them: sends are concurrent there, and a task waits for its part. psycopg's asynchronous connections are used
-through the loop alone, so that nothing blocks a green pool.
+In every Celery pool (threads, processes, solo, or green threads) a process has one event loop in one thread for all
+tasks: sends are concurrent there, and a task waits for its result. psycopg's asynchronous connections are used in that
+loop only, so that nothing blocks a green pool.
 """
 
 import asyncio
@@ -42,7 +40,7 @@ _metrics = Sends(CollectorRegistry())
 
 
 class _Process:
-    """The loop in its thread, and what lives in it."""
+    """The event loop in its thread, and the resources used in it."""
 
     def __init__(self, chosen: Settings) -> None:
         self.pid = os.getpid()
@@ -79,7 +77,7 @@ class _Process:
 
 
 def _this_process() -> _Process:
-    """Made when a task first needs it: after the fork, where the pool is one of processes."""
+    """Return the resources of this process, created on first use: after the fork in a pool of processes."""
     global _process
     with _lock:
         if _process is None or _process.pid != os.getpid():
@@ -88,7 +86,7 @@ def _this_process() -> _Process:
 
 
 def plan(count_waiting: Callable[[], int]) -> list[int]:
-    """Run the planner; the mailings to dispatch. Where it is at it already, nothing: that look is as good."""
+    """Run the planner and return the mailings to dispatch; none while another run in this process is in progress."""
     process = _this_process()
     if not process.planning.acquire(blocking=False):
         return []
@@ -104,7 +102,7 @@ def plan(count_waiting: Callable[[], int]) -> list[int]:
 
 
 def dispatch(mailing_id: int) -> None:
-    """Send due messages of a mailing for a while."""
+    """Send due messages of a mailing for one planner tick, within bounds."""
     if not settings().sender_url:
         _log.warning("SENDER_URL is not set, messages stay pending", mailing_id=mailing_id)
         return
@@ -119,7 +117,7 @@ def dispatch(mailing_id: int) -> None:
 
 
 def start() -> None:
-    """Before the first task, in the process that Celery was started in. Ends it where the schema is not there."""
+    """Prepare the Celery main process before the first task. Raises `SystemExit` if the schema is missing."""
     chosen = settings()
     try:
         with connect(warehouse_url(), "sales_assets mailings start", patience=0) as connection:
@@ -138,6 +136,6 @@ def start() -> None:
 
 
 def stop() -> None:
-    """At the first signal to end: what is in flight is finished, and nothing further begun."""
+    """Finish the sends in flight and start no others; called at the first shutdown signal."""
     if _process is not None and _process.pid == os.getpid():
         _process.dispatcher.stop()

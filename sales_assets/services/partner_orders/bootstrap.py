@@ -35,7 +35,7 @@ _log = structlog.get_logger()
 
 _MEASURE_SECONDS = 5
 _RESTART_SECONDS = 5
-# A locked row must not hold up the rows that are stored with it.
+# A locked row must not delay the rows stored in the same statement.
 _LOCK_MS = 2_000
 
 Part = Literal["relay", "consumer", "reconciler"]
@@ -43,7 +43,7 @@ PARTS: tuple[Part, ...] = get_args(Part)
 
 
 class PartnerOrders:
-    """The service of one process: its routes, and the background parts that run beside them."""
+    """The service of one process: its routes and background tasks."""
 
     def __init__(
         self,
@@ -138,7 +138,7 @@ class PartnerOrders:
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """The partner's connections and the background parts, from before the first request to after the last."""
+        """Run the partner's connections and the background tasks, from before the first request to after the last."""
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._engine.dispose)
             if self._partner is not None:
@@ -152,7 +152,7 @@ class PartnerOrders:
                 await asyncio.gather(*tasks, return_exceptions=True)
 
     async def measure(self) -> None:
-        """Outbox and unknown outcomes, as the database has them; unchanged while it is away."""
+        """Update the metrics of the outbox and of unresolved calls; no change while the database is unavailable."""
         with suppress(ServiceError):
             waiting = await self._repository.outbox_depth()
             self._metrics.outbox(waiting["depth"], waiting["oldest_seconds"])
@@ -160,17 +160,17 @@ class PartnerOrders:
             self._metrics.unsettled(unsettled["orders"], unsettled["cancels"])
 
     async def _measure_again_and_again(self) -> None:
-        # For the port of PARTNERAPI_METRICS_PORT, which answers without asking anybody.
+        # For the port of PARTNERAPI_METRICS_PORT, which serves the last values.
         while True:
             await self.measure()
             await asyncio.sleep(_MEASURE_SECONDS)
 
 
 async def _for_ever(name: str, run: Callable[[], Awaitable[None]]) -> None:
-    """Run a part; one that breaks by a mistake of ours is logged and started again, and takes no other with it."""
+    """Run a background task; log an unexpected error and restart the task, without affecting the others."""
     while True:
         try:
             await run()
-        except Exception:  # noqa: BLE001 - whatever it is, the part must come back
+        except Exception:  # noqa: BLE001 - the task must restart after any error
             _log.exception("background task failed, restarting", part=name)
         await asyncio.sleep(_RESTART_SECONDS)

@@ -1,16 +1,12 @@
 """RabbitMQ: connections, and the exchange and queues of the order events.
 
-Belongs here: names and arguments of what is declared at the broker. Does not belong here: publishing (``relay``) and
-consuming (``consumer``).
-
     exchange NAME (direct) --accepted, done, cancelled--> queue NAME.events --rejected--> queue NAME.retry
                                                               ^                               |
                                                               +------------ after a pause ----+
     what could not be read TRIES times: queue NAME.dead
 
-The queues are durable classic ones: a message and its confirm survive a killed broker, and a message that was merely
-in the hands of a killed consumer does not come closer to the dead-letter queue (a quorum queue's delivery limit would
-count that).
+The queues are durable classic queues: a message and its confirm survive a killed broker, and a redelivery after a
+killed consumer does not count towards dead-lettering (a quorum queue's delivery limit would count it).
 """
 
 from dataclasses import dataclass
@@ -31,7 +27,7 @@ _KINDS: tuple[Kind, ...] = ("accepted", "done", "cancelled")
 class Broker:
     """A broker, with the prefix of exchange and queues; `timeout` in seconds for each operation.
 
-    `fleeting`: for a demo. The broker itself takes the things away after a day, should nobody `remove` them.
+    `fleeting`: for a demo. The broker deletes exchange and queues after a day without use, unless `remove` did.
     """
 
     url: str

@@ -1,13 +1,10 @@
-"""Circuit breaker: stop calling a partner that is down.
-
-Belongs here: counting and deciding. Does not belong here: what counts as down (``partner_client``).
-"""
+"""Circuit breaker: stop calling a partner that is down."""
 
 import time
 
 
 class CircuitOpen(Exception):
-    """The last calls found the partner down; no call is made for a while."""
+    """No call is made for a while, because the last calls found the partner down."""
 
 
 class CircuitBreaker:

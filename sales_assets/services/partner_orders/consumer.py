@@ -1,7 +1,7 @@
 """Consumer: store events from the queue in ``staging.partner_order_event``, each once.
 
-Belongs here: batches, acknowledgement after the commit, and messages that can't be read. Does not belong here: what a
-day of events makes of the mart (`sales_assets.defs.load_partner_orders`).
+Messages are acknowledged after the commit; unreadable ones are retried and then dead-lettered. The mart is loaded from
+the staged events by `sales_assets.defs.load_partner_orders`.
 """
 
 import asyncio
@@ -49,7 +49,7 @@ class Consumer:
             try:
                 await self._consume()
             except (*CONNECTION_EXCEPTIONS, psycopg.OperationalError) as error:
-                # What was not acknowledged comes again.
+                # Unacknowledged messages are redelivered.
                 _log.warning("consumer attempt failed", error=type(error).__name__)
             await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
 
@@ -87,7 +87,7 @@ class Consumer:
         try:
             await self._stage(database, readable)
         except psycopg.DataError:
-            # One event holds what the database can't store; the others must not wait for it.
+            # One event can't be stored; the others must not wait for it.
             for one in readable:
                 try:
                     await self._stage(database, [one])
@@ -103,7 +103,7 @@ class Consumer:
             return
         events = Jsonb([event for _, event in readable])
         cursor = await database.execute(statements("staging/partner_order_event")["stage"], {"events": events})
-        # Acknowledged after the commit: killed in between, the messages come again and are known.
+        # Acknowledged after the commit: after a kill in between, redelivered messages are duplicates by id.
         for message, _ in readable:
             await message.ack()
         self._metrics.consumed("staged", cursor.rowcount)

@@ -15,7 +15,7 @@ class ServiceError(OrderError):
 
 
 class OtherBody(OrderError):
-    """The order_id is taken by an order with another body, which stays as it is."""
+    """The order_id belongs to an order with another body, which stays unchanged."""
 
     result = "order_rejected"
     status_code = 409

@@ -1,7 +1,6 @@
 """Mapping of the partner's ids to ours: read a mapping file, store it, list order lines that wait for a mapping.
 
-Does not belong here: how a phone is read (the function ``mailings.phone_key``), or loading the days again (the sensor
-`new_order_events`).
+Phones are normalized by the database function ``mailings.phone_key``; the sensor `new_order_events` reloads the days.
 """
 
 import codecs
@@ -22,9 +21,9 @@ _DELIMITERS = ",;\t"
 _ENCODINGS = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _MOST_BYTES = 64 * 1024 * 1024
 _MOST_CHARACTERS = 256
-# What spreadsheets make of a long number.
+# A long number as spreadsheets save it.
 _ROUNDED = re.compile(r"[0-9]+([.,][0-9]*)?E[+-][0-9]+", re.IGNORECASE)
-# What keeps a spreadsheet from taking digits for a number.
+# Prefix or form that makes a spreadsheet treat digits as text.
 _AS_TEXT = re.compile(r'="(.*)"|\'(.+)')
 
 
@@ -131,9 +130,9 @@ def _mapping(place: str, *, kind: str, theirs: str, ours: str) -> Mapping:
 
 
 def store(warehouse: Warehouse, mappings: Sequence[Mapping]) -> int:
-    """Store all or none, under the KODPOST of the settings; return the number of events to load again.
+    """Store all or none, under the KODPOST of the settings; return the number of events to reload.
 
-    The customers of a phone take the place of those that it was mapped to before. Raises `MappingError`.
+    Replaces the customers that a phone was mapped to before. Raises `MappingError`.
     """
     with warehouse.transaction("sales_assets orders map") as transaction:
         for kind, statement in (("item", "map_items"), ("pharmacy", "map_pharmacies")):
@@ -160,7 +159,7 @@ def _store_customers(transaction: Transaction, mappings: Sequence[Mapping]) -> N
 
 
 def shared_phones(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Return phones that are mapped to several customers, with these; none of the customers is used."""
+    """Return phones mapped to several customers, with these customers; none of them is used."""
     return warehouse.rows("staging/partner_mapping", "shared_phones")
 
 

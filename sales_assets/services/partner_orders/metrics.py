@@ -1,7 +1,6 @@
 """Prometheus metrics of the partner orders.
 
-Belongs here: names, labels and meanings, in a registry of the service's own. Does not belong here: when something is
-counted. No label holds an order or a client.
+Kept in a separate registry. No label holds an order or a client.
 """
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram

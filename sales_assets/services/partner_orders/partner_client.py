@@ -1,8 +1,7 @@
 """Client of the partner's API: four calls with retries, deadlines and a circuit breaker.
 
-Belongs here: the partner's wire format, which failures are tried again, deadlines, the circuit breaker. What goes out
-and comes back is measured and logged by operation, without contents. Does not belong here: what an order is
-(``domain.orders``), or what is stored before and after a call (``service``).
+Implements the partner's wire format. Calls are measured and logged by operation, without contents. ``service`` stores
+the intent before and the outcome after a call.
 """
 
 import json
@@ -61,7 +60,7 @@ _CALLS = {
 _CONNECTIONS = 200
 _FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 _NUMBER = re.compile(r"\d{1,20}", re.ASCII)
-# PostgreSQL's text has no NUL, and UTF-8 no half of a surrogate pair; JSON can spell both.
+# PostgreSQL's text has no NUL, and UTF-8 has no lone surrogates; JSON can spell both.
 _NOT_STORABLE = re.compile("[\x00\ud800-\udfff]")
 _DEEPEST = 100
 
@@ -69,7 +68,7 @@ _DEEPEST = 100
 class PartnerError(Exception):
     """A call without a usable response.
 
-    `again`: worth another attempt (network errors, 429, 5xx). `down`: speaks for the partner being down.
+    `again`: worth another attempt (network errors, 429, 5xx). `down`: indicates that the partner is down.
     `maybe_done`: the partner may have carried out this attempt, or an earlier one of the same call.
     """
 
@@ -117,7 +116,7 @@ class Reply(Generic[T]):
 
 
 class PartnerClient(JsonClient):
-    """The partner's API at one base URL. Use as an async context manager.
+    """Client of the partner's API at one base URL. Use as an async context manager.
 
     Raises `PartnerError` from each call.
     """
@@ -139,7 +138,7 @@ class PartnerClient(JsonClient):
         return self
 
     async def find(self, order_id: int, deadline: Deadline) -> str | None:
-        """Return the partner's id of our order, or None where it has none; of several the smallest as an integer."""
+        """Return the partner's id of our order, or None if it has none; of several the smallest as an integer."""
 
         async def ask() -> str | None:
             answer = await self._read("find", {"external_id": str(order_id)}, deadline)
@@ -191,7 +190,7 @@ class PartnerClient(JsonClient):
         return await self._call(operation, deadline, lambda: self._again(operation, attempts, deadline, ask))
 
     async def _call(self, operation: str, deadline: Deadline, ask: Callable[[], Awaitable[T]]) -> T:
-        """Make a call under the circuit breaker, to which all attempts are one."""
+        """Make a call through the circuit breaker, which counts all attempts as one."""
         try:
             self._breaker.enter()
         except CircuitOpen as error:
@@ -240,7 +239,7 @@ class PartnerClient(JsonClient):
         )
         return Reply(await retrying(attempt), maybe_done)
 
-    # --- the wire ---------------------------------------------------------------------------------------------
+    # --- HTTP -------------------------------------------------------------------------------------------------
 
     async def _create(self, order: Order, deadline: Deadline) -> Accepted | Refused:
         form = [
@@ -326,7 +325,7 @@ class PartnerClient(JsonClient):
             raise PartnerError("timeout", again=True, down=True, maybe_done=True) from error
         except (aiohttp.ClientConnectionError, aiohttp.ClientPayloadError) as error:
             raise PartnerError("disconnected", again=True, down=True, maybe_done=True) from error
-        except aiohttp.ClientError as error:  # what came back is no HTTP
+        except aiohttp.ClientError as error:  # the response is not HTTP
             raise _unreadable(type(error).__name__) from error
         if body is None:
             raise _unreadable("the response is longer than 1 MiB")

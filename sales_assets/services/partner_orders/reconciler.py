@@ -1,6 +1,6 @@
 """Reconciler: ask the partner about orders whose last call is unresolved, and about those that are still open.
 
-Belongs here: when to ask, and for how long. Does not belong here: which evidence a response is (``service``).
+Decides when and for how long to ask; ``service`` interprets the responses.
 """
 
 import asyncio
@@ -24,15 +24,15 @@ _AT_ONCE = 20
 
 @dataclass(frozen=True)
 class _Watch:
-    """Orders in some states: the longest pause between two questions, and whether they end with the watch period."""
+    """Orders in some states: the longest pause between two calls, and whether they end with the watch period."""
 
     states: Collection[State]
     longest_pause: dt.timedelta
     ends: bool
 
 
-# Apart from each other, so that many open orders never delay the unresolved ones. An order in a call is due once its
-# claim has lapsed: its process died.
+# Separate, so that many open orders never delay the unresolved ones. An order in a call is due once its claim has
+# lapsed, because its process died.
 WATCHES = (
     _Watch(UNRESOLVED | IN_CALL, dt.timedelta(minutes=10), ends=False),
     _Watch({State.ACCEPTED}, dt.timedelta(hours=1), ends=True),
@@ -40,7 +40,7 @@ WATCHES = (
 
 
 class Reconciler:
-    """Looks for due orders every `seconds`, but at least once a second. Any number of processes may run it."""
+    """Background task that looks for due orders every `seconds`, at least once a second; may run in many processes."""
 
     def __init__(self, repository: OrderRepository, service: OrderService, metrics: Metrics, *, seconds: float) -> None:
         self._repository = repository

@@ -1,9 +1,7 @@
 """Relay: publish events from the outbox to the broker, each at least once, those of an order in order.
 
-Belongs here: batches, confirms, attempts and pauses. Does not belong here: what writes the outbox (``repository``).
-
-A row is marked only after the broker's confirm. A relay that is killed between the two publishes it again; the
-consumer's message ids make that one event.
+A row is marked only after the broker's confirm. A relay killed between the two publishes it again; the consumer
+deduplicates by message id.
 """
 
 import asyncio
@@ -27,7 +25,7 @@ from sales_assets.services.partner_orders.metrics import Metrics
 
 _log = structlog.get_logger()
 
-# Published together, before the first confirm is waited for: the broker syncs its disk once for all of them.
+# Published before the first confirm is awaited: the broker syncs its disk once for the whole batch.
 _BATCH = 500
 _IDLE_SECONDS = 0.2
 _LONGEST_PAUSE = 60
@@ -40,7 +38,7 @@ class NotConfirmed(Exception):
 
 
 class Relay:
-    """The relay. One process leads; the others stand by until its database session ends."""
+    """Relay with a leader: one process publishes; the others stand by until its database session ends."""
 
     def __init__(self, database_url: str, broker: Broker, metrics: Metrics, *, attempts: int, sleep: float) -> None:
         self._database_url = database_url
@@ -78,7 +76,7 @@ class Relay:
             while True:
                 waiting = await _rows(database, "waiting", limit=_BATCH)
                 if not waiting:
-                    # The broker may be gone without a word while there is nothing to say to it.
+                    # The connection may break unnoticed while nothing is published.
                     if connection.is_closed:
                         raise ConnectionError("connection closed by the broker")
                     delivered[0] = True
@@ -122,7 +120,7 @@ async def publish_all(
         await exchange.publish(message, routing_key=event.kind, mandatory=True)
 
     tasks = [asyncio.create_task(publish(event)) for event in events]
-    # One clock for all of them: a clock each takes longer than what it waits for.
+    # One timeout for all of them: a timeout each takes longer than the publishing.
     with suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await asyncio.gather(*tasks, return_exceptions=True)

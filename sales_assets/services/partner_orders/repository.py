@@ -1,7 +1,7 @@
 """The repository of orders: each operation is one statement, and so one commit.
 
-Belongs here: running the statements of ``sql/orders`` with the transitions of ``domain.states``, and telling an
-unavailable database from a failed statement. Does not belong here: deciding which evidence to store (``service``).
+Runs the statements of ``sql/orders`` with the transitions of ``domain.states``, and tells an unavailable database from
+a failed statement. ``service`` decides which evidence to store.
 """
 
 import asyncio
@@ -50,8 +50,9 @@ class StatementRefused(ServiceError):
 
 
 class OrderRepository:
-    """The repository of orders; states change only as `domain.states` says. Every method raises `ServiceError` when the
-    database can't be used.
+    """Repository of orders; states change only by the transitions of `domain.states`.
+
+    Every method raises `ServiceError` when the database can't be used.
 
     `worker` names this process in its claims; `project_id` and `kodpost` go into every event. `pause`: from entering a
     watched state to the reconciler's first look. `poll_open_for`: how long open orders are polled.

@@ -1,7 +1,7 @@
 """Create, track and cancel orders: what is stored before and after the partner is called.
 
-Belongs here: idempotence (one call per order at a time, equal answers to equal requests), and which evidence a response
-of the partner is. Does not belong here: which state evidence leads to (``domain.states``), HTTP, SQL.
+Ensures idempotence (one call per order at a time, equal responses to equal requests) and classifies the partner's
+responses as evidence; ``domain.states`` decides which state follows.
 """
 
 import asyncio
@@ -138,13 +138,13 @@ class OrderService:
             moved = await self._learn(order.order_id, _refused(outcome, maybe_done=maybe_done), refusal=outcome)
         if moved:
             return outcome
-        # Another process has taken the order on, or has found it, while this one was waiting: its outcome counts.
+        # Another process claimed the order, or found it, while this one was waiting: its outcome counts.
         stored = await self._repository.find(order.order_id)
         decided = stored is not None and stored["state"] in (*AT_PARTNER, State.REJECTED)
         return _answer(stored) if stored is not None and decided else outcome
 
     async def _found(self, order_id: int, their_order_id: str) -> Mapping[str, Any] | None:
-        """The partner has the order under this id."""
+        """Store the partner's id of an order that it has; return the new state, or None if nothing changed."""
         moved = await self._learn(order_id, Evidence.FOUND, their_order_id=their_order_id, status_id=CREATED)
         if moved:
             self._metrics.created()
@@ -202,7 +202,7 @@ class OrderService:
         while True:
             stored = await self._repository.find(order_id)
             if stored is None or stored["their_order_id"] != their_order_id:
-                # It may still be the partner's. What is stored under the order_id is about another order, or about a
+                # The partner may still have it. What is stored under the order_id is about another order, or about a
                 # create that the reconciler is looking for: untouched.
                 _log.warning("cancelling an order that is not stored with this id", order_id=order_id)
                 return (await self._call_cancel(partner, order_id, their_order_id, deadline))[1]
@@ -231,7 +231,7 @@ class OrderService:
             if moved["status_changed"]:
                 self._metrics.status_changed()
             return answer
-        # Another process has taken the order on, or has seen it cancelled, while this one was waiting.
+        # Another process claimed the order, or saw it cancelled, while this one was waiting.
         stored = await self._repository.find(order_id)
         return _CANCELLED if stored is not None and stored["state"] == State.CANCELLED else answer
 

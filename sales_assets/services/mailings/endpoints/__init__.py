@@ -1,3 +1,3 @@
-"""HTTP endpoints of docs/data-contracts/mailings.md, and separate paths for what goes beyond it."""
+"""HTTP endpoints of docs/data-contracts/mailings.md, and separate paths for extensions."""
 
 PREFIX = "/api/v1"

@@ -1,7 +1,6 @@
 """Values of the order operations: an order, and the outcomes of creating, tracking and cancelling it.
 
-Belongs here: the values that endpoints, partner client and repository exchange.
-Does not belong here: wire formats (``endpoints``, ``partner_client``).
+Endpoints, partner client and repository exchange these values; wire formats are in ``schemas`` and ``partner_client``.
 """
 
 import datetime as dt
@@ -66,7 +65,7 @@ class Order:
     extra: dict[str, Any]
 
     def body_hash(self) -> str:
-        """SHA-256 over everything in the order; prices and moments count by their value, not by their spelling."""
+        """Return the SHA-256 of all fields; prices and times count by value, not by spelling."""
         words = (
             self.date.isoformat(),
             (self.client.name, self.client.phone, self.client.email),
@@ -80,7 +79,7 @@ class Order:
 
 
 class QuantityError(NamedTuple):
-    """Too few pieces; `available` is None where the partner did not say how many there are."""
+    """Too few pieces; `available` is None if the partner gave no number."""
 
     their_id: str
     ordered: int

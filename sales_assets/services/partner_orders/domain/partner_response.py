@@ -1,8 +1,7 @@
 """Interpret the partner's responses to create and cancel.
 
-Belongs here: the table of the partner's item errors, and which words refuse a cancel for good. An answer is never
-dropped for being odd: what is not understood is a partner_error, beside everything that was understood.
-Does not belong here: getting the answer (``partner_client``).
+Maps the partner's item errors, and recognizes final refusals of a cancel. A response is never dropped: what is not
+understood is a partner_error, beside everything that was understood.
 """
 
 import re
@@ -25,9 +24,9 @@ HTTP_ERROR = "HTTP response error"
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _WRONG_PRICE = re.compile(r"wrong price: current price is (?P<first>.+?)(?: or (?P<second>.+))?", re.IGNORECASE)
-# A longer text of the partner is none that is known; the patterns would take quadratic time on it.
+# No known text of the partner is longer; the patterns would take quadratic time on it.
 _LONGEST_TEXT = 500
-# Thousands may be parted by spaces of any kind, apostrophes, or the mark that is not the decimal one.
+# Thousands separators: spaces of any kind, apostrophes, or the comma or point that is not the decimal one.
 _PRICE = re.compile(r"(?P<whole>\d{1,3}(?:(?P<mark>[\s'’.,])\d{3})(?:(?P=mark)\d{3})*|\d+)(?:[.,](?P<cents>\d{1,2}))?")
 _NUMBER = re.compile(r"\d+")
 _ID_KEYS = ("their_id", "item_id", "id")
@@ -104,7 +103,7 @@ def _refused(order: Order, errors: Any) -> Refused:
     quantity: dict[QuantityError, None] = {}
     price: dict[PriceError, None] = {}
     for their_id, text in _told(errors, lines.keys()):
-        # An error is of the item, and so of each line that orders it.
+        # An error concerns the item, and so each line that orders it.
         found = [_item_error(order, item, text) for item in lines.get(their_id or "", ())]
         partner_error = partner_error or not found
         for error in found:
@@ -116,7 +115,7 @@ def _refused(order: Order, errors: Any) -> Refused:
                 case None:
                     partner_error = True
     if not quantity and not price:
-        partner_error = True  # refused, and no reason given that we know
+        partner_error = True  # refused without a known reason
     return Refused(words(errors), partner_error, tuple(quantity), tuple(price), in_words=any(_texts(errors)))
 
 
@@ -136,13 +135,13 @@ def _texts(errors: Any) -> Iterator[str]:
 def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterator[tuple[str | None, str]]:
     """Yield (their_id or None, text) of each error: by item, in objects that name their item, or as plain texts.
 
-    How deep the partner nests them is its own affair; `about` is the item that was named further out. Every text comes
-    out, so that one without an item, or of an item that was not ordered, is seen.
+    Nesting may have any depth; `about` is the item named by an outer level. Every text is yielded, also one without an
+    item or about an item that was not ordered.
     """
     match errors:
         case dict():
             named = next((str(errors[key]) for key in _ID_KEYS if key in errors), None)
-            # An id that was not ordered names no item of ours, whatever it lies in.
+            # An id that was not ordered matches no line, at any depth.
             about = about if named is None else named if named in ids else None
             texts = [errors[key] for key in _TEXT_KEYS if key in errors]
             if texts:
@@ -173,7 +172,7 @@ def _item_error(order: Order, item: Item, text: str) -> QuantityError | PriceErr
     found = _WRONG_PRICE.fullmatch(text.strip())
     if found is None:
         return None
-    # Two prices: the first for what lies in the pharmacy, the second for what is brought there.
+    # Two prices: the first for stock in the pharmacy, the second for delivery to it.
     current = found["second"] if order.order_type == PRE_ORDER else found["first"]
     if current is None:
         return None

@@ -11,11 +11,10 @@ piece of evidence to the state that it finds under the row's lock. A pair that t
     the partner   accepted -> done | cancelled                               done -> cancelled
 
 Two states are unresolved: `unknown` (a create may have reached the partner) and `cancel_unknown` (a cancel may have).
-A failed or refused later attempt says nothing about the earlier one, so it does not leave them. What the partner
-shows does; so does a whole watch period in which it shows the order absent, or still open.
+A failed or refused later attempt says nothing about the earlier one, so it does not resolve them. The order's status at
+the partner does; so does a whole watch period in which the order is absent there, or still open.
 
-Belongs here: every rule about which state follows which, which state is announced by an event, and which is watched.
-Does not belong here: how evidence is obtained (``partner_client``, ``service``) or written (``repository``).
+All rules about transitions, announced states and watched states are in this module.
 """
 
 import datetime as dt
@@ -29,12 +28,12 @@ from sales_assets.schemas.partner_orders import Kind
 class State(StrEnum):
     """What is known about an order."""
 
-    CREATING = "creating"  # a create is on its way, or its process died; no create was sent before it
+    CREATING = "creating"  # a create is in progress, or its process died; no create was sent before it
     UNKNOWN = "unknown"  # a create may have reached the partner
     FAILED = "failed"  # not at the partner; the same request tries again
     REJECTED = "rejected"  # the partner refused its items; the answer is stored
     ACCEPTED = "accepted"  # the partner has it, and it is open
-    CANCELLING = "cancelling"  # a cancel is on its way, or its process died; no other cancel is unresolved
+    CANCELLING = "cancelling"  # a cancel is in progress, or its process died; no other cancel is unresolved
     CANCEL_UNKNOWN = "cancel_unknown"  # a cancel may have reached the partner
     DONE = "done"  # handed out to the client
     CANCELLED = "cancelled"  # final
@@ -53,7 +52,7 @@ class Evidence(StrEnum):
     # A call of ours is about to be sent; its process holds the order's claim until the outcome is stored.
     CREATE_BEGUN = "create_begun"
     CANCEL_BEGUN = "cancel_begun"
-    CALL_ABANDONED = "call_abandoned"  # the claim lapsed: the process died over its call
+    CALL_ABANDONED = "call_abandoned"  # the claim lapsed: the process died during its call
 
     # The outcome of that call, from the process that holds the claim. "Not done" is about this call only: the partner
     # was not reached, or said no. "Unanswered" is any attempt that may have been carried out, not only the last.
@@ -63,7 +62,7 @@ class Evidence(StrEnum):
     CANCEL_NOT_DONE = "cancel_not_done"
     CANCEL_UNANSWERED = "cancel_unanswered"
 
-    # What the partner shows, whoever asked.
+    # Status at the partner, from any call.
     FOUND = "found"  # a create was answered with the order's id, or a search lists it
     SEEN_OPEN = "seen_open"  # its status is neither done nor cancelled
     SEEN_DONE = "seen_done"

@@ -44,18 +44,24 @@ class _Body(BaseModel):
 
 
 class ClientBody(_Body):
+    """The person who ordered."""
+
     fio: Text = Field(alias="FIO")
     phone: Text
     email: Text = Field(alias="EMail")
 
 
 class ItemBody(_Body):
+    """A line of an order. `TheirId`: the partner's id of the product."""
+
     their_id: Text
     price: Price
     count: Count
 
 
 class OrderBody(_Body):
+    """An order to place at the partner."""
+
     model_config = ConfigDict(
         json_schema_extra={
             "examples": [
@@ -94,6 +100,8 @@ class OrderBody(_Body):
 
 
 class StatusBody(_Body):
+    """The order to look up. Without `TheirOrderId` the stored one is used."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [{"OrderId": 10, "TheirOrderId": "777"}]})
 
     order_id: OrderId
@@ -102,6 +110,8 @@ class StatusBody(_Body):
 
 
 class CancelBody(_Body):
+    """The order to cancel, by our id and the partner's."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [{"order_ID": 10, "their_order_ID": "777"}]})
 
     order_id: OrderId = Field(alias="order_ID")
@@ -111,23 +121,31 @@ class CancelBody(_Body):
 
 
 class CreatedItem(BaseModel):
+    """A line of a created order, as requested; the price is a decimal string."""
+
     TheirId: str
     Price: str
     Count: int
 
 
 class Created(BaseModel):
+    """The partner accepted the order."""
+
     Result: Literal["success"]
     TheirOrderId: str
     Items: list[CreatedItem]
 
 
 class NotCreated(BaseModel):
+    """The partner rejected the order for a stated reason, or the attempt failed."""
+
     Result: Literal["order_rejected", "transient_error"]
     Message: str
 
 
 class StatusFound(BaseModel):
+    """The order's status, in our ids and the partner's. `TheirItems`: lines bought, where the partner lists them."""
+
     Result: Literal["success"]
     StatusId: int
     TheirStatusId: int
@@ -135,15 +153,21 @@ class StatusFound(BaseModel):
 
 
 class StatusError(BaseModel):
+    """The status is unavailable."""
+
     Result: Literal["error"]
     Message: str
 
 
 class Cancelled(BaseModel):
+    """The order is cancelled, now or before."""
+
     Result: Literal["success"]
     Message: str
 
 
 class NotCancelled(BaseModel):
+    """The partner rejected the cancellation, or the attempt failed."""
+
     Result: Literal["order_cancel_rejected", "transient_error"]
     Message: str

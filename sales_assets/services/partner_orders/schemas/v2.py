@@ -30,12 +30,16 @@ _ORDER_EXAMPLE: dict[str, Any] = {
 
 
 class ClientBody(BaseModel):
+    """The person who ordered."""
+
     name: Text
     phone: Text
     email: Text
 
 
 class ItemBody(BaseModel):
+    """A line of an order. `their_id`: the partner's id of the product; `part`: of its batch."""
+
     their_id: Text
     price: Price
     count: Count
@@ -43,6 +47,8 @@ class ItemBody(BaseModel):
 
 
 class OrderBody(BaseModel):
+    """An order to place at the partner."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [_ORDER_EXAMPLE]})
 
     order_id: OrderId
@@ -68,6 +74,8 @@ class OrderBody(BaseModel):
 
 
 class CancelBody(BaseModel):
+    """The order to cancel, by our id and the partner's."""
+
     model_config = ConfigDict(json_schema_extra={"examples": [{"order_id": 1, "their_order_id": "1"}]})
 
     order_id: OrderId
@@ -75,6 +83,8 @@ class CancelBody(BaseModel):
 
 
 class CreatedItem(BaseModel):
+    """A line of a created order, as requested; the price is a decimal string."""
+
     their_id: str
     price: str
     count: int
@@ -82,32 +92,44 @@ class CreatedItem(BaseModel):
 
 
 class Created(BaseModel):
+    """The partner accepted the order."""
+
     result: Literal["success"]
     their_order_id: str
     items: list[CreatedItem]
 
 
 class QuantityErrorItem(BaseModel):
+    """A product with less available than ordered; null: the partner does not say how much."""
+
     their_id: str
     ordered: int
     available: int | None
 
 
 class PriceErrorItem(BaseModel):
+    """A product whose price differs from the ordered one; prices are decimal strings."""
+
     their_id: str
     ordered: str
     available: str
 
 
 class QuantityErrors(BaseModel):
+    """Lines rejected for their quantity."""
+
     items: list[QuantityErrorItem]
 
 
 class PriceErrors(BaseModel):
+    """Lines rejected for their price."""
+
     items: list[PriceErrorItem]
 
 
 class CreateErrorData(BaseModel):
+    """Reasons why an order was not created; those that do not apply are null."""
+
     partner_error: Literal[True] | None
     service_error: Literal[True] | None
     quantity_errors: QuantityErrors | None
@@ -115,16 +137,22 @@ class CreateErrorData(BaseModel):
 
 
 class CreateError(BaseModel):
+    """The order was not created."""
+
     result: Literal["error"]
     data: CreateErrorData
 
 
 class BoughtItemBody(BaseModel):
+    """A line of an order and the quantity that was bought."""
+
     their_item_id: str
     bought_count: int
 
 
 class StatusFound(BaseModel):
+    """The order's status, in our ids and the partner's. `their_items`: lines bought, where the partner lists them."""
+
     result: Literal["success"]
     status_id: Annotated[
         int, Field(description="created 0, accepted and delivery 1, done 2, cancelled 3, in_shop 4, unknown -1")
@@ -134,14 +162,20 @@ class StatusFound(BaseModel):
 
 
 class StatusError(BaseModel):
+    """The status is unavailable."""
+
     result: Literal["error"]
     message: str
 
 
 class Cancelled(BaseModel):
+    """The order is cancelled, now or before."""
+
     result: Literal["success"]
 
 
 class NotCancelled(BaseModel):
+    """The partner rejected the cancellation, or the attempt failed."""
+
     result: Literal["order_cancel_rejected", "transient_error"]
     message: str
