@@ -1,7 +1,6 @@
 """Asset checks as queries that return the offending rows, and their evaluation over the days of a run.
 
-Belongs here: what a check is and how its result is told. Does not belong here: the checks themselves (the module
-of their table) and their queries (``sql/checks``).
+Checks are declared in the module of their table; their queries are in ``sql/checks``.
 """
 
 import datetime as dt
@@ -24,7 +23,7 @@ _WHOLE_HISTORY = (dt.date(1000, 1, 1), dt.date(9999, 12, 31))  # eight digits ea
 
 
 class Reader(Protocol):
-    """A warehouse, or an open transaction where what is checked must be what was just written."""
+    """A warehouse, or an open transaction to check rows before their commit."""
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]: ...
 
@@ -33,7 +32,7 @@ class Reader(Protocol):
 class SqlCheck:
     """A check that passes when ``sql/checks/<name>.sql`` returns no row (date_id, offending, example).
 
-    query: the file, for checks that are asked in one pass over a large table; its rows then say `check_name` too.
+    query: the file, for several checks in one pass over a large table; its rows then have a `check_name` too.
     """
 
     name: str
@@ -60,10 +59,10 @@ def evaluate(
     days: Sequence[dt.date],
     counted: Mapping[str, Collection[dt.date]] = MappingProxyType({}),
 ) -> list[dg.AssetCheckResult]:
-    """Ask each check about the span of the days; without days, about the whole history.
+    """Evaluate each check over the span of the days; without days, over the whole history.
 
-    counted: {check: days for which the load has proven the same before its commit}. Only the other days are queried;
-    the metadata says how a result was obtained.
+    counted: {check: days for which the load has verified the same before its commit}. Only the other days are queried;
+    the metadata states how a result was obtained.
 
     The failing days are named in the metadata: a check records one result per run, not one per day, because a
     result per check and day would be most of what a year's run writes to the event log. Checks with partitions, as of
@@ -73,7 +72,7 @@ def evaluate(
     span = f"{min(days)} to {max(days)}" if days else "the whole history"
     checks = list(checks)
     files = list(dict.fromkeys(check.file for check in checks))
-    # A query of several checks is asked about the days that any of them needs.
+    # A query of several checks covers the days that any of them needs.
     to_query = {
         file: [
             day for day in days if any(day not in counted.get(check.name, ()) for check in checks if check.file == file)

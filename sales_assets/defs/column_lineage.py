@@ -1,7 +1,7 @@
-"""Which columns the columns of the marts are made of. A test finds each in the schema of its table.
+"""Column lineage of the marts. A test finds each column in the schema of its table.
 
 Definition metadata, not that of a materialization: it follows from the statements in ``sql/mart``, and does not change
-from day to day. Columns that are made of nothing above them (`source`), or of tables that are not assets, are left out.
+from day to day. Columns without an upstream column (`source`), or from tables that are not assets, are omitted.
 """
 
 from collections.abc import Mapping

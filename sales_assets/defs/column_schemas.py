@@ -1,4 +1,4 @@
-"""The columns of every asset as the UI shows them. A test compares them with the tables.
+"""Column schemas of all assets, for the UI. A test compares them with the tables.
 
 The files' and their staging tables' columns are described in `sales_assets.schemas.report_files`.
 """
@@ -20,12 +20,12 @@ def _dimension(key: tuple[str, str, str], *columns: tuple[str, str, str]) -> dg.
 
 
 def _delivered(file: ReportFile) -> dg.TableSchema:
-    """Describe the columns of a raw file, as text: nothing is interpreted yet."""
+    """Describe the columns of a raw file, all of them text."""
     return _schema(*((column.header or column.name, "text", column.description) for column in file.delivered))
 
 
 def _staged(file: ReportFile) -> dg.TableSchema:
-    """Describe the columns of a staging table: typed, with where each line came from."""
+    """Describe the columns of a staging table: typed, with the origin of each row."""
     day = [] if file.is_dated else [_DAY]
     sale = [_SALE_ID] if file is USER_ORDERS_LOG else []
     return dg.TableSchema(columns=[*(_typed(column) for column in file.staged), *day, _FETCH, *sale])

@@ -1,4 +1,4 @@
-"""The op that takes days from the report API to the mart: raw increment files, staging, the mart.
+"""Op that loads days from the report API into the mart: raw increment files, staging, the mart.
 
 One op for three stages, because a failing day must neither block the other days of a range nor be shown as
 materialized. Dagster skips everything downstream of a failed op, so separate ops could only fail all days or hide the

@@ -80,7 +80,7 @@ def _log_good_days(
 
 def _failure(report: LoadReport) -> dg.Failure:
     days = sorted(report.failures)
-    # One unreadable report fails all of its days: each cause is named once.
+    # One unreadable report fails all of its days: name each cause once.
     causes: dict[str, list[dt.date]] = {}
     for day in days:
         causes.setdefault("; ".join(report.failures[day]), []).append(day)

@@ -1,4 +1,4 @@
-"""The op that takes days of partner orders from staged events to ``mart.f_sales``.
+"""Op that loads days of partner orders from staged events into ``mart.f_sales``.
 
 The statements and their order are the loading engine's (`sales_assets.pipeline.partner_orders`).
 """
@@ -48,7 +48,7 @@ def _specs() -> list[dg.AssetSpec]:
 def partner_orders(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Make the days' lines of the events that are staged, and replace their slice of the mart."""
+    """Build the days' lines from the staged events, and replace their rows of the mart."""
     days = days_of(context.partition_keys)
     with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} partner orders") as transaction:
         loaded = load_order_days(transaction, days, timezone=settings().sales_timezone, sale_on=settings().sale_on)

@@ -1,7 +1,7 @@
 """Metadata of all assets, by one set of rules: owner, group, kinds, tags, freshness, table, columns and their lineage.
 
-`sales_assets.definitions` applies the rules. Does not belong here: what is particular to one asset (key, dependencies,
-partitions and description are in its module), or the columns themselves (`column_schemas`, `column_lineage`).
+`sales_assets.definitions` applies the rules. Key, dependencies, partitions and description of an asset are in its
+module, the columns in `column_schemas` and `column_lineage`.
 """
 
 import datetime as dt
@@ -15,7 +15,7 @@ from sales_assets.defs.sources.report_api import REPORT_API
 from sales_assets.partitions import DAYS, ORDER_DAYS
 
 OWNERS = ["team:sales"]
-# Yesterday's increment comes during today; what nobody loaded for two days is stale. Dagster judges an asset by its
+# Yesterday's increment arrives today; an asset not loaded for two days is stale. Dagster judges an asset by its
 # last materialization, of any partition: a reload of an old day makes it fresh too.
 DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30))
 _PARTITION_COLUMNS = {"date_id", "period_id"}
@@ -74,7 +74,7 @@ def _metadata(spec: dg.AssetSpec, table: str) -> dict[str, Any]:
 
 
 def _moves_daily(spec: dg.AssetSpec) -> bool:
-    """Whether the increment of a day changes it. Reports, orders and mailings come when somebody wants them."""
+    """Return whether daily increments change the asset. Reports, orders and mailings have no fixed schedule."""
     return spec.partitions_def == DAYS or (spec.key.path[0] == "mart" and spec.partitions_def != ORDER_DAYS)
 
 

@@ -1,7 +1,7 @@
-"""Resources and the executor that all definitions share: plain clients of `sales_assets.resources`, made per run.
+"""Resources and the executor that all definitions share: plain clients of `sales_assets.resources`, created per run.
 
-Fields say how a run works with a service. Its address, and the secret that is sent there, are settings alone: run
-config is stored and shown, and whoever may change an address could have a secret sent to it.
+Fields configure a run's use of a service. Its address and secret are settings only: run config is stored and shown, and
+a changed address could receive the secret.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from sales_assets.settings import settings
 
 
 class ReportApiResource(dg.ConfigurableResource[ReportApi]):
-    """The report API of the settings; a field that is given takes the place of its setting, for one run."""
+    """The report API of the settings; a given field overrides its setting for one run."""
 
     report_api_timeout: float | None = Field(
         default=None,

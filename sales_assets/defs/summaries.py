@@ -11,9 +11,9 @@ from sales_assets.schemas.calendar import day_of
 
 
 def plottable(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Make metadata of a row of a `summary` statement: words for names, and numbers that Dagster plots.
+    """Return metadata from a row of a `summary` statement, with readable names and numbers that Dagster plots.
 
-    Dagster plots integers and floats, and takes numeric for text. Columns without a value are left out.
+    Dagster plots integers and floats, but treats numeric as text. Columns without a value are omitted.
     """
     return {
         name.replace("_", " "): float(value) if isinstance(value, Decimal) else value

@@ -1,1 +1,1 @@
-"""What sets the assets off: jobs, schedules, and a module per sensor. Does not belong here: how anything is loaded."""
+"""Automation of the assets: jobs, schedules, and a module per sensor."""

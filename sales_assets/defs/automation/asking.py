@@ -1,8 +1,4 @@
-"""Run requests of sensors: one run per change, retried with growing pauses, one failing item never blocks the others.
-
-Belongs here: how a request relates to earlier runs for the same change. Does not belong here: what counts as a change
-(each sensor's own).
-"""
+"""Run requests of sensors: one run per change, retried with growing pauses; a failing item never blocks the others."""
 
 import datetime as dt
 from collections.abc import Callable, Iterable
@@ -15,10 +11,10 @@ from sales_assets.backoff import doubling_pause
 FIRST_PAUSE = dt.timedelta(minutes=2)
 LONGEST_PAUSE = dt.timedelta(hours=1)
 
-# On every run that a sensor requested: the change that it was requested for.
+# Run tag: the change key of a requested run.
 NEWS_TAG = "sales_assets/news"
 
-# More failures in a row than this change no pause; reading more runs costs a tick for nothing.
+# More consecutive failures than this change no pause, so older runs are not read.
 _MOST_RUNS_READ = 25
 
 
@@ -31,13 +27,13 @@ def request_once(
     day: str | None = None,
     repeat_after: dt.timedelta = dt.timedelta(0),
 ) -> dg.RunRequest | None:
-    """Request a run of the job for a change (`news`: any text that identifies it), or None where it has to wait.
+    """Return a run request for a change (`news`: its change key), or None while the change has to wait.
 
-    It waits while a run for the same change is under way, and after failed runs in a row for pauses that double up to
-    `LONGEST_PAUSE`. Successful runs don't count: contents that change back are a change like any other.
+    It waits while a run for the same change is in progress, and after consecutive failed runs for pauses that double up
+    to `LONGEST_PAUSE`. Successful runs don't count: contents that change back are a change too.
 
     Args:
-        repeat_after: Pause after a successful run, for changes that a run may leave as they are.
+        repeat_after: Pause after a successful run, for changes that a run may not resolve.
     """
     change = f"{job}.{news}"
     # Newest first.
@@ -59,9 +55,9 @@ def request_once(
 def request_each(
     context: dg.SensorEvaluationContext, items: Iterable[tuple[str, Callable[[], dg.RunRequest | None]]]
 ) -> list[dg.RunRequest]:
-    """Request a run for each (name, request) item; a failing item is logged, and the others go on.
+    """Request a run for each (name, request) item; log a failing item and continue with the others.
 
-    Raises the first failure where nothing else is requested, so that the tick is shown as failed.
+    Raises the first failure if nothing else is requested, so that the tick is shown as failed.
     """
     requests: list[dg.RunRequest] = []
     failures: list[Exception] = []
@@ -84,7 +80,7 @@ def log_failure(context: dg.SensorEvaluationContext, name: str, error: Exception
 
 
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
-    """Whether a run of the job is queued or running, no matter what requested it."""
+    """Return whether a run of the job is queued or running, requested by anything."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
     return bool(instance.get_run_records(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
 

@@ -1,4 +1,4 @@
-"""The sensor on sales, clients and links: whether the audience of the mailings has to be filled again."""
+"""Sensor on sales, clients and links: request the mailings' audience again after a change."""
 
 import dagster as dg
 
@@ -16,10 +16,10 @@ _NO_LINKS = "0.0"
 def changed_audience(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Fill the audience when a day of sales was loaded, or a client, a phone or a link is another.
+    """Fill the audience after a day of sales was loaded, or a client, a phone or a link has changed.
 
     There is no cursor: the tags carry the number of the last event before their sales were read, and a fingerprint of
-    their links. After a failed run the same is requested again with growing pauses.
+    their links. A failed run is requested again with growing pauses.
     """
     if is_under_way(context.instance, fill_audience.name):
         return dg.SkipReason("A run is under way; what is new by then is asked for after it.")

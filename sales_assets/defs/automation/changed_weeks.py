@@ -1,4 +1,4 @@
-"""The sensor on loaded days: which weeks of ``mart.f_customer_retention`` have to be made again."""
+"""Sensor on loaded days: request the stale weeks of ``mart.f_customer_retention``."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ _RUNS_PER_TICK = 3
 
 @dg.sensor(job=make_customer_retention, minimum_interval_seconds=60)
 def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the weeks of which a day was loaded since they were made, neighbours in one run.
+    """Request the weeks of which a day was loaded since they were computed, adjacent weeks in one run.
 
-    There is no cursor: a week carries the number of the last event that was told before its sales were read, and each
-    loaded day the number of its own. So a day that is loaded while its week is made brings the week once more, and a
-    failed run is asked for again, with growing pauses.
+    There is no cursor: a week carries the number of the last event before its sales were read, and a loaded day the
+    number of its materialization. So a week is requested again if one of its days was loaded meanwhile, and a failed
+    run is requested again with growing pauses.
     """
     if is_under_way(context.instance, make_customer_retention.name):
         return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
@@ -39,7 +39,7 @@ def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
 
 
 def newest_sales(instance: dg.DagsterInstance) -> dict[str, int]:
-    """{day: number of the event that told last of its sales}, whatever source they are of."""
+    """Return {day: number of the latest materialization of its sales, of any source}."""
     newest: dict[str, int] = {}
     for key in (F_SALES, F_SALES_PARTNER_ORDERS):
         told = last_materialization_ids(instance, key)
@@ -58,23 +58,23 @@ def _request(instance: dg.DagsterInstance, weeks: Sequence[str], news: Mapping[s
 
 
 def _weeks_with_news(context: dg.SensorEvaluationContext) -> dict[str, int]:
-    """{week: number of the newest event of its days}, for weeks that were made without that event."""
+    """Return {week: number of the newest event of its days} for weeks computed before that event."""
     newest: dict[str, int] = {}
     for day, number in newest_sales(context.instance).items():
         try:
             week = key_of(monday_of(dt.date.fromisoformat(day)))
-        except (ValueError, OverflowError) as error:  # anybody may report an event with any partition key
+        except (ValueError, OverflowError) as error:  # external events may have any partition key
             log_failure(context, f"partition {day!r}", error)
             continue
         newest[week] = max(number, newest.get(week, 0))
     made = data_versions(context.instance, F_CUSTOMER_RETENTION)
     seen = {week: number_of(version) for week, version in made.items()}
-    weeks = set(WEEKS.get_partition_keys())  # days of another SALES_FIRST_DAY may lie outside
+    weeks = set(WEEKS.get_partition_keys())  # days loaded under another SALES_FIRST_DAY may be missing
     return {week: number for week, number in newest.items() if week in weeks and number > seen.get(week, 0)}
 
 
 def _neighbours(weeks: list[str]) -> list[list[str]]:
-    """Group weeks that follow each other without a gap."""
+    """Group adjacent weeks."""
     groups: list[list[str]] = []
     for week, monday in zip(weeks, days_of(weeks), strict=True):
         if groups and (monday - days_of(groups[-1][-1:])[0]).days == 7:

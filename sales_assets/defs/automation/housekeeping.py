@@ -1,11 +1,9 @@
-"""Bounding what Dagster remembers: a job and its schedule that delete old rows of the event log.
+"""Retention of Dagster's event log: a job and its schedule that delete old rows.
 
 A range of a year writes ten thousand events, and Dagster deletes none of them by itself. Deleting runs, the usual
-advice, un-materializes their days and forgets run keys; so rows go by type and age, and only those that nothing is
-read from any more (``sql/dagster/event_logs.sql`` says which). Ticks of sensors and schedules have their retention
-in ``deploy/dagster.yaml``.
-
-Does not belong here: data of the shop. Raw files, fetches and quarantine are kept for ever.
+advice, un-materializes their days and loses run keys; so rows are deleted by type and age, and only those that are
+never read again (``sql/dagster/event_logs.sql``). Retention of sensor and schedule ticks is set in
+``deploy/dagster.yaml``. Raw files, fetches and quarantine are kept for ever.
 """
 
 import datetime as dt
@@ -16,13 +14,13 @@ from dagster_postgres import PostgresEventLogStorage
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.queries import statements
 
-# A month of logs is what one looks into; what a day consists of is told by `sales-assets why` for good.
+# Logs are rarely read after a month; `sales-assets why` explains a day without them.
 _AGE = dt.timedelta(days=30)
 
 
 @dg.op
 def delete_old_events(context: dg.OpExecutionContext) -> None:
-    """Delete events that are 30 days old and that nothing is read from any more; runs and partitions stay."""
+    """Delete events older than 30 days that are never read again; runs and partitions stay."""
     storage = context.instance.event_log_storage
     if not isinstance(storage, PostgresEventLogStorage):
         context.log.info("Dagster's storage is no PostgreSQL: nothing is deleted")
@@ -46,5 +44,5 @@ def housekeeping() -> None:
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def nightly_housekeeping() -> dg.RunRequest:
-    """Every night; it is on from the start, because nobody switches on what is missed years later."""
+    """Run `housekeeping` every night. On by default, because nobody would notice that it is off."""
     return dg.RunRequest()

@@ -1,4 +1,4 @@
-"""The jobs, one per way to load or make something. All run in one process: their chains are short."""
+"""Asset jobs. Each runs in one process, because its chain of steps is short."""
 
 import dagster as dg
 
@@ -16,55 +16,55 @@ _LOADING = dg.AssetSelection.assets(load_daily_sales).without_checks() | dg.Asse
 load_days = dg.define_asset_job(
     "load_days",
     selection=_LOADING,
-    description="Fetch the increments of a day or a range of days and take them to the mart. One run for a range.",
+    description="Fetch the increments of a day or a range of days and load them into the mart, in one run.",
     executor_def=dg.in_process_executor,
 )
 
 load_report = dg.define_asset_job(
     "load_report",
     selection=dg.AssetSelection.assets(report_files),
-    description="Have a fresh report made and keep its files. Load the days of its period afterwards.",
+    description="Request a fresh report and store its files. Load the days of its period afterwards.",
     executor_def=dg.in_process_executor,
 )
 
 load_report_and_days = dg.define_asset_job(
     "load_report_and_days",
     selection=dg.AssetSelection.assets(report_files) | _LOADING,
-    description="A fresh report first, then a range of days: the report's lines and the increments.",
+    description="Request a fresh report, then load a range of days from the report and the increments.",
     executor_def=dg.in_process_executor,
 )
 
 rebuild_dimensions = dg.define_asset_job(
     "rebuild_dimensions",
     selection=dg.AssetSelection.assets(dimensions),
-    description="Go over everything staged once more for the names of cities, customers and items.",
+    description="Rebuild the dimensions of cities, customers and items from all of staging.",
     executor_def=dg.in_process_executor,
 )
 
 load_partner_orders = dg.define_asset_job(
     "load_partner_orders",
     selection=dg.AssetSelection.assets(partner_orders),
-    description="Make a day or a range of days of the partner orders from the staged events, up to the mart.",
+    description="Load a day or a range of days of partner orders from the staged events into the mart.",
     executor_def=dg.in_process_executor,
 )
 
 make_customer_retention = dg.define_asset_job(
     "make_customer_retention",
     selection=dg.AssetSelection.assets(customer_retention),
-    description="Make a week or a range of weeks of mart.f_customer_retention from the sales.",
+    description="Compute a week or a range of weeks of mart.f_customer_retention from the sales.",
     executor_def=dg.in_process_executor,
 )
 
 fill_audience = dg.define_asset_job(
     "fill_audience",
     selection=dg.AssetSelection.assets(audience),
-    description="Link the clients of the mailings to customers, and give them the tags that their sales make.",
+    description="Link the clients of the mailings to customers, and derive their tags from the sales.",
     executor_def=dg.in_process_executor,
 )
 
 load_mailing_deliveries = dg.define_asset_job(
     "load_mailing_deliveries",
     selection=dg.AssetSelection.assets(mailing_deliveries),
-    description="Take what became of the messages of a day or a range of days to the mart, with the statistics.",
+    description="Load the deliveries of a day or a range of days into the mart, with their statistics.",
     executor_def=dg.in_process_executor,
 )

@@ -1,4 +1,4 @@
-"""The sensor on the mailings' messages: which days of ``mart.f_mailing_deliveries`` are not what the messages are."""
+"""Sensor on the mailings' messages: request the stale days of ``mart.f_mailing_deliveries``."""
 
 import datetime as dt
 from functools import partial
@@ -13,7 +13,7 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
-# Messages that hang are news that no run settles; a day of them is loaded again, so that its check shows them.
+# A run does not resolve stuck messages; their day is loaded once again, so that its check shows them.
 _HANGING_PAUSE = dt.timedelta(hours=1)
 
 
@@ -21,9 +21,9 @@ _HANGING_PAUSE = dt.timedelta(hours=1)
 def new_deliveries(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for days whose messages are not what the mart says of them, and once for those where messages hang.
+    """Request days whose messages differ from the mart, and once each day with stuck messages.
 
-    There is no cursor: messages and mart are compared, by counts of the days that can have changed. Days outside the
+    There is no cursor: messages and mart are compared by counts of the days that may have changed. Days outside the
     calendar wait until they are in it.
     """
     if is_under_way(context.instance, load_mailing_deliveries.name):

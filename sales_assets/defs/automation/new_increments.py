@@ -1,7 +1,6 @@
-"""The sensor that notices new increments and changed contents of the last seven days.
+"""Sensor on the report API: request new and changed increments of the last seven days.
 
-Belongs here: telling what is new, cheaply, and asking for runs, each exactly once. Does not belong here: loading,
-or having a report made: a new report renames every increment, and a sensor that made one would see only news.
+It never requests a report: a new report renames every increment, so that all of them would look new.
 """
 
 import datetime as dt
@@ -32,13 +31,12 @@ _PATIENCE_SECONDS = 2
 def new_increments(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse], report_api: dg.ResourceParam[ReportApi]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the increments of the last seven days and load those that are new or have changed.
+    """Load increments of the last seven days that are new or have changed.
 
     An increment's id derives from date and report, so changed contents keep their id. Each file is compared by the
-    marks that storage has given for its contents (ETag, else Last-Modified), and by its hash where the mark is a new
-    one: backends of one storage may mark the same contents differently. A day whose files can't be compared is logged
-    and never blocks the others; where nothing else is new it fails the tick: an unreachable API is not "nothing new".
-    A failed load is requested again, with growing pauses.
+    storage's ETag, else Last-Modified, and by its hash if that is new: backends of one storage may have different ETags
+    for the same contents. A day whose files can't be compared is logged and never blocks the others; if nothing else is
+    new it fails the tick: an unreachable API is not "nothing new". A failed load is retried with growing pauses.
     """
     report = warehouse.rows("raw/delivery", "latest_report")
     if not report:
@@ -49,7 +47,7 @@ def new_increments(
     deadline = time.monotonic() + _TICK_SECONDS
     requests: list[dg.RunRequest] = []
     failures: dict[str, Exception] = {}
-    # A tick that ran out of time goes on behind the last day it has looked at.
+    # A tick that ran out of time continues after the last day it checked.
     after = [day for day in days if key_of(day) > (context.cursor or "")]
     cursor = ""
     with report_api.patient_for(_PATIENCE_SECONDS):
@@ -69,7 +67,7 @@ def new_increments(
         return dg.SensorResult(requests, cursor=cursor)
     if failures and not cursor and not context.cursor:
         raise next(iter(failures.values()))
-    # A failed tick keeps its old cursor: after a tick that looked at a part of the days, the others would never come.
+    # A failed tick keeps its old cursor, so a tick that checked only some days must not fail.
     failed = "".join(f" {day} failed: {type(error).__name__}: {error}." for day, error in failures.items())
     nothing = f"Nothing new from {(after or days)[0]} to {cursor or days[-1]}."
     return dg.SensorResult(cursor=cursor, skip_reason=dg.SkipReason(nothing + failed))
@@ -81,7 +79,7 @@ def _kept_contents(warehouse: Warehouse, days: list[dt.date]) -> dict[tuple[dt.d
 
 
 def _unfinished_days(warehouse: Warehouse, days: list[dt.date]) -> set[dt.date]:
-    """Days of which contents were delivered and not parsed, or parsed and not staged: a load has died in between."""
+    """Return days with files that were fetched but not parsed, or parsed but not staged, after a killed load."""
     found: set[dt.date] = set()
     with warehouse.transaction("sales_assets new_increments", read_only=True) as transaction:
         for file in REPORT_FILES.values():
@@ -109,17 +107,17 @@ def _contents(
         try:
             found = _identify(api, url, last, deadline)
         except FileMissing:
-            continue  # listed, but not there: the next tick asks again
+            continue  # listed, but missing: the next tick checks again
         contents.append(f"{file}={found}")
         changed = changed or last is None or found != last["sha256"]
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16] if changed else None
 
 
 def _identify(api: ReportApi, url: str, last: Mapping[str, Any] | None, deadline: float) -> str:
-    """Find the hash of a file's contents: of the contents kept last where storage gives their mark, else computed.
+    """Return the hash of a file's contents: the stored one if the storage gives its ETag, else computed.
 
-    A file that can't be downloaded, or not before the tick must end, is known by its mark, and so taken for new: the
-    load compares it, or fails with the reason.
+    A file that can't be downloaded before the tick must end is identified by its ETag, and so counts as new: the load
+    compares it, or fails with the reason.
     """
     content = api.content(url)
     mark, known = (content.etag, "etags") if content.etag else (content.last_modified, "last_modified")

@@ -1,4 +1,4 @@
-"""The sensor on the partner orders' events: which days have some that no run has taken."""
+"""Sensor on the partner orders' events: request days with events that are not loaded."""
 
 from functools import partial
 from typing import Any
@@ -18,10 +18,10 @@ _RUNS_PER_TICK = 5
 def new_order_events(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Ask for the days that events are about which no run has taken yet.
+    """Request the days of events that no run has loaded.
 
-    No cursor: an event carries whether it was taken, so one that was committed late, or whose run failed, is
-    requested again; after failures with growing pauses. Days outside the calendar wait until they are in it.
+    No cursor: an event carries whether it was loaded, so one that was committed late, or whose run failed, is requested
+    again; after failures with growing pauses. Days outside the calendar wait until they are in it.
     """
     news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())

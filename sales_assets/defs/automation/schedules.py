@@ -1,4 +1,4 @@
-"""The schedules. Their cadence is the calendar's; which days they ask for follows from the report API's window."""
+"""Schedules. The days that they request follow from the report API's window."""
 
 import dagster as dg
 
@@ -12,7 +12,7 @@ _WINDOW_DAYS = 30
 
 @dg.schedule(job=load_report_and_days, cron_schedule="30 4 * * *", execution_timezone="UTC")
 def fresh_report(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
-    """Every morning: one fresh report, and with it all days that the report API still knows."""
+    """Request a fresh report every morning, and load all days that the report API still offers."""
     days = DAYS.get_partition_keys(current_time=context.scheduled_execution_time)[-_WINDOW_DAYS:]
     return dg.RunRequest(
         run_key=days[-1],

@@ -1,7 +1,6 @@
-"""The audience: which customer a client is, and what the marts say of him.
+"""Audience assets: links of clients to customers, and the clients' tags.
 
-Belongs here: the order of the statements, and what Dagster is told. Does not belong here: who is new, returning or
-refunded (``sql/mailings/client_tag.sql``), and how a phone is read (``mailings.phone_key``).
+The tags are defined in ``sql/mailings/client_tag.sql``; ``mailings.phone_key`` normalizes phones.
 """
 
 from collections.abc import Iterator
@@ -18,7 +17,7 @@ from sales_assets.postgres.warehouse import Warehouse
 CLIENT_CUSTOMER = dg.AssetKey(["mailings", "client_customer"])
 CLIENT_TAG = dg.AssetKey(["mailings", "client_tag"])
 
-# On the materialization of the tags: the fingerprint of the links that they stand on.
+# Tag on materializations of the client tags: the fingerprint of the links that they were derived from.
 LINKS_TAG = "sales_assets/links"
 
 
@@ -41,20 +40,20 @@ def audience_checks() -> list[SqlCheck]:
         dg.AssetSpec(
             CLIENT_CUSTOMER,
             deps=[CLIENT],
-            description="Which customer of the mart a client of the mailings is: linked by the phone that partner "
-            "orders map to a customer (`staging.partner_customer`, `sales-assets orders map`), or told by the API.\n\n"
+            description="Links of the mailings' clients to customers of the mart: by the phone that partner orders map "
+            "to a customer (`staging.partner_customer`, `sales-assets orders map`), or set through the API.\n\n"
             "Phones are compared as 7 and ten digits: `+7 (921) ...`, `8 921 ...` and ten digits alone are the same; "
-            "any other is counted, and links nobody. A phone that leads to two customers links nobody. Links of the "
-            "API stay whatever the phone says. A link by phone goes with its phone.",
+            "any other is counted, and not linked. A phone of two customers is not linked. Links set through the API "
+            "take precedence over the phone. A link by phone is removed when the phone changes.",
         ),
         dg.AssetSpec(
             CLIENT_TAG,
             deps=[CLIENT_CUSTOMER, F_SALES, F_SALES_PARTNER_ORDERS],
-            description="Tags of linked clients, for the tag filter of a mailing, which matches them and the client's "
-            "own alike. The client's own is never touched.\n\n"
+            description="Tags of linked clients, for the tag filter of a mailing, which matches these tags and the "
+            "client's tag. The client's tag is never changed.\n\n"
             "**new**: the customer has exactly one shipped line in the mart, ever. **returning**: more than one. "
             "**refunded**: at least one refunded line, beside the others. Over the whole history and all sources.\n\n"
-            "The set is replaced in one transaction by changing what differs: a tag that stays keeps its `since`.",
+            "The set is updated in one transaction by its differences: an unchanged tag keeps its `since`.",
         ),
     ],
     check_specs=[check.spec() for check in audience_checks()],
@@ -62,14 +61,14 @@ def audience_checks() -> list[SqlCheck]:
 def audience(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Link clients to customers, and give them the tags that their sales make."""
-    # Read before the sales are: what is told of a day from here on may not be in them.
+    """Link clients to customers, and derive their tags from the sales."""
+    # Read before the sales: days materialized from here on may be missing in them.
     told = last_event_id(context.instance)
     with warehouse.transaction(f"{context.run.run_id[:8]} audience") as transaction:
         transaction.run("mailings/client_customer", "keep_others_out")
         (fingerprint,) = transaction.rows("mailings/client_customer", "fingerprint")
         transaction.run("mailings/client_customer", "take_links")
-        # The one long statement; nothing is locked before it.
+        # The only long statement; nothing is locked before it.
         transaction.run("mailings/client_tag", "take_tags")
         transaction.run("mailings/client_customer", "compare_links")
         transaction.run("mailings/client_tag", "compare_tags")

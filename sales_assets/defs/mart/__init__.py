@@ -1,5 +1,5 @@
-"""What analysts read: dimensions, sales, and tables made of sales or messages. A module per table.
+"""Mart assets for analysts: dimensions, sales, and tables derived from sales or messages. A module per table.
 
-Belongs here: keys, specs and checks of ``mart.*``, and the ops that fill nothing else. Does not belong here: ops that
-take days through several schemas (`defs.load_daily_sales`, `defs.load_partner_orders`), or statements (``sql/mart``).
+Holds keys, specs and checks of ``mart.*``, and the ops that fill only the mart. Ops through several schemas are
+`defs.load_daily_sales` and `defs.load_partner_orders`; statements are in ``sql/mart``.
 """

@@ -1,7 +1,7 @@
-"""Marts that are made of one staging table, a day at a time.
+"""Marts derived from one staging table, a day at a time.
 
-docs/guides/add-a-mart.md shows how to add one. Does not belong here: marts that read several tables or have another
-period; each of these has a separate op.
+docs/guides/add-a-mart.md shows how to add one. Marts that read several tables or have another period need a separate
+op.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class DerivedMart:
     """A mart that the op `load_daily_sales` fills in the transaction that stages a day.
 
     key: ``mart/<table>``; the statements are in ``sql/mart/<table>.sql``.
-    file: the report file whose staging table the mart is made of.
+    file: the report file whose staging table the mart is derived from.
     checks: the first compares the mart with staging, and must pass before a day is committed.
     """
 

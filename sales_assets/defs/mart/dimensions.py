@@ -18,8 +18,8 @@ from sales_assets.schemas.report_files import USER_ORDERS_LOG
 _DESCRIPTIONS = {
     "d_calendar": "A row per calendar day, from the first day to the last that any load was asked for, without gaps.",
     "d_city": "Cities of sales. The name is the latest by event time; a city is never deleted.",
-    "d_customer": "Customers. The names are the latest by event time; a customer is never deleted. The city is "
-    "not theirs but the sale's: a customer buys in several.",
+    "d_customer": "Customers. The names are the latest by event time; a customer is never deleted. The city is an "
+    "attribute of the sale, because a customer buys in several.",
     "d_item": "Items. The name is the latest by event time; an item is never deleted.",
 }
 
@@ -30,7 +30,7 @@ def dimension_key(table: str) -> dg.AssetKey:
 
 
 def loaded_with(days: Sequence[dt.date]) -> list[dg.AssetMaterialization]:
-    """Materializations of the dimensions by a load of days: one each, however many the days. None without days.
+    """Return one materialization of each dimension for a load of days; none without days.
 
     They are not outputs of the load: a day of the mart is never published without its dimension rows, so there is
     nothing to select.
@@ -46,7 +46,7 @@ def loaded_with(days: Sequence[dt.date]) -> list[dg.AssetMaterialization]:
             dimension_key(table),
             deps=[staging_key(USER_ORDERS_LOG)],
             description=f"{description}\n\nA load writes the rows of its days in its own transaction, so the mart "
-            "never has an orphan. Materializing this goes over everything staged once more.",
+            "never has an orphan. Materializing this asset rebuilds it from all of staging.",
         )
         for table, description in _DESCRIPTIONS.items()
     ],
@@ -54,7 +54,7 @@ def loaded_with(days: Sequence[dt.date]) -> list[dg.AssetMaterialization]:
 def dimensions(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Bring all dimensions up to what staging holds."""
+    """Update all dimensions from all of staging."""
     with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
         staged = [row["day"] for row in transaction.rows("mart/d_calendar", "staged_days")]
         written = upsert_dimensions(transaction, [date_id(day) for day in staged])

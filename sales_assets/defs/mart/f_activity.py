@@ -1,4 +1,4 @@
-"""``mart.f_activity``: what customers did on a day, by action."""
+"""``mart.f_activity``: customer activity per day and action."""
 
 import dagster as dg
 
@@ -11,7 +11,7 @@ F_ACTIVITY = dg.AssetKey(["mart", "f_activity"])
 ACTIVITY = DerivedMart(
     F_ACTIVITY,
     USER_ACTIVITY_LOG,
-    description="What customers did: a row per day, customer and action, with the number of events and their total "
+    description="Customer activity: a row per day, customer and action, with the number of events and their total "
     "quantity.\n\nMost customers of the activity log have never bought anything, so that `mart.d_customer` does not "
     "know them: use LEFT JOIN. A day without a row is normal.",
     checks=(

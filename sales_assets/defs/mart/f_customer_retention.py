@@ -1,7 +1,4 @@
-"""``mart.f_customer_retention``: the customers of each week and item.
-
-Belongs here: what Dagster is told. Does not belong here: who is new or returning (``sql/mart``).
-"""
+"""``mart.f_customer_retention``: the customers of each week and item. ``sql/mart`` defines new and returning."""
 
 import datetime as dt
 import warnings
@@ -33,7 +30,7 @@ def retention_checks() -> list[SqlCheck]:
             F_CUSTOMER_RETENTION,
             "The revenue of new and returning customers is what was shipped in the week, and refunds are the sales'.",
         ),
-        SqlCheck("sales_in_weeks", F_CUSTOMER_RETENTION, "Every sale of the weeks stands in its week, with its item."),
+        SqlCheck("sales_in_weeks", F_CUSTOMER_RETENTION, "Every sale of the weeks is in its week, with its item."),
         SqlCheck(
             "sales_before_first_week",
             F_CUSTOMER_RETENTION,
@@ -44,7 +41,7 @@ def retention_checks() -> list[SqlCheck]:
 
 
 def days_of_weeks() -> dg.TimeWindowPartitionMapping:
-    """Map a week to its days; those before the first day and those still to come are not partitions."""
+    """Map a week to its days, without days before the first partition and in the future."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
         return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
@@ -61,14 +58,13 @@ def days_of_weeks() -> dg.TimeWindowPartitionMapping:
             ],
             description="New, returning and refunded customers and their revenue, a row per ISO week and item, of all "
             "sources.\n\n"
-            "**new**: the customer has exactly one shipped line in the week. **returning**: more than one, of "
-            "whatever items. **refunded**: a refunded line in the week, whatever else. New and returning are decided "
-            "for the customer and the week, so nobody is both, `new_customers_count` may be summed over items, and "
+            "**new**: the customer has exactly one shipped line in the week. **returning**: more than one, of any "
+            "items. **refunded**: a refunded line in the week, in any case. New and returning are exclusive per "
+            "customer and week, so `new_customers_count` may be summed over items, and "
             "`new_customers_revenue + returning_customers_revenue` is the gross of the week to the cent; with "
             "`refunded_amount` it is the net.\n\n"
-            "New is meant within the week, as is usual for this mart, and not since ever: a week depends on its own "
-            "sales alone, and loading an older day changes no later one. Who bought for the first time ever is a "
-            "client tagged `new` (`mailings/client_tag`).\n\n"
+            "New means new within the week: a week depends on its own sales only, and loading an older day changes no "
+            "later one. First-time buyers of the whole history have the tag `new` (`mailings/client_tag`).\n\n"
             "`period_id` sorts over years: ISO year * 100 + ISO week. A week is replaced whole, in one transaction.",
             partitions_def=WEEKS,
         )
@@ -81,7 +77,7 @@ def customer_retention(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Replace weeks, and reconcile them with the sales before the commit."""
-    # Read before the sales are: what is told of a day from here on may not be in them.
+    # Read before the sales: days materialized from here on may be missing in them.
     told = last_event_id(context.instance)
     mondays = days_of(context.partition_keys)
     with warehouse.transaction(f"{context.run.run_id[:8]} customer retention") as transaction:

@@ -1,8 +1,4 @@
-"""What became of the messages: ``mart.f_mailing_deliveries`` and, per day and mailing, ``mart.f_mailing_statistics``.
-
-Belongs here: what Dagster is told, and the order of the statements. Does not belong here: the statements
-(``sql/mart``).
-"""
+"""Deliveries of messages: ``mart.f_mailing_deliveries`` and, per day and mailing, ``mart.f_mailing_statistics``."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -29,17 +25,17 @@ _SPECS = (
         F_MAILING_DELIVERIES,
         deps=[MESSAGE, CLIENT_CUSTOMER],
         description="A row per message of a mailing, by the day on which the mailing started and its recipients were "
-        "fixed, in SALES_TIMEZONE. No phone and no text: the client is an id, and the customer that it was linked to "
-        "when the day was last made.\n\n"
-        "A day is replaced whole, in one transaction, and is made again while messages of it are Pending, on whatever "
-        "day they end. The messages of deleted mailings stay.",
+        "fixed, in SALES_TIMEZONE. Holds no phone and no text, only the ids of the client and of the customer linked "
+        "at the day's last load.\n\n"
+        "A day is replaced whole, in one transaction, and is loaded again until none of its messages is Pending. "
+        "Messages of deleted mailings stay.",
         partitions_def=ORDER_DAYS,
     ),
     dg.AssetSpec(
         F_MAILING_STATISTICS,
         deps=[F_MAILING_DELIVERIES],
-        description="What became of a day's messages, a row per mailing: how many in each status, attempts, and how "
-        "long the sender took. Made of the deliveries, in their transaction.",
+        description="Delivery statistics of a day, a row per mailing: messages by status, attempts, send durations. "
+        "Computed from the deliveries, in their transaction.",
         partitions_def=ORDER_DAYS,
     ),
 )
@@ -48,16 +44,16 @@ _SPECS = (
 def delivery_checks() -> list[SqlCheck]:
     """Declare the checks of the deliveries and of their statistics."""
     return [
-        SqlCheck("equal_to_messages", F_MAILING_DELIVERIES, "The mart's rows are the service's messages of the days."),
+        SqlCheck("equal_to_messages", F_MAILING_DELIVERIES, "The rows equal the service's messages of the days."),
         SqlCheck("pending_ends", F_MAILING_DELIVERIES, "No message of any day is Pending ten minutes after the end."),
-        SqlCheck("counts_of_messages", F_MAILING_DELIVERIES, "What the API counts are the messages, per status."),
+        SqlCheck("counts_of_messages", F_MAILING_DELIVERIES, "The API's counts equal the messages, per status."),
         SqlCheck(
             "few_failed",
             F_MAILING_DELIVERIES,
             "At most a tenth of a day's finished messages failed.",
             dg.AssetCheckSeverity.WARN,
         ),
-        SqlCheck("equal_to_deliveries", F_MAILING_STATISTICS, "The statistics are the sums of the deliveries."),
+        SqlCheck("equal_to_deliveries", F_MAILING_STATISTICS, "The statistics equal the sums of the deliveries."),
     ]
 
 
@@ -71,7 +67,7 @@ def delivery_checks() -> list[SqlCheck]:
 def mailing_deliveries(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Replace the days' deliveries and statistics by what the service's messages are now."""
+    """Replace the days' deliveries and statistics from the service's current messages."""
     days = days_of(context.partition_keys)
     with warehouse.transaction(f"{context.run.run_id[:8]} mailing deliveries") as transaction:
         deliveries, statistics = _replace_days(transaction, days)

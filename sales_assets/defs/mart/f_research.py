@@ -11,8 +11,8 @@ F_RESEARCH = dg.AssetKey(["mart", "f_research"])
 RESEARCH = DerivedMart(
     F_RESEARCH,
     CUSTOM_RESEARCH,
-    description="Sales by day, category and region, as the research file reports them.\n\nThe file is a source in its "
-    "own right: its totals are not those of `mart.f_sales`, and its categories and regions have no dimension.",
+    description="Sales by day, category and region, as the research file reports them.\n\nThe file is an "
+    "independent source: its totals differ from `mart.f_sales`, and its categories and regions have no dimension.",
     checks=(
         SqlCheck("equal_to_research", F_RESEARCH, "Pieces and amounts equal staging's, per day, category and region."),
         SqlCheck(

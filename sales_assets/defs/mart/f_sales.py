@@ -36,5 +36,5 @@ def f_sales_checks() -> list[SqlCheck]:
         ),
         SqlCheck("legacy_rows_shipped", F_SALES, "Rows from before the statuses are shipped.", query=_ROWS),
         SqlCheck(RECONCILIATION, F_SALES, "Rows, amounts, quantities and keys equal staging's, per day and status."),
-        SqlCheck("no_orphan_keys", F_SALES, "Every row finds its day, city, customer and item."),
+        SqlCheck("no_orphan_keys", F_SALES, "Every row has its day, city, customer and item."),
     ]

@@ -1,4 +1,4 @@
-"""``mart/f_sales_partner_orders``: the rows of ``mart.f_sales`` that partner orders make. Filled by `partner_orders`.
+"""``mart/f_sales_partner_orders``: the rows of ``mart.f_sales`` from partner orders. Filled by `partner_orders`.
 
 A separate asset beside ``mart/f_sales``, which is filled by `load_daily_sales`: its last partition is yesterday and its
 runs need the report API, while orders arrive by the minute and rebuild their day each time. Both write one table, each
@@ -29,6 +29,6 @@ def f_sales_partner_orders_spec() -> dg.AssetSpec:
 def f_sales_partner_orders_checks() -> list[SqlCheck]:
     """Declare the checks of the partner orders' rows of ``mart.f_sales``."""
     return [
-        SqlCheck("equal_to_order_lines", F_SALES_PARTNER_ORDERS, "The mart's rows are the orders' lines, one for one."),
+        SqlCheck("equal_to_order_lines", F_SALES_PARTNER_ORDERS, "The rows equal the orders' lines, one for one."),
         SqlCheck("refunded_within_shipped", F_SALES_PARTNER_ORDERS, "No more was refunded of an order than shipped."),
     ]

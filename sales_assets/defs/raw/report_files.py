@@ -1,6 +1,6 @@
 """The files of the report API as assets: four of a report, four of each day's increment.
 
-The increments are fetched by the op `load_daily_sales`, which takes days from here to the mart in one go.
+The increments are fetched by the op `load_daily_sales`, which loads days from raw files to the mart.
 """
 
 from collections.abc import Iterator
@@ -34,8 +34,8 @@ def increment_specs() -> list[dg.AssetSpec]:
             increment_key(file),
             deps=[REPORT_API],
             description=f"{file.description}: the file of one day's increment, as the report API delivered it.\n\n"
-            "New contents are kept with a manifest and a number; contents that are kept already are delivered again, "
-            "and count as the latest. Nothing is edited or deleted. "
+            "New contents are stored with a manifest and a number; known contents are not stored again, and count as "
+            "the latest. Nothing is edited or deleted. "
             "NOT FOUND, or a file that is not listed, is recorded with its reason and changes no row downstream.",
             partitions_def=DAYS,
         )
@@ -51,8 +51,8 @@ def increment_specs() -> list[dg.AssetSpec]:
             deps=[REPORT_API],
             description=f"{file.description}: the file of the latest report, as the report API delivered it.\n\n"
             "A report covers a past period (start_day to end_date). One report serves a whole load of history: "
-            "making it takes about a minute at the real service. Materialize the days of its period to let it "
-            "flow into the mart.",
+            "generating it takes about a minute at the real service. Materialize the days of its period to load it "
+            "into the mart.",
         )
         for file in REPORT_FILES.values()
     ],
@@ -64,7 +64,7 @@ def report_files(
     report_api: dg.ResourceParam[ReportApi],
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[None]]:
-    """Have a report made, keep its four files, record the fetch."""
+    """Request a report, store its four files, record the fetch."""
 
     def say(text: str) -> None:
         context.log.info(text)

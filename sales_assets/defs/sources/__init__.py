@@ -1,4 +1,4 @@
-"""Where data starts: external assets, which others write and Dagster only shows. Nothing here is materialized.
+"""External assets: the origins of all data, shown for lineage and never materialized.
 
-``sources/report_api`` is a service of others; ``sources/<schema>/<table>`` are tables that our services write.
+``sources/report_api`` is an external service; ``sources/<schema>/<table>`` are tables that our services write.
 """

@@ -6,7 +6,7 @@ REPORT_API = dg.AssetKey(["sources", "report_api"])
 
 report_api = dg.AssetSpec(
     REPORT_API,
-    description="The service that makes reports and increments, at `REPORT_API_URL`: a report covers a past period, an "
+    description="The service of reports and increments, at `REPORT_API_URL`: a report covers a past period, an "
     "increment one day after it. On day D the report ends with D-8, and increments exist for D-7 to D-1.\n\n"
-    "What its responses and files look like: `docs/data-contracts/report-api.md`.",
+    "Responses and files: `docs/data-contracts/report-api.md`.",
 )

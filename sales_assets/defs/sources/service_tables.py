@@ -8,14 +8,14 @@ MESSAGE = dg.AssetKey(["sources", "mailings", "message"])
 
 outbox = dg.AssetSpec(
     OUTBOX,
-    description="What happened to partner orders: an event per order and kind (accepted, done, cancelled), written by "
+    description="Events of partner orders: one per order and type (accepted, done, cancelled), written by "
     "the service in the transaction that changes the order. Its relay publishes them to RabbitMQ, and its consumer "
     "stages them.",
 )
 client = dg.AssetSpec(
     CLIENT,
-    description="Clients that mailings go to, with their phone and, if any, a tag of their own. Written by the "
-    "mailings service, through its API and its admin page.",
+    description="Clients that mailings go to, with their phone and an optional tag. Written by the mailings service, "
+    "through its API and its admin page.",
 )
 message = dg.AssetSpec(
     MESSAGE,

@@ -1,1 +1,1 @@
-"""Lines, typed, a line once: the airlock. What breaks a rule stays here in quarantine and never reaches the mart."""
+"""Staging assets: typed, deduplicated rows. Rejected rows stay in quarantine and never reach the mart."""

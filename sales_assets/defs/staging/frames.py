@@ -1,6 +1,6 @@
 """Checks of the two small staging tables as pandas frames, by dagster-pandas types.
 
-The rules of a line are in `sales_assets.schemas`; the two large tables are never frames.
+The rules of a row are in `sales_assets.schemas`; the two large tables are never read as frames.
 """
 
 import functools
@@ -87,7 +87,7 @@ def _staged_schema(file: ReportFile) -> pa.Schema:
 
 
 def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
-    """Lines of some days as a frame of the file's type, money in `Decimal`. Raises `dagster.Failure` for wrong ones."""
+    """Return rows of days as a frame of the file's type, money as `Decimal`. Raises `dagster.Failure` if invalid."""
     frame: pd.DataFrame = table.to_pandas()
     # Not `check_dagster_type`: it makes a Dagster instance each time, and these types look at the frame alone.
     check = frame_type(file).type_check(cast("dg.TypeCheckContext", None), frame)

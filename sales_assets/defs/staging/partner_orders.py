@@ -1,7 +1,7 @@
 """``staging.partner_order_event`` and ``partner_order_line``: the partner orders' events of a day, and their lines.
 
 Filled by the op `partner_orders`. The service that places orders (`sales_assets.services.partner_orders`) and Dagster
-meet in ``staging.partner_order_event`` and never import each other.
+share only ``staging.partner_order_event`` and never import each other.
 """
 
 import dagster as dg
@@ -20,18 +20,18 @@ def partner_order_specs() -> list[dg.AssetSpec]:
         dg.AssetSpec(
             PARTNER_ORDER_EVENT,
             deps=[OUTBOX],
-            description="What happened to partner orders, an event once: accepted, done or cancelled.\n\nThe consumer "
-            "of the service writes it, at any time; a run counts what the day holds by now and marks it as taken.",
+            description="Deduplicated events of partner orders: accepted, done or cancelled.\n\nThe service's consumer "
+            "writes them at any time; a run counts the day's events and marks them as loaded.",
             partitions_def=ORDER_DAYS,
         ),
         dg.AssetSpec(
             PARTNER_ORDER_LINE,
             deps=[PARTNER_ORDER_EVENT],
-            description="The lines that a day's events make: an accepted order's (SALE_ON=done: one handed out) are "
-            "shipped on the order's date, a cancelled one's refunded on the date of the cancel, in SALES_TIMEZONE. "
-            "Items, customers and cities are looked up by (KODPOST, their_id), phone and (KODPOST, "
-            "their_pharmacy_id); what has no mapping waits in `staging.partner_order_quarantine`. A phone is the same "
-            "in all its spellings; one of two customers leads to none of them.",
+            description="Sales lines from a day's events: those of an accepted order (SALE_ON=done: a handed out one) "
+            "are shipped on the order's date, those of a cancelled one refunded on the date of the cancel, in "
+            "SALES_TIMEZONE. Items, customers and cities are looked up by (KODPOST, their_id), phone and (KODPOST, "
+            "their_pharmacy_id); lines without a mapping wait in `staging.partner_order_quarantine`. Phones are "
+            "compared in a normalized form; a phone of two customers has no mapping.",
             partitions_def=ORDER_DAYS,
         ),
     ]
@@ -41,5 +41,5 @@ def partner_order_checks() -> list[SqlCheck]:
     """Declare the checks of the staged events and lines."""
     return [
         SqlCheck("outbox_staged", PARTNER_ORDER_EVENT, "Every event of the outbox is staged, and no other, per day."),
-        SqlCheck("partner_orders_mapped", PARTNER_ORDER_LINE, "Every line found its item, customer and city."),
+        SqlCheck("partner_orders_mapped", PARTNER_ORDER_LINE, "Every line has its item, customer and city."),
     ]
