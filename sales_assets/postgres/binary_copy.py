@@ -13,26 +13,26 @@ from pgpq import ArrowToPostgresBinaryEncoder
 
 
 class BinaryEncoder:
-    """Encode Arrow batches of one schema, given one after the other."""
+    """Incremental encoder for Arrow batches of one schema."""
 
     def __init__(self, schema: pa.Schema) -> None:
         self._encoder = ArrowToPostgresBinaryEncoder(schema)
         self._waiting = self._encoder.write_header()
 
     def add(self, batch: pa.RecordBatch) -> bytes:
-        """Encode a batch; returns a block of at least a megabyte, or nothing until there is one."""
+        """Encode a batch; return a block of at least a megabyte, or nothing until one is complete."""
         if rows := self._encoder.write_batch(batch):
             block, self._waiting = self._waiting + rows, b""
             return block
         return b""
 
     def finish(self) -> bytes:
-        """Return the rest of the data and its end."""
+        """Return the remaining data and the trailer."""
         return self._waiting + self._encoder.finish()
 
 
 def encoded(batches: Iterable[pa.RecordBatch]) -> Iterator[bytes]:
-    """Yield blocks of at least a megabyte, and the rest. Batches share a schema."""
+    """Yield blocks of at least a megabyte, except the last. Batches share a schema."""
     encoder: BinaryEncoder | None = None
     for batch in batches:
         encoder = encoder or BinaryEncoder(batch.schema)

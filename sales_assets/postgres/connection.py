@@ -1,10 +1,8 @@
-"""Open connections to PostgreSQL: the only place that does, for every driver and engine of the platform.
+"""Open connections to PostgreSQL: the only module that does, for every driver and engine of the platform.
 
-Each connection has the session state of ``sql/session.sql``, whatever the role, the database, a connection service or
-the PG* variables say. Connections for writing are refused on a database that cannot store the text or accepts no
-writes.
-
-Does not belong here: which server (`sales_assets.postgres.database`), or what is done there.
+Each connection has the session state of ``sql/session.sql``, regardless of the role, the database, a connection service
+or the PG* variables. Connections for writing are refused on a database that cannot store the text or accepts no
+writes. `sales_assets.postgres.database` chooses the server.
 """
 
 from collections.abc import Mapping
@@ -21,7 +19,7 @@ from sales_assets.postgres.queries import statements
 
 _RESTART_SECONDS = 20
 _CONNECT_SECONDS = 10
-# What PostgreSQL keeps of an application name.
+# Maximum length of an application name in PostgreSQL.
 _NAME_BYTES = 63
 
 Row = dict[str, Any]
@@ -36,7 +34,7 @@ def connect(
 ) -> psycopg.Connection[Row]:
     """Open a connection named `purpose`; rows come as mappings. Raises `psycopg.OperationalError`.
 
-    A server that cannot be reached or is starting up is tried for `patience` seconds (20); a wrong password, role or
+    Retries for `patience` seconds (20) while the server can't be reached or is starting up; a wrong password, role or
     database name, or an unknown host, fails at once.
     """
     conninfo = _conninfo(url, purpose, _CONNECT_SECONDS)
@@ -45,10 +43,10 @@ def connect(
         return psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
 
     def is_away(error: BaseException) -> bool:
-        # Without a pgconn nothing was connected to: the host is unknown.
+        # Without a pgconn there was no connection attempt: the host is unknown.
         if not isinstance(error, psycopg.OperationalError) or error.pgconn is None:
             return False
-        # libpq hands on no SQLSTATE of a refused connection, and its text depends on the server's language.
+        # libpq gives no SQLSTATE for a refused connection, and its text depends on the server's language.
         return PGconn.ping(conninfo.encode()) in (Ping.REJECT, Ping.NO_RESPONSE)
 
     retrying = Retrying(
@@ -96,9 +94,9 @@ async def connect_async(
 
 
 def connect_psycopg2(url: str, purpose: str) -> Any:
-    """Open a psycopg2 connection for writing: Dagster's storage is written for that driver.
+    """Open a psycopg2 connection for writing; Dagster's storage uses this driver.
 
-    Its tables may be in a schema of their own if the connection string itself says so (`options=-c search_path=...`).
+    The connection string may choose another schema for its tables (`options=-c search_path=...`).
     """
     # Imported here: `sales-assets warehouse url` does without it.
     import psycopg2

@@ -1,7 +1,4 @@
-"""The address of the warehouse that the settings name, or of the embedded server started where they name none.
-
-Does not belong here: connections, transactions and statements.
-"""
+"""Address of the warehouse: from the settings, else that of the embedded server, which is started if needed."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +16,7 @@ def embedded() -> EmbeddedPostgres:
 
 @contextmanager
 def embedded_running() -> Iterator[None]:
-    """Run the embedded server within the block; one that was running before keeps running."""
+    """Run the embedded server within the block; a server that ran before keeps running."""
     server = embedded()
     was_running = server.is_running()
     try:
@@ -31,7 +28,7 @@ def embedded_running() -> Iterator[None]:
 
 
 def warehouse_url() -> str:
-    """Return a libpq URL of the database that holds ``mart``; start the embedded server where none runs."""
+    """Return a libpq URL of the warehouse; start the embedded server if the settings name no warehouse."""
     given = settings().warehouse_url
     if given is not None:
         return given.get_secret_value()

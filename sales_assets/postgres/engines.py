@@ -1,6 +1,6 @@
-"""SQLAlchemy engines: all of them are created here, over the connections of `sales_assets.postgres.connection`.
+"""SQLAlchemy engines over the connections of `sales_assets.postgres.connection`; no other module creates engines.
 
-Apart from it because importing SQLAlchemy takes longer than most commands need.
+A separate module because importing SQLAlchemy takes longer than most commands need.
 """
 
 from collections.abc import Mapping

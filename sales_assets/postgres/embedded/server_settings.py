@@ -1,7 +1,6 @@
 """The settings of the embedded server, each with its reason, and how they are written to postgresql.conf.
 
-Belongs here: values that suit a loader beside Dagster on a small machine (2 cores, 4 GB). Does not belong
-here: what initdb fixes for ever (encoding, collation); that is beside the call of initdb.
+The values suit a loader beside Dagster on a small machine (2 cores, 4 GB). Encoding and collation are fixed by initdb.
 """
 
 import os

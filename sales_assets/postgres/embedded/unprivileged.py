@@ -1,8 +1,7 @@
-"""How PostgreSQL is run by root, which it refuses, and by a uid without a passwd entry, which initdb refuses.
+"""Run PostgreSQL as root, which it refuses, and under a uid without a passwd entry, which initdb refuses.
 
-Belongs here: choosing a command prefix under which PostgreSQL sees an ordinary user. Does not belong here:
-starting the server. For root the usual answer, an operating system user of its own, is avoided: it needs an account on
-the machine and go+rx on every parent folder of the data, also on those that are private for a reason.
+Chooses a command prefix under which PostgreSQL sees an ordinary user. For root the usual solution, a dedicated system
+user, is avoided: it needs an account on the machine and go+rx on every parent folder of the data.
 """
 
 import os
@@ -26,7 +25,7 @@ class RunAs:
 
 
 def candidates() -> list[RunAs]:
-    """List the ways for this process to run PostgreSQL, best first. One that is not root has one: as itself."""
+    """List the command prefixes for this process, best first. A process that is not root needs none."""
     if os.geteuid() != 0:
         return [RunAs((), os.geteuid(), os.getegid())]
     ways = [
@@ -79,9 +78,9 @@ def named(home: Path) -> tuple[str, ...] | None:
 
 
 def works(way: RunAs, home: Path, program: Path) -> bool:
-    """Whether `way` leads to a user that is not root, may enter `home` and may execute `program`.
+    """Return whether `way` results in a user that is not root, may enter `home` and may execute `program`.
 
-    Asked each time and not remembered: the same home may be opened by another kernel or container tomorrow.
+    Not cached: the same home may be opened under another kernel or container later.
     """
     if not way.prefix:
         return True
