@@ -1,5 +1,1 @@
-"""The doors to the outside, one class each: report API, raw files, warehouse.
-
-Belongs here: connecting, asking, keeping, and telling permanent from transient failures.
-Does not belong here: what a right mart is (``sql/`` and ``defs``), or when something runs (``defs``).
-"""
+"""Clients of external systems, one class each: report API, raw files. They tell permanent from transient failures."""

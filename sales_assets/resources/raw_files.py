@@ -1,9 +1,9 @@
-"""The raw files: every fetched file, kept forever and unedited, each with a manifest.
+"""Raw files: every fetched file, kept for ever and unedited, each with a manifest.
 
-Writing a file completely or not at all, reading it back and comparing its checksum, and turning the errors of all
-storage libraries into one. A file is stored as ``<file>[_inc]/<day or period>/<sha256 of its contents>.csv``: loaders
-that write the same contents at once write one file. No part of the path comes from the network. Files from before
-migration 0008 are called ``<time of the fetch>-<random>.csv``.
+Files are written atomically and read with their checksum verified; errors of all storage libraries become one type.
+A file is stored as ``<file>[_inc]/<day or period>/<sha256 of its contents>.csv``, so that concurrent loaders of the
+same contents write one file. No part of the path comes from the network. Files from before migration 0008 are called
+``<time of the fetch>-<random>.csv``.
 """
 
 import contextlib
@@ -33,12 +33,12 @@ class RawFilesError(OSError):
 
 
 class ChecksumMismatch(RawFilesError):
-    """A raw file isn't the one that was fetched: changed, truncated or replaced."""
+    """A raw file differs from the fetched one: changed, truncated or replaced."""
 
 
 @dataclass(frozen=True)
 class KeptFile:
-    """A completely written file. `path` is relative to the raw files' location."""
+    """A completely written raw file. `path` is relative to the raw files' location."""
 
     path: str
     sha256: str
@@ -57,11 +57,11 @@ class RawFiles:
         manifest: Callable[[KeptFile], Mapping[str, object]],
         stored: Mapping[str, str] = MappingProxyType({}),
     ) -> KeptFile:
-        """Store contents under `folder`, with ``<path>.json`` beside them made by `manifest`, unless they are stored.
+        """Store contents under `folder`, with `manifest` as ``<path>.json``, unless they are stored already.
 
-        stored: {sha256: path} of the contents that are recorded already. Such a file is written again only where it is
-        missing or damaged. A download that breaks off, or a manifest that can't be written, leaves nothing behind; an
-        error of `chunks` is raised unchanged. Raises `RawFilesError`.
+        stored: {sha256: path} of the recorded contents. Such a file is written again only if it is missing or damaged.
+        An interrupted download, or a manifest that can't be written, leaves nothing behind; an error of `chunks` is
+        raised unchanged. Raises `RawFilesError`.
         """
         now = dt.datetime.now(dt.UTC)
         digest, size, lines = hashlib.sha256(), 0, 0
@@ -94,7 +94,7 @@ class RawFiles:
             return kept
 
     def chunks(self, path: str) -> Generator[bytes]:
-        """Read a raw file a megabyte at a time, for a caller that looks at its beginning. Raises `RawFilesError`."""
+        """Read a raw file a megabyte at a time, without verification. Raises `RawFilesError`."""
         with _storage_errors(f"{path}: can't be read from {settings().raw_files_location}"):
             filesystem, root = self._location()
             with filesystem.open(f"{root}/{path}", "rb") as file:
@@ -104,7 +104,7 @@ class RawFiles:
     def verified_chunks(self, path: str, sha256: str) -> Generator[bytes]:
         """Read a raw file and, at its end, raise `ChecksumMismatch` unless it has the checksum recorded at its fetch.
 
-        What was read is valid only once the generator is exhausted. Raises `RawFilesError`.
+        The data is valid only once the generator is exhausted. Raises `RawFilesError`.
         """
         digest = hashlib.sha256()
         for chunk in self.chunks(path):
@@ -117,7 +117,7 @@ class RawFiles:
             )
 
     def probe(self) -> str:
-        """Make sure that the location can be written to, and return it. Raises `RawFilesError`."""
+        """Test that the location is writable, and return it. Raises `RawFilesError`."""
         location = settings().raw_files_location
         with _storage_errors(f"{location} can't be written to"), self._part("", [b""]):
             return location
@@ -131,7 +131,7 @@ class RawFiles:
         return True
 
     def _force_folder(self, folder: str) -> None:
-        """Make new names durable: once for a file and its manifest, because each wait is a good part of their cost."""
+        """Sync the folder: once for a file and its manifest, because each sync is a large part of their cost."""
         filesystem, root = self._location()
         if isinstance(filesystem, LocalFileSystem):
             fsync(Path(root) / folder)
@@ -142,7 +142,7 @@ class RawFiles:
 
     @contextlib.contextmanager
     def _part(self, folder: str, chunks: Iterable[bytes]) -> Iterator["_Part"]:
-        """Write chunks under a temporary name in `folder`; unless the block stores them, they are removed."""
+        """Write chunks under a temporary name in `folder`; delete them unless the block stores them."""
         filesystem, root = self._location()
         name = f".{secrets.token_hex(8)}.part"
         local = isinstance(filesystem, LocalFileSystem)
@@ -160,7 +160,7 @@ class _Part(Protocol):
     def write(self, chunks: Iterable[bytes]) -> None: ...
 
     def store(self, path: str) -> None:
-        """Give the file its name in one step: a name only belongs to complete contents."""
+        """Rename the file atomically, so that a final name always means complete contents."""
 
     def remove(self) -> None: ...
 
@@ -204,13 +204,13 @@ class _RemotePart:
 
     def remove(self) -> None:
         if self._is_written:
-            # A storage that is down refuses this too; the first error is the one to report.
+            # An unavailable storage fails here too; report the first error.
             with contextlib.suppress(Exception):
                 self._filesystem.rm(self._path)
 
 
 class _SourceError(Exception):
-    """Carries an error of the caller's chunks through the storage library's code."""
+    """Wrapper that carries an error of the caller's chunks through the storage library's code."""
 
     def __init__(self, error: Exception) -> None:
         self.error = error

@@ -1,8 +1,7 @@
-"""The door to the report API: asking for reports and increments, and downloading their files.
+"""Client of the report API: request reports and increments, and download their files.
 
-Belongs here: calls, headers, retries, time-outs, and telling a transient failure from a permanent one. The
-downloader trusts neither addresses nor sizes. Does not belong here: where a file is kept (`raw_files`), or what
-is asked for and when (`sales_assets.defs`).
+Calls have time-outs and retries; failures are transient or permanent. The downloader trusts neither addresses nor
+sizes.
 """
 
 import contextlib
@@ -47,15 +46,15 @@ class ReportApiError(Exception):
 
 
 class TransientError(ReportApiError):
-    """Worth another try: refused connections, time-outs, 408, 429, 5xx, a body that ended early."""
+    """A failure worth a retry: refused connections, time-outs, 408, 429, 5xx, a body that ended early."""
 
 
 class PermanentError(ReportApiError):
-    """Another try would fail alike: access refused, an answer to another question, a forbidden address."""
+    """A failure that a retry would repeat: access refused, a response to another request, a forbidden address."""
 
 
 class UnknownReport(PermanentError):
-    """The service does not know the report_id that was given (400 or 404): a new report is needed."""
+    """The service does not know the report_id (400 or 404): a new report is needed."""
 
 
 class LinkExpired(PermanentError):
@@ -63,12 +62,12 @@ class LinkExpired(PermanentError):
 
 
 class FileMissing(PermanentError):
-    """A listed file is not there (404). It concerns that file's table only."""
+    """A listed file is missing (404). This concerns that file's table only."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What storage says of a file without sending it."""
+    """Metadata of a file in storage, without its body."""
 
     etag: str | None
     last_modified: str | None
@@ -93,9 +92,9 @@ def without_query(url: str) -> str:
 
 
 class ReportApi:
-    """The report API of some settings, by default those in force.
+    """Client of the report API, by default with the settings in effect.
 
-    Safe to use from several threads; each keeps a session of its own.
+    Thread-safe, with a session per thread.
     """
 
     def __init__(self, given: Settings | None = None) -> None:
@@ -106,10 +105,10 @@ class ReportApi:
     def _settings(self) -> Settings:
         return self._given or settings()
 
-    # --- asking -------------------------------------------------------------------------------------------
+    # --- requests -----------------------------------------------------------------------------------------
 
     def make_report(self, progress: Callable[[str], None] = lambda _: None) -> Report:
-        """Have a report made and wait for it, at most REPORT_API_REPORT_DEADLINE seconds."""
+        """Request a report and wait for it, at most REPORT_API_REPORT_DEADLINE seconds."""
         task_id = self._ask("POST", "/generate_report", {}, TaskAnswer).task_id
         deadline = time.monotonic() + self._settings.report_api_report_deadline
         started, pause = time.monotonic(), 0.2
@@ -123,7 +122,7 @@ class ReportApi:
             if time.monotonic() + pause > deadline:
                 raise TransientError(f"GET /get_report: still RUNNING after {waited:.0f} s")
             progress(f"the report is being made, {waited:.0f} s so far")
-            # Reports take 63 to 80 s at the real service and 1 s at the simulator: begin short, grow to 5 s.
+            # Reports take 63 to 80 s at the real service and 1 s at the simulator: poll with pauses that grow to 5 s.
             time.sleep(pause)
             pause = min(pause * 1.5, 5)
 
@@ -157,7 +156,7 @@ class ReportApi:
         )
 
     def increment(self, report_id: str, day: dt.date) -> Increment:
-        """Request the increment of a day. Raises `UnknownReport` where the service does not accept the report_id."""
+        """Request the increment of a day. Raises `UnknownReport` if the service does not accept the report_id."""
         question = {"report_id": report_id, "date": f"{day.isoformat()}T00:00:00"}
         answer = self._ask("GET", "/get_increment", question, IncrementAnswer, unknown=UnknownReport)
         if (answer.report_id, answer.date) != (report_id, day):
@@ -196,8 +195,8 @@ class ReportApi:
                 body = b"".join(self._body(r, call, _JSON_LIMIT))
             try:
                 answer = json.loads(body)
-            except (ValueError, RecursionError) as error:  # bytes that are no UTF-8 are a ValueError of another kind
-                # A proxy's HTML page in place of the answer was seen to go away.
+            except (ValueError, RecursionError) as error:  # bytes that are not UTF-8 are another ValueError
+                # A proxy's HTML page instead of the response was seen to be transient.
                 raise TransientError(f"{call}: the answer is not JSON ({r.headers.get('Content-Type')})") from error
             try:
                 return shape.model_validate(answer)
@@ -209,7 +208,7 @@ class ReportApi:
 
     @contextlib.contextmanager
     def patient_for(self, seconds: float) -> Iterator[None]:
-        """Retry calls of this thread for at most so long, where REPORT_API_PATIENCE allows more."""
+        """Limit the retries of this thread's calls to fewer seconds than REPORT_API_PATIENCE."""
         before: float = getattr(self._local, "patience", math.inf)
         self._local.patience = seconds
         try:
@@ -230,9 +229,9 @@ class ReportApi:
     # --- downloading --------------------------------------------------------------------------------------
 
     def content(self, url: str) -> Content:
-        """ETag and Last-Modified of a file, without its body.
+        """Return ETag and Last-Modified of a file, without its body.
 
-        A GET that is closed after the headers: signed links are signed for GET, and storage refuses HEAD.
+        Sends a GET and closes it after the headers: signed links are signed for GET, and storage refuses HEAD.
         """
 
         def attempt() -> Content:
@@ -243,14 +242,14 @@ class ReportApi:
 
     @contextlib.contextmanager
     def download(self, url: str) -> Iterator[Download]:
-        """Open a file for one streamed read; trying again is the caller's, who has to start a new file."""
+        """Open a file for one streamed read. Retries are up to the caller, who has to start a new file."""
         with self._open_file(url) as response:
             call = f"GET {without_query(url)}"
             yield Download(self._content(response), self._body(response, call, self._settings.raw_files_max_bytes))
 
     @staticmethod
     def _content(response: requests.Response) -> Content:
-        # A mark that can't be printed is none: the contents are compared instead.
+        # An unprintable ETag is ignored: the contents are compared instead.
         etag, modified = (
             mark if mark and mark.isprintable() else None
             for mark in (response.headers.get("ETag"), response.headers.get("Last-Modified"))
@@ -305,9 +304,9 @@ class ReportApi:
                 allow_redirects=False,
             )
         except (requests.ConnectionError, requests.Timeout) as error:
-            # The library's own text repeats the whole URL with its query.
+            # The library's message repeats the whole URL with its query.
             raise TransientError(f"{call}: {_network_reason(error)}") from None
-        except (requests.RequestException, ValueError) as error:  # ValueError: redirected to what is no URL
+        except (requests.RequestException, ValueError) as error:  # ValueError: redirect to an invalid URL
             raise PermanentError(f"{call}: {type(error).__name__}") from None
         with response:
             yield response
@@ -338,8 +337,8 @@ class ReportApi:
             raise PermanentError(f"{call}: answered {status}")
 
     def _body(self, response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
-        """Read the decoded body: at most `limit` bytes, of at most as many sent, complete by their announced length."""
-        # Identity is asked for, but objects that were stored as gzip are sent so all the same.
+        """Iterate over the decoded body: at most `limit` bytes, from as many sent, complete by the announced length."""
+        # Identity is requested, but objects stored as gzip are sent as gzip anyway.
         encoding = response.headers.get("Content-Encoding", "identity").strip().lower()
         if encoding in ("gzip", "x-gzip"):
             return _unzipped(self._sent(response, call, limit), call, limit)
@@ -348,7 +347,7 @@ class ReportApi:
         return self._sent(response, call, limit)
 
     def _sent(self, response: requests.Response, call: str, limit: int) -> Iterator[bytes]:
-        """Iterate over the bytes as they were sent, at most `limit`, complete by their announced length."""
+        """Iterate over the bytes as sent, at most `limit`, complete by their announced length."""
         announced = response.headers.get("Content-Length")
         length = int(announced) if announced and announced.isdigit() else None
         if length is not None and length > limit:
@@ -357,7 +356,7 @@ class ReportApi:
         deadline = time.monotonic() + longest
         received = 0
         try:
-            # read() would wait for a full chunk, and a byte now and then could hold it for days.
+            # read() would wait for a full chunk, for days if the sender trickles.
             while chunk := response.raw.read1(_CHUNK, decode_content=False):
                 received += len(chunk)
                 if received > limit:
@@ -391,7 +390,7 @@ def _unzipped(chunks: Iterator[bytes], call: str, limit: int) -> Iterator[bytes]
 
 
 def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
-    """Inflate gzip members, one after the other. Raises `zlib.error`, and `EOFError` for a member that is cut off."""
+    """Inflate consecutive gzip members. Raises `zlib.error`, and `EOFError` for a truncated member."""
     decoder = None
     for chunk in chunks:
         rest = chunk
@@ -414,13 +413,13 @@ def _inflated(chunks: Iterator[bytes]) -> Iterator[bytes]:
 def _refuse_link_local(url: str, call: str) -> None:
     """Reject a name that resolves to 169.254.x.x: the cloud's metadata service, never a report.
 
-    Asked before anything is sent: the calls carry the key.
+    Called before anything is sent, because calls carry the key.
     """
     parts = urlsplit(url)
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
     except (OSError, ValueError):
-        return  # the request itself says what is wrong with the name
+        return  # the request reports the error of the name
     for *_, address in found:
         ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
         if (getattr(ip, "ipv4_mapped", None) or ip).is_link_local:
@@ -428,7 +427,7 @@ def _refuse_link_local(url: str, call: str) -> None:
 
 
 def _network_reason(error: requests.RequestException) -> str:
-    """Describe what went wrong by the innermost cause, without the URL that requests puts into its messages."""
+    """Describe an error by its innermost cause, without the URL that requests puts into its messages."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ConnectionRefusedError):
