@@ -3,8 +3,10 @@
 Belongs here: what more than one folder needs. Does not belong here: data; `sales_assets_tests.reports` makes it.
 """
 
+import contextlib
 import os
 import secrets
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from unittest import mock
@@ -125,13 +127,18 @@ def warehouse_url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPa
 @pytest.fixture
 def query(warehouse_url: str) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
     """Run one statement on the warehouse, committed; gives its rows, if it has any."""
-    # One session for all statements of a test: opening one costs the server more than most statements. None is
+    # One session for all statements of a thread: opening one costs the server more than most statements. None is
     # prepared, because tests change the types of columns.
-    with psycopg.connect(warehouse_url, prepare_threshold=None) as connection:
+    of_thread = threading.local()
+    with contextlib.ExitStack() as sessions:
 
         def run(statement: str, *parameters: object) -> list[tuple[object, ...]]:
-            with connection.transaction():
-                cursor = connection.execute(statement.encode(), parameters or None)
+            session: psycopg.Connection | None = getattr(of_thread, "session", None)
+            if session is None or session.closed:
+                session = of_thread.session = psycopg.connect(warehouse_url, prepare_threshold=None)
+                sessions.callback(session.close)
+            with session.transaction():
+                cursor = session.execute(statement.encode(), parameters or None)
                 return cursor.fetchall() if cursor.description else []
 
         yield run

@@ -207,7 +207,7 @@ def read(data: bytes, file: ReportFile, *, block_size: int = 1 << 20, cut: int =
         for batch in reader:
             batch.lines.validate(full=True)
             assert batch.lines.schema == file.schema
-            for column in ("lines", "bad"):
+            for column in ("lines", "rejected"):
                 found = getattr(batch, column).column("line_no").to_pylist()
                 assert all(a < b for a, b in pairwise([numbers[0], *found]))
             numbers = [max([*batch.lines.column("line_no").to_pylist(), *batch.rejected.column("line_no").to_pylist()])]
