@@ -139,7 +139,9 @@ class EmbeddedPostgres:
                 os.kill(pid, signal.SIGINT)
                 for attempt in _until(deadline):
                     with attempt:
-                        if self._postmaster() is not None and _alive(pid):
+                        # It deletes postmaster.pid a moment before it ends.
+                        is_ours = self._postmaster() is not None or not _is_stranger(pid, self.data)
+                        if is_ours and _alive(pid):
                             raise _NotYetError(self._described(f"the server (process {pid}) has not ended in time"))
         except OSError as error:
             raise self._error(str(error)) from error
