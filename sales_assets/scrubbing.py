@@ -1,6 +1,6 @@
 """Remove credentials from the messages of libraries before they are shown, logged or stored.
 
-Does not belong here: which settings are secret (`sales_assets.settings`).
+`sales_assets.settings` defines which settings are secret.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""Unit tests are told from others by their fixtures, and can't reach a server or start a process."""
+"""Unit tests are recognized by their fixtures; they can't open a socket or start a process."""
 
 import pytest
 

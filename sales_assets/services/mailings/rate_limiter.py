@@ -39,7 +39,7 @@ class RateLimiter(Generic[M]):
         rate: Slots per second of all processes together; above 0.
         lease_seconds: How long a claim lasts beyond a send; waiting messages are checked several times in it.
         sendable: Returns which of the messages may be sent; renews leases that are about to lapse.
-        take: Takes so many slots, if the next is due within so many seconds.
+        take: Reserves a number of slots if the next one is due within a number of seconds.
         stopped: Set on shutdown: nothing further may be sent, and `sendable` is called at once.
     """
 
