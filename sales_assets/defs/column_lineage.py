@@ -1,7 +1,8 @@
 """Column lineage of the marts. A test finds each column in the schema of its table.
 
 Definition metadata, not that of a materialization: it follows from the statements in ``sql/mart``, and does not change
-from day to day. Columns without an upstream column (`source`), or from tables that are not assets, are omitted.
+from day to day. Columns without an upstream column (`source`, `events`), or from tables that are not assets, are
+omitted.
 """
 
 from collections.abc import Mapping
@@ -35,6 +36,14 @@ _UPSTREAM: Mapping[str, Mapping[str, _Columns]] = {
     "mart/f_sales_partner_orders": {
         "staging/partner_order_line": _SAME
         | {"id": ("sale_id",), "quantity": ("quantity", "status"), "amount": ("amount", "status")},
+    },
+    "mart/f_activity": {
+        "staging/user_activity_log": {name: (name,) for name in ("date_id", "customer_id", "action_id", "quantity")},
+    },
+    "mart/f_research": {
+        "staging/custom_research": {
+            name: (name,) for name in ("date_id", "category_id", "geo_id", "sales_qty", "sales_amt")
+        },
     },
     "mart/f_customer_retention": {"mart/f_sales": _WEEK, "mart/f_sales_partner_orders": _WEEK},
     "mart/f_mailing_deliveries": {

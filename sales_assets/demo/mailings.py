@@ -80,7 +80,7 @@ def follow_mailing(services: Services, orders: Followed, progress: Progress) -> 
         mailing_id = create_mailing(services.url)
         statistics = when_finished(services, mailing_id)
         progress.say("loading its deliveries")
-        days = _days_with_news(warehouse)
+        days = _changed_days(warehouse)
         failures += _make(instance, "load_mailing_deliveries", days, progress) if days else []
     if set(statistics) != {"SENT"}:
         failures.append(f"not every message was sent: {statistics or 'there are none'}")
@@ -142,10 +142,10 @@ def _weeks() -> dict[str, str]:
     return range_tags(key_of(monday_of(today - dt.timedelta(days=30))), key_of(monday_of(today)))
 
 
-def _days_with_news(warehouse: Warehouse) -> dict[str, str]:
+def _changed_days(warehouse: Warehouse) -> dict[str, str]:
     """Build the tags of a run over the days that the sensor would request."""
-    news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
-    days = [key_of(day) for day in days_of({row["day"] for row in news} & set(ORDER_DAYS.get_partition_keys()))]
+    changed = warehouse.rows("mart/f_mailing_deliveries", "changed_days", timezone=settings().sales_timezone)
+    days = [key_of(day) for day in days_of({row["day"] for row in changed} & set(ORDER_DAYS.get_partition_keys()))]
     return range_tags(days[0], days[-1]) if days else {}
 
 

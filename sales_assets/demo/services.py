@@ -236,8 +236,8 @@ def _map(warehouse: Warehouse) -> tuple[str, int]:
 
 def _load(warehouse: Warehouse, progress: Progress) -> tuple[list[str], list[str]]:
     """Load the days that the sensor would request; returns them and the failures of the run."""
-    news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
-    days = [row["day"] for row in news]
+    changed = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
+    days = [row["day"] for row in changed]
     prepare_dagster_home()
     with dg.DagsterInstance.get() as instance:
         run = run_job(defs(), instance, "load_partner_orders", range_tags(days[0], days[-1]), progress)

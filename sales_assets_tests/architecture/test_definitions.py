@@ -133,9 +133,9 @@ def test_column_lineage_is_of_columns_that_exist() -> None:
     }
     parents = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs()}
     lineages = {spec.key: spec.metadata.get("dagster/column_lineage") for spec in specs()}
-    assert {dg.AssetKey(["mart", "f_sales"]), dg.AssetKey(["mart", "f_mailing_statistics"])} <= {
-        key for key, lineage in lineages.items() if lineage
-    }
+    facts = {key for key in lineages if key.path[0] == "mart" and key.path[-1].startswith("f_")}
+    assert len(facts) >= 7
+    assert facts <= {key for key, lineage in lineages.items() if lineage}
     for key, lineage in lineages.items():
         for column, deps in lineage.deps_by_column.items() if lineage else ():
             assert column in columns[key], f"{key.to_user_string()} has no column {column}"

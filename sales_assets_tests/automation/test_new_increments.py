@@ -137,7 +137,7 @@ def test_a_failed_load_is_asked_for_again_after_a_pause(
         job("load_days"), tags=dict(first.tags), status=dg.DagsterRunStatus.FAILURE, run_id=None
     )
     assert requests(tick()) == [], "not at once"
-    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
+    monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
     again = requests(tick())
     assert [request.partition_key for request in again] == [day(1)]
     assert again[0].run_key != first.run_key
@@ -156,7 +156,7 @@ def test_hundreds_of_runs_for_one_day_block_no_day(
     # Contents that were loaded before and are new again are requested at once; a failing day waits.
     waits = status is dg.DagsterRunStatus.FAILURE
     assert [request.partition_key for request in requests(tick())] == ([] if waits else [day(2)]) + [day(1)]
-    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
+    monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
     assert [request.partition_key for request in requests(tick())] == [day(2), day(1)]
 
 

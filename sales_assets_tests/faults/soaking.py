@@ -19,7 +19,7 @@ from unittest import mock
 
 import dagster as dg
 
-from sales_assets.defs.automation import asking, new_increments
+from sales_assets.defs.automation import new_increments, run_requests
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
@@ -66,7 +66,7 @@ class Soak:
         deadline = time.monotonic() + seconds
         # A failed day is asked for at the next tick.
         with (
-            mock.patch.object(asking, "LONGEST_PAUSE", dt.timedelta(0)),
+            mock.patch.object(run_requests, "LONGEST_PAUSE", dt.timedelta(0)),
             mock.patch.dict(os.environ, {"DAGSTER_EVENT_BATCH_SIZE": "100"}),  # as deployed
         ):
             while len(self.days) < number and time.monotonic() < deadline:
@@ -88,12 +88,16 @@ class Soak:
         assert self.faults or len(self.days) < 8, "a soak without faults shows little"
         # Asked for once: no key twice, no news loaded twice.
         assert {key for key, times in self.run_keys.items() if times > 1} == set()
-        assert {news for news, times in self.loaded.items() if times > 1} == set()
+        assert {change for change, times in self.loaded.items() if times > 1} == set()
         # What housekeeping may not forget.
         days = {day.isoformat() for day in self.days}
         for key in (F_SALES, RAW_ORDERS):
             assert self.shop.materialized(key) == days
-        kept = {run.tags[asking.NEWS_TAG] for run in self.shop.instance.get_runs() if asking.NEWS_TAG in run.tags}
+        kept = {
+            run.tags[run_requests.CHANGE_KEY_TAG]
+            for run in self.shop.instance.get_runs()
+            if run_requests.CHANGE_KEY_TAG in run.tags
+        }
         assert set(self.loaded) <= kept
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         assert self.shop.query(sessions)[0][0] <= _SESSIONS
@@ -155,7 +159,7 @@ class Soak:
                     tags={**request.tags, "dagster/run_key": request.run_key},
                     raise_on_error=False,
                 )
-                self.loaded[request.tags[asking.NEWS_TAG]] += run.success
+                self.loaded[request.tags[run_requests.CHANGE_KEY_TAG]] += run.success
 
 
 def _noon_after(day: dt.date) -> dt.datetime:

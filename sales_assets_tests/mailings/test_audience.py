@@ -500,7 +500,7 @@ def test_the_sensor_waits_for_a_run_and_after_a_failed_one(
     assert ask(instance) == []
     instance.report_run_failed(made)
     assert ask(instance) == [], "not at once"
-    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
+    monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
     (again,) = ask(instance)
     assert again.run_key != first.run_key
 

@@ -389,7 +389,7 @@ def test_a_failed_run_is_asked_for_again_after_a_pause(
         job("make_customer_retention"), tags=dict(first.tags), status=dg.DagsterRunStatus.FAILURE
     )
     assert asked_for(instance) == [], "not at once"
-    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
+    monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
     (again,) = asked_for(instance)
     assert again.run_key != first.run_key
 

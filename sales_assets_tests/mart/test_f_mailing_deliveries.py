@@ -415,7 +415,7 @@ def test_messages_that_hang_are_looked_at_and_not_by_the_minute(
     (request,) = ask(instance)
     run(instance, request)
     assert ask(instance) == [], "nothing has changed"
-    monkeypatch.setattr("sales_assets.defs.automation.asking.LONGEST_PAUSE", dt.timedelta(0))
+    monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
     assert days_of(ask(instance)) == [DAY], "after a while it is worth another look"
 
 

@@ -49,7 +49,7 @@ SELECT date_id, count(*) AS messages, count(DISTINCT mailing_id) AS mailings,
 FROM delivery
 GROUP BY date_id
 
--- name: days_with_news
+-- name: changed_days
 -- Find days whose messages differ from their statistics, among those with Pending messages and all from the day before
 -- the last known one on (a long list may be committed after a short one of the next day). `digest` covers the counts, and
 -- overdue messages, so that a check sees them although nothing changes. Recent days are read together, older ones one by

@@ -13,7 +13,7 @@ RETURNING message_id
 -- refund only once the sale is staged.
 SELECT to_char(e.dated_at AT TIME ZONE %(timezone)s, 'YYYY-MM-DD') AS day,
        md5(string_agg(e.message_id, ',' ORDER BY e.message_id)) AS digest
-FROM (SELECT DISTINCT project_id, order_id FROM staging.partner_order_event WHERE loaded_at IS NULL) AS news
+FROM (SELECT DISTINCT project_id, order_id FROM staging.partner_order_event WHERE loaded_at IS NULL) AS changed
 JOIN staging.partner_order_event AS e USING (project_id, order_id)
 GROUP BY day
 ORDER BY day

@@ -3,9 +3,9 @@
 import dagster as dg
 
 from sales_assets.dagster_internals import DATA_VERSION_TAG
-from sales_assets.defs.automation.asking import is_under_way, number_of, request_once
 from sales_assets.defs.automation.changed_weeks import newest_sales
 from sales_assets.defs.automation.jobs import fill_audience
+from sales_assets.defs.automation.run_requests import is_under_way, number_of, request_once
 from sales_assets.defs.mailings.audience import CLIENT_TAG, LINKS_TAG
 from sales_assets.postgres.warehouse import Warehouse
 
@@ -22,7 +22,7 @@ def changed_audience(
     their links. A failed run is requested again with growing pauses.
     """
     if is_under_way(context.instance, fill_audience.name):
-        return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
+        return dg.SkipReason("A run is in progress; later changes are requested after it.")
     told = max(newest_sales(context.instance).values(), default=0)
     links = str(warehouse.rows("mailings/client_customer", "fingerprint")[0]["links"])
     event = context.instance.get_latest_materialization_event(CLIENT_TAG)
@@ -32,5 +32,5 @@ def changed_audience(
         return dg.SkipReason("Sales and links are those that the tags were made of.")
     request = request_once(context.instance, fill_audience.name, f"{told}.{links}.{seen}")
     if request is None:
-        return dg.SkipReason("A run for this news has just ended; it is asked for again after a pause.")
+        return dg.SkipReason("A run for this change has just ended; it is requested again after a pause.")
     return dg.SensorResult([request])

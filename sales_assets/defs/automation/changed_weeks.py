@@ -7,8 +7,8 @@ from functools import partial
 import dagster as dg
 
 from sales_assets.dagster_internals import data_versions, last_materialization_ids, range_tags
-from sales_assets.defs.automation.asking import is_under_way, log_failure, number_of, request_each, request_once
 from sales_assets.defs.automation.jobs import make_customer_retention
+from sales_assets.defs.automation.run_requests import is_under_way, log_failure, number_of, request_each, request_once
 from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
@@ -27,14 +27,15 @@ def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
     run is requested again with growing pauses.
     """
     if is_under_way(context.instance, make_customer_retention.name):
-        return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
-    news = _weeks_with_news(context)
-    weeks = _neighbours(sorted(news))
+        return dg.SkipReason("A run is in progress; later changes are requested after it.")
+    changed = _changed_weeks(context)
+    weeks = _neighbours(sorted(changed))
     requests = request_each(
-        context, ((f"weeks {some[0]} to {some[-1]}", partial(_request, context.instance, some, news)) for some in weeks)
+        context,
+        ((f"weeks {some[0]} to {some[-1]}", partial(_request, context.instance, some, changed)) for some in weeks),
     )
     if not requests:
-        return dg.SkipReason(f"{len(news)} weeks have news, and none is to be asked for now.")
+        return dg.SkipReason(f"{len(changed)} weeks have changed, and all of them wait for a retry.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 
@@ -42,13 +43,13 @@ def newest_sales(instance: dg.DagsterInstance) -> dict[str, int]:
     """Return {day: number of the latest materialization of its sales, of any source}."""
     newest: dict[str, int] = {}
     for key in (F_SALES, F_SALES_PARTNER_ORDERS):
-        told = last_materialization_ids(instance, key)
-        newest |= {day: max(number, newest.get(day, 0)) for day, number in told.items()}
+        latest = last_materialization_ids(instance, key)
+        newest |= {day: max(number, newest.get(day, 0)) for day, number in latest.items()}
     return newest
 
 
-def _request(instance: dg.DagsterInstance, weeks: Sequence[str], news: Mapping[str, int]) -> dg.RunRequest | None:
-    newest = max(news[week] for week in weeks)
+def _request(instance: dg.DagsterInstance, weeks: Sequence[str], changed: Mapping[str, int]) -> dg.RunRequest | None:
+    newest = max(changed[week] for week in weeks)
     return request_once(
         instance,
         make_customer_retention.name,
@@ -57,7 +58,7 @@ def _request(instance: dg.DagsterInstance, weeks: Sequence[str], news: Mapping[s
     )
 
 
-def _weeks_with_news(context: dg.SensorEvaluationContext) -> dict[str, int]:
+def _changed_weeks(context: dg.SensorEvaluationContext) -> dict[str, int]:
     """Return {week: number of the newest event of its days} for weeks computed before that event."""
     newest: dict[str, int] = {}
     for day, number in newest_sales(context.instance).items():

@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.defs.automation.asking import is_under_way, request_each, request_once
 from sales_assets.defs.automation.jobs import load_mailing_deliveries
+from sales_assets.defs.automation.run_requests import is_under_way, request_each, request_once
 from sales_assets.partitions import ORDER_DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
@@ -27,16 +27,16 @@ def new_deliveries(
     calendar wait until they are in it.
     """
     if is_under_way(context.instance, load_mailing_deliveries.name):
-        return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
-    news = warehouse.rows("mart/f_mailing_deliveries", "days_with_news", timezone=settings().sales_timezone)
+        return dg.SkipReason("A run is in progress; later changes are requested after it.")
+    changed = warehouse.rows("mart/f_mailing_deliveries", "changed_days", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())
-    due = [row for row in news if row["day"] in partitions]
+    due = [row for row in changed if row["day"] in partitions]
     requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
     if not requests:
-        return dg.SkipReason(f"{len(due)} days have news, and none is to be asked for now.")
+        return dg.SkipReason(f"{len(due)} days have changed, and all of them wait for a retry.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 
 def _request(instance: dg.DagsterInstance, row: dict[str, Any]) -> dg.RunRequest | None:
-    news = f"{row['day']}.{row['digest']}"
-    return request_once(instance, load_mailing_deliveries.name, news, day=row["day"], repeat_after=_HANGING_PAUSE)
+    change_key = f"{row['day']}.{row['digest']}"
+    return request_once(instance, load_mailing_deliveries.name, change_key, day=row["day"], repeat_after=_HANGING_PAUSE)

@@ -11,8 +11,8 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.defs.automation.asking import log_failure, request_once
 from sales_assets.defs.automation.jobs import load_days
+from sales_assets.defs.automation.run_requests import log_failure, request_once
 from sales_assets.partitions import DAYS, days_of, key_of
 from sales_assets.pipeline.file_selection import select_files, unparsed_files
 from sales_assets.postgres.warehouse import Warehouse

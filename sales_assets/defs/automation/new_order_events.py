@@ -5,8 +5,8 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.defs.automation.asking import request_each, request_once
 from sales_assets.defs.automation.jobs import load_partner_orders
+from sales_assets.defs.automation.run_requests import request_each, request_once
 from sales_assets.partitions import ORDER_DAYS
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
@@ -23,16 +23,16 @@ def new_order_events(
     No cursor: an event carries whether it was loaded, so one that was committed late, or whose run failed, is requested
     again; after failures with growing pauses. Days outside the calendar wait until they are in it.
     """
-    news = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
+    changed = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())
-    due = [row for row in news if row["day"] in partitions]
+    due = [row for row in changed if row["day"] in partitions]
     requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
     if not requests:
-        waiting = f"; {len(news) - len(due)} days are not in the calendar" if len(news) > len(due) else ""
-        return dg.SkipReason(f"{len(due)} days have news, and none is to be asked for now{waiting}.")
+        waiting = f"; {len(changed) - len(due)} days are not in the calendar" if len(changed) > len(due) else ""
+        return dg.SkipReason(f"{len(due)} days have changed, and all of them wait for a retry{waiting}.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 
 def _request(instance: dg.DagsterInstance, row: dict[str, Any]) -> dg.RunRequest | None:
-    news = f"{row['day']}.{row['digest'][:12]}"
-    return request_once(instance, load_partner_orders.name, news, day=row["day"])
+    change_key = f"{row['day']}.{row['digest'][:12]}"
+    return request_once(instance, load_partner_orders.name, change_key, day=row["day"])

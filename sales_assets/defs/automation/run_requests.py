@@ -12,7 +12,7 @@ FIRST_PAUSE = dt.timedelta(minutes=2)
 LONGEST_PAUSE = dt.timedelta(hours=1)
 
 # Run tag: the change key of a requested run.
-NEWS_TAG = "sales_assets/news"
+CHANGE_KEY_TAG = "sales_assets/change_key"
 
 # More consecutive failures than this change no pause, so older runs are not read.
 _MOST_RUNS_READ = 25
@@ -21,13 +21,13 @@ _MOST_RUNS_READ = 25
 def request_once(
     instance: dg.DagsterInstance,
     job: str,
-    news: str,
+    change_key: str,
     *,
     tags: dict[str, str] | None = None,
     day: str | None = None,
     repeat_after: dt.timedelta = dt.timedelta(0),
 ) -> dg.RunRequest | None:
-    """Return a run request for a change (`news`: its change key), or None while the change has to wait.
+    """Return a run request for a change, or None while the change has to wait.
 
     It waits while a run for the same change is in progress, and after consecutive failed runs for pauses that double up
     to `LONGEST_PAUSE`. Successful runs don't count: contents that change back are a change too.
@@ -35,9 +35,9 @@ def request_once(
     Args:
         repeat_after: Pause after a successful run, for changes that a run may not resolve.
     """
-    change = f"{job}.{news}"
+    change = f"{job}.{change_key}"
     # Newest first.
-    earlier = instance.get_run_records(dg.RunsFilter(tags={NEWS_TAG: change}), limit=_MOST_RUNS_READ)
+    earlier = instance.get_run_records(dg.RunsFilter(tags={CHANGE_KEY_TAG: change}), limit=_MOST_RUNS_READ)
     if any(not record.dagster_run.is_finished for record in earlier):
         return None
     failures = sum(1 for _ in takewhile(lambda record: not record.dagster_run.is_success, earlier))
@@ -49,7 +49,7 @@ def request_once(
         if _now() - ended < dt.timedelta(seconds=pause):
             return None
     latest = earlier[0].dagster_run.run_id if earlier else "first"
-    return dg.RunRequest(run_key=f"{change}.{latest}", partition_key=day, tags={NEWS_TAG: change, **(tags or {})})
+    return dg.RunRequest(run_key=f"{change}.{latest}", partition_key=day, tags={CHANGE_KEY_TAG: change, **(tags or {})})
 
 
 def request_each(

@@ -7,8 +7,8 @@ import dagster as dg
 import pytest
 
 from sales_assets.backoff import doubling_pause
-from sales_assets.defs.automation import asking
-from sales_assets.defs.automation.asking import NEWS_TAG, number_of, request_each, request_once
+from sales_assets.defs.automation import run_requests
+from sales_assets.defs.automation.run_requests import CHANGE_KEY_TAG, number_of, request_each, request_once
 from sales_assets_tests.automation.runs import record_runs
 
 SUCCESS, FAILURE = dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE
@@ -49,22 +49,22 @@ def test_only_failures_in_a_row_make_a_pause(
     statuses: list[dg.DagsterRunStatus],
     minutes: int,
 ) -> None:
-    record_runs(instance, statuses, tags={NEWS_TAG: "load_days.a"})
+    record_runs(instance, statuses, tags={CHANGE_KEY_TAG: "load_days.a"})
     ended = newest_run(instance)
     for later, expected in ((minutes - 0.01, minutes == 0), (minutes + 0.01, True)):
-        monkeypatch.setattr(asking, "_now", lambda later=later: ended + dt.timedelta(minutes=later))
+        monkeypatch.setattr(run_requests, "_now", lambda later=later: ended + dt.timedelta(minutes=later))
         assert (request_once(instance, "load_days", "a") is not None) == expected
-    monkeypatch.setattr(asking, "_now", lambda: ended)
+    monkeypatch.setattr(run_requests, "_now", lambda: ended)
     assert request_once(instance, "load_days", "b") is not None, "another change waits for nothing"
 
 
 def test_what_a_successful_run_leaves_as_it_is_can_wait(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    record_runs(instance, [SUCCESS] * 300, tags={NEWS_TAG: "load_days.a"})
+    record_runs(instance, [SUCCESS] * 300, tags={CHANGE_KEY_TAG: "load_days.a"})
     ended = newest_run(instance)
     for later, expected in ((59, False), (61, True)):
-        monkeypatch.setattr(asking, "_now", lambda later=later: ended + dt.timedelta(minutes=later))
+        monkeypatch.setattr(run_requests, "_now", lambda later=later: ended + dt.timedelta(minutes=later))
         request = request_once(instance, "load_days", "a", repeat_after=dt.timedelta(hours=1))
         assert (request is not None) == expected
 
@@ -80,9 +80,9 @@ def test_each_further_run_for_a_change_has_a_key_of_its_own(instance: dg.Dagster
 
 
 def test_a_run_under_way_is_waited_for(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
-    record_runs(instance, [dg.DagsterRunStatus.STARTED, SUCCESS, FAILURE], tags={NEWS_TAG: "load_days.a"})
+    record_runs(instance, [dg.DagsterRunStatus.STARTED, SUCCESS, FAILURE], tags={CHANGE_KEY_TAG: "load_days.a"})
     tomorrow = newest_run(instance) + dt.timedelta(days=1)
-    monkeypatch.setattr(asking, "_now", lambda: tomorrow)
+    monkeypatch.setattr(run_requests, "_now", lambda: tomorrow)
     assert request_once(instance, "load_days", "a") is None
 
 
