@@ -1,7 +1,4 @@
-"""A cache before the report API that treats files as storage in the field does.
-
-Belongs here: what a proxy or a bucket does to the headers and the encoding of files. Does not belong here: the files.
-"""
+"""A cache before the report API that treats files as storage in the field does."""
 
 import gzip
 import itertools

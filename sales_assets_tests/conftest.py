@@ -1,7 +1,4 @@
-"""Fixtures that every folder shares: a database per test on one real PostgreSQL, and settings of its own.
-
-Belongs here: what more than one folder needs. Does not belong here: data; `sales_assets_tests.reports` makes it.
-"""
+"""Fixtures that every folder shares: a database per test on one real PostgreSQL, and settings of its own."""
 
 import contextlib
 import os

@@ -1,8 +1,8 @@
-"""What the mart must hold for a list of deliveries, in plain Python and from the rules alone.
+"""Reference model: the mart that follows from a list of deliveries, in plain Python and from the rules alone.
 
-Belongs here: a second opinion on a day (which lines count, which fetch is chosen, the sign), slow and whole files at
-a time. It shares no code with the package. Does not belong here: the finer points of a cell or a quote;
-`sales_assets_tests.pipeline.reference_parser` has those.
+An independent implementation of the day rules (which lines count, which file is selected, the sign), slow and whole
+files at a time. It shares no code with the package. `sales_assets_tests.pipeline.reference_parser` has the finer points
+of cells and quotes.
 """
 
 import csv

@@ -1,8 +1,4 @@
-"""Report files made line by line, and loading them, for tests that say exactly what a file holds.
-
-Belongs here: the folder layout of the simulator and short ways to run `load_daily_sales`. Does not belong here:
-assertions, or bulk data (`sales_assets.simulators.report_api.generate`).
-"""
+"""Report files made line by line, and loading them, for tests that say exactly what a file holds."""
 
 import datetime as dt
 import functools

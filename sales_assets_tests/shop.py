@@ -1,8 +1,4 @@
-"""One shop for a test of rules: its report files, the simulator that serves them, the warehouse, and loading.
-
-Belongs here: short words for what a user does (have a report made, load days) and sees (the sales of a day).
-Does not belong here: making files (`sales_assets_tests.reports`), or assertions about rules.
-"""
+"""A shop in tests: its report files, the simulator that serves them, the warehouse, and loading."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""Migrations on real databases: fresh ones, and marts that somebody has read and written for years.
-
-Belongs here: what `migrate` makes of a warehouse. Does not belong here: what a day looks like in the migrated mart
-(`sales_assets_tests.mart`), but for the legacy rows that a load replaces.
-"""
+"""Migrations on real databases: fresh ones, and marts that somebody has read and written for years."""
 
 import subprocess
 import sys

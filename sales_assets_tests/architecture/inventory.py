@@ -1,6 +1,6 @@
 """Everything that is defined, as text: ``definitions.txt`` beside this file, so that a review shows a renamed key.
 
-`python -m sales_assets_tests.architecture.inventory` writes it anew. Does not belong here: what is right or wrong.
+`python -m sales_assets_tests.architecture.inventory` writes it again.
 """
 
 from collections.abc import Iterable, Iterator, Mapping

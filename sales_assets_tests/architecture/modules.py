@@ -1,7 +1,4 @@
-"""The modules of sales_assets as syntax trees: what they import and say, without running them.
-
-Does not belong here: what they are allowed to (the tests beside this file).
-"""
+"""The modules of sales_assets as syntax trees: what they import and say, without running them."""
 
 import ast
 import functools

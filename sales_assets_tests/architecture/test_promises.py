@@ -1,7 +1,4 @@
-"""Two tables of docs/: each promise names tests that exist, and input is accepted or rejected as the day rules say.
-
-Belongs here: that the tables say what is so. Does not belong here: the tests that they name.
-"""
+"""Two tables of docs/: each promise names tests that exist, and input is accepted or rejected as the day rules say."""
 
 import re
 from pathlib import Path

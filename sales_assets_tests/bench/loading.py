@@ -1,8 +1,4 @@
-"""The pipeline's figures: loading against PostgreSQL's own COPY, and growing sizes against smaller ones.
-
-Belongs here: a platform of its own below a temporary folder, and what is run on it. Does not belong here: clocks and
-tables (`measuring`).
-"""
+"""The pipeline's figures: loading against PostgreSQL's own COPY, and growing sizes against smaller ones."""
 
 import datetime as dt
 import os

@@ -3,8 +3,6 @@
 A list of recipients against a plain INSERT ... SELECT of the same rows; dispatch through a Celery worker against the
 same number of posts at once from one process; statistics over many messages against counting them. The second needs
 RabbitMQ.
-
-Belongs here: what is measured against what. Does not belong here: assertions.
 """
 
 import argparse

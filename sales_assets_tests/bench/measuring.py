@@ -1,7 +1,4 @@
-"""Costs of commands and how two of them compare: pairs in turn, medians and spreads of their ratios.
-
-Belongs here: clocks, processor seconds, memory, the table. Does not belong here: what is measured (`loading`).
-"""
+"""Costs of commands and how two of them compare: pairs in turn, medians and spreads of their ratios."""
 
 import os
 import resource

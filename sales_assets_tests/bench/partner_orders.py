@@ -2,8 +2,6 @@
 
 Creating orders through the service against the same two calls at the simulator directly; confirmed publishes against
 unconfirmed ones; the latency of a create with the broker down against up. Needs RabbitMQ for the latter two.
-
-Belongs here: what is measured against what. Does not belong here: assertions.
 """
 
 import argparse

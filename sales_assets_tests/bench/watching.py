@@ -1,7 +1,4 @@
-"""Figures of what a person waits for: a year's backfill from the UI, a tick of the sensor, the demo on a bare machine.
-
-Belongs here: running the platform as its users do. Does not belong here: loading alone (`loading`).
-"""
+"""Times that a person waits: a year's backfill from the UI, a sensor tick, the demo on a bare machine."""
 
 import datetime as dt
 import shutil

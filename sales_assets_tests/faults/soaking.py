@@ -1,8 +1,5 @@
 """Day after day through the real sensor with a moving clock: re-issues, faults, a clock set wrong, housekeeping.
 
-Belongs here: what a simulated day consists of, and what must hold at the end. Does not belong here: how many days
-(`test_soak` has a month of them, `torture/test_soak` three years).
-
 Dagster's own times are the machine's; what a simulated day is old is made so in its storage (`age`).
 """
 

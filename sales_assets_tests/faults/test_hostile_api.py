@@ -2,9 +2,6 @@
 
 Each behaviour has a day of its own: it costs that day and no other, in bounded time, with a message that names the
 call and holds no secret; the day stays as it was, and the next clean load makes it new.
-
-Belongs here: the way from an answer to the mart. Does not belong here: each answer's exact kind of failure
-(`resources/test_report_api`).
 """
 
 import datetime as dt

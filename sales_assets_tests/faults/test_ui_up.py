@@ -1,8 +1,4 @@
-"""Faults while the Dagster UI is up: the platform as a person runs it, its server killed, a second one beside it.
-
-Belongs here: what takes the whole platform, asked by GraphQL as the page asks. Does not belong here: pages
-(`sales_assets_tests.ui`).
-"""
+"""Faults while the Dagster UI is up: the platform as a person runs it, its server killed, a second one beside it."""
 
 import json
 import subprocess

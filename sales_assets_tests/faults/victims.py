@@ -1,8 +1,4 @@
-"""Processes that load days until they are killed, and what a mart must look like afterwards.
-
-Belongs here: starting a real process that runs `sales-assets load`'s own code, killing it by SIGKILL at a chosen
-point, and the two questions asked of the warehouse: is any day half there, and is the mart that of an undisturbed
-load. Does not belong here: which points are tried (`test_kills`, `sales_assets_tests.torture.test_kills`).
+"""Processes that load days until they are killed, and assertions on the mart afterwards.
 
 A process is forked from one that has imported everything: a hundred kills cost a hundred loads, not a hundred starts
 of Python. What is forked holds no connection and no thread.

@@ -1,8 +1,4 @@
-"""What the tests of audience and deliveries share: clients, sales, mailings and messages put in by SQL.
-
-Belongs here: the service's tables filled as the service fills them. Does not belong here: the service
-(`sales_assets_tests.services.mailings`).
-"""
+"""What the tests of audience and deliveries share: clients, sales, mailings and messages put in by SQL."""
 
 from collections.abc import Callable
 from typing import Any

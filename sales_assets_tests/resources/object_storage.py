@@ -1,7 +1,4 @@
-"""An S3 server on loopback, and a front before it that fails on request.
-
-Belongs here: starting and stopping them, and pointing s3fs at them. Does not belong here: assertions.
-"""
+"""An S3 server on loopback, and a front before it that fails on request."""
 
 import http.client
 import shutil

@@ -1,7 +1,4 @@
-"""A small HTTP server that says, byte for byte, what a test wants to be said.
-
-Belongs here: what the simulated report API can't do wrong. Does not belong here: what the right answer is.
-"""
+"""An HTTP server that sends the exact bytes that a test chooses."""
 
 import socket
 import threading

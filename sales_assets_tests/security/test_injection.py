@@ -1,8 +1,4 @@
-"""What comes from outside stays data: no name, line or argument is ever read as SQL, a template, markup or a formula.
-
-Belongs here: hostile text on its way through everything that takes text. Does not belong here: which text is a bad
-line (`pipeline/test_csv_reader`).
-"""
+"""Injection: no name, line or argument from outside is interpreted as SQL, a template, markup or a formula."""
 
 import ast
 import json

@@ -1,7 +1,5 @@
 """Resolving rejected rows (docs/data-contracts/day-rules.md, "Resolution"): back to the file they came from, then the
 file of the day is selected again.
-
-Does not belong here: the command line around it (`sales_assets_tests.cli`).
 """
 
 import contextlib

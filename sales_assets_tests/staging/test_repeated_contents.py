@@ -1,7 +1,5 @@
 """Identity by contents (docs/data-contracts/day-rules.md, "Raw file" and "Resolution"): repeated deliveries, and
 resolutions that last.
-
-Does not belong here: what the sensor makes of them (`automation/test_new_increments`), or the command line.
 """
 
 import threading

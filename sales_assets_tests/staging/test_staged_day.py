@@ -1,7 +1,4 @@
-"""From which raw file a day is taken (docs/data-contracts/day-rules.md, "Selection").
-
-Does not belong here: all orders and groupings of fetches; `sales_assets_tests.mart.test_model` draws them.
-"""
+"""From which raw file a day is taken (docs/data-contracts/day-rules.md, "Selection")."""
 
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import RAW, Shop

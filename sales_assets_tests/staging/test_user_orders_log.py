@@ -1,7 +1,4 @@
-"""Which lines of an order file count (docs/data-contracts/day-rules.md, "Line"), seen in staging, quarantine and mart.
-
-Does not belong here: what a single cell may hold; `sales_assets_tests.pipeline` goes through that.
-"""
+"""Lines of an order file that are valid or rejected (docs/data-contracts/day-rules.md, "Line"), up to the mart."""
 
 from decimal import Decimal
 

@@ -1,7 +1,4 @@
-"""Which code was tortured: what one version has survived says nothing about another.
-
-Does not belong here: what is remembered of it; each test keeps that under this name in pytest's cache.
-"""
+"""Which code was tortured: what one version has survived says nothing about another."""
 
 import hashlib
 from pathlib import Path

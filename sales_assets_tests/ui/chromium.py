@@ -1,7 +1,6 @@
-"""A headless Chromium to drive the Dagster UI with: one on the PATH, else Playwright's own.
+"""Find a headless Chromium for the UI tests: one on the PATH, else Playwright's own.
 
-Run as a program it says which one works, or fails with what was tried; ``.ci/run`` asks it.
-Does not belong here: what is done with it.
+Run as a program it prints the one that works, or fails with what was tried; ``.ci/run`` runs it.
 """
 
 import shutil

@@ -1,7 +1,4 @@
-"""The whole platform as a person runs it: the command's own processes, on a home and a folder of reports of its own.
-
-Belongs here: starting it, ending it, asking its warehouse. Does not belong here: assertions.
-"""
+"""The whole platform as a person runs it: the command's own processes, on a home and a folder of reports of its own."""
 
 import datetime as dt
 import os

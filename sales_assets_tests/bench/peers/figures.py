@@ -1,7 +1,4 @@
-"""The peers' figures: each against `\\copy` of the same bytes in turn, and only with a mart that equals ours.
-
-Belongs here: what is measured against what. Does not belong here: what the peers do (`running`).
-"""
+"""The peers' figures: each against `\\copy` of the same bytes in turn, and only with a mart that equals ours."""
 
 import sys
 from collections.abc import Callable, Iterator

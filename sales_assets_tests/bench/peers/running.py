@@ -1,7 +1,4 @@
-"""The peers as commands on order files and an empty database, and what must be equal between their mart and ours.
-
-Does not belong here: what is measured against what (`figures`).
-"""
+"""The peers as commands on order files and an empty database, and what must be equal between their mart and ours."""
 
 import shutil
 import sys

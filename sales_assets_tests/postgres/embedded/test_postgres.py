@@ -1,7 +1,4 @@
-"""The embedded server: made, found again, ended, and healed after every kind of violent end.
-
-Belongs here: the life of the server process. Does not belong here: what the platform stores in it.
-"""
+"""The embedded server: made, found again, ended, and healed after every kind of violent end."""
 
 import os
 import pwd

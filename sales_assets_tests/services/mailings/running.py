@@ -1,7 +1,4 @@
-"""The mailings' HTTP service as a test runs it: real HTTP, real database, no broker unless a test brings one.
-
-Belongs here: starting and asking. Does not belong here: assertions, and the workers (`worker` beside this).
-"""
+"""The mailings service in tests: HTTP, database, and a broker only if the test has one."""
 
 import datetime as dt
 from collections.abc import Callable, Iterator

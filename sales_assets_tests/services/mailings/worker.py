@@ -1,8 +1,4 @@
-"""Workers and beat as a test runs them: Celery's own command in a process of its own, the simulated sender, and queues
-under names of the test's own.
-
-Belongs here: starting, killing, filling and waiting. Does not belong here: assertions.
-"""
+"""Celery workers and beat in tests: as separate processes, with the simulated sender and separate queue names."""
 
 import asyncio
 import json

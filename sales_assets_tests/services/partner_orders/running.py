@@ -1,8 +1,4 @@
-"""The service as a test runs it: real HTTP, real database, the simulated partner, and a broker under names of its own.
-
-Belongs here: starting, asking and waiting, for every folder that tests the partner orders. Does not belong here:
-assertions.
-"""
+"""The partner orders service in tests: HTTP, database, the simulated partner, and a broker with separate names."""
 
 import asyncio
 import os
