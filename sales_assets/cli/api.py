@@ -11,7 +11,11 @@ import typer
 from sales_assets.cli.console import out
 
 if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from prometheus_client import CollectorRegistry
+
     from sales_assets.services.http.application import Service
+    from sales_assets.services.partner_orders.bootstrap import PartnerOrders
 
 HTTP = "http"
 
@@ -23,11 +27,15 @@ def api(
         list[str] | None,
         typer.Option(help="Run only this part: http, relay, consumer or reconciler. Repeatable; default: all."),
     ] = None,
+    workers: Annotated[
+        int, typer.Option(min=1, max=64, help="Processes that serve the port together, each with all chosen parts.")
+    ] = 1,
 ) -> None:
     """Serve partner orders and mailings (/docs, /admin, /health, /ready, /metrics) on port 8000 until Ctrl-C.
 
     One process runs all parts: the HTTP API, the relay (outbox to RabbitMQ), the consumer (RabbitMQ to staging) and the
     reconciler (resolves unknown outcomes). To run them separately: `api --part http`, `api --part relay`, and so on.
+    With --workers, several processes share the port, and /metrics has the sums over all of them.
     Requires PARTNERAPI_URL (try `sales-assets partner-api`) and RabbitMQ at RABBITMQ_URL. Celery sends the mailings:
     celery -A sales_assets.services.mailings.celery_app worker, and ... beat.
     """
@@ -37,34 +45,40 @@ def api(
     unknown = set(part or ()) - set(all_parts)
     if unknown:
         raise typer.BadParameter(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(all_parts)}")
-    run_services(part or all_parts, host=host, port=port, on_ready=lambda where: out.print(f"services: {where}"))
+    parts = part or all_parts
+    if workers > 1 and HTTP not in parts:
+        raise typer.BadParameter("--workers is for the part http; start the command several times for the others")
+    run_services(parts, host=host, port=port, workers=workers, on_ready=lambda where: out.print(f"services: {where}"))
 
 
-def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+def run_services(
+    parts: Collection[str], *, host: str, port: int, on_ready: Callable[[str], None], workers: int = 1
+) -> None:
     """Run the parts until SIGINT or SIGTERM. Raises `MigrationError` if the database has another revision."""
-    from prometheus_client import CollectorRegistry, start_http_server
-
     from sales_assets.postgres.database import warehouse_url
-    from sales_assets.services.http.application import application
     from sales_assets.services.http.logging import configure_logging
-    from sales_assets.services.http.server import serve
-    from sales_assets.services.mailings.bootstrap import Mailings
-    from sales_assets.services.mailings.celery_app import kick
-    from sales_assets.services.partner_orders.bootstrap import PARTS, PartnerOrders
-    from sales_assets.settings import settings
 
     configure_logging()
-    database_url = warehouse_url()
-    _require_schema(database_url)
+    _require_schema(warehouse_url())
+    if workers > 1:
+        _run_processes(parts, workers, host=host, port=port, on_ready=on_ready)
+    else:
+        _run_process(parts, host=host, port=port, on_ready=on_ready)
+
+
+def _run_process(parts: Collection[str], *, host: str, port: int, on_ready: Callable[[str], None]) -> None:
+    from prometheus_client import CollectorRegistry, start_http_server
+
+    from sales_assets.services.http.server import serve
+    from sales_assets.settings import settings
+
     registry = CollectorRegistry()
-    orders = PartnerOrders(settings(), database_url, registry=registry, parts=[part for part in PARTS if part in parts])
     metrics_port = settings().partnerapi_metrics_port
     if metrics_port is not None:
         start_http_server(metrics_port, addr=host, registry=registry)
     if HTTP in parts:
-        mailings = Mailings(settings(), database_url, registry=registry, kick=kick)
         serve(
-            application(orders, mailings, registry=registry),
+            _application(parts, registry),
             host=host,
             port=port,
             lifespan=True,
@@ -72,7 +86,62 @@ def run_services(parts: Collection[str], *, host: str, port: int, on_ready: Call
             on_ready=on_ready,
         )
     else:
-        asyncio.run(_until_signal(orders, on_ready=lambda: on_ready(", ".join(sorted(parts)))))
+        asyncio.run(_until_signal(_orders(parts, registry), on_ready=lambda: on_ready(", ".join(sorted(parts)))))
+
+
+def _run_processes(
+    parts: Collection[str], workers: int, *, host: str, port: int, on_ready: Callable[[str], None]
+) -> None:
+    from functools import partial
+
+    from prometheus_client import start_http_server
+
+    from sales_assets.services.http.application import shared_registry
+    from sales_assets.services.http.workers import serve_by_processes, shared_metrics
+    from sales_assets.settings import settings
+
+    with shared_metrics() as folder:
+        metrics_port = settings().partnerapi_metrics_port
+        if metrics_port is not None:
+            start_http_server(metrics_port, addr=host, registry=shared_registry())
+        serve_by_processes(
+            partial(_application_of_worker, tuple(parts)),
+            workers,
+            host=host,
+            port=port,
+            trusted_proxies=sorted(settings().sales_trusted_proxies),
+            metrics=folder,
+            on_ready=on_ready,
+        )
+
+
+def _application_of_worker(parts: Collection[str]) -> "FastAPI":
+    from prometheus_client import CollectorRegistry
+
+    from sales_assets.services.http.logging import configure_logging
+
+    configure_logging()
+    return _application(parts, CollectorRegistry())
+
+
+def _application(parts: Collection[str], registry: "CollectorRegistry") -> "FastAPI":
+    from sales_assets.postgres.database import warehouse_url
+    from sales_assets.services.http.application import application
+    from sales_assets.services.mailings.bootstrap import Mailings
+    from sales_assets.services.mailings.celery_app import kick
+    from sales_assets.settings import settings
+
+    mailings = Mailings(settings(), warehouse_url(), registry=registry, kick=kick)
+    return application(_orders(parts, registry), mailings, registry=registry)
+
+
+def _orders(parts: Collection[str], registry: "CollectorRegistry") -> "PartnerOrders":
+    from sales_assets.postgres.database import warehouse_url
+    from sales_assets.services.partner_orders.bootstrap import PARTS, PartnerOrders
+    from sales_assets.settings import settings
+
+    chosen = [part for part in PARTS if part in parts]
+    return PartnerOrders(settings(), warehouse_url(), registry=registry, parts=chosen)
 
 
 def _require_schema(url: str) -> None:

@@ -6,6 +6,7 @@ Trailing slashes, errors, health, readiness, metrics and the request log. Each s
 
 import json
 import math
+import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -19,6 +20,7 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
@@ -35,6 +37,8 @@ _MAX_ERRORS = 100
 _MAX_SHOWN = 256
 _ASSETS = "/docs/assets"
 _QUIET_PATHS = frozenset(("/health", "/ready", "/metrics"))
+# Environment variable of prometheus_client: the folder in which several processes keep their metrics.
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 ErrorHandler = Callable[[Request, HTTPException | RequestValidationError], Response]
@@ -162,6 +166,13 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
     return app
 
 
+def shared_registry() -> CollectorRegistry:
+    """Collect the metrics of all processes that serve the port (`http.workers`)."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
+
+
 def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRouter:
     router = BothSlashes(tags=["operation"])
 
@@ -186,7 +197,10 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
         """Return the metrics in Prometheus format."""
         for service in services:
             await service.measure()
-        return Response(generate_latest(registry), headers={"Content-Type": CONTENT_TYPE_LATEST})
+        return Response(
+            generate_latest(shared_registry() if SHARED_METRICS in os.environ else registry),
+            headers={"Content-Type": CONTENT_TYPE_LATEST},
+        )
 
     @router.get("/docs", include_in_schema=False)
     async def docs(request: Request) -> HTMLResponse:

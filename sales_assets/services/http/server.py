@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from types import FrameType
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -13,23 +14,31 @@ from starlette.types import ASGIApp
 _START_SECONDS = 30
 
 
+def server_config(
+    app: ASGIApp | Callable[[], ASGIApp], *, lifespan: bool, trusted_proxies: Sequence[str] = (), **others: Any
+) -> uvicorn.Config:
+    """Configure uvicorn as the platform needs it; `others` are further options of its `Config`."""
+    return uvicorn.Config(
+        app,
+        log_config=None,  # uvicorn would add handlers to the caller's
+        log_level="error",
+        access_log=False,
+        lifespan="on" if lifespan else "off",
+        ws="none",
+        proxy_headers=bool(trusted_proxies),
+        # Always given: uvicorn would otherwise read it from the environment.
+        forwarded_allow_ips=list(trusted_proxies),
+        server_header=False,
+        timeout_graceful_shutdown=1,
+        **others,
+    )
+
+
 class _Server(uvicorn.Server):
     def __init__(
         self, app: ASGIApp, on_ready: Callable[[], None], *, lifespan: bool, trusted_proxies: Sequence[str] = ()
     ) -> None:
-        config = uvicorn.Config(
-            app,
-            log_config=None,  # uvicorn would add handlers to the caller's
-            log_level="error",
-            access_log=False,
-            lifespan="on" if lifespan else "off",
-            ws="none",
-            proxy_headers=bool(trusted_proxies),
-            # Always given: uvicorn would otherwise read it from the environment.
-            forwarded_allow_ips=list(trusted_proxies),
-            server_header=False,
-            timeout_graceful_shutdown=1,
-        )
+        config = server_config(app, lifespan=lifespan, trusted_proxies=trusted_proxies)
         super().__init__(config)
         self._on_ready = on_ready
 
@@ -72,8 +81,8 @@ def serve(
     Raises:
         OSError: the address can't be listened on (taken, not ours, not allowed).
     """
-    listener = _listen(host, port)
-    url = _url(listener)
+    listener = listen(host, port)
+    url = url_of(listener)
     _Server(app, lambda: on_ready(url), lifespan=lifespan, trusted_proxies=trusted_proxies).run([listener])
 
 
@@ -82,7 +91,7 @@ def running(
     app: ASGIApp, *, lifespan: bool = False, port: int = 0, trusted_proxies: Sequence[str] = ()
 ) -> Iterator[str]:
     """Serve requests in a background thread on the loopback, by default on a free port; yield the base URL."""
-    listener = _listen("127.0.0.1", port)
+    listener = listen("127.0.0.1", port)
     ready = threading.Event()
     server = _Server(app, ready.set, lifespan=lifespan, trusted_proxies=trusted_proxies)
     thread = threading.Thread(target=server.run, args=([listener],), name="service", daemon=True)
@@ -90,17 +99,19 @@ def running(
     try:
         if not ready.wait(_START_SECONDS):
             raise RuntimeError(f"the service did not start within {_START_SECONDS} s")
-        yield _url(listener)
+        yield url_of(listener)
     finally:
         server.should_exit = True
         thread.join()
 
 
-def _listen(host: str, port: int) -> socket.socket:
+def listen(host: str, port: int) -> socket.socket:
+    """Open a listening socket. Raises `OSError` if the address is taken, not ours or not allowed."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 
 
-def _url(listener: socket.socket) -> str:
+def url_of(listener: socket.socket) -> str:
+    """Return the base URL of a listening socket, such as `http://127.0.0.1:8000`."""
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

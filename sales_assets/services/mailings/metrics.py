@@ -5,6 +5,7 @@ message or a mailing.
 """
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
@@ -16,11 +17,13 @@ class Queue:
     """Metrics of all messages, from the statements `by_status` and `depth` of ``sql/mailings/message.sql``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._messages = Gauge("mailings_messages", "Messages by status.", ["status"], registry=registry)
+        # Of several processes that serve the port, the one that has read the database last.
+        gauge = partial(Gauge, registry=registry, multiprocess_mode="mostrecent")
+        self._messages = gauge("mailings_messages", "Messages by status.", ["status"])
         for status in STATUSES:
             self._messages.labels(status)
-        self._depth = Gauge("mailings_queue_depth", "Due messages that no worker has claimed.", registry=registry)
-        self._oldest = Gauge("mailings_queue_oldest_seconds", "How late the oldest due message is.", registry=registry)
+        self._depth = gauge("mailings_queue_depth", "Due messages that no worker has claimed.")
+        self._oldest = gauge("mailings_queue_oldest_seconds", "How late the oldest due message is.")
 
     def tell(self, by_status: Iterable[Mapping[str, Any]], depth: Mapping[str, Any]) -> None:
         """Set the gauges from rows of `by_status` (status, count) and a row of `depth` (depth, oldest_seconds)."""

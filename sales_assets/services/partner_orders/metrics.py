@@ -31,16 +31,30 @@ class Metrics:
             registry=registry,
         )
         self._retries = Counter("partner_retries", "Attempts beyond the first.", ["operation"], registry=registry)
-        self._circuit = Gauge("partner_circuit_open", "1 while the circuit breaker is open.", registry=registry)
+        self._circuit = Gauge(
+            "partner_circuit_open",
+            "1 while the circuit breaker is open.",
+            multiprocess_mode="livemax",
+            registry=registry,
+        )
         self._not_understood = Counter(
             "partner_errors_not_understood", "Refusals with an unknown reason.", registry=registry
         )
-        self._outbox_depth = Gauge("orders_outbox_depth", "Events in the outbox.", registry=registry)
+        self._outbox_depth = Gauge(
+            "orders_outbox_depth", "Events in the outbox.", multiprocess_mode="mostrecent", registry=registry
+        )
         self._outbox_age = Gauge(
-            "orders_outbox_oldest_seconds", "Age of the oldest event in the outbox.", registry=registry
+            "orders_outbox_oldest_seconds",
+            "Age of the oldest event in the outbox.",
+            multiprocess_mode="mostrecent",
+            registry=registry,
         )
         self._unsettled = Gauge(
-            "orders_unknown", "Orders whose outcome at the partner is unknown.", ["what"], registry=registry
+            "orders_unknown",
+            "Orders whose outcome at the partner is unknown.",
+            ["what"],
+            multiprocess_mode="mostrecent",
+            registry=registry,
         )
         self._published = Counter("orders_events_published", "Events confirmed by the broker.", registry=registry)
         self._publish_failures = Counter(
@@ -50,6 +64,7 @@ class Metrics:
         self._relay_failing = Gauge(
             "orders_relay_failing_seconds",
             "How long the relay has been failing; 0 while it delivers.",
+            multiprocess_mode="livemax",
             registry=registry,
         )
         self._consumed = Counter(
