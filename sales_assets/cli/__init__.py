@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from sales_assets.cli import api, demo, dev, doctor, env, load, migrate, orders, quarantine, simulators, warehouse, why
+from sales_assets.cli import (
+    api,
+    demo,
+    dev,
+    doctor,
+    env,
+    load,
+    metrics,
+    migrate,
+    orders,
+    quarantine,
+    simulators,
+    warehouse,
+    why,
+)
 from sales_assets.cli.console import say_error
 from sales_assets.settings import SettingsError
 
@@ -31,6 +45,7 @@ for command in (load.load, migrate.migrate, why.why, doctor.doctor, env.env, dem
     app.command()(command)
 app.command("report-api")(simulators.report_api)
 app.command()(api.api)
+app.command()(metrics.metrics)
 app.command("partner-api")(simulators.partner_api)
 app.command("sender-api")(simulators.sender_api)
 app.add_typer(warehouse.app, name="warehouse")

@@ -96,8 +96,7 @@ def _run_processes(
 
     from prometheus_client import start_http_server
 
-    from sales_assets.services.http.application import shared_registry
-    from sales_assets.services.http.workers import serve_by_processes, shared_metrics
+    from sales_assets.services.http.workers import serve_by_processes, shared_metrics, shared_registry
     from sales_assets.settings import settings
 
     with shared_metrics() as folder:
@@ -119,12 +118,15 @@ def _application_of_worker(parts: Collection[str]) -> "FastAPI":
     from prometheus_client import CollectorRegistry
 
     from sales_assets.services.http.logging import configure_logging
+    from sales_assets.services.http.workers import shared_registry
 
     configure_logging()
-    return _application(parts, CollectorRegistry())
+    return _application(parts, CollectorRegistry(), shared_registry)
 
 
-def _application(parts: Collection[str], registry: "CollectorRegistry") -> "FastAPI":
+def _application(
+    parts: Collection[str], registry: "CollectorRegistry", reported: "Callable[[], CollectorRegistry] | None" = None
+) -> "FastAPI":
     from sales_assets.postgres.database import warehouse_url
     from sales_assets.services.http.application import application
     from sales_assets.services.mailings.bootstrap import Mailings
@@ -132,7 +134,7 @@ def _application(parts: Collection[str], registry: "CollectorRegistry") -> "Fast
     from sales_assets.settings import settings
 
     mailings = Mailings(settings(), warehouse_url(), registry=registry, kick=kick)
-    return application(_orders(parts, registry), mailings, registry=registry)
+    return application(_orders(parts, registry), mailings, registry=registry, reported=reported)
 
 
 def _orders(parts: Collection[str], registry: "CollectorRegistry") -> "PartnerOrders":

@@ -65,6 +65,7 @@ DOORS = {
 ENVIRONMENT = {
     "settings.py", "deploy/instance.py", "postgres/embedded/postgres.py", "demo/platform.py",
     "demo/celery_processes.py",
+    "services/http/workers.py",  # tells prometheus_client where the processes share their metrics
     "scrubbing.py",  # the secrets that it removes from messages are those of the environment
 }  # fmt: skip
 

@@ -133,6 +133,8 @@ ELSEWHERE = {
         "make demo DEMO_ARGS=--once"
     ],
     "cli/test_dev.py::test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
+    "cli/test_metrics.py::test_metrics_are_served_until_the_end": ["sales-assets metrics"],
+    "cli/test_api_workers.py::test_processes_share_port_and_metrics_and_are_replaced": ["sales-assets api --workers 4"],
     f"{_SERVICES}test_an_order_through_the_commands": [
         "sales-assets partner-api",
         "sales-assets api",

@@ -6,7 +6,6 @@ Trailing slashes, errors, health, readiness, metrics and the request log. Each s
 
 import json
 import math
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -20,7 +19,6 @@ from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse, JSONResponse
 from fastapi.routing import APIRoute
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Histogram, ProcessCollector, generate_latest
-from prometheus_client.multiprocess import MultiProcessCollector
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 from starlette.staticfiles import StaticFiles
@@ -37,8 +35,6 @@ _MAX_ERRORS = 100
 _MAX_SHOWN = 256
 _ASSETS = "/docs/assets"
 _QUIET_PATHS = frozenset(("/health", "/ready", "/metrics"))
-# Environment variable of prometheus_client: the folder in which several processes keep their metrics.
-SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"))
 
 ErrorHandler = Callable[[Request, HTTPException | RequestValidationError], Response]
@@ -117,8 +113,13 @@ class BothSlashes(APIRouter):
                 super().add_api_route(spelled, endpoint, **unlisted | {"methods": ["HEAD"]})
 
 
-def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
-    """Build the application of some services, whose metrics are in `registry`."""
+def application(
+    *services: Service, registry: CollectorRegistry, reported: Callable[[], CollectorRegistry] | None = None
+) -> FastAPI:
+    """Build the application of some services, whose metrics are in `registry`.
+
+    reported: Gives the metrics of `/metrics`, where other processes serve the same port; default: `registry`.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
@@ -141,7 +142,7 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
     for service in services:
         for router in service.routers:
             app.include_router(router)
-    app.include_router(_common(services, registry))
+    app.include_router(_common(services, reported or (lambda: registry)))
     # Served locally: the page works without access to other hosts.
     app.mount(_ASSETS, StaticFiles(packages=[("fastapi_offline", "static")]), name="docs_assets")
     for service in services:
@@ -166,14 +167,7 @@ def application(*services: Service, registry: CollectorRegistry) -> FastAPI:
     return app
 
 
-def shared_registry() -> CollectorRegistry:
-    """Collect the metrics of all processes that serve the port (`http.workers`)."""
-    registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    return registry
-
-
-def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRouter:
+def _common(services: Sequence[Service], reported: Callable[[], CollectorRegistry]) -> APIRouter:
     router = BothSlashes(tags=["operation"])
 
     @router.get("/health")
@@ -198,7 +192,7 @@ def _common(services: Sequence[Service], registry: CollectorRegistry) -> APIRout
         for service in services:
             await service.measure()
         return Response(
-            generate_latest(shared_registry() if SHARED_METRICS in os.environ else registry),
+            generate_latest(reported()),
             headers={"Content-Type": CONTENT_TYPE_LATEST},
         )
 

@@ -17,14 +17,16 @@ from pathlib import Path
 from socket import socket
 
 import uvicorn
-from prometheus_client.multiprocess import mark_process_dead
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from starlette.types import ASGIApp
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.supervisors import Multiprocess
 
-from sales_assets.services.http.application import SHARED_METRICS
 from sales_assets.services.http.server import listen, server_config, url_of
 
+# Read by prometheus_client: the folder in which several processes keep their metrics.
+_SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _START_SECONDS = 60
 # A process that is silent for this long is replaced: its event loop may be busy, but not for half a minute.
 _SILENT_SECONDS = 30
@@ -38,11 +40,18 @@ class WorkerError(Exception):
 def shared_metrics() -> Iterator[Path]:
     """Let this process's children keep their metrics in one folder, from which any of them reports the sums."""
     with tempfile.TemporaryDirectory(prefix="sales_assets_metrics_") as folder:
-        os.environ[SHARED_METRICS] = folder
+        os.environ[_SHARED_METRICS] = folder
         try:
             yield Path(folder)
         finally:
-            del os.environ[SHARED_METRICS]
+            del os.environ[_SHARED_METRICS]
+
+
+def shared_registry() -> CollectorRegistry:
+    """Collect the metrics of all processes that share a folder."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return registry
 
 
 def serve_by_processes(

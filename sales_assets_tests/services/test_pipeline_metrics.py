@@ -1,0 +1,116 @@
+"""The pipeline's metrics: read from the tables at each scrape, and a failed scrape when they can't be read."""
+
+import datetime as dt
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import psycopg
+import pytest
+import requests
+from prometheus_client import CollectorRegistry
+
+from sales_assets.deploy.storage import open_as_dagster
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.services.http.application import application
+from sales_assets.services.http.server import running
+from sales_assets.services.pipeline_metrics import PREFIX, PipelineMetrics
+from sales_assets_tests.reports import Order
+from sales_assets_tests.shop import Shop
+
+Query = Callable[..., list[tuple[object, ...]]]
+YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
+
+
+@pytest.fixture
+def storage(new_database: Callable[..., str]) -> str:
+    """Dagster's storage, without runs."""
+    url = new_database("template1")
+    open_as_dagster(url)
+    return url
+
+
+@pytest.fixture
+def url(warehouse_url: str, storage: str) -> Iterator[str]:
+    registry = CollectorRegistry()
+    with running(application(PipelineMetrics(warehouse_url, storage, registry=registry), registry=registry)) as url:
+        yield url
+
+
+def scrape(url: str) -> dict[str, float]:
+    answer = requests.get(f"{url}/metrics", timeout=30)
+    assert answer.status_code == 200, answer.text
+    return {
+        name: float(value) for name, value in re.findall(rf"^{PREFIX}_(\S+) (\S+)$", answer.text, flags=re.MULTILINE)
+    }
+
+
+def test_nothing_loaded_yet_is_infinitely_behind(url: str) -> None:
+    found = scrape(url)
+    assert found["days_behind"] == found["seconds_since_last_load"] == float("inf")
+    assert found["quarantine_open"] == found["runs_queued"] == found["lock_waiting_loads"] == 0
+
+
+def test_metrics_follow_the_tables(url: str, shop: Shop, storage: str, query: Query) -> None:
+    day = YESTERDAY - dt.timedelta(days=2)
+    shop.reports.report([Order("r", day=str(day - dt.timedelta(days=1)))])
+    shop.reports.increment(str(day), [Order("a", day=str(day)), Order("b", day=str(day)), "one,cell"])
+    shop.fetch_report()
+    shop.load(str(day))
+    found = scrape(url)
+    assert found["days_behind"] == 2
+    assert 0 <= found["seconds_since_last_load"] < 3600
+    assert found["quarantine_open"] == 1
+    assert found['rows{day_age="3",file="user_orders_log"}'] == 2
+
+    query("DELETE FROM staging.quarantine")
+    query("UPDATE staging.staged_day SET staged_at = staged_at - interval '2 days'")
+    with psycopg.connect(storage, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO runs (run_id, pipeline_name, run_body, status)"
+            " SELECT md5(n::text), 'load_days', '', status"
+            " FROM unnest(ARRAY['QUEUED', 'QUEUED', 'STARTED', 'SUCCESS', 'FAILURE']) WITH ORDINALITY AS r (status, n)"
+        )
+        connection.execute("UPDATE runs SET create_timestamp = create_timestamp - interval '1 hour'")
+    found = scrape(url)
+    assert found["quarantine_open"] == 0
+    assert found["seconds_since_last_load"] > 172_800
+    assert (found["runs_queued"], found["runs_in_progress"]) == (2, 1)
+    assert found["run_queue_oldest_seconds"] > 3_599
+
+
+def test_a_load_that_waits_for_another_is_counted(url: str) -> None:
+    def write() -> None:
+        with Warehouse().writing():
+            pass
+
+    second = threading.Thread(target=write)
+    with Warehouse().writing():
+        second.start()
+        deadline = time.monotonic() + 60
+        while not (found := scrape(url))["lock_waiting_loads"]:
+            assert time.monotonic() < deadline
+        assert found["lock_waiting_loads"] == 1
+        assert scrape(url)["lock_wait_seconds"] > 0
+    second.join()
+    assert scrape(url)["lock_waiting_loads"] == 0
+
+
+def test_a_scrape_fails_when_the_tables_cannot_be_read(warehouse_url: str) -> None:
+    registry = CollectorRegistry()
+    gone = "postgresql://somebody:hush@127.0.0.1:9/warehouse"
+    with running(application(PipelineMetrics(gone, warehouse_url, registry=registry), registry=registry)) as url:
+        answer = requests.get(f"{url}/metrics", timeout=30)
+        assert answer.status_code == 503
+        assert answer.json()["detail"] == "the tables can't be read: OperationalError"
+        assert requests.get(f"{url}/ready", timeout=30).status_code == 503
+        assert requests.get(f"{url}/health", timeout=30).status_code == 200
+    assert "hush" not in answer.text
+
+
+def test_a_storage_that_dagster_has_not_used_has_no_runs(warehouse_url: str, new_database: Callable[..., str]) -> None:
+    registry = CollectorRegistry()
+    metrics = PipelineMetrics(warehouse_url, new_database("template1"), registry=registry)
+    with running(application(metrics, registry=registry)) as url:
+        assert scrape(url)["runs_queued"] == 0
