@@ -1,4 +1,4 @@
-"""Any files, kept and loaded in any order, make the mart that the oracle says (`sales_assets_tests.oracle`)."""
+"""Any files, kept and loaded in any order, make the mart of the reference model (`sales_assets_tests.oracle`)."""
 
 import datetime as dt
 import logging
