@@ -205,11 +205,12 @@ class OrderService:
                 # The partner may still have it. What is stored under the order_id is about another order, or about a
                 # create that the reconciler is looking for: untouched.
                 _log.warning("cancelling an order that is not stored with this id", order_id=order_id)
-                return (await self._call_cancel(partner, order_id, their_order_id, deadline))[1]
+                return (await self._call_cancel(partner, order_id, their_order_id, deadline, repeated=False))[1]
             if stored["state"] == State.CANCELLED:
                 return _CANCELLED
             if await self._repository.begin_cancel(order_id, their_order_id) is not None:
-                return await self._cancel_claimed(partner, order_id, their_order_id, deadline)
+                repeated = stored["state"] in (State.CANCELLING, State.CANCEL_UNKNOWN)
+                return await self._cancel_claimed(partner, order_id, their_order_id, deadline, repeated=repeated)
             try:
                 stored = await self._released(order_id, deadline)
             except TimeoutError:
@@ -219,10 +220,10 @@ class OrderService:
             # The other process ended without an answer.
 
     async def _cancel_claimed(
-        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline
+        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline, *, repeated: bool
     ) -> CancelAnswer:
         """Cancel the order at the partner, and store the outcome. The order is claimed."""
-        evidence, answer = await self._call_cancel(partner, order_id, their_order_id, deadline)
+        evidence, answer = await self._call_cancel(partner, order_id, their_order_id, deadline, repeated=repeated)
         status_id = CANCELLED if evidence is Evidence.SEEN_CANCELLED else None
         moved = await self._learn(
             order_id, evidence, their_order_id=their_order_id, status_id=status_id, cancel_answer=answer
@@ -236,9 +237,12 @@ class OrderService:
         return _CANCELLED if stored is not None and stored["state"] == State.CANCELLED else answer
 
     async def _call_cancel(
-        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline
+        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline, *, repeated: bool
     ) -> tuple[Evidence, CancelAnswer]:
-        """Cancel the order at the partner. A refusal counts only after its status has been checked."""
+        """Cancel the order at the partner. A refusal counts only after its status has been checked.
+
+        repeated: an earlier cancel has an unknown outcome.
+        """
         try:
             reply = await partner.cancel(their_order_id, deadline)
         except PartnerError as error:
@@ -256,7 +260,8 @@ class OrderService:
             status_id = None
         if status_id == CANCELLED:
             return Evidence.SEEN_CANCELLED, _CANCELLED
-        if not refusal.final or status_id == UNKNOWN_STATUS:  # an unknown status may mean cancelled
+        # An unknown status may mean cancelled; and an order that the partner no longer lists may have been cancelled.
+        if not refusal.final or status_id == UNKNOWN_STATUS or (status_id is None and repeated):
             return Evidence.CANCEL_UNANSWERED, CancelAnswer("failed", refusal.message)
         _log.info("cancel rejected", order_id=order_id)
         evidence = Evidence.CANCEL_UNANSWERED if reply.maybe_done else Evidence.CANCEL_NOT_DONE

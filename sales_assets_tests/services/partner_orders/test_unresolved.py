@@ -54,6 +54,17 @@ def test_a_refusal_beside_an_unknown_status_resolves_nothing(service: Service, q
     assert service.delete(CANCEL).json() == SUCCESS
 
 
+def test_a_refusal_beside_a_status_that_is_missing_resolves_no_earlier_cancel(service: Service, query: Query) -> None:
+    """An order that the partner does not list may be one that the earlier cancel has cancelled."""
+    service.post(order())
+    service.partner.answer("cancel", LOST)
+    service.delete(CANCEL)
+    service.partner.answer("status", Answer(200, {"status": "ok", "data": {}}))
+    assert service.delete(CANCEL).json()["result"] == "transient_error"
+    assert query(STATE) == [("cancel_unknown",)]
+    assert service.delete(CANCEL).json() == SUCCESS
+
+
 def test_an_order_that_the_partner_cancelled_itself_is_cancelled(service: Service, query: Query) -> None:
     service.post(order())
     service.partner.set_status(777, "cancelled")
