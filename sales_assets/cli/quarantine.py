@@ -200,9 +200,12 @@ def replay(
     A corrected text replaces the row in its file, with its line number; a discarded row is left out permanently.
     Identical rows of other contents inherit the resolution, because these contents may be delivered again.
     """
+    from sales_assets.pipeline.stage import exclude_other_recorders
+
     ids = [*corrections, *discarded, *as_they_are]
     show_lines(warehouse, ids)
-    with warehouse.writing() as writer, writer.transaction("sales_assets quarantine replay") as transaction:
+    with warehouse.transaction("sales_assets quarantine replay") as transaction:
+        exclude_other_recorders(transaction)
         for number, text in corrections.items():
             transaction.run("staging/quarantine", "correct", id=number, text=text)
         for number in discarded:

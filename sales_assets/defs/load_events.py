@@ -40,11 +40,14 @@ def _key(table: str) -> dg.AssetKey:
     return dg.AssetKey(table.split("."))
 
 
-def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], Mapping[str, Any]]:
-    metadata: dict[tuple[str, dt.date], Mapping[str, Any]] = {}
+def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], dict[str, Any]]:
+    metadata: dict[tuple[str, dt.date], dict[str, Any]] = {}
+    # Of the whole load, which may have waited for other days of the range.
+    waits = {"load waited for locks, s": round(report.lock_wait_seconds, 3)} if report.lock_wait_seconds else {}
     for (table, day), facts in report.facts.items():
-        exact = {"net amount, exact": str(facts["net_amount"])} if table == F_SALES else {}
-        metadata[table, day] = plottable(facts) | exact
+        metadata[table, day] = plottable(facts)
+        if table == F_SALES:
+            metadata[table, day] |= {"net amount, exact": str(facts["net_amount"])} | waits
     return metadata
 
 

@@ -50,8 +50,10 @@ def partner_orders(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Build the days' lines from the staged events, and replace their rows of the mart."""
     days = days_of(context.partition_keys)
-    with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} partner orders") as transaction:
-        loaded = load_order_days(transaction, days, timezone=settings().sales_timezone, sale_on=settings().sale_on)
+    rules = settings().sales_timezone, settings().sale_on
+    loaded = load_order_days(warehouse, days, context.run.run_id, timezone=rules[0], sale_on=rules[1])
+    if loaded.lock_wait_seconds:
+        context.log.info(f"waited {loaded.lock_wait_seconds:.1f} s for other loads of these days")
     log_materializations(context, loaded_with(days))
     add_summaries(context, PARTNER_ORDER_EVENT, loaded.events)
     add_summaries(context, PARTNER_ORDER_LINE, loaded.lines)

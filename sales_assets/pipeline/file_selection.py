@@ -5,7 +5,7 @@ The rule itself (docs/data-contracts/day-rules.md, "Selection") is one SQL state
 """
 
 import datetime as dt
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sales_assets.postgres.warehouse import Transaction
@@ -19,6 +19,8 @@ class RawFile:
     corrected: whether a rejected row of it was resolved since it was parsed.
     found_at: when it was looked up.
     settled_at: when a rejected row of it was last resolved, as of `found_at`.
+    read_at: of its recorded parse, as of `found_at`; None if it was never parsed.
+    is_quarantined: whether rows of it were ever rejected.
     """
 
     fetch_id: int
@@ -31,6 +33,8 @@ class RawFile:
     corrected: bool
     found_at: dt.datetime
     settled_at: dt.datetime | None = None
+    read_at: dt.datetime | None = None
+    is_quarantined: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,8 +58,13 @@ def unparsed_files(transaction: Transaction, file: ReportFile, days: Sequence[dt
 
 def files_to_parse_again(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
     """Find parsed files that now win days that staging holds from another file or not at all."""
-    fetch_ids = sorted({selected.fetch_id for selected in select_files(transaction, file, days)})
-    return [RawFile(**row) for row in transaction.rows("staging/fetch_reading", "kept", fetch_ids=fetch_ids)]
+    return look_up_files(transaction, {selected.fetch_id for selected in select_files(transaction, file, days)})
+
+
+def look_up_files(transaction: Transaction, fetch_ids: Collection[int]) -> list[RawFile]:
+    """Look up files that were parsed before, to parse them again unchanged."""
+    rows = transaction.rows("staging/fetch_reading", "kept", fetch_ids=sorted(fetch_ids))
+    return [RawFile(**row) for row in rows]
 
 
 def select_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[SelectedFile]:

@@ -2,9 +2,12 @@
 
 ::
 
-    extract -> for each file: select, parse -> one transaction per batch of days -> load report
+    extract -> for each file: select, parse -> lock the days -> one transaction per batch of days -> load report
 
-A failing day never blocks the others: days are loaded together, and one by one where that fails.
+A failing day never blocks the others: days are loaded together, and one by one where that fails. Loads of
+different days run at the same time, on any number of machines; those of the same day one after the other
+(``sql/locks.sql``). Files are parsed before the days are locked, so two loads may parse the same file; one of them
+records it.
 """
 
 import datetime as dt
@@ -13,7 +16,7 @@ import tempfile
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from logging import Logger
@@ -28,6 +31,7 @@ from sales_assets.pipeline.file_selection import (
     SelectedFile,
     corrections_of,
     files_to_parse_again,
+    look_up_files,
     select_files,
     unparsed_files,
 )
@@ -49,7 +53,10 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.pipeline.publish import MartRows, days_of_other_sources, occupied_days, publish_days, staged_rows
 from sales_assets.pipeline.sale_ids import reserve_ids, sale_ids
 from sales_assets.pipeline.stage import (
+    Recorded,
     batches_of,
+    exclude_other_recorders,
+    may_be_recorded_by_others,
     names_of,
     record_parse_results,
     replaced_days,
@@ -107,6 +114,14 @@ def load_days(pipeline: Pipeline, days: Sequence[dt.date], tables: Collection[st
     return load.report
 
 
+@dataclass(frozen=True)
+class Replaced:
+    """Days replaced together; sums: of their mart rows, if these were written too."""
+
+    days: Sequence[SelectedFile]
+    sums: Sums | None
+
+
 class _Load:
     def __init__(self, pipeline: Pipeline, report: LoadReport, run_id: str) -> None:
         self.pipeline = pipeline
@@ -132,7 +147,7 @@ class _Load:
         progress.say("increments")
         progress.days_ahead(len(days))
         if self.publishes:
-            with self.warehouse.writing() as writer, self._transaction("calendar", writer) as transaction:
+            with self._transaction("calendar") as transaction:
                 add_calendar_days(transaction, days[0], days[-1])
         extracts = any(raw_table(file) in self.report.tables for file in REPORT_FILES.values())
         for group in self._extracted(days) if extracts else batched(days, DAYS_TOGETHER):
@@ -155,6 +170,16 @@ class _Load:
 
     def _transaction(self, purpose: str, writer: Writer | None = None) -> AbstractContextManager[Transaction]:
         return (writer or self.warehouse).transaction(f"{self.run_id[:8]} {purpose}")
+
+    @contextmanager
+    def _writing(self, date_ids: Collection[int]) -> Iterator[Writer]:
+        """Hold the locks of days; the wait for them is reported."""
+        span = f"{min(date_ids)}..{max(date_ids)}"
+        with self.warehouse.writing_days(f"{self.run_id[:8]} locks of days {span}", date_ids) as writer:
+            if writer.waited_seconds:
+                self.report.lock_wait_seconds += writer.waited_seconds
+                self.log.info(f"waited {writer.waited_seconds:.1f} s for other loads of days {span}")
+            yield writer
 
     def _good_days(self, file: ReportFile, days: Sequence[dt.date] | None = None) -> list[dt.date]:
         return self.report.good_days(staging_table(file), days)
@@ -236,13 +261,14 @@ class _Load:
             if not parsed_files:
                 return
             give_back()
-            with self.warehouse.writing() as writer:
-                inherited = self._write(file, days, parsed_files, writer)
-        if inherited:
-            # Parse again, now with the resolutions that rejected rows inherited from other contents.
+            with self._writing(_written_days(days, parsed_files.values())) as writer:
+                outdated = self._write(file, days, parsed_files, writer)
+        if outdated:
             with self._transaction(f"resolutions {file.name}") as transaction:
-                unparsed = unparsed_files(transaction, file, days)
-            self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.fetch_id in inherited])
+                unparsed = [raw for raw in unparsed_files(transaction, file, days) if raw.fetch_id in outdated]
+                others = outdated - {raw_file.fetch_id for raw_file in unparsed}
+                again = [*unparsed, *look_up_files(transaction, others)]
+            self._load_files(file, days, again)
 
     def _parse(
         self,
@@ -271,22 +297,31 @@ class _Load:
 
         Returns the ids of files that have to be parsed again (see `record_parse_results`).
         """
+        recorded: Recorded | None = None
+        if any(may_be_recorded_by_others(one) for one in parsed_files.values()):
+            # Apart: writers of other days wait for this commit.
+            with self._transaction(f"parse results {file.name}", writer) as transaction:
+                exclude_other_recorders(transaction)
+                recorded = self._record(transaction, parsed_files)
+        replaced: list[Replaced] = []
         with self._transaction(file.name, writer) as transaction:
-            inherited = record_parse_results(
-                transaction, list(parsed_files.values()), self.pipeline.first_day, self.run_id
-            )
-            complete = parsed_files.keys() - inherited
-            selected = [day for day in select_files(transaction, file, days) if day.fetch_id in complete]
-            if file is USER_ORDERS_LOG:
-                self.names_stored_at = store_names(
-                    transaction, names_of(selected, parsed_files), in_dimensions=self.publishes
-                )
-                give_back()
-                if self.publishes:
-                    self.occupied = occupied_days(transaction, [day.date_id for day in selected])
+            recorded = recorded or self._record(transaction, parsed_files)
+            won = [day for day in select_files(transaction, file, days) if day.fetch_id in recorded.revisions]
+            # Days of a file that another writer has recorded again meanwhile, with further resolutions, are left out.
+            selected = [day for day in won if day.revision == recorded.revisions[day.fetch_id]]
+            outdated = recorded.outdated | {day.fetch_id for day in won} - {day.fetch_id for day in selected}
+            if file is USER_ORDERS_LOG and self.publishes:
+                self.occupied = occupied_days(transaction, [day.date_id for day in selected])
             batches = batches_of(selected, parsed_files)
             if len(batches) == 1:
-                self._replace(file, batches[0], parsed_files, transaction.savepoint)
+                replaced = self._replace(file, batches[0], parsed_files, lambda _: transaction.savepoint())
+                if file is USER_ORDERS_LOG and replaced:
+                    transaction.run("staging/name", "read_freely")
+                    self._store_names(transaction, [day for one in replaced for day in one.days], parsed_files)
+                    former = [day for one in replaced for day in replaced_days(one.days)]
+                    if former:
+                        forget_names(transaction, former, self.names_stored_at)
+        self._count(file, replaced)
         if len(batches) > 1:
             self._replace_in_parallel(file, batches, parsed_files, writer)
         if file is USER_ORDERS_LOG and batches:
@@ -296,7 +331,17 @@ class _Load:
                 transaction.run_all("mart/f_sales", "sample")
             if file is USER_ORDERS_LOG:
                 self.days_apart = self._find_days_apart(selected, parsed_files)
-        return inherited
+        return outdated
+
+    def _record(self, transaction: Transaction, parsed_files: Mapping[int, ParsedFile]) -> Recorded:
+        return record_parse_results(transaction, list(parsed_files.values()), self.pipeline.first_day, self.run_id)
+
+    def _store_names(
+        self, transaction: Transaction, selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]
+    ) -> None:
+        names = names_of(selected, parsed_files)
+        self.names_stored_at = store_names(transaction, names, in_dimensions=self.publishes)
+        give_back()
 
     def _find_days_apart(self, selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> set[int]:
         """Find days that share no uniq_id with another day; without a query, so only for the first load of one file."""
@@ -314,15 +359,24 @@ class _Load:
         parsed_files: Mapping[int, ParsedFile],
         writer: Writer,
     ) -> None:
+        """Replace days in several transactions. Names are committed first, so that no row of the mart is an orphan."""
         reserved_ids: dict[int, int] = {}
         if file is USER_ORDERS_LOG:
+            with self._transaction("names", writer) as transaction:
+                self._store_names(transaction, list(itertools.chain(*batches)), parsed_files)
             with self._transaction("ids", writer) as transaction:
                 days = itertools.chain(*batches)
                 reserved_ids = reserve_ids(transaction, _rows_of(days, parsed_files))
 
+        @contextmanager
+        def begin(days: Sequence[SelectedFile]) -> Iterator[Transaction]:
+            with self._transaction(f"{file.name} {days[0].date_id}", writer) as transaction:
+                yield transaction
+                if file is USER_ORDERS_LOG and replaced_days(days):
+                    forget_names(transaction, replaced_days(days), self.names_stored_at)
+
         def replace(batch: Sequence[SelectedFile], rows_before: int) -> None:
-            begin = partial(self._transaction, f"{file.name} {batch[0].date_id}", writer)
-            self._replace(file, batch, parsed_files, begin, reserved_ids)
+            self._count(file, self._replace(file, batch, parsed_files, begin, reserved_ids))
             rows = rows_before + sum(_rows_of(batch, parsed_files).values())
             # A batch that deletes rows would read all blocks that the index does not cover yet.
             is_replaced = self.occupied.intersection(day.date_id for day in batch)
@@ -339,34 +393,40 @@ class _Load:
         file: ReportFile,
         batch: Sequence[SelectedFile],
         parsed_files: Mapping[int, ParsedFile],
-        begin: Callable[[], AbstractContextManager[Transaction]],
+        begin: Callable[[Sequence[SelectedFile]], AbstractContextManager[Transaction]],
         reserved_ids: Mapping[int, int] = MappingProxyType({}),
-    ) -> None:
-        """Replace days in staging and the mart, in one transaction or savepoint that `begin` opens."""
+    ) -> list[Replaced]:
+        """Replace days in staging and the mart, in one transaction or savepoint that `begin` opens for them."""
+        done: list[Replaced] = []
 
         def replace(days: Sequence[SelectedFile]) -> None:
             date_ids = [day.date_id for day in days]
             sums: Sums | None = None
-            with begin() as transaction:
+            with begin(days) as transaction:
                 if file is USER_ORDERS_LOG:
                     transaction.run("mart/f_sales", "read_by_days")
                     ids = sale_ids(transaction, _rows_of(days, parsed_files), reserved_ids, replaced_days(days))
                     rows = ids.assign(selected_rows(days, parsed_files))
                     mart_rows = MartRows(transaction, self.pipeline.scratch) if self.publishes else None
                     stage_days(transaction, file, days, mart_rows.made_from(rows) if mart_rows else rows, self.run_id)
-                    if replaced_days(days):
-                        forget_names(transaction, replaced_days(days), self.names_stored_at)
                     if mart_rows:
                         sums = publish_days(transaction, date_ids, mart_rows, self.occupied)
                 else:
                     stage_days(transaction, file, days, selected_rows(days, parsed_files), self.run_id)
                 for derived in self._derived_from(file):
                     derived.replace_days(transaction, date_ids)
-            self.replaced[file].update(date_ids)
-            if sums is not None:
-                self.sums |= dict.fromkeys(date_ids, sums)
+            done.append(Replaced(days, sums))
 
         together_or_one_by_one(batch, replace, lambda day, error: self._fail_day(file, day_of(day.date_id), error))
+        return done
+
+    def _count(self, file: ReportFile, replaced: Sequence[Replaced]) -> None:
+        """Note committed days."""
+        for one in replaced:
+            date_ids = [day.date_id for day in one.days]
+            self.replaced[file].update(date_ids)
+            if one.sums is not None:
+                self.sums |= dict.fromkeys(date_ids, one.sums)
 
     def _summarize(self, writer: Writer) -> None:
         with self._transaction("summarize", writer) as transaction:
@@ -412,18 +472,20 @@ class _Load:
                 together_or_one_by_one(group, partial(self._derive, derived), partial(self._fail_day, derived.file))
 
     def _derive(self, derived: DerivedTable, days: Sequence[dt.date]) -> None:
-        with self.warehouse.writing() as writer, self._transaction(derived.name, writer) as transaction:
-            derived.replace_days(transaction, [date_id(day) for day in days])
+        date_ids = [date_id(day) for day in days]
+        with self._writing(date_ids) as writer, self._transaction(derived.name, writer) as transaction:
+            derived.replace_days(transaction, date_ids)
 
     def _publish(self, days: Sequence[dt.date]) -> None:
         """Publish staged days."""
         date_ids = [date_id(day) for day in days]
-        with self.warehouse.writing() as writer, self._transaction("f_sales", writer) as transaction:
-            upsert_dimensions(transaction, date_ids)
+        with self._writing(date_ids) as writer, self._transaction("f_sales", writer) as transaction:
             transaction.run("mart/f_sales", "read_by_days")
             rows = MartRows(transaction, self.pipeline.scratch)
             deque(rows.made_from(staged_rows(transaction, date_ids)), maxlen=0)
             publish_days(transaction, date_ids, rows, occupied_days(transaction, date_ids))
+            transaction.run("staging/name", "read_freely")
+            upsert_dimensions(transaction, date_ids)
 
     # --- report -------------------------------------------------------------------------------------------
 
@@ -470,6 +532,13 @@ class _Load:
 
 def _rows_of(selected: Iterable[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> dict[int, int]:
     return {day.date_id: parsed_files[day.fetch_id].kept_on(day.date_id) for day in selected}
+
+
+def _written_days(days: Sequence[dt.date], parsed: Iterable[ParsedFile]) -> set[int]:
+    """Find the days to lock for files: those that they may be selected for, and those of increments to be recorded."""
+    raw_files = [one.raw_file for one in parsed]
+    covered = {day for day in days if any(raw.first_day <= day <= raw.last_day for raw in raw_files)}
+    return {date_id(day) for day in covered | {raw.first_day for raw in raw_files if raw.kind == "increment"}}
 
 
 def batched(items: Sequence[T], size: int) -> Iterator[list[T]]:

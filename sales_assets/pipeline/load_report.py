@@ -32,6 +32,7 @@ class LoadReport:
     facts: {(table, day): metadata of the day}.
     failures: {day: reasons}.
     counted: {rule: days for which the load has proven it}; its asset check skips them.
+    lock_wait_seconds: time that the load waited for other writers of its days.
     """
 
     def __init__(self, tables: Iterable[str], days: Sequence[dt.date]) -> None:
@@ -40,6 +41,7 @@ class LoadReport:
         self.facts: dict[tuple[str, dt.date], dict[str, Any]] = {}
         self.failures: dict[dt.date, list[str]] = {}
         self.counted: dict[str, set[dt.date]] = {}
+        self.lock_wait_seconds = 0.0
         self._failed: dict[str, set[dt.date]] = {table: set() for table in self.tables}
 
     def add(self, table: str, day: dt.date, facts: Mapping[str, Any]) -> None:

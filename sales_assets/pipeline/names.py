@@ -1,6 +1,9 @@
 """Names of cities, customers and items: collect each distinct one, store it once, upsert the dimensions.
 
 Order rows are staged with ids only. Which name a dimension has is a rule of ``sql/mart``: the latest by event time.
+
+Loads of different days share names and rows of dimensions. What writes them takes one lock (``sql/locks.sql``), so call
+it last in a transaction: others wait until the commit.
 """
 
 import datetime as dt
@@ -22,8 +25,14 @@ NAMED_DIMENSIONS = {
 }
 
 
+def exclude_other_writers_of_names(transaction: Transaction) -> None:
+    """Wait for other writers of names and dimensions; they wait until the end of this transaction."""
+    transaction.run("locks", "names")
+
+
 def add_calendar_days(transaction: Transaction, first_day: dt.date, last_day: dt.date) -> int:
     """Extend the calendar without gaps to include these days; returns the number of days added."""
+    exclude_other_writers_of_names(transaction)
     return transaction.run("mart/d_calendar", "add_days", first_day=first_day, last_day=last_day)
 
 
@@ -97,6 +106,8 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
     if collected:
         batches = _merged(collected).to_batches(max_chunksize=_NAMES_A_BLOCK)
         transaction.copy("staging/name", "copy", encoded(batches))
+    exclude_other_writers_of_names(transaction)
+    if collected:
         transaction.run("staging/name", "remember")
     if in_dimensions:
         _upsert(transaction)
@@ -108,6 +119,7 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
 
 def forget_names(transaction: Transaction, date_ids: Sequence[int], stored_at: dt.datetime | None) -> None:
     """Delete names that occur only on replaced days, except those that the load stored at `stored_at`."""
+    exclude_other_writers_of_names(transaction)
     transaction.run("staging/name", "forget", date_ids=list(date_ids), stored_at=stored_at)
 
 
@@ -115,6 +127,7 @@ def upsert_dimensions(transaction: Transaction, date_ids: Sequence[int]) -> dict
     """Upsert the cities, customers and items of some staged days; returns {table: rows written}."""
     transaction.run("staging/name", "create")
     transaction.run("staging/name", "from_staging", date_ids=list(date_ids))
+    exclude_other_writers_of_names(transaction)
     written = _upsert(transaction)
     transaction.run("staging/name", "drop")
     return written

@@ -6,6 +6,7 @@ The statements are in ``sql/staging``; this module runs them in order.
 import datetime as dt
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -28,13 +29,64 @@ _ROWS_PER_BLOCK = 4_000
 _ROWS_PER_NAMES = 40_000
 
 
+@dataclass(frozen=True)
+class Recorded:
+    """Which parses are those that are recorded.
+
+    revisions: {fetch_id: revision under which its days are staged}.
+    outdated: fetch ids of files to be parsed again, since rows were resolved that the parse has not seen.
+    """
+
+    revisions: dict[int, int]
+    outdated: set[int]
+
+
+def may_be_recorded_by_others(parsed: ParsedFile) -> bool:
+    """Return whether writers of other days may record the same file, or rows of it in quarantine."""
+    return parsed.raw_file.kind == "report" or parsed.rejected_count > 0 or parsed.raw_file.is_quarantined
+
+
+def exclude_other_recorders(transaction: Transaction) -> None:
+    """Wait for other writers of parse results and quarantine. Commit soon, and take no other lock before."""
+    transaction.run("locks", "parse_results")
+
+
 def record_parse_results(
     transaction: Transaction, parsed_files: Sequence[ParsedFile], first_day: dt.date, run_id: str
-) -> set[int]:
+) -> Recorded:
     """Record counts, verdicts and rejected rows. A file that can't be read, or has no valid row, is never selected.
 
-    Returns the fetch ids of files to be parsed again: a rejected row inherited its resolution from other contents.
+    A file that another writer has recorded since it was looked up is not recorded again: its parse is the same, or
+    outdated if rows were resolved since then. A rejected row that inherits its resolution from other contents makes
+    a parse outdated too.
     """
+    fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
+    present = {
+        row["fetch_id"]: row for row in transaction.rows("staging/fetch_reading", "recorded", fetch_ids=fetch_ids)
+    }
+    revisions: dict[int, int] = {}
+    outdated: set[int] = set()
+    own: list[ParsedFile] = []
+    for parsed in parsed_files:
+        raw_file = parsed.raw_file
+        row = present.get(raw_file.fetch_id)
+        if row is None or row["read_at"] == raw_file.read_at:
+            own.append(parsed)
+        elif row["settled_at"] == raw_file.settled_at:
+            revisions[raw_file.fetch_id] = row["revision"]
+        else:
+            outdated.add(raw_file.fetch_id)
+    if own:
+        recorded, inheriting = _record(transaction, own, first_day, run_id)
+        outdated |= inheriting
+        revisions |= {fetch_id: revision for fetch_id, revision in recorded.items() if fetch_id not in inheriting}
+    return Recorded(revisions, outdated)
+
+
+def _record(
+    transaction: Transaction, parsed_files: Sequence[ParsedFile], first_day: dt.date, run_id: str
+) -> tuple[dict[int, int], set[int]]:
+    """Record parses; returns {fetch_id: revision}, and the files with rows that inherited a resolution."""
     transaction.run("staging/fetch_reading", "create_rejected_row")
     transaction.copy("staging/fetch_reading", "copy_rejected_row", encoded(_rejected(parsed_files)))
     fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
@@ -50,7 +102,7 @@ def record_parse_results(
     ]
     columns = ("fetch_ids", "date_ids", "kept", "repeats", "bad")
     transaction.run("staging/fetch_reading", "record_days", **_columns(columns, days))
-    transaction.run(
+    recorded = transaction.rows(
         "staging/fetch_reading",
         "record",
         readings=Jsonb([_parse_result(parsed, date_id(first_day)) for parsed in parsed_files]),
@@ -58,7 +110,8 @@ def record_parse_results(
         run_id=run_id,
     )
     inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=fetch_ids, ids=[])
-    return {row["fetch_id"] for row in inherited} & set(fetch_ids)
+    revisions = {row["fetch_id"]: row["revision"] for row in recorded}
+    return revisions, {row["fetch_id"] for row in inherited} & set(fetch_ids)
 
 
 def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:

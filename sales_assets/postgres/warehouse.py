@@ -1,9 +1,11 @@
 """Access to the warehouse: schema version, transactions, named statements of ``sql/`` with bound parameters, COPY."""
 
 import contextlib
+import enum
 import itertools
+import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 import psycopg
@@ -20,10 +22,16 @@ from sales_assets.settings import settings
 
 DAGSTER_DATABASE = "dagster"
 
-# One loader at a time writes staging, dimensions and mart. Locks per day would let two ranges deadlock over the
-# customers that they share; files are read before the lock is taken.
-_WRITER_LOCK = 7_205_002
 _ROWS_READ_AT_ONCE = 10_000
+# The server's table of locks has 6400 places by default, for all sessions.
+_MOST_DAY_LOCKS = 400
+
+
+class DayLock(enum.IntEnum):
+    """Classes of the day locks in ``sql/locks.sql``: loads of the two sources may write a day at the same time."""
+
+    REPORT_API = 7_205_020
+    PARTNER_ORDERS = 7_205_021
 
 
 class WarehouseError(Exception):
@@ -171,11 +179,28 @@ class Warehouse:
             kept.close()
 
     @contextlib.contextmanager
-    def writing(self) -> Iterator["Writer"]:
-        """Hold the writers' lock of staging, dimensions and mart, over one or several transactions."""
-        with connect(self.url(), "sales_assets writer", autocommit=True) as session:
-            session.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
-            yield Writer(self, session)
+    def writing_days(
+        self, purpose: str, date_ids: Collection[int], kind: DayLock = DayLock.REPORT_API
+    ) -> Iterator["Writer"]:
+        """Hold the locks of days of staging and the mart, over one or several transactions.
+
+        Never nest it, and never hold another lock: ``sql/locks.sql`` has the order. More than 400 days count as
+        everything. `purpose` names the session that waits in ``pg_stat_activity``.
+        """
+        if len(date_ids) > _MOST_DAY_LOCKS:
+            with self.writing_everything(purpose) as writer:
+                yield writer
+            return
+        with connect(self.url(), purpose, autocommit=True) as session:
+            waited = _lock(session, "share_everything")
+            waited += _lock(session, "days", kind=int(kind), date_ids=list(date_ids))
+            yield Writer(self, session, waited)
+
+    @contextlib.contextmanager
+    def writing_everything(self, purpose: str) -> Iterator["Writer"]:
+        """Hold the lock that excludes all other writers of staging, dimensions and mart."""
+        with connect(self.url(), purpose, autocommit=True) as session:
+            yield Writer(self, session, _lock(session, "everything"))
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
         """Run one statement in a separate read-only transaction, and return its rows."""
@@ -222,13 +247,26 @@ class _KeptConnections(Warehouse):
             self._idle.pop().close()
 
 
-class Writer:
-    """Holder of the writers' lock, a session lock that is released even if the process is killed.
+def _lock(session: psycopg.Connection[dict[str, Any]], name: str, **parameters: object) -> float:
+    """Take locks by a statement of ``sql/locks.sql``; returns the seconds waited, 0 if all of them were free."""
+    begin = time.monotonic()
+    row = session.execute(statements("locks")[name], parameters).fetchone()
+    assert row is not None
+    return time.monotonic() - begin if row["waited"] else 0.0
 
-    Thread-safe.
+
+class Writer:
+    """Holder of writers' locks: session locks, which are released even if the process is killed.
+
+    Its transactions are thread-safe.
+
+    waited_seconds: time that the locks had to be waited for; 0 if all of them were free.
     """
 
-    def __init__(self, warehouse: Warehouse, session: psycopg.Connection[dict[str, Any]]) -> None:
+    def __init__(
+        self, warehouse: Warehouse, session: psycopg.Connection[dict[str, Any]], waited_seconds: float
+    ) -> None:
+        self.waited_seconds = waited_seconds
         self._warehouse = warehouse
         self._session = session
 

@@ -17,7 +17,8 @@ import pytest
 from sales_assets.defs.automation.new_increments import new_increments
 from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.postgres.warehouse import _WRITER_LOCK, Warehouse
+from sales_assets.postgres.queries import statements
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi as ReportApiResource
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi
@@ -70,7 +71,7 @@ def test_postgresql_killed_in_a_load(
     before = contents(url)
     reports.increment(DAYS[1], [Order("new", day=DAYS[1])])
     with psycopg.connect(url, autocommit=True) as holder, Victim(os.environ, days=DAYS) as victim:
-        holder.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
+        holder.execute(statements("locks")["everything"])
         wait_for_waiter(url)
         kill(own_server)
         assert victim.finish()

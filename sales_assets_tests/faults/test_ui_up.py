@@ -13,7 +13,7 @@ import pytest
 import requests
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.postgres.warehouse import _WRITER_LOCK
+from sales_assets.postgres.queries import statements
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.faults.test_servers import kill, wait_for_waiter
 from sales_assets_tests.resources.servers import answer, serving
@@ -129,7 +129,7 @@ def test_postgresql_killed_under_a_run_with_the_ui_up(platform: Platform) -> Non
     server = EmbeddedPostgres(platform.home / "postgres")
     before = platform.sales(1, 2, 3, 20)
     with psycopg.connect(server.url("sales"), autocommit=True) as holder:
-        holder.execute("SELECT pg_advisory_lock(%s)", [_WRITER_LOCK])
+        holder.execute(statements("locks")["everything"])
         run = launch(platform, platform.day(3))
         wait_for_waiter(server.url("sales"), seconds=_SECONDS)
         kill(server)

@@ -3,6 +3,7 @@
 import datetime as dt
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
 from typing import Any
 
@@ -16,9 +17,11 @@ from sales_assets.defs.automation.new_order_events import new_order_events
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.load_partner_orders import order_checks
 from sales_assets.defs.mart.dimensions import dimension_key
-from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.pipeline.partner_orders import LoadedOrders, load_order_days
+from sales_assets.postgres.warehouse import DayLock, Warehouse
 from sales_assets.services.partner_orders.mapping import Mapping, shared_phones, store, waiting
 from sales_assets_tests.automation.runs import record_runs
+from sales_assets_tests.postgres.test_warehouse import waiting as waiting_for_locks
 from sales_assets_tests.services.partner_orders.conftest import Start
 from sales_assets_tests.services.partner_orders.running import ALL_PARTS, order, until
 
@@ -491,3 +494,24 @@ def test_today_is_a_partition(stage: Callable[..., None], mapped: None, instance
     today = dt.datetime.now(dt.UTC)
     stage(1, at=today.isoformat())
     assert _asked_for(instance) == [today.date().isoformat()]
+
+
+def test_a_day_whose_lines_come_from_another_day_takes_that_day_too(
+    stage: Callable[..., None], mapped: None, query: Query, warehouse_url: str
+) -> None:
+    """In another time zone, an order of the evening belongs to the next day; the day before may be loading."""
+
+    def load_in(timezone: str, day: str) -> LoadedOrders:
+        return load_order_days(
+            Warehouse(), [dt.date.fromisoformat(day)], "orders", timezone=timezone, sale_on="created"
+        )
+
+    stage(at="2024-06-20T20:00:00Z")
+    load_in("UTC", DAY)
+    with ThreadPoolExecutor(1) as pool:
+        with Warehouse().writing_days("other", [20240620], DayLock.PARTNER_ORDERS):
+            moved = pool.submit(load_in, "Asia/Vladivostok", "2024-06-21")
+            until(lambda: waiting_for_locks(warehouse_url) == ["orders locks of order days 20240620..20240621"])
+            assert query(ROWS) == SHIPPED
+        assert moved.result(60).lock_wait_seconds > 0
+    assert query(ROWS) == [(20240621, *row[1:]) for row in SHIPPED]

@@ -156,7 +156,7 @@ class World:
         assert line_no in rejected
         statuses = "status" in delivered.text.split("\n", 1)[0]
         text = Order(f"resolved{choice}", day=str(delivered.first_day)).line(9, statuses=statuses)
-        with self.warehouse.writing() as writer, writer.transaction("resolve") as transaction:
+        with self.warehouse.transaction("resolve") as transaction:
             if is_discarded:
                 transaction.run("staging/quarantine", "discard", id=number)
             else:

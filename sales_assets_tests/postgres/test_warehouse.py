@@ -1,10 +1,13 @@
 """The warehouse: the right schema, wrong addresses, restarts, and Dagster's database beside it."""
 
 import contextlib
+import random
+import re
 import subprocess
 import sys
 import threading
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +21,15 @@ from sales_assets.postgres import connection as connection_module
 from sales_assets.postgres import migrations
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets.postgres.warehouse import Transaction, Warehouse, WarehouseError, dagster_storage_url
+from sales_assets.postgres.queries import sql_folder
+from sales_assets.postgres.warehouse import (
+    DayLock,
+    Transaction,
+    Warehouse,
+    WarehouseError,
+    Writer,
+    dagster_storage_url,
+)
 from sales_assets_tests.services.partner_orders.running import until
 
 Query = Callable[..., list[tuple[object, ...]]]
@@ -162,33 +173,114 @@ def test_kept_connections_outlive_a_restart(own_server: EmbeddedPostgres, monkey
             assert session_of(transaction)[1] == "after"
 
 
-def test_writers_wait_for_each_other(warehouse_url: str) -> None:
+# --- locks ------------------------------------------------------------------------------------------------
+
+DAYS = (20241001, 20241002, 20241003)
+Hold = Callable[[], contextlib.AbstractContextManager[Writer]]
+
+
+def hold(*days: int, kind: DayLock = DayLock.REPORT_API) -> Hold:
+    """A writer of days, with the list as it was given; of everything without days."""
+    warehouse = Warehouse()
+    if not days:
+        return lambda: warehouse.writing_everything("second")
+    return lambda: warehouse.writing_days("second", days, kind)
+
+
+def waiting(url: str) -> list[str]:
+    """The purposes of sessions that wait for an advisory lock."""
+    statement = (
+        "SELECT application_name FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
+    )
+    with psycopg.connect(url, autocommit=True) as connection:
+        return [name for (name,) in connection.execute(statement.encode())]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (hold(DAYS[1]), hold(*DAYS)),
+        (hold(DAYS[1], kind=DayLock.PARTNER_ORDERS), hold(DAYS[1], kind=DayLock.PARTNER_ORDERS)),
+        (hold(DAYS[1]), hold()),
+        (hold(), hold(DAYS[1])),
+        (hold(), hold(DAYS[1], kind=DayLock.PARTNER_ORDERS)),
+        (hold(), hold()),
+        (hold(DAYS[1]), hold(*range(401))),  # too many days count as everything
+    ],
+    ids=["day", "order day", "everything last", "everything first", "order day after all", "everything", "many days"],
+)
+def test_writers_of_the_same_wait_for_each_other(warehouse_url: str, first: Hold, second: Hold) -> None:
     order: list[str] = []
+    waited: list[float] = []
 
-    def second() -> None:
-        with Warehouse().writing():
+    def write() -> None:
+        with second() as writer:
             order.append("second")
+            waited.append(writer.waited_seconds)
 
-    with Warehouse().writing():
-        thread = threading.Thread(target=second)
+    with first() as writer:
+        assert writer.waited_seconds == 0
+        thread = threading.Thread(target=write)
         thread.start()
-        waiting = (
-            "SELECT count(*) AS n FROM pg_stat_activity WHERE datname = current_database() AND wait_event = 'advisory'"
-        )
-        deadline = time.monotonic() + 10
-        with psycopg.connect(warehouse_url, autocommit=True) as looking:
-            while looking.execute(waiting).fetchone() != (1,):
-                assert time.monotonic() < deadline, "the second writer does not wait"
+        until(lambda: waiting(warehouse_url) == ["second"])
         order.append("first")
     thread.join()
     assert order == ["first", "second"]
+    assert waited[0] > 0
 
 
-def test_a_writer_that_lost_its_lock_commits_nothing(warehouse_url: str, query: Query) -> None:
+def test_writers_of_different_days_and_sources_do_not_wait(warehouse_url: str) -> None:
+    with (
+        hold(DAYS[0], DAYS[2])() as one,
+        hold(DAYS[1])() as other,
+        hold(*DAYS, kind=DayLock.PARTNER_ORDERS)() as orders,
+    ):
+        assert (one.waited_seconds, other.waited_seconds, orders.waited_seconds) == (0, 0, 0)
+
+
+def test_days_are_locked_in_ascending_order(warehouse_url: str, query: Query) -> None:
+    """In whatever order they are given: who waits for a day holds all days before it, and none after it."""
+    days = list(range(1, 101))
+    random.Random(1).shuffle(days)
+
+    def write() -> None:
+        with hold(*days)():
+            pass
+
+    with hold(50)():
+        thread = threading.Thread(target=write)
+        thread.start()
+        until(lambda: waiting(warehouse_url) == ["second"])
+        held = query(
+            "SELECT objid::integer FROM pg_locks JOIN pg_stat_activity USING (pid)"
+            " WHERE locktype = 'advisory' AND granted AND objsubid = 2 AND wait_event = 'advisory' ORDER BY 1"
+        )
+        assert held == [(day,) for day in range(1, 50)]
+    thread.join()
+
+
+def test_every_advisory_lock_has_a_number_and_an_entry() -> None:
+    """Two that share one by mistake would keep each other waiting: a relay of orders would stop every load."""
+    listed = (sql_folder() / "locks.sql").read_text(encoding="utf-8")
+    users: dict[str, set[str]] = defaultdict(set)
+    for path in sql_folder().rglob("*.sql"):
+        if "versions" not in path.parts:
+            for number in re.findall(r"advisory\w*\(\s*(\d+)", path.read_text(encoding="utf-8")):
+                users[number].add(path.name)
+    assert {number: files for number, files in users.items() if len(files) > 1} == {}
+    numbers = {*users, *(str(int(kind)) for kind in DayLock), str(migrations._MIGRATION_LOCK)}
+    assert {number for number in numbers if number not in listed} == set()
+
+
+def test_a_writer_that_lost_its_locks_commits_nothing(warehouse_url: str, query: Query) -> None:
     """As after a restart of the server between two transactions: new connections work, others may be writing."""
     work = """CREATE TABLE written (n int); SELECT pg_terminate_backend(pid) FROM pg_locks
         WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
-    with Warehouse().writing() as writer, pytest.raises(psycopg.OperationalError), writer.transaction("t") as writing:
+    with (
+        Warehouse().writing_days("w", DAYS) as writer,
+        pytest.raises(psycopg.OperationalError),
+        writer.transaction("t") as writing,
+    ):
         writing.connection.execute(work.encode())
     assert query("SELECT to_regclass('written')") == [(None,)]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sales_assets.pipeline.stage import record_parse_results
+from sales_assets.pipeline.stage import Recorded, record_parse_results
 from sales_assets.postgres.queries import statements
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets_tests.reports import Order
@@ -148,7 +148,7 @@ def test_a_line_settled_while_its_file_is_being_read_is_not_lost(
     shop.load(days[0])
     number, text = number_of(shop, 3), bad.but(amount="10").line(2, statuses=False)
 
-    def settled_meanwhile(*arguments: Any) -> set[int]:
+    def settled_meanwhile(*arguments: Any) -> Recorded:
         if arguments[1][0].raw_file.kind == "report":
             statement = statements("staging/quarantine")["correct"]
             with Warehouse().transaction("a person") as transaction:
@@ -176,7 +176,7 @@ def test_a_line_that_was_settled_just_before_its_file_was_read_is_not_lost(
         transaction = person.enter_context(Warehouse().transaction("a person"))
         transaction.run("staging/quarantine", "correct", id=number, text=text)
 
-        def committed_meanwhile(*arguments: Any) -> set[int]:
+        def committed_meanwhile(*arguments: Any) -> Recorded:
             if arguments[1][0].raw_file.kind == "report":
                 person.close()
             return record_parse_results(*arguments)

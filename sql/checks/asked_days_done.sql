@@ -1,10 +1,12 @@
 -- Find requested days that are not done, with the cause: the last request failed, a file of the newest response can't be
--- parsed, or (for a day without increment) a file of the newest report can't be. Covers all four files. A day has a row
--- per cause; days with the same cause have the same text.
+-- parsed, or (for a day without increment) a file of the newest report can't be; or an order file was parsed, and the load
+-- was killed before the day was staged from it. Covers all four files. A day has a row per cause; days with the same cause
+-- have the same text.
 -- name: offending
 WITH delivered AS (
     -- Files by response. A greater number means later.
-    SELECT e.delivery_id, f.fetch_id, e.number, f.file, f.kind, f.first_day, f.last_day, f.path, r.verdict, r.reason
+    SELECT e.delivery_id, f.fetch_id, e.number, f.file, f.kind, f.first_day, f.last_day, f.path, r.verdict, r.reason,
+           r.has_status
     FROM raw.file_delivery AS e
     JOIN raw.fetch AS f USING (fetch_id)
     LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
@@ -21,6 +23,14 @@ WITH delivered AS (
     FROM raw.delivery, days
     WHERE kind = 'increment' AND outcome <> 'failed' AND first_day BETWEEN days.first AND days.last
     ORDER BY first_day, delivery_id DESC
+), staged AS (
+    -- Served days with the rank of the order file that they are staged from (docs/data-contracts/day-rules.md, "Selection").
+    SELECT s.day, s.delivery_id, t.fetch_id,
+           (SELECT row(d.has_status, d.kind = 'increment', d.number) FROM delivered AS d
+            WHERE d.fetch_id = t.fetch_id ORDER BY d.number DESC LIMIT 1) AS rank
+    FROM served AS s
+    LEFT JOIN staging.staged_day AS t
+           ON t.file = 'user_orders_log' AND t.date_id = to_char(s.day, 'YYYYMMDD')::integer
 ), fault AS (
     SELECT day, coalesce(reason, 'the request failed') AS cause FROM asked WHERE outcome = 'failed'
     UNION ALL
@@ -51,6 +61,18 @@ WITH delivered AS (
     WHERE NOT EXISTS (SELECT FROM delivered AS d
                       WHERE d.file = p.file AND s.day BETWEEN d.first_day AND d.last_day
                         AND (d.number > p.number OR d.verdict = 'usable'))
+    UNION ALL
+    SELECT s.day, d.file || ' of the increment: it was parsed, but not staged'
+    FROM staged AS s
+    JOIN delivered AS d USING (delivery_id)
+    WHERE d.file = 'user_orders_log' AND d.verdict = 'usable' AND d.fetch_id IS DISTINCT FROM s.fetch_id
+      AND (s.fetch_id IS NULL OR row(d.has_status, true, d.number) > s.rank)
+    UNION ALL
+    SELECT s.day, d.file || ' of the report: ' || d.path || ': it was parsed, but not staged'
+    FROM staged AS s
+    JOIN delivered AS d ON d.kind = 'report' AND d.file = 'user_orders_log' AND d.verdict = 'usable'
+                       AND s.day BETWEEN d.first_day AND d.last_day
+    WHERE s.fetch_id IS NULL
 )
 SELECT to_char(day, 'YYYYMMDD')::integer AS date_id, 1 AS offending, cause AS example
 FROM fault

@@ -3,8 +3,9 @@
 -- again when it is delivered again: the parser may have been improved, or a damaged file restored. Increments come first:
 -- days that they win need not be loaded from a report.
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count,
-       r.fetch_id IS NOT NULL AS corrected, now() AS found_at,
-       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
+       r.fetch_id IS NOT NULL AS corrected, now() AS found_at, r.read_at,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at,
+       EXISTS (SELECT FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS is_quarantined
 FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
 WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(first_day)s
@@ -17,9 +18,19 @@ ORDER BY f.kind = 'report', f.fetch_id
 
 -- name: kept
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count, false AS corrected,
-       now() AS found_at,
-       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at
-FROM raw.fetch AS f WHERE f.fetch_id = ANY (%(fetch_ids)s) ORDER BY f.fetch_id
+       now() AS found_at, r.read_at,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at,
+       EXISTS (SELECT FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS is_quarantined
+FROM raw.fetch AS f
+JOIN staging.fetch_reading AS r USING (fetch_id)
+WHERE f.fetch_id = ANY (%(fetch_ids)s)
+ORDER BY f.fetch_id
+
+-- name: recorded
+-- Read what is recorded of files now, for comparison with what was known when they were looked up.
+SELECT r.fetch_id, r.read_at, r.revision,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = r.fetch_id) AS settled_at
+FROM staging.fetch_reading AS r WHERE r.fetch_id = ANY (%(fetch_ids)s)
 
 -- name: out_of_reach
 -- Find days whose best raw file can't be read from storage, and that have no usable file of a higher rank (`candidates`).
@@ -98,6 +109,7 @@ SET revision = r.revision + (r.fetch_id = ANY (%(corrected)s))::integer, verdict
     kept = EXCLUDED.kept, repeats = EXCLUDED.repeats, bad = EXCLUDED.bad,
     before_first_day = EXCLUDED.before_first_day, outside_period = EXCLUDED.outside_period,
     read_at = EXCLUDED.read_at, run_id = EXCLUDED.run_id
+RETURNING fetch_id, revision
 
 -- name: forget_days
 DELETE FROM staging.fetch_day WHERE fetch_id = ANY (%(fetch_ids)s)

@@ -25,6 +25,11 @@ SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
     loaded_at = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.loaded_at ELSE n.loaded_at END,
     stored_at = EXCLUDED.stored_at
 
+-- name: read_freely
+-- Undo the planner settings of `read_by_days`, for a transaction that goes on to names.
+SELECT count(set_config(name, reset_val, true)) FROM pg_settings
+WHERE name IN ('enable_seqscan', 'enable_sort', 'max_parallel_workers_per_gather')
+
 -- name: stored_at
 SELECT now() AS stored_at
 

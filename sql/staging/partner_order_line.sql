@@ -47,6 +47,14 @@ WHERE date_id = ANY (%(date_ids)s) OR message_id IN (SELECT message_id FROM part
 INSERT INTO staging.partner_order_quarantine (message_id, line_no, status, date_id, reason)
 SELECT message_id, line_no, status, date_id, reason FROM partner_line WHERE reason <> ''
 
+-- name: former_days
+-- Find the days from which lines or quarantined lines are replaced; only a changed SALES_TIMEZONE or SALE_ON moves them.
+SELECT date_id FROM staging.partner_order_line
+WHERE date_id <> ALL (%(date_ids)s) AND uniq_id IN (SELECT uniq_id FROM partner_line)
+UNION
+SELECT date_id FROM staging.partner_order_quarantine
+WHERE date_id <> ALL (%(date_ids)s) AND message_id IN (SELECT message_id FROM partner_event)
+
 -- name: remember
 -- Remember the ids of the days' lines, and of lines that another time zone moves here: a line keeps its mart id.
 CREATE TEMP TABLE former_line ON COMMIT DROP AS

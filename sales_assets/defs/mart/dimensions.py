@@ -55,7 +55,8 @@ def dimensions(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Update all dimensions from all of staging."""
-    with warehouse.writing() as writer, writer.transaction(f"{context.run.run_id[:8]} dimensions") as transaction:
+    purpose = f"{context.run.run_id[:8]} dimensions"
+    with warehouse.writing_everything(purpose) as writer, writer.transaction(purpose) as transaction:
         staged = [row["day"] for row in transaction.rows("mart/d_calendar", "staged_days")]
         written = upsert_dimensions(transaction, [date_id(day) for day in staged])
         if staged:

@@ -42,7 +42,7 @@ def staging_checks() -> list[SqlCheck]:
     orders = staging_key(USER_ORDERS_LOG)
     warn = dg.AssetCheckSeverity.WARN
     return [
-        SqlCheck("asked_days_done", orders, "Every requested day was delivered and parsed, or NOT FOUND."),
+        SqlCheck("asked_days_done", orders, "Every requested day was delivered, parsed and staged, or NOT FOUND."),
         SqlCheck("no_key_twice", orders, "(date, uniq_id, status) is unique.", query="uniq_ids"),
         SqlCheck("quarantine_empty", orders, "No rejected row waits in quarantine.", warn),
         SqlCheck(
