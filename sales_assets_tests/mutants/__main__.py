@@ -6,6 +6,7 @@ its test processes share, and compares the survivors with `survivors.md`.
 
 import argparse
 import os
+import random
 import re
 import signal
 import subprocess
@@ -13,11 +14,15 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import mutate_file_contents
 from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import walk_mutatable_files
+from mutmut.utils.format_utils import get_mutant_name
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.conftest import SHARED_SERVER, prepare
@@ -46,17 +51,34 @@ def main() -> int:
     parser.add_argument("--report", action="store_true", help="run nothing; report what the last runs have found")
     parser.add_argument("--unit", action="store_true", help="only tests that need no server")
     parser.add_argument("--processes", type=int, default=1, help="mutants at a time, default: 1")
+    parser.add_argument("--sample", type=int, metavar="N", help="only N random mutants of each module")
+    parser.add_argument("--seed", type=int, default=1, help="which ones --sample draws, default: 1")
     arguments = parser.parse_args()
-    if not arguments.report and (
-        code := run([mutants_of(module) for module in arguments.modules], arguments.processes, unit=arguments.unit)
-    ):
-        return code
+    if not arguments.report:
+        patterns = [mutants_of(module) for module in arguments.modules]
+        if arguments.sample is not None:
+            patterns = sample(patterns or ["*"], arguments.sample, arguments.seed)
+            if not patterns:
+                parser.error("no mutants to draw from")
+        if code := run(patterns, arguments.processes, unit=arguments.unit):
+            return code
     return report()
 
 
 def mutants_of(module: str) -> str:
     """The pattern of mutmut's names for the mutants of a module or package, given by its name or path."""
     return module.removesuffix("/").removesuffix(".py").replace("/", ".") + ".*"
+
+
+def sample(patterns: Sequence[str], count: int, seed: int) -> list[str]:
+    """Draw mutants of each module that a pattern matches; for the same code and seed the same ones."""
+    drawn: list[str] = []
+    for path in sorted(walk_mutatable_files()):
+        if any(fnmatch(get_mutant_name(path, ""), pattern) for pattern in patterns):
+            mutants = mutate_file_contents(str(path), path.read_text(encoding="utf-8")).mutant_names
+            chosen = random.Random(f"{seed} {path}").sample(sorted(mutants), min(count, len(mutants)))
+            drawn += [get_mutant_name(path, name) for name in chosen]
+    return drawn
 
 
 def run(patterns: Sequence[str], processes: int, *, unit: bool) -> int:
