@@ -26,7 +26,7 @@ from mutmut.utils.format_utils import get_mutant_name
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.conftest import SHARED_SERVER, prepare
-from sales_assets_tests.mutants.plugin import UNIT
+from sales_assets_tests.mutants.plugin import TESTS, UNIT
 
 ROOT = Path("mutants")
 KNOWN = Path(__file__).with_name("survivors.md")
@@ -50,6 +50,9 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", help="modules by name or path, default: all")
     parser.add_argument("--report", action="store_true", help="run nothing; report what the last runs have found")
     parser.add_argument("--unit", action="store_true", help="only tests that need no server")
+    parser.add_argument(
+        "--tests", action="append", default=[], metavar="PATH", help="only this test file or folder, can be repeated"
+    )
     parser.add_argument("--processes", type=int, default=1, help="mutants at a time, default: 1")
     parser.add_argument("--sample", type=int, metavar="N", help="only N random mutants of each module")
     parser.add_argument("--seed", type=int, default=1, help="which ones --sample draws, default: 1")
@@ -60,7 +63,7 @@ def main() -> int:
             patterns = sample(patterns or ["*"], arguments.sample, arguments.seed)
             if not patterns:
                 parser.error("no mutants to draw from")
-        if code := run(patterns, arguments.processes, unit=arguments.unit):
+        if code := run(patterns, arguments.processes, arguments.tests, unit=arguments.unit):
             return code
     return report()
 
@@ -81,9 +84,11 @@ def sample(patterns: Sequence[str], count: int, seed: int) -> list[str]:
     return drawn
 
 
-def run(patterns: Sequence[str], processes: int, *, unit: bool) -> int:
-    """Run mutmut with a server for all its test processes."""
+def run(patterns: Sequence[str], processes: int, tests: Sequence[str], *, unit: bool) -> int:
+    """Run mutmut, unless all tests are unit tests with a server for all its test processes."""
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    if tests:
+        environment[TESTS] = os.pathsep.join(tests)
     command = ["mutmut", "run", "--max-children", str(processes), *patterns]
     if unit:
         return subprocess.run(command, env=environment | {UNIT: "1"}, check=False).returncode
