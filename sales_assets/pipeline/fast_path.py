@@ -118,12 +118,10 @@ def _split(data: bytes, rules: LineRules) -> tuple[dict[str, pa.Array], Position
     )
     lines = np.arange(len(table) + len(ragged))
     left = np.array(ragged, dtype=np.int64)
-    cells = {name: _whole(table.column(field)) for field, name in names.items()}
+    cells: dict[str, pa.Array] = {}
+    for field, name in names.items():
+        (cells[name],) = table.column(field).chunks  # one, since all lines are one block
     return cells, np.delete(lines, left), left
-
-
-def _whole(column: pa.ChunkedArray) -> pa.Array:
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
 
 
 def _layout(array: pa.Array) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int32]]:

@@ -126,6 +126,8 @@ ELSEWHERE = {
         *("make help", "make lint", "make format", "make lock", "make unit", "make coverage"),
         "make bench BENCH_ARGS='--only \"dlt + dbt\"'",
         *("make mutants", "make mutants MUTANTS_ARGS=sales_assets/pipeline/sums.py"),
+        'make mutants MUTANTS_ARGS="--sample 40 sales_assets/pipeline/load.py"',
+        'make mutants MUTANTS_ARGS="--tests sales_assets_tests/mart/test_f_sales.py sales_assets/pipeline/publish.py"',
         *('make mutants MUTANTS_ARGS="--unit sales_assets/pipeline"', "make mutants MUTANTS_ARGS=--report"),
     ],
     f"{_DEMO}test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies": ["make demo"],

@@ -6,6 +6,7 @@ its test processes share, and compares the survivors with `survivors.md`.
 
 import argparse
 import os
+import random
 import re
 import signal
 import subprocess
@@ -13,15 +14,19 @@ import sys
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from fnmatch import fnmatch
 from pathlib import Path
 
 from mutmut.mutation.data import SourceFileMutationData
 from mutmut.mutation.diff_apply import get_diff_for_mutant
+from mutmut.mutation.file_mutation import mutate_file_contents
 from mutmut.stats import status_by_exit_code
+from mutmut.utils.file_utils import walk_mutatable_files
+from mutmut.utils.format_utils import get_mutant_name
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.conftest import SHARED_SERVER, prepare
-from sales_assets_tests.mutants.plugin import UNIT
+from sales_assets_tests.mutants.plugin import TESTS, UNIT
 
 ROOT = Path("mutants")
 KNOWN = Path(__file__).with_name("survivors.md")
@@ -45,12 +50,21 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", help="modules by name or path, default: all")
     parser.add_argument("--report", action="store_true", help="run nothing; report what the last runs have found")
     parser.add_argument("--unit", action="store_true", help="only tests that need no server")
+    parser.add_argument(
+        "--tests", action="append", default=[], metavar="PATH", help="only this test file or folder, can be repeated"
+    )
     parser.add_argument("--processes", type=int, default=1, help="mutants at a time, default: 1")
+    parser.add_argument("--sample", type=int, metavar="N", help="only N random mutants of each module")
+    parser.add_argument("--seed", type=int, default=1, help="which ones --sample draws, default: 1")
     arguments = parser.parse_args()
-    if not arguments.report and (
-        code := run([mutants_of(module) for module in arguments.modules], arguments.processes, unit=arguments.unit)
-    ):
-        return code
+    if not arguments.report:
+        patterns = [mutants_of(module) for module in arguments.modules]
+        if arguments.sample is not None:
+            patterns = sample(patterns or ["*"], arguments.sample, arguments.seed)
+            if not patterns:
+                parser.error("no mutants to draw from")
+        if code := run(patterns, arguments.processes, arguments.tests, unit=arguments.unit):
+            return code
     return report()
 
 
@@ -59,9 +73,22 @@ def mutants_of(module: str) -> str:
     return module.removesuffix("/").removesuffix(".py").replace("/", ".") + ".*"
 
 
-def run(patterns: Sequence[str], processes: int, *, unit: bool) -> int:
-    """Run mutmut with a server for all its test processes."""
+def sample(patterns: Sequence[str], count: int, seed: int) -> list[str]:
+    """Draw mutants of each module that a pattern matches; for the same code and seed the same ones."""
+    drawn: list[str] = []
+    for path in sorted(walk_mutatable_files()):
+        if any(fnmatch(get_mutant_name(path, ""), pattern) for pattern in patterns):
+            mutants = mutate_file_contents(str(path), path.read_text(encoding="utf-8")).mutant_names
+            chosen = random.Random(f"{seed} {path}").sample(sorted(mutants), min(count, len(mutants)))
+            drawn += [get_mutant_name(path, name) for name in chosen]
+    return drawn
+
+
+def run(patterns: Sequence[str], processes: int, tests: Sequence[str], *, unit: bool) -> int:
+    """Run mutmut, unless all tests are unit tests with a server for all its test processes."""
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
+    if tests:
+        environment[TESTS] = os.pathsep.join(tests)
     command = ["mutmut", "run", "--max-children", str(processes), *patterns]
     if unit:
         return subprocess.run(command, env=environment | {UNIT: "1"}, check=False).returncode

@@ -9,6 +9,8 @@ import pytest
 
 # Set: without tests that need a server, a broker or a browser.
 UNIT = "MUTANTS_UNIT"
+# Test files or folders: without all others.
+TESTS = "MUTANTS_TESTS"
 
 # The same examples for each mutant. A failure is not made smaller: nobody reads it.
 hypothesis.settings.register_profile(
@@ -25,9 +27,10 @@ hypothesis.settings.load_profile("mutants")
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Run tests first that need no server, and short ones first: they kill most mutants."""
-    if UNIT in os.environ:
-        config.hook.pytest_deselected(items=[item for item in items if _needs_server(item)])
-        items[:] = [item for item in items if not _needs_server(item)]
+    left_out = [item for item in items if _is_left_out(item)]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not _is_left_out(item)]
     # Written by mutmut in the folder in which it runs pytest.
     stats = Path("mutmut-stats.json")
     seconds = json.loads(stats.read_text(encoding="utf-8"))["duration_by_test"] if stats.exists() else {}
@@ -36,3 +39,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _needs_server(item: pytest.Item) -> bool:
     return not {"server", "own_server"}.isdisjoint(getattr(item, "fixturenames", ()))
+
+
+def _is_left_out(item: pytest.Item) -> bool:
+    chosen = os.environ.get(TESTS, "").split(os.pathsep)
+    return (UNIT in os.environ and _needs_server(item)) or not item.nodeid.startswith(tuple(chosen))

@@ -1,10 +1,10 @@
-"""The list of known survivors is about the code as it is."""
+"""The list of known survivors is about the code as it is; a sample of mutants can be drawn again."""
 
 from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.mutants.__main__ import KNOWN, explained, mutants_of
+from sales_assets_tests.mutants.__main__ import KNOWN, explained, mutants_of, sample
 
 PROJECT = Path(__file__).resolve().parents[2]
 LISTED = sorted(explained(KNOWN.read_text(encoding="utf-8")))
@@ -59,3 +59,15 @@ Another.
 def test_a_module_is_given_by_name_or_path(module: str) -> None:
     assert mutants_of(module) == "sales_assets.pipeline.sums.*"
     assert mutants_of("sales_assets/pipeline/") == "sales_assets.pipeline.*"
+
+
+def test_a_sample_is_drawn_of_each_module_and_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)  # mutmut reads its settings there
+    modules = "sales_assets.pipeline.hashing.*", "sales_assets.pipeline.memory.*"
+    drawn = sample(modules, 3, seed=1)
+    assert [name.partition(".x")[0] + ".*" for name in drawn] == [module for module in modules for _ in range(3)]
+    assert len(set(drawn)) == 6
+    assert sample(modules, 3, seed=1) == drawn
+    assert sample(modules, 3, seed=2) != drawn
+    everything = [sample(modules, 10_000, seed=seed) for seed in (1, 2)]
+    assert set(drawn) < set(everything[0]) == set(everything[1])

@@ -1,188 +1,322 @@
-"""Two loads at a time: of different days beside each other, of the same day in turn; and what days share."""
+"""Loading days: what the load report says of each day, and what a failing day leaves alone."""
 
 import datetime as dt
-import logging
-import threading
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-import psycopg
+import pyarrow as pa
 import pytest
 
-from sales_assets.cli import quarantine
-from sales_assets.pipeline import load
-from sales_assets.pipeline.load import Pipeline, load_days
-from sales_assets.pipeline.load_report import F_SALES, LoadReport, raw_table, staging_table
-from sales_assets.pipeline.partner_orders import load_order_days
-from sales_assets.postgres.queries import statements
-from sales_assets.postgres.warehouse import Warehouse
-from sales_assets.resources.raw_files import RawFiles
-from sales_assets.resources.report_api import ReportApi
-from sales_assets.schemas.report_files import USER_ORDERS_LOG
-from sales_assets.settings import first_day, settings
-from sales_assets_tests.postgres.test_warehouse import waiting
+from sales_assets.pipeline import load, stage
+from sales_assets.pipeline.load import NoReportError, batched
+from sales_assets.pipeline.load_report import F_SALES, LoadReport, staging_table
+from sales_assets.pipeline.sums import Sums
+from sales_assets.resources.raw_files import RawFilesError
+from sales_assets.schemas.report_files import REPORT_FILES, USER_ACTIVITY_LOG, USER_ORDERS_LOG
+from sales_assets_tests.pipeline.conftest import DERIVED, RAW, TABLES, Engine
 from sales_assets_tests.reports import Order
-from sales_assets_tests.services.partner_orders.running import until
-from sales_assets_tests.shop import Shop
 
-DAYS = ("2024-09-01", "2024-09-02")
-_SECONDS = 120
-Call = Callable[..., Any]
-
-
-def engine(*days: str, run_id: str, raw: bool = True) -> LoadReport:
-    """Load days by the engine alone."""
-    scratch = settings().sales_home / run_id
-    log = logging.getLogger(__name__)
-    pipeline = Pipeline(Warehouse(), RawFiles(), ReportApi(), scratch, first_day(), log)
-    tables = [raw_table(USER_ORDERS_LOG)] * raw + [staging_table(USER_ORDERS_LOG), F_SALES]
-    return load_days(pipeline, [dt.date.fromisoformat(day) for day in days], tables, run_id)
+FIRST, SECOND, THIRD = TEXTS = ("2024-10-01", "2024-10-02", "2024-10-03")
+DAYS = [dt.date.fromisoformat(text) for text in TEXTS]
+ORDERS = staging_table(USER_ORDERS_LOG)
+ACTIVITY_HEADER = "id,uniq_id,date_time,action_id,customer_id,quantity"
+RULES = {"equal_to_staging", "no_key_twice", "uniq_id_on_one_date", "statuses", "signs", "legacy_rows_shipped"}
+EQUAL_TO_ACTIVITY = next(derived.reconciliation for derived in DERIVED if derived.file is USER_ACTIVITY_LOG)
+ROWS = "SELECT f.date_id, uniq_id, amount FROM mart.f_sales AS f JOIN mart.f_sales_lines USING (id) ORDER BY 1, 2"
 
 
-def meet(monkeypatch: pytest.MonkeyPatch, name: str, **waiting: Call) -> None:
-    """Let the loads call a function of `load` only after `waiting[run_id]`, or after the one for `every` load."""
-    function = getattr(load, name)
-
-    def met(*arguments: Any, **options: Any) -> Any:
-        run = threading.current_thread().name.split("_")[0]
-        waiting.get(run, waiting.get("every", lambda: None))()
-        return function(*arguments, **options)
-
-    monkeypatch.setattr(load, name, met)
+def activity(day: str, *customers: int) -> str:
+    lines = [f"{n},{day}{n},{day},1,{customer},2" for n, customer in enumerate(customers)]
+    return "\n".join([ACTIVITY_HEADER, *lines, ""])
 
 
-def start(run_id: str, *days: str, raw: bool = True) -> "Loading":
-    return Loading(run_id, days, raw)
+def refuse(engine: Engine, table: str, condition: str) -> None:
+    """Let the database refuse some rows of a table."""
+    engine.query(
+        "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$ BEGIN IF {condition} THEN RAISE 'refused'; END IF; RETURN NEW; END $$"
+    )
+    engine.query(f"CREATE TRIGGER refuse BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION public.refuse()")
 
 
-class Loading:
-    """A load in a thread that has its name."""
-
-    def __init__(self, run_id: str, days: tuple[str, ...], raw: bool) -> None:
-        self._pool = ThreadPoolExecutor(1, thread_name_prefix=run_id)
-        self._report = self._pool.submit(engine, *days, run_id=run_id, raw=raw)
-
-    def report(self) -> LoadReport:
-        report = self._report.result(_SECONDS)
-        self._pool.shutdown()
-        assert report.failures == {}
-        return report
+def good(report: LoadReport, table: str) -> list[str]:
+    return [str(day) for day in report.good_days(table)]
 
 
-@pytest.fixture
-def url(warehouse_url: str) -> str:
-    return warehouse_url
-
-
-def test_loads_of_different_days_write_at_the_same_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has staged its day and not committed it while the other does the same; both name the same customers."""
-    shop.fetch_report()
-    for day in DAYS:
-        customers = range(50, 60) if day == DAYS[0] else range(59, 49, -1)
-        shop.reports.increment(
-            day, [Order(f"{day} {n}", day=day, customer_id=str(n), first_name=f"{day}") for n in customers]
+def test_the_report_of_a_load(engine: Engine) -> None:
+    """A day from the report, one from its increment with a duplicate, a rejected row and a refund, and an empty one."""
+    engine.reports.report([Order("r"), Order("last", day="2024-10-04")])
+    orders = [Order("a"), Order("a"), Order("b", quantity="x"), Order("c", status="refunded", amount="50")]
+    increment = [order.but(day=SECOND) for order in orders]
+    engine.reports.increment(SECOND, increment, user_activity_log=activity(SECOND, 51, 52, 51))
+    engine.reports.increment(THIRD, [])
+    report = engine.load(*TEXTS)
+    assert report.failures == {}
+    fetches = {
+        (kind, str(day), file): (number, path)
+        for number, kind, day, file, path in engine.query("SELECT fetch_id, kind, first_day, file, path FROM raw.fetch")
+    }
+    of_report, of_second, of_third = (
+        fetches[key]
+        for key in (
+            ("report", FIRST, "user_orders_log"),
+            ("increment", SECOND, "user_orders_log"),
+            ("increment", THIRD, "user_orders_log"),
         )
-    meet(monkeypatch, "store_names", every=threading.Barrier(2, timeout=_SECONDS).wait)
-    loads = [start(f"load{n}", day) for n, day in enumerate(DAYS)]
-    assert [one.report().lock_wait_seconds for one in loads] == [0, 0]
-    assert len(shop.sales()) == 20
-    assert shop.query("SELECT DISTINCT first_name FROM mart.d_customer") == [(DAYS[1],)]
+    )
+    assert [report.facts[ORDERS, day] for day in DAYS] == [
+        {"rows": rows, "duplicates": duplicates, "rejected rows": rejected, "fetch number": number}
+        | {"selected file": f"{kind} {path}"}
+        for rows, duplicates, rejected, kind, (number, path) in (
+            (1, 0, 0, "report", of_report),
+            (2, 1, 1, "increment", of_second),
+            (0, 0, 0, "increment", of_third),
+        )
+    ]
+    names = ("rows", "refunded_rows", "net_amount", "net_quantity", "refunded_amount")
+    sales = [(1, 0, 200, 2, 0), (2, 1, 150, 0, -50), (0, 0, 0, 0, 0)]
+    assert [report.facts[F_SALES, day] for day in DAYS] == [dict(zip(names, day, strict=True)) for day in sales]
+    assert report.facts["mart.f_activity", DAYS[1]] == {"rows": 2, "customers": 2, "events": 3, "quantity": Decimal(6)}
+    raw = report.facts["raw.user_orders_log_inc", DAYS[1]]
+    assert (raw["response"], raw["fetch number"], raw["path"], raw["lines"]) == ("delivered", *of_second, 5)
+    assert report.facts["raw.price_log_inc", DAYS[1]] == {"response": "not listed in the response"}
+    assert report.facts["raw.price_log_inc", DAYS[0]]["response"].startswith("NOT FOUND: ")
+    assert {table for table, _ in report.facts} == {
+        *RAW,
+        ORDERS,
+        F_SALES,
+        "staging.user_activity_log",
+        "mart.f_activity",
+    }
 
 
-def test_a_load_of_the_same_day_waits_and_finds_it_loaded(
-    shop: Shop, url: str, monkeypatch: pytest.MonkeyPatch
+def test_what_a_load_has_proven_is_left_out_of_the_checks(engine: Engine) -> None:
+    """The rules of a row hold for the days whose signs were counted."""
+    engine.reports.report([Order("r"), Order("last", day="2024-10-04")])
+    engine.reports.increment(SECOND, [Order("a", day=SECOND)], user_activity_log=activity(SECOND, 51))
+    report = engine.load(FIRST, SECOND)
+    proven = {rule: {*DAYS[:2]} for rule in RULES} | {"uniq_id_on_one_date": set()}
+    assert {rule: report.counted[rule] for rule in RULES} == proven
+    assert report.counted[EQUAL_TO_ACTIVITY] == {DAYS[1]}
+    again = engine.load(FIRST, SECOND)
+    assert set(again.counted) == set(report.counted)
+    assert set().union(*again.counted.values()) == set(), "nothing was replaced"
+    assert again.facts[F_SALES, DAYS[0]] == report.facts[F_SALES, DAYS[0]]
+
+
+def test_the_steps_of_a_load_are_shown(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(load, "DAYS_TOGETHER", 2)
+    engine.reports.report([Order("r")])
+    engine.fetch_report()
+    engine.progress.steps.clear()
+    engine.load(*TEXTS)
+    files = [f"{file}: reports and newly selected files" for file in REPORT_FILES]
+    assert (engine.progress.steps, engine.progress.ahead, engine.progress.done) == (["increments", *files], 3, [2, 1])
+    assert engine.query("SELECT min(date_id), max(date_id) FROM mart.d_calendar") == [(20241001, 20241003)]
+
+
+@pytest.mark.parametrize("together", [1, 2, 30])
+def test_a_day_that_the_database_refuses_blocks_no_other(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0]), Order("b", day=DAYS[0])])
-    shop.fetch_report()
-    second_parsed = threading.Event()
-    meet(monkeypatch, "store_names", first=lambda: second_parsed.wait(_SECONDS))
-    first = start("first", DAYS[0])
-    until(lambda: shop.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2") == [(1,)])
-    second = start("second", DAYS[0])
-    assert until(lambda: waiting(url)) == ["second locks of days 20240901..20240901"]
-    second_parsed.set()
-    assert first.report().lock_wait_seconds == 0
-    assert second.report().lock_wait_seconds > 0
-    assert [name for name, _ in shop.sales()] == ["a", "b"]
-    # Parsed by both, recorded and staged by the first alone.
-    assert shop.query("SELECT run_id, revision FROM staging.fetch_reading") == [("first", 1)]
-    assert shop.query("SELECT run_id FROM staging.staged_day") == [("first",)]
+    """One of an increment. It fails in staging and the mart, not in raw or other tables of the day."""
+    monkeypatch.setattr(load, "DAYS_TOGETHER", together)
+    engine.reports.report([Order("r", day="2024-09-30")], price_log="Milk,100\n")
+    for day in TEXTS:
+        engine.reports.increment(day, [Order(day, day=day)], user_activity_log=activity(day, 51))
+    refuse(engine, ORDERS, "NEW.date_id = 20241002")
+    report = engine.load(*TEXTS)
+    assert {day: [reason.splitlines()[0] for reason in reasons] for day, reasons in report.failures.items()} == {
+        DAYS[1]: ["user_orders_log: refused"]
+    }
+    for table in TABLES:
+        assert good(report, table) == ([FIRST, THIRD] if table in (ORDERS, F_SALES) else [*TEXTS])
+    assert [day for day, *_ in engine.query(ROWS)] == [20241001, 20241003]
+    assert report.counted["equal_to_staging"] == report.counted["no_key_twice"] == {DAYS[0], DAYS[2]}
+    assert report.counted[EQUAL_TO_ACTIVITY] == set(DAYS)
+    assert (ORDERS, DAYS[1]) not in report.facts
 
 
-def test_a_report_parsed_by_two_loads_is_recorded_once_and_lost_for_none(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shop.reports.report([Order(day, day=day) for day in DAYS] + [Order("bad", day=DAYS[0], quantity="two")])
-    shop.fetch_report()
-    meet(monkeypatch, "exclude_other_recorders", every=threading.Barrier(2, timeout=_SECONDS).wait)
-    loads = [start(f"load{n}", day, raw=False) for n, day in enumerate(DAYS)]
-    assert [one.report().lock_wait_seconds for one in loads] == [0, 0]
-    assert [name for name, _ in shop.sales()] == list(DAYS)
-    assert shop.query("SELECT revision FROM staging.fetch_reading") == [(1,)]
-    assert len(shop.quarantined()) == 1
-    assert shop.query("SELECT date_id, revision FROM staging.staged_day ORDER BY 1") == [(20240901, 1), (20240902, 1)]
+def test_a_derived_table_fails_with_its_file_only(engine: Engine) -> None:
+    engine.reports.report([Order("r", day="2024-09-30")])
+    for day in TEXTS[:2]:
+        engine.reports.increment(day, [Order(day, day=day)], user_activity_log=activity(day, 51))
+    refuse(engine, "mart.f_activity", "NEW.date_id = 20241002")
+    report = engine.load(FIRST, SECOND)
+    assert [reason.splitlines()[0] for reason in report.failures[DAYS[1]]] == ["user_activity_log: refused"]
+    failed = {"staging.user_activity_log", "mart.f_activity"}
+    assert {table for table in TABLES if good(report, table) != [FIRST, SECOND]} == failed
+    assert engine.query("SELECT date_id FROM staging.user_activity_log") == [(20241001,)]
 
 
-@pytest.mark.parametrize("moment", ["exclude_other_recorders", "select_files"])
-def test_a_row_resolved_while_two_loads_parse_its_report_is_not_lost(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
-) -> None:
-    """The other load, of another day, records the parse that has seen the resolution; this one has not."""
-    bad = Order("b", day=DAYS[1], amount="ten")
-    shop.reports.report([Order("a", day=DAYS[0]), bad, Order("c", day=DAYS[1])])
-    shop.fetch_report()
-    engine(DAYS[0], run_id="before", raw=False)
-    resolved = threading.Event()
-
-    def resolve_and_load() -> None:
-        if not resolved.is_set():
-            resolved.set()
-            ((number,),) = shop.query("SELECT quarantine_id FROM staging.quarantine")
-            text = bad.but(amount="10").line(2, statuses=False)
-            with Warehouse().transaction("a person") as transaction:
-                transaction.run("staging/quarantine", "correct", id=number, text=text)
-            start("other", DAYS[0], raw=False).report()
-
-    meet(monkeypatch, moment, this=resolve_and_load)
-    start("this", DAYS[1], raw=False).report()
-    assert resolved.is_set()
-    assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]
+def test_a_file_that_cannot_be_parsed_keeps_the_rows_of_its_day(engine: Engine) -> None:
+    """Of an increment; the days beside it and the other files of the day are loaded."""
+    engine.reports.report([Order("r", day="2024-09-30")])
+    for day in TEXTS:
+        engine.reports.increment(day, [Order(day, day=day)])
+    engine.load(*TEXTS)
+    engine.reports.increment(SECOND, None, user_orders_log="no header\n", price_log="Milk,100\n")
+    engine.reports.increment(THIRD, [Order("new", day=THIRD)])
+    report = engine.load(*TEXTS)
+    ((failed, (reason,)),) = report.failures.items()
+    assert failed == DAYS[1]
+    assert reason.startswith(f"user_orders_log_inc/{SECOND}/")
+    assert "there is no header: found 'no header'" in reason
+    assert {table for table in TABLES if good(report, table) != [*TEXTS]} == {ORDERS, F_SALES}
+    assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == [FIRST, SECOND, "new"]
+    assert engine.query("SELECT date_id, price FROM staging.price_log") == [(20241002, 100)]
 
 
-def test_partner_orders_and_replays_run_beside_a_load_of_their_day(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load that has the day's rows written, and not committed, delays neither."""
-    bad = Order("b", day=DAYS[0], amount="ten")
-    shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0]), bad])
-    shop.fetch_report()
-    engine(DAYS[0], run_id="before")
-    shop.reports.increment(DAYS[0], [Order("new", day=DAYS[0])])
-    arrived, go_on = threading.Event(), threading.Event()
-
-    def stay() -> None:
-        arrived.set()
-        assert go_on.wait(_SECONDS)
-
-    meet(monkeypatch, "store_names", held=stay)
-    held = start("held", DAYS[0])
-    assert arrived.wait(_SECONDS)
-    loaded = load_order_days(Warehouse(), [dt.date.fromisoformat(DAYS[0])], "orders", timezone="UTC", sale_on="created")
-    assert loaded.lock_wait_seconds == 0
-    ((number,),) = shop.query("SELECT quarantine_id FROM staging.quarantine")
-    monkeypatch.setattr(quarantine, "_load_again", lambda _: [])
-    text = bad.but(amount="10").line(2, statuses=True)
-    done = quarantine.replay(Warehouse(), corrections={number: text}, discarded=[], as_they_are=[])
-    assert [row["state"] for row in done.lines] == ["corrected"]
-    go_on.set()
-    held.report()
-    assert shop.sales() == [("new", 200)]
+def test_a_raw_file_that_was_changed_is_not_loaded(engine: Engine, tmp_path: Path) -> None:
+    """Of a report: days that an increment serves are loaded. Each file is read once per load."""
+    engine.reports.report([Order(day, day=day) for day in TEXTS])
+    engine.reports.increment(THIRD, [Order("i", day=THIRD)])
+    engine.fetch_report()
+    ((path,),) = engine.query("SELECT path FROM raw.fetch")
+    file = tmp_path / "home" / "raw" / path
+    contents = file.read_bytes()
+    file.write_bytes(contents.replace(b"Milk", b"Silk"))
+    report = engine.load(*TEXTS)
+    assert set(report.failures) == {*DAYS[:2]}
+    ((reason,),) = {tuple(reasons) for reasons in report.failures.values()}
+    assert reason.startswith(f"{path}: ")
+    assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == ["i"]
+    assert good(report, F_SALES) == good(report, ORDERS) == [THIRD]
+    file.write_bytes(contents)
+    assert engine.load(*TEXTS).failures == {}
+    assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == [FIRST, SECOND, "i"]
 
 
-def test_a_relay_of_partner_orders_keeps_no_load_waiting(shop: Shop, url: str) -> None:
-    """The relay holds its lock as long as it runs."""
-    shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0])])
-    shop.fetch_report()
-    with psycopg.connect(url, autocommit=True) as relay:
-        relay.execute(statements("orders/outbox")["lead"])
-        start("load", DAYS[0]).report()
-    assert shop.sales() == [("a", 200)]
+def test_a_report_that_the_database_refuses_fails_the_days_that_no_other_file_serves(engine: Engine) -> None:
+    """Of its period: the day before it is loaded."""
+    engine.reports.report([Order(day, day=day, city_name="Refused") for day in TEXTS])
+    engine.reports.increment(SECOND, [Order("i", day=SECOND)])
+    refuse(engine, "staging.name", "NEW.first = 'Refused'")
+    report = engine.load("2024-09-30", *TEXTS)
+    ((path,),) = engine.query("SELECT path FROM raw.fetch WHERE kind = 'report'")
+    assert {day: [reason.splitlines()[0] for reason in reasons] for day, reasons in report.failures.items()} == {
+        day: [f"{path}: refused"] for day in (DAYS[0], DAYS[2])
+    }
+    assert good(report, ORDERS) == good(report, F_SALES) == ["2024-09-30", SECOND]
+    assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == ["i"]
+
+
+def test_a_day_that_cannot_be_fetched_fails_for_all_tables(engine: Engine) -> None:
+    engine.reports.report([Order("r", day="2024-09-30")])
+    engine.reports.increment(FIRST, [Order("a")])
+    engine.fetch_report()
+    engine.reports.increment(SECOND, [Order("b", day=SECOND)])
+    fetch = engine.pipeline.report_api.increment
+
+    def broken(report_id: str, day: dt.date) -> Any:
+        if day == DAYS[1]:
+            raise RawFilesError("no space left")
+        return fetch(report_id, day)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(type(engine.pipeline.report_api), "increment", lambda _, *given: broken(*given))
+        report = engine.load(FIRST, SECOND)
+    assert report.failures == {DAYS[1]: ["no space left"]}
+    assert all(good(report, table) == [FIRST] for table in TABLES)
+    recorded = "SELECT first_day::text, outcome, reason, run_id FROM raw.delivery WHERE kind = 'increment' ORDER BY 1"
+    assert engine.query(recorded) == [
+        (FIRST, "delivered", None, "load run"),
+        (SECOND, "failed", "no space left", "load run"),
+    ]
+
+
+def test_without_a_report_nothing_can_be_fetched(engine: Engine) -> None:
+    with pytest.raises(NoReportError, match=r"^no report was fetched yet, and increments are requested by its id: "):
+        load.load_days(engine.pipeline, DAYS, TABLES, "run")
+    report = load.load_days(engine.pipeline, DAYS, [ORDERS, F_SALES], "run")
+    assert report.failures == {}
+
+
+@pytest.mark.parametrize("tables", [[ORDERS, F_SALES], [F_SALES]])
+def test_a_mart_that_differs_from_staging_is_published_again(engine: Engine, tables: list[str]) -> None:
+    """Where staging is loaded too, only the days that differ."""
+    engine.reports.report([Order(f"{day}{n}", day=day) for day in TEXTS for n in "ab"])
+    engine.load(*TEXTS)
+    rows = engine.query(ROWS)
+    engine.query("DELETE FROM mart.f_sales WHERE date_id = 20241002 AND id % 2 = 0")
+    ids = dict(engine.query("SELECT date_id, min(id) FROM mart.f_sales GROUP BY 1"))
+    before = engine.query("SELECT date_id, xmin::text FROM mart.f_sales WHERE date_id <> 20241002 ORDER BY 1, 2")
+    assert engine.load(*TEXTS, tables=tables).failures == {}
+    assert engine.query(ROWS) == rows
+    assert ids.items() <= set(engine.query("SELECT date_id, id FROM mart.f_sales"))
+    untouched = engine.query("SELECT date_id, xmin::text FROM mart.f_sales WHERE date_id <> 20241002 ORDER BY 1, 2")
+    assert (untouched == before) is (ORDERS in tables)
+
+
+@pytest.mark.parametrize("tables", [[staging_table(USER_ACTIVITY_LOG), "mart.f_activity"], ["mart.f_activity"]])
+def test_a_derived_table_that_differs_from_staging_is_derived_again(engine: Engine, tables: list[str]) -> None:
+    engine.reports.report([Order("r")])
+    for day in TEXTS:
+        engine.reports.increment(day, [Order(day, day=day)], user_activity_log=activity(day, 51, 52))
+    engine.load(*TEXTS)
+    rows = engine.query("SELECT * FROM mart.f_activity ORDER BY 1, 2")
+    engine.query("DELETE FROM mart.f_activity WHERE date_id = 20241002 AND customer_id = 51")
+    before = engine.query("SELECT date_id, xmin::text FROM mart.f_activity WHERE date_id <> 20241002 ORDER BY 1, 2")
+    assert engine.load(*TEXTS, tables=tables).failures == {}
+    assert engine.query("SELECT * FROM mart.f_activity ORDER BY 1, 2") == rows
+    untouched = engine.query("SELECT date_id, xmin::text FROM mart.f_activity WHERE date_id <> 20241002 ORDER BY 1, 2")
+    assert (untouched == before) is (len(tables) == 2)
+
+
+def test_a_large_file_is_loaded_in_several_transactions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no ids twice, and each day is proven to share no uniq_id with another, or not."""
+    monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 2)
+    orders = [Order("a"), Order("b"), *(Order(u, day=day) for day in TEXTS[1:] for u in ("shared", day))]
+    engine.reports.report(orders)
+    report = engine.load(*TEXTS)
+    assert report.counted["uniq_id_on_one_date"] == {DAYS[0]}
+    assert report.counted["no_key_twice"] == set(DAYS)
+    ids = engine.query("SELECT date_id, id FROM mart.f_sales ORDER BY id")
+    assert ids == [(day, n + 1) for n, day in enumerate(d for d in (20241001, 20241002, 20241003) for _ in range(2))]
+    engine.reports.report([*orders, Order("a", day="2024-10-04")])
+    engine.fetch_report()
+    again = engine.load(*TEXTS, "2024-10-04")
+    assert again.counted["uniq_id_on_one_date"] <= set(DAYS[:1]), "a is on the first and the fourth day"
+    assert DAYS[0] not in again.counted["uniq_id_on_one_date"]
+    assert engine.query("SELECT date_id, id FROM mart.f_sales ORDER BY id")[:6] == ids
+    assert {name for name, _ in engine.query("SELECT state, count(*) FROM staging.quarantine GROUP BY 1")} == set()
+
+
+def test_days_with_rows_of_other_sources_are_summarized_by_the_database(engine: Engine) -> None:
+    engine.reports.report([Order("r"), Order("s", day=SECOND)])
+    engine.query(
+        "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, source)"
+        " VALUES (20241001, 3, 51, 1, 1, 5, 'partner_orders')"
+    )
+    engine.query(
+        "INSERT INTO staging.partner_order_line (uniq_id, date_id, status, message_id, project_id, order_id, line_no,"
+        " item_id, customer_id, city_id, quantity, amount, sale_id)"
+        " SELECT 'p', 20241001, 'shipped', gen_random_uuid(), 1, 1, 1, 3, 51, 1, 1, 5, id FROM mart.f_sales"
+    )
+    report = engine.load(FIRST, SECOND)
+    assert report.failures == {}
+    assert [report.facts[F_SALES, day]["rows"] for day in DAYS[:2]] == [2, 1]
+    assert report.facts[F_SALES, DAYS[0]].keys() == report.facts[F_SALES, DAYS[1]].keys()
+    assert report.facts[F_SALES, DAYS[0]]["net_amount"] == 205
+    assert report.counted["statuses"] == {DAYS[1]}
+    assert report.counted["equal_to_staging"] == set(DAYS[:2])
+
+
+def test_a_day_with_a_wrong_sign_is_left_to_its_check(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.reports.report([Order("r"), Order("s", day=SECOND)])
+    count = Sums.count
+
+    def miscount(sums: Sums, rows: pa.RecordBatch) -> pa.RecordBatch:
+        sums.days_of_wrong_sign.add(20241001)
+        return count(sums, rows)
+
+    monkeypatch.setattr(Sums, "count", miscount)
+    report = engine.load(FIRST, SECOND)
+    assert report.counted["signs"] == {DAYS[1]}
+    assert report.counted["equal_to_staging"] == set(DAYS[:2])
+
+
+def test_items_are_divided_into_lists() -> None:
+    assert [*batched([1, 2, 3], 2)] == [[1, 2], [3]]
+    assert [*batched([], 2)] == []

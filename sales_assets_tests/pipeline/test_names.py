@@ -1,12 +1,15 @@
 """Names are stored once with the period in which they were seen; each order row gets the name valid at its time."""
 
 import datetime as dt
+from collections.abc import Callable
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
-from sales_assets.pipeline import parse_file, stage
-from sales_assets.pipeline.names import names_in
+from sales_assets.pipeline import names, parse_file, stage
+from sales_assets.pipeline.names import add_calendar_days, names_in, store_names
+from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets_tests.reports import Order
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
@@ -155,3 +158,53 @@ def test_the_names_in_rows() -> None:
 def test_the_event_time_of_a_row(text: str, event_time: str) -> None:
     (row, *_) = names_in(lines((2, text, 1, "Omsk", "Anna", 3, "Milk"))).to_pylist()
     assert (row["first_seen"], row["last_seen"], row["last_line"]) == (event_time, event_time, 2)
+
+
+@pytest.mark.parametrize("in_dimensions", [True, False])
+@pytest.mark.parametrize("together", [1, 3, 50_000])
+def test_names_are_merged_however_they_are_divided(
+    warehouse_url: str,
+    query: Callable[..., list[tuple[Any, ...]]],
+    monkeypatch: pytest.MonkeyPatch,
+    together: int,
+    in_dimensions: bool,
+) -> None:
+    """A name has the first and the last of its uses, and of the last the latest line."""
+    monkeypatch.setattr(names, "_NAMES_TOGETHER", together)
+    monkeypatch.setattr(names, "_NAMES_A_BLOCK", together)
+    parts = [
+        names_in(lines(*part))
+        for part in (
+            [(9, "2024-10-02", 1, "Omsk", "Anna", 3, "Milk")],
+            [(4, "2024-10-01", 1, "Omsk", "Anna", 3, "Milk"), (5, "2024-10-01", 2, "Tver", "Anna", 3, "Milk")],
+            [(12, "2024-10-02", 1, "Omsk", "Anna", 3, "Oat milk")],
+            [(7, "2024-10-02", 1, "Omsk", "Anna", 3, "Milk"), (3, "2024-10-03", 1, "Tomsk", "Anna", 3, "Milk")],
+        )
+    ]
+    with Warehouse().transaction("names") as transaction:
+        stored_at = store_names(transaction, parts, in_dimensions=in_dimensions)
+        (now,) = transaction.rows("staging/name", "stored_at")
+        assert stored_at == now["stored_at"]
+    stored = query(
+        "SELECT dimension, id, first, second, first_seen, last_seen, last_line FROM staging.name ORDER BY 1, 2, 3"
+    )
+    assert stored == [
+        ("d_city", 1, "Omsk", "", at(1), at(2), 12),
+        ("d_city", 1, "Tomsk", "", at(3), at(3), 3),
+        ("d_city", 2, "Tver", "", at(1), at(1), 5),
+        ("d_customer", 51, "Anna", "Orlova", at(1), at(3), 3),
+        ("d_item", 3, "Milk", "", at(1), at(3), 3),
+        ("d_item", 3, "Oat milk", "", at(2), at(2), 12),
+    ]
+    dimension = query("SELECT city_id, city_name FROM mart.d_city ORDER BY 1")
+    assert dimension == ([(1, "Tomsk"), (2, "Tver")] if in_dimensions else [])
+
+
+@pytest.mark.usefixtures("warehouse_url")
+def test_a_load_without_names_extends_the_calendar_only() -> None:
+    with Warehouse().transaction("calendar") as transaction:
+        assert store_names(transaction, [], in_dimensions=True)
+        days = [dt.date(2024, 10, day) for day in (1, 3, 6)]
+        assert add_calendar_days(transaction, days[0], days[1]) == 3
+        assert add_calendar_days(transaction, days[0], days[1]) == 0
+        assert add_calendar_days(transaction, days[1], days[2]) == 3

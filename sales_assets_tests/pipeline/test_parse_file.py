@@ -1,7 +1,7 @@
 """One raw file parsed: kept rows, duplicates and rejected rows, however the hashes of the keys fall."""
 
 import datetime as dt
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -29,13 +29,19 @@ ORDERS = [
 ]
 
 
-def parsed(text: str, folder: Path, file: str = USER_ORDERS_LOG.name) -> ParsedFile:
+def parsed(
+    text: str,
+    folder: Path,
+    file: str = USER_ORDERS_LOG.name,
+    corrections: Mapping[int, str | None] | None = None,
+    last: dt.date = LAST,
+) -> ParsedFile:
     def read() -> Iterator[bytes]:
         yield text.encode()
 
     found = dt.datetime(2024, 10, 5, tzinfo=dt.UTC)
-    raw_file = RawFile(1, "report", "orders.csv", "", FIRST, LAST, text.count("\n"), corrected=False, found_at=found)
-    return parse_file(read, REPORT_FILES[file], raw_file, {}, folder)
+    raw_file = RawFile(1, "report", "orders.csv", "", FIRST, last, text.count("\n"), corrected=False, found_at=found)
+    return parse_file(read, REPORT_FILES[file], raw_file, corrections or {}, folder)
 
 
 def summary(result: ParsedFile) -> tuple[object, ...]:
@@ -88,6 +94,38 @@ def test_one_repeat_among_many_blocks_of_distinct_rows(
     assert days[20241001] == DayCounts(kept=21, duplicates=1)  # type: ignore[index]
 
 
+def test_a_resolved_line_is_replaced_or_discarded(tmp_path: Path) -> None:
+    """The lines beside it are as they were, valid and rejected ones; a correction may be wrong too."""
+    orders = [Order("a"), Order("b", quantity="x"), Order("c", quantity="x"), Order("d"), Order("e", quantity="x")]
+    text = order_file([*orders, Order("f", quantity="x")], statuses=True)
+    corrections = {3: Order("b", day="2024-10-02").line(9, statuses=True), 4: None, 6: "no line", 5: None}
+    result = parsed(text, tmp_path, corrections=corrections)
+    lines, days, rejected = summary(result)
+    assert lines == {20241001: [2], 20241002: [3]}
+    assert days == {20241001: DayCounts(kept=1, rejected=1), 20241002: DayCounts(kept=1)}
+    assert rejected == [(6, "1 fields, expected 13"), (7, "quantity 'x' is not a plain decimal number")]
+    assert (result.lines, result.kept, result.discarded, result.rejected_count) == (6, 2, 2, 2)
+
+
+def test_conflicting_records_over_several_lines_are_rejected_with_their_whole_text(tmp_path: Path) -> None:
+    orders = [Order("a", item_name='"Milk\n\n3%"', amount=amount) for amount in ("1", "2")]
+    result = parsed(order_file([Order("b"), *orders, Order("c")], statuses=True, end="\r\n"), tmp_path)
+    found = {row["line_no"]: row for row in result.rejected.to_pylist()}
+    texts = {3 + 3 * n: order.line(2 + n, statuses=True) for n, order in enumerate(orders)}
+    assert {line_no: row["text"] for line_no, row in found.items()} == texts
+    assert {(row["date_id"], row["reason"][:26]) for row in found.values()} == {
+        (20241001, "2 different lines share da")
+    }
+    assert [line for rows in result.rows(20241001) for line in rows.column("line_no").to_pylist()] == [2, 9]
+
+
+def test_a_file_that_cannot_be_read_has_its_reason_and_no_rows(tmp_path: Path) -> None:
+    result = parsed(order_file(ORDERS, statuses=True).partition("\n")[2], tmp_path)
+    assert result.unreadable
+    assert result.unreadable.startswith("there is no header: found '1,a,2024-10-01")
+    assert (result.lines, result.kept, result.rejected.num_rows, [*result.rows(20241001)]) == (0, 0, 0, [])
+
+
 @pytest.mark.parametrize("at_once", [3, 1_000])
 def test_days_that_share_a_uniq_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
     """A uniq_id twice on one day is shared with no other."""
@@ -98,5 +136,8 @@ def test_days_that_share_a_uniq_id(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert parsed(text, tmp_path / "apart").days_sharing_uniq_ids() == set()
     shared = order_file([*apart, Order("b", day=second), Order("b", day=first)], statuses=True)
     assert parsed(shared, tmp_path / "shared").days_sharing_uniq_ids() == {20241001, 20241002}
+    third = [Order(uniq_id, day=day) for day in (second, "2024-10-03") for uniq_id in "bcdef"]
+    later = parsed(order_file([*apart, *third], statuses=True), tmp_path / "later", last=dt.date(2024, 10, 3))
+    assert later.days_sharing_uniq_ids() == {20241002, 20241003}
     without = "".join(",".join(line.split(",")[:1] + line.split(",")[2:]) for line in text.splitlines(keepends=True))
     assert parsed(without, tmp_path / "without").days_sharing_uniq_ids() == {20241001, 20241002}

@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 
 from sales_assets.pipeline import sale_ids
-from sales_assets.pipeline.sale_ids import SaleIds
+from sales_assets.pipeline.sale_ids import SaleIds, reserve_ids
+from sales_assets.postgres.warehouse import Warehouse
 
 _SCHEMA = pa.schema([("date_id", pa.int32()), ("uniq_id", pa.string()), ("status", pa.string())])
 _FORMER = _SCHEMA.append(pa.field("sale_id", pa.int64()))
@@ -35,6 +36,12 @@ def test_a_row_with_the_same_day_uniq_id_and_status_keeps_its_id() -> None:
     assert assigned(ids, *batches) == [7, 8, 9, 3]
 
 
+def test_every_row_that_stays_keeps_its_id() -> None:
+    keys = [(1, str(n), "shipped") for n in range(50)]
+    ids = SaleIds(np.arange(100, 150), former(*((*key, n) for n, key in enumerate(keys))))
+    assert assigned(ids, rows(*keys[:20]), rows(*keys[20:])) == [*range(50)]
+
+
 @pytest.mark.parametrize("together", [True, False])
 def test_keys_that_share_a_hash_never_share_an_id(monkeypatch: pytest.MonkeyPatch, together: bool) -> None:
     monkeypatch.setattr(sale_ids, "_hash_keys", lambda rows: np.zeros(len(rows), np.int64))
@@ -42,3 +49,18 @@ def test_keys_that_share_a_hash_never_share_an_id(monkeypatch: pytest.MonkeyPatc
     keys = (1, "a", "shipped"), (1, "b", "shipped"), (1, "c", "shipped")
     batches = [rows(*keys)] if together else [rows(key) for key in keys]
     assert len(set(assigned(ids, *batches))) == 3
+
+
+@pytest.mark.usefixtures("warehouse_url")
+def test_the_ids_of_days_are_reserved_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days without a reservation draw theirs, and never one of those reserved."""
+    monkeypatch.setattr(sale_ids, "_DRAWN_AT_ONCE", 2)
+    second = rows(*((2, str(n), "shipped") for n in range(3)))
+    with Warehouse().transaction("ids") as transaction:
+        assert reserve_ids(transaction, {}) == {}
+        reserved = reserve_ids(transaction, {1: 2, 2: 3, 3: 1})
+        assert reserved == {1: 2, 2: 4, 3: 7}
+        assert assigned(sale_ids.sale_ids(transaction, {2: 3, 1: 2}, reserved, []), second) == [4, 5, 6]
+        assert assigned(sale_ids.sale_ids(transaction, {2: 3, 4: 2}, reserved, []), second) == [8, 9, 10]
+        assert reserve_ids(transaction, {5: 1}) == {5: 13}
+        assert assigned(sale_ids.sale_ids(transaction, {}, {}, [])) == []

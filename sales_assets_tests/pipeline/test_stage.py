@@ -10,7 +10,7 @@ import pytest
 from sales_assets.pipeline import stage
 from sales_assets.pipeline.file_selection import RawFile, SelectedFile
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
-from sales_assets.pipeline.stage import batches_of, names_of, replaced_days, selected_rows
+from sales_assets.pipeline.stage import _parse_result, batches_of, names_of, replaced_days, selected_rows
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets_tests.reports import Order, order_file
 
@@ -22,9 +22,9 @@ def selected(*days: int, fetch_id: int = 1, staged: bool = False) -> list[Select
     return [SelectedFile(day, fetch_id, 1, staged) for day in days]
 
 
-def parsed(orders: list[Order], folder: Path) -> ParsedFile:
+def parsed(orders: list[Order], folder: Path, header_end: str = "") -> ParsedFile:
     def read() -> Iterator[bytes]:
-        yield order_file(orders, statuses=True).encode()
+        yield order_file(orders, statuses=True).replace("\n", f"{header_end}\n", 1).encode()
 
     first, last, found = dt.date(2024, 10, 1), dt.date(2024, 10, 3), dt.datetime(2024, 10, 5, tzinfo=dt.UTC)
     raw_file = RawFile(1, "report", "orders.csv", "", first, last, len(orders), corrected=False, found_at=found)
@@ -78,3 +78,39 @@ def test_names_are_collected_in_portions(file: ParsedFile, monkeypatch: pytest.M
 
 def test_days_that_staging_holds_are_replaced() -> None:
     assert replaced_days([*selected(1, 2, staged=True), *selected(3)]) == [1, 2]
+
+
+def test_what_is_recorded_of_a_file(tmp_path: Path) -> None:
+    """Days before the first one of the platform are counted, rows that are rejected or discarded are bad."""
+    orders = [*(Order(text, day=text) for text in TEXTS), Order("a", quantity="x"), Order("b", day="2024-10-04")]
+    file = parsed([*orders, orders[0]], tmp_path)
+    file.discarded = 3
+    result = {
+        "fetch_id": 1,
+        "verdict": "usable",
+        "reason": None,
+        "has_status": True,
+        "extra_columns": [],
+        "lines": 6,
+        "kept": 3,
+        "repeats": 1,
+        "bad": 5,
+        "before_first_day": 0,
+        "outside_period": 1,
+        "read_at": "2024-10-05T00:00:00+00:00",
+        "settled_at": None,
+    }
+    assert _parse_result(file, 20241001) == result
+    assert _parse_result(file, 20241003) == result | {"before_first_day": 2}
+
+
+def test_a_file_without_a_valid_row_is_not_used(tmp_path: Path) -> None:
+    """An empty one is; the reason of one that can't be read is the reader's."""
+    empty = _parse_result(parsed([], tmp_path / "empty"), 20241001)
+    assert (empty["verdict"], empty["reason"]) == ("usable", None)
+    bad = _parse_result(parsed([Order("a", quantity="x")], tmp_path / "bad"), 20241001)
+    assert (bad["verdict"], bad["bad"]) == ("failed", 1)
+    assert bad["reason"] == "orders.csv: every row rejected (1, see `sales-assets quarantine list`)"
+    unreadable = _parse_result(parsed([Order("a")], tmp_path / "unreadable", header_end=",status"), 20241001)
+    assert unreadable["verdict"] == "failed"
+    assert str(unreadable["reason"]).startswith("orders.csv: the header has status more than once")

@@ -230,10 +230,10 @@ class CeleryProcess:
 
 
 @asynccontextmanager
-async def planner(post: Post) -> AsyncIterator[Planner]:
+async def planner(post: Post, *, can_send: bool = True) -> AsyncIterator[Planner]:
     messages = MessageRepository(post.database_url, "planner", long=True)
     try:
-        yield Planner(messages, send_seconds=1, can_send=True)
+        yield Planner(messages, send_seconds=1, can_send=can_send)
     finally:
         await messages.close()
 

@@ -46,6 +46,11 @@ BAD_FILES = [
     (b"kind,theirs,ours\nshop,58,3\n", "line 2: the kind must be item, pharmacy, customer, not 'shop'"),
     (b"kind,theirs,ours\nitem,58,3\nitem,59\n", "line 3: 2 columns instead of 3"),
     (b"kind,theirs,ours\nitem,58,3,4\n", "line 2: 4 columns instead of 3"),
+    (b"kind,theirs,ours\nitem,58,\n", "line 2: ours must be a whole number below 2147483648, not ''"),
+    (
+        b"kind,theirs,ours\n" + b"s" * 41 + b",58,3\n",
+        f"line 2: the kind must be item, pharmacy, customer, not '{'s' * 40}'",
+    ),
     (b"kind,theirs,ours\n,58,3\n", "line 2: the kind must be"),
     (b"kind,theirs,ours\nitem,,3\n", "line 2: theirs must have 1 to 256 characters"),
     (b"kind,theirs,ours\nitem," + b"5" * 257 + b",3\n", "line 2: theirs must have 1 to 256 characters"),
@@ -78,6 +83,20 @@ def test_a_mapping_file_is_rejected_in_one_sentence(tmp_path: Path, content: byt
         mappings_in(file)
     assert str(caught.value).startswith(f"{file}, {reason}")
     assert "\n" not in str(caught.value)
+
+
+def test_the_first_line_decides_which_delimiter_a_mapping_file_has(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.csv"
+    file.write_text("kind;theirs;ours\nitem;5,8,,,;3\n")
+    assert mappings_in(file) == [Mapping("item", "5,8,,,", 3)]
+
+
+def test_a_mapping_file_has_at_most_64_mebibytes(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.csv"
+    with file.open("wb") as sparse:
+        sparse.truncate(64 * 1024 * 1024 + 1)
+    with pytest.raises(MappingError, match=r"mapping\.csv: larger than 64 MiB$"):
+        mappings_in(file)
 
 
 @pytest.mark.parametrize("phone", ["no phone", "7.99977722E10", "79997772211.0", "799977722", "375291234567"])

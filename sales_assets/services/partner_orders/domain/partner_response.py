@@ -140,9 +140,8 @@ def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterat
     """
     match errors:
         case dict():
-            named = next((str(errors[key]) for key in _ID_KEYS if key in errors), None)
             # An id that was not ordered matches no line, at any depth.
-            about = about if named is None else named if named in ids else None
+            about = next((str(errors[key]) for key in _ID_KEYS if key in errors), about)
             texts = [errors[key] for key in _TEXT_KEYS if key in errors]
             if texts:
                 yield from _told(texts[0], ids, about)
