@@ -181,7 +181,7 @@ def _daemon() -> Iterator[Finding]:
         )
     else:
         yield Finding(
-            "daemon", "none works: runs in the queue, schedules and sensors wait (`sales-assets dev` or `daemon`)"
+            "daemon", "none works, so queued runs, schedules and sensors wait for `sales-assets dev` or `daemon`"
         )
 
 
