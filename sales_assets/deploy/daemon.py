@@ -106,7 +106,7 @@ def _schema(url: str) -> str:
 
 
 class _Lock:
-    """The lock, taken and guarded by a thread of its own. Once lost, the process is replaced."""
+    """The lock, taken and guarded by a separate thread. Once lost, the process is replaced."""
 
     def __init__(self, url: str, say: Callable[[str], None]) -> None:
         self._url = url
@@ -189,4 +189,4 @@ def _replace_process() -> NoReturn:
     """Start this program again in this process: every thread of the daemon ends at once, and every session closes."""
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  its own command line
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  this process's command line

@@ -7,6 +7,8 @@ everything works, but slower, and a page fails after a restart of the server. Se
 docs/decisions/0004-pooled-event-storage.md.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -212,8 +214,22 @@ def require_sales_home(sales_home: str | None) -> None:
 
 
 def _url_of_settings(sales_home: str | None) -> str:
-    require_sales_home(sales_home)
+    if sales_home is not None and _is_read_here(sales_home):
+        require_sales_home(sales_home)
     return dagster_storage_url()
+
+
+def _is_read_here(sales_home: str) -> bool:
+    """Whether the dagster.yaml of this process's DAGSTER_HOME names the folder.
+
+    Code servers and runs are handed the configuration of the daemon instead, whose home may be on another machine.
+    """
+    home = os.environ.get("DAGSTER_HOME")
+    try:
+        text = (Path(home).expanduser() / "dagster.yaml").read_text(encoding="utf-8") if home else ""
+    except OSError:
+        return False
+    return json.dumps(sales_home, ensure_ascii=False) in text or sales_home in text
 
 
 def _type(event: EventLogEntry) -> DagsterEventType | None:

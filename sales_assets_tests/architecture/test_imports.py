@@ -63,7 +63,7 @@ DOORS = {
 
 # Every other part leaves the environment alone; these hand it on to processes that they start.
 ENVIRONMENT = {
-    "settings.py", "deploy/instance.py", "postgres/embedded/postgres.py", "demo/platform.py",
+    "settings.py", "deploy/instance.py", "deploy/storage.py", "postgres/embedded/postgres.py", "demo/platform.py",
     "demo/celery_processes.py",
     "scrubbing.py",  # the secrets that it removes from messages are those of the environment
 }  # fmt: skip

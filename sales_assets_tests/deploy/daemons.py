@@ -23,10 +23,10 @@ from sales_assets_tests.deploy import queued_location
 SECONDS = 120
 
 
-def configuration() -> Mapping[str, Any]:
-    """What an operator makes of the template: homes that share a code server, and one run at a time."""
+def configuration(home: Path) -> Mapping[str, Any]:
+    """What an operator makes of the template: one run at a time."""
     found = dg.config_from_yaml_strings([configuration_text(Template.ONE_MACHINE)])
-    del found["storage"]["custom"]["config"]["sales_home"]
+    found["storage"]["custom"]["config"]["sales_home"] = str(home)
     found["run_coordinator"]["config"]["max_concurrent_runs"] = 1
     return found
 
@@ -36,7 +36,7 @@ class Daemon:
 
     def __init__(self, home: Path, workspace: Path, storage: str) -> None:
         (home / "dagster").mkdir(parents=True)
-        (home / "dagster" / "dagster.yaml").write_text(json.dumps(configuration()), encoding="utf-8")
+        (home / "dagster" / "dagster.yaml").write_text(json.dumps(configuration(home)), encoding="utf-8")
         self.log = home / "daemon.log"
         environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
         environment |= {"SALES_HOME": str(home), "DAGSTER_STORAGE_URL": storage, "DAGSTER_DISABLE_TELEMETRY": "1"}

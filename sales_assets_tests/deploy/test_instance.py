@@ -155,6 +155,21 @@ def test_dagster_started_with_other_settings_says_so(at_home: Callable[[str], Pa
         instance.get_runs_count()
 
 
+def test_a_run_takes_the_configuration_of_a_daemon_with_another_home(
+    at_home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Daemon and code server may be on different machines: what counts is the storage of the settings."""
+    home = at_home("of the daemon")
+    prepare_dagster_home()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        handed_on = instance.get_ref()
+    at_home("of the code server")
+    for own in ("", str(home.parent.parent / "nothing")):
+        monkeypatch.setenv("DAGSTER_HOME", own)
+        with dg.DagsterInstance.from_ref(handed_on) as instance:
+            assert instance.get_runs_count() >= 0
+
+
 # --- templates ------------------------------------------------------------------------------------------------------
 
 
