@@ -108,7 +108,8 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
         module = ["-m", CODE, "--location-name", LOCATION]
         code = start("code server", "dagster", "code-server", "start", "--socket", str(address), *module)
         _wait_until("code server", lambda: _accepts(address), code, log)
-        workspace = home / "workspace.yaml"
+        # Not in the home: another `dev` may run on it, and Dagster reads the file again whenever it reloads.
+        workspace = address.with_name("workspace.yaml")
         write_workspace(workspace, {"grpc_server": {"socket": str(address), "location_name": LOCATION}})
         arguments = ["--workspace", str(workspace)]
 
