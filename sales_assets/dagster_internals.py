@@ -12,6 +12,7 @@ event numbers of the event log            has no order of events over several as
 metadata of the partitions of a run       copies and checks all entries with each one: quadratic in the days of a range
 batches of materializations               stores the events of a step one by one: 3 285 of a year took a minute
 tables and events of the event log        has no storage that writes planned events together (`deploy.storage`)
+health of a run's worker                  has the run launcher as a class, but not the result of its health check
 ========================================  ============================================================================
 """
 
@@ -22,12 +23,14 @@ from typing import Any
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
+from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
 from dagster._core.execution.context.metadata_logging import (
     AssetMetadataHandle,
     OutputMetadataAccumulator,
     OutputMetadataHandle,
 )
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
@@ -39,7 +42,10 @@ __all__ = [
     "AssetCheckEvaluationPlanned",
     "AssetCheckExecutionRecordStatus",
     "AssetCheckExecutionsTable",
+    "CheckRunHealthResult",
+    "DagsterUserCodeUnreachableError",
     "SqlEventLogStorageTable",
+    "WorkerStatus",
     "data_versions",
     "last_event_id",
     "last_materialization_ids",

@@ -17,6 +17,7 @@ SLOWEST = (
     "staging/test_repeated_contents.py",
     "faults/test_ui_up.py",
     "ui/test_dagster_ui.py",
+    "deploy/test_daemon.py",
     "automation/test_new_increments.py",
     "cli/test_demo.py",
     "staging/test_thresholds.py",

@@ -49,3 +49,6 @@ SELECT current_database()                                            AS database
 
 -- name: rename
 SELECT set_config('application_name', %(purpose)s, false)
+
+-- name: probe
+SELECT pg_try_advisory_lock(%(key)s) AS acquired

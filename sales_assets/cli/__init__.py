@@ -13,6 +13,8 @@ import typer
 
 from sales_assets.cli import (
     api,
+    daemon,
+    dagster_yaml,
     demo,
     dev,
     doctor,
@@ -41,8 +43,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (load.load, migrate.migrate, why.why, doctor.doctor, env.env, demo.demo, dev.dev):
+for command in (load.load, migrate.migrate, why.why, doctor.doctor, env.env, demo.demo, dev.dev, daemon.daemon):
     app.command()(command)
+app.command("dagster-yaml")(dagster_yaml.dagster_yaml)
 app.command("report-api")(simulators.report_api)
 app.command()(api.api)
 app.command()(metrics.metrics)

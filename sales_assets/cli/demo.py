@@ -51,7 +51,7 @@ def demo(
             out.print(f"services: {services.url}/docs; sent messages: {services.sender_url}/_messages")
         of_services = ("new_order_events", "changed_weeks", "changed_audience", "new_deliveries")
         sensors = ["new_increments", *(of_services if services else ())]
-        serve_ui(port, prepare_dagster_home(), sensors=sensors, on_ready=say_where)
+        serve_ui(port, prepare_dagster_home(), sensors=sensors, on_ready=say_where, say=out.print)
 
 
 def _demo_services(stack: ExitStack) -> "Services | None":

@@ -1,20 +1,17 @@
 """`sales-assets dev`: run the Dagster UI and daemon on the configured platform."""
 
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sales_assets.cli.console import ProgressBar, out
 
-if TYPE_CHECKING:
-    from sales_assets.deploy.ui import Ui
-
 
 def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
     """Run the Dagster UI and daemon on the configured warehouse and report API, until Ctrl-C.
 
-    If another `dev` or `demo` runs on the same SALES_HOME, only its daemon launches runs.
+    One daemon works on a storage: that of a second `dev` or `demo` stands by, and takes over if the first one ends.
 
     Switch schedules and sensors on in the UI, under Automation.
     """
@@ -32,11 +29,9 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
                 stack.enter_context(embedded_running())
                 migrations.migrate(warehouse_url())
             home = prepare_dagster_home()
-        serve_ui(port, home, on_ready=say_where)
+        serve_ui(port, home, on_ready=say_where, say=out.print)
 
 
-def say_where(ui: "Ui") -> None:
-    """Print the URL of the UI, and whether another command's daemon is used."""
-    out.print(f"Dagster UI: {ui.url}  (Ctrl-C ends it)")
-    if not ui.has_daemon:
-        out.print("another `sales-assets dev` or `demo` runs on this SALES_HOME: runs are launched by its daemon")
+def say_where(url: str) -> None:
+    """Print the URL of the UI."""
+    out.print(f"Dagster UI: {url}  (Ctrl-C ends it)")

@@ -14,6 +14,8 @@ from sales_assets.settings import first_day, settings
 # The relay polls five times a second; an older event is delayed.
 _OLDEST_SECONDS = 60
 _SHOWN_CAUSES = 20
+# Dagster's daemons send a heartbeat every 30 s.
+_OLDEST_HEARTBEAT_SECONDS = 90
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,11 @@ def examine() -> Iterator[Finding]:
     where = "WAREHOUSE_URL" if settings().warehouse_url else f"embedded, log {embedded().log_path}"
     warehouse = _tried("warehouse", lambda: _revision(where))
     yield warehouse
-    yield _tried("Dagster storage", _dagster_storage)
+    storage = _tried("Dagster storage", _dagster_storage)
+    yield storage
+    yield _tried("dagster.yaml", _configuration)
+    if storage.good:
+        yield from _daemon()
     yield _tried("report API", _report_api)
     if not settings().report_api_key.get_secret_value():
         yield Finding("report API", "REPORT_API_KEY is not set", good=False)
@@ -95,6 +101,88 @@ def _dagster_storage() -> str:
         database = connection.info.dbname
     open_as_dagster(url)
     return f"database {database}"
+
+
+def _configuration() -> str:
+    """Explain how dagster.yaml differs from what this version writes. The file is the operator's: that is not wrong."""
+    from sales_assets.deploy.comparison import compare
+    from sales_assets.deploy.instance import (
+        CONFIGURATION_FILE,
+        dagster_home,
+        read_configuration,
+        sales_home_of,
+        uses_settings,
+    )
+    from sales_assets.deploy.storage import require_sales_home
+
+    file = dagster_home() / CONFIGURATION_FILE
+    if not file.exists():
+        return f"{file} is written by the next command that needs Dagster"
+    configuration = read_configuration(file.parent)
+    require_sales_home(sales_home_of(configuration))
+    if not uses_settings(configuration):
+        _require_storage_of_settings(str(file.parent))
+    found = compare(configuration)
+    if not found.differences:
+        return f"{file} equals the template {found.template}"
+    differences = ", ".join(found.differences)
+    if found.earlier_version:
+        return (
+            f"{file} is as version {found.earlier_version} wrote it; remove it to get this version's, from which it "
+            f"differs: {differences}"
+        )
+    return f"{file} is kept as you changed it; nearest template {found.template}, differences: {differences}"
+
+
+def _require_storage_of_settings(home: str) -> None:
+    """Raise `WarehouseError` if the storage that dagster.yaml names is not in the database of the settings."""
+    import dagster as dg
+
+    from sales_assets.deploy.daemon import storage_url
+    from sales_assets.postgres.connection import is_same_database
+    from sales_assets.postgres.warehouse import WarehouseError, dagster_storage_url
+
+    with dg.DagsterInstance.from_config(home) as instance:
+        url = storage_url(instance)
+    if not is_same_database(url, dagster_storage_url()):
+        raise WarehouseError(
+            f"the storage in {home}/dagster.yaml, in which Dagster works, is another database than that of the "
+            "settings, which this report is about: set DAGSTER_STORAGE_URL to it"
+        )
+
+
+def _daemon() -> Iterator[Finding]:
+    """Report which daemon works, and its heartbeats."""
+    from sales_assets.deploy.daemon import daemon_sessions
+    from sales_assets.deploy.storage import Storage
+    from sales_assets.postgres.warehouse import dagster_storage_url
+
+    url = dagster_storage_url()
+    sessions = daemon_sessions(url)
+    storage = Storage(url)
+    try:
+        beats = storage.run_storage.get_daemon_heartbeats().values()
+    finally:
+        storage.event_log_storage.dispose()
+    now = dt.datetime.now(dt.UTC)
+    age = min((now.timestamp() - beat.timestamp for beat in beats), default=None)
+    heartbeat = "no heartbeat yet" if age is None else f"last heartbeat {age:.0f} s ago"
+    working = [session for session in sessions if session.holds]
+    standing_by = len(sessions) - len(working)
+    if working:
+        running = (now - working[0].since).total_seconds()
+        is_late = (age is None or age > _OLDEST_HEARTBEAT_SECONDS) and running > _OLDEST_HEARTBEAT_SECONDS
+        yield Finding("daemon", f"{working[0].name} works, {heartbeat}; {standing_by} stand by", good=not is_late)
+    elif age is not None and age < _OLDEST_HEARTBEAT_SECONDS:
+        yield Finding(
+            "daemon",
+            f"{heartbeat}, but none has the lock: it just ended, or it was started without it, by `dagster dev` or "
+            "`dagster-daemon run`; beside another daemon it would start runs twice",
+        )
+    else:
+        yield Finding(
+            "daemon", "none works, so queued runs, schedules and sensors wait for `sales-assets dev` or `daemon`"
+        )
 
 
 def _report_api() -> str:

@@ -27,9 +27,17 @@ def env(
     """
     import shlex
 
-    from sales_assets.deploy.instance import dagster_environment
+    from sales_assets.cli.console import err
+    from sales_assets.deploy.instance import dagster_environment, dagster_home, read_configuration, sales_home_of
+    from sales_assets.deploy.storage import require_sales_home
+    from sales_assets.settings import SettingsError
 
-    for name, value in dagster_environment().items():
+    environment = dagster_environment()
+    try:
+        require_sales_home(sales_home_of(read_configuration(dagster_home())))
+    except SettingsError as error:
+        err.print(f"warning: {error}", style="yellow")
+    for name, value in environment.items():
         if output is EnvFormat.SHELL:
             print(f"export {name}={shlex.quote(value)}")  # noqa: T201  rich would wrap it
         elif name != "SALES_ENV_FILE":  # the output is written to that file

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aio_pika.exceptions import CONNECTION_EXCEPTIONS
 
-from sales_assets.deploy.ui import end_group
+from sales_assets.deploy.ui import end_groups
 from sales_assets.postgres.database import warehouse_url
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import settings
@@ -81,7 +81,7 @@ def _running(name: str, arguments: Sequence[str], environment: dict[str, str]) -
     try:
         yield CeleryProcess(process, log)
     finally:
-        end_group(process)
+        end_groups([process])
         assert process.stdin is not None
         process.stdin.close()
 

@@ -1,18 +1,28 @@
-"""Prepare DAGSTER_HOME: its configuration file, and the environment that Dagster's processes need."""
+"""Prepare DAGSTER_HOME: its configuration file, and the environment that Dagster's processes need.
+
+dagster.yaml belongs to the operator: it is written if it is absent, and never changed. `sales_assets.deploy.comparison`
+explains how one differs from the templates.
+"""
 
 import importlib.resources
 import json
 import os
-import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import dagster as dg
+
+from sales_assets.deploy.storage import Storage, require_sales_home
+from sales_assets.deploy.templates import Template
 from sales_assets.pipeline.memory import ARENAS
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.warehouse import dagster_storage_url
 from sales_assets.settings import SettingsError, env_file, settings
 
-_FILE = "dagster.yaml"
-_SALES_HOME = re.compile(r'^ +sales_home: (".*")$', re.MULTILINE)
+CONFIGURATION_FILE = "dagster.yaml"
 
 _DEFAULTS = {
     # A range of a year writes thousands of events; one INSERT for each would take most of the run.
@@ -24,13 +34,15 @@ _DEFAULTS = {
 
 
 def prepare_dagster_home() -> Path:
-    """Write dagster.yaml and set DAGSTER_HOME for this process and its children; returns the folder.
+    """Write dagster.yaml if it is absent, and set DAGSTER_HOME for this process and its children; returns the folder.
 
-    Raises `psycopg.OperationalError` if the storage can't be reached, and `SettingsError` if DAGSTER_HOME belongs to
-    another SALES_HOME.
+    Raises `psycopg.OperationalError` if the storage can't be reached, and `SettingsError` if dagster.yaml is malformed
+    or was written for another SALES_HOME.
     """
-    home = _given_home() or settings().dagster_home
-    if _write_configuration(home):
+    home = write_configuration()
+    configuration = read_configuration(home)
+    require_sales_home(sales_home_of(configuration))
+    if uses_settings(configuration):
         # Dagster reports a wrong address only after half a minute, with a page of traceback.
         connect(dagster_storage_url(), "sales_assets storage").close()
     os.environ["DAGSTER_HOME"] = str(home)
@@ -44,56 +56,82 @@ def dagster_environment() -> dict[str, str]:
 
     They include SALES_HOME and the path of `.env`, so that commands work in any folder.
     """
-    home = _given_home(replace_foreign=True) or settings().dagster_home
-    _write_configuration(home)
     file = env_file()
     return {
-        "DAGSTER_HOME": str(home),
+        "DAGSTER_HOME": str(write_configuration()),
         "SALES_HOME": str(settings().sales_home),
         **({"SALES_ENV_FILE": str(file)} if file is not None else {}),
         **{name: os.environ.get(name) or value for name, value in _DEFAULTS.items()},
     }
 
 
-def _given_home(*, replace_foreign: bool = False) -> Path | None:
-    """Return the DAGSTER_HOME that the user set, which takes precedence over SALES_HOME/dagster; None if unset.
-
-    Raises `SettingsError` if it belongs to another SALES_HOME (as after `eval "$(sales-assets env)"` for that one): its
-    files would be mixed with the runs in this one's database.
-    """
+def dagster_home() -> Path:
+    """Return DAGSTER_HOME if it is set, which takes precedence, else SALES_HOME/dagster."""
     given = os.environ.get("DAGSTER_HOME")
-    if not given:
-        return None
-    home = Path(given).expanduser().absolute()
-    owner = _owner(home)
-    if owner in (None, settings().sales_home) or home == settings().dagster_home:
-        return home
-    if replace_foreign:
-        return None
-    raise SettingsError(
-        f"DAGSTER_HOME: {home} belongs to SALES_HOME={owner}, but SALES_HOME is {settings().sales_home}: "
-        'unset DAGSTER_HOME, or run eval "$(sales-assets env)"'
-    )
+    return Path(given).expanduser().absolute() if given else settings().dagster_home
 
 
-def _owner(home: Path) -> Path | None:
-    """Return the SALES_HOME that dagster.yaml was written for; None without one, or if a user wrote it."""
-    try:
-        line = _SALES_HOME.search((home / _FILE).read_text(encoding="utf-8"))
-        return Path(json.loads(line[1])) if line else None
-    except (OSError, ValueError):
-        return None
-
-
-def _write_configuration(home: Path) -> bool:
-    """Write dagster.yaml unless a user wrote one; returns whether it is generated."""
-    target = home / _FILE
-    if target.exists() and home != settings().dagster_home and _owner(home) is None:
-        return False
-    home.mkdir(parents=True, exist_ok=True)
-    template = importlib.resources.files("sales_assets.deploy").joinpath(_FILE).read_text(encoding="utf-8")
+def configuration_text(template: Template) -> str:
+    """Return a template of dagster.yaml, filled in with SALES_HOME."""
+    file = importlib.resources.files("sales_assets.deploy.templates").joinpath(f"{template}.yaml")
+    text = file.read_text(encoding="utf-8")
     # A JSON string is a double-quoted YAML scalar, which can hold every character of a path.
-    text = template.replace('"{sales_home}"', json.dumps(str(settings().sales_home), ensure_ascii=False))
-    if not target.exists() or target.read_text(encoding="utf-8") != text:
-        target.write_text(text, encoding="utf-8")
-    return True
+    return text.replace('"{sales_home}"', json.dumps(str(settings().sales_home), ensure_ascii=False))
+
+
+def write_configuration() -> Path:
+    """Write dagster.yaml for one machine if the home has none; returns the home."""
+    home = dagster_home()
+    target = home / CONFIGURATION_FILE
+    if target.exists():
+        return home
+    home.mkdir(parents=True, exist_ok=True)
+    # Complete or absent, for processes that start at the same time.
+    with tempfile.NamedTemporaryFile("w", dir=home, prefix=f"{CONFIGURATION_FILE}.", encoding="utf-8") as file:
+        file.write(configuration_text(Template.ONE_MACHINE))
+        file.flush()
+        Path(file.name).chmod(0o644)
+        with suppress(FileExistsError):
+            target.hardlink_to(file.name)
+    return home
+
+
+def read_configuration(home: Path) -> Mapping[str, Any]:
+    """Parse the dagster.yaml of a home. Raises `SettingsError` if it is not valid YAML."""
+    file = home / CONFIGURATION_FILE
+    text = file.read_text(encoding="utf-8")
+    if not any(line.partition("#")[0].strip() for line in text.splitlines()):
+        return {}  # Dagster's defaults
+    try:
+        return dg.config_from_yaml_strings([text])
+    except Exception as error:  # noqa: BLE001  Dagster's and the parser's exceptions have no common class
+        cause = error.__cause__ or error
+        # Without the parser's excerpt of the file, which may hold a password.
+        mark = getattr(cause, "problem_mark", None)
+        where = f"{file}, line {mark.line + 1}" if mark else str(file)
+        raise SettingsError(f"{where}: {getattr(cause, 'problem', None) or 'not a YAML mapping'}") from None
+
+
+def sales_home_of(configuration: Mapping[str, Any]) -> str | None:
+    """Return the SALES_HOME that a configuration names; None if it names none."""
+    home = _own_storage(configuration).get("sales_home")
+    return home if isinstance(home, str) else None
+
+
+def uses_settings(configuration: Mapping[str, Any]) -> bool:
+    """Whether the storage is the platform's class with the address of the settings."""
+    config = _own_storage(configuration, {"postgres_url": None})
+    return not config.keys() & {"postgres_url", "postgres_db"}
+
+
+def _own_storage(configuration: Mapping[str, Any], default: Mapping[str, Any] | None = None) -> Mapping[str, Any]:
+    """Return the configuration of the platform's storage class, or the default if another class is configured."""
+    storage = configuration.get("storage")
+    custom = storage.get("custom") if isinstance(storage, dict) else None
+    if not isinstance(custom, dict) or (custom.get("module"), custom.get("class")) != (
+        Storage.__module__,
+        Storage.__name__,
+    ):
+        return default or {}
+    config = custom.get("config")
+    return config if isinstance(config, dict) else {}

@@ -7,6 +7,8 @@ everything works, but slower, and a page fails after a restart of the server. Se
 docs/decisions/0004-pooled-event-storage.md.
 """
 
+import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
@@ -157,8 +159,8 @@ class EventLog(_Connected, PostgresEventLogStorage):
 class Storage(DagsterPostgresStorage):
     """Class for `storage: custom:` in dagster.yaml: uses the database of the settings, so that DAGSTER_HOME suffices.
 
-    sales_home: the SALES_HOME that the settings must have. Dagster reads `.env` in the current folder; started in
-    another one it would silently show an empty storage.
+    sales_home: the SALES_HOME that the settings must have, if it is given. Dagster reads `.env` in the current folder;
+    started in another one it would silently show an empty storage.
 
     dagster-postgres's own configuration, `postgres_url` or `postgres_db`, is accepted as well.
     """
@@ -201,13 +203,33 @@ def open_as_dagster(conninfo: str) -> None:
         raise psycopg.OperationalError(str(reason)) from error
 
 
-def _url_of_settings(sales_home: str | None) -> str:
+def require_sales_home(sales_home: str | None) -> None:
+    """Raise `SettingsError` if dagster.yaml names another SALES_HOME than the settings: their files would be mixed."""
     if sales_home is not None and Path(sales_home) != settings().sales_home:
         raise SettingsError(
-            f"DAGSTER_HOME belongs to SALES_HOME={sales_home}, but SALES_HOME is {settings().sales_home} here: "
-            'run eval "$(sales-assets env)" in the folder of that platform\'s .env'
+            f"DAGSTER_HOME/dagster.yaml was written for SALES_HOME={sales_home}, but SALES_HOME is "
+            f"{settings().sales_home}: if the folder was moved, change or remove sales_home in that file; if it is "
+            'another platform\'s, unset DAGSTER_HOME, or run eval "$(sales-assets env)" in the folder of its .env'
         )
+
+
+def _url_of_settings(sales_home: str | None) -> str:
+    if sales_home is not None and _is_read_here(sales_home):
+        require_sales_home(sales_home)
     return dagster_storage_url()
+
+
+def _is_read_here(sales_home: str) -> bool:
+    """Whether the dagster.yaml of this process's DAGSTER_HOME names the folder.
+
+    Code servers and runs are handed the configuration of the daemon instead, whose home may be on another machine.
+    """
+    home = os.environ.get("DAGSTER_HOME")
+    try:
+        text = (Path(home).expanduser() / "dagster.yaml").read_text(encoding="utf-8") if home else ""
+    except OSError:
+        return False
+    return json.dumps(sales_home, ensure_ascii=False) in text or sales_home in text
 
 
 def _type(event: EventLogEntry) -> DagsterEventType | None:

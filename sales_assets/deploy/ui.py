@@ -1,28 +1,36 @@
-"""Run the Dagster UI and daemon as child processes that never outlive the command; one daemon per DAGSTER_HOME."""
+"""Run the Dagster UI and daemon as child processes that never outlive the command."""
 
-import fcntl
+import json
 import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
-from typing import IO
+from typing import IO, NoReturn
 
 import requests
 
 LOCATION = "sales_assets"
+CODE = "sales_assets.definitions"
+DAEMON = "daemon"
+
+_SOCKET = "c"
 
 # The kernel's limit is 108 bytes on Linux and 104 on macOS, the closing NUL included.
 _LONGEST_SOCKET_PATH = 103
 _STARTUP_SECONDS = 120
 _SHUTDOWN_SECONDS = 20
+_RESTART_SECONDS = 5
+# Exit code of our commands.
+_WRONG_SETTINGS = 2
 
 
 class UiError(Exception):
@@ -31,80 +39,121 @@ class UiError(Exception):
 
 @dataclass(frozen=True)
 class Ui:
-    """A running UI. If `has_daemon` is false, the daemon of another UI on the same home is used."""
+    """A running UI with its processes by name: code server, web server and daemon."""
 
     url: str
-    process: subprocess.Popen[bytes]
-    has_daemon: bool
+    processes: Mapping[str, subprocess.Popen[bytes]]
+    log: Path
+    start_daemon: Callable[[], None]
+
+    def wait(self, say: Callable[[str], None]) -> NoReturn:
+        """Pass on what the daemon says about its role, and start it again if it exits; raises `UiError`.
+
+        It exits if its database stays away; the UI waits for that too.
+        """
+        self._pass_on(say)
+        while True:
+            time.sleep(1)
+            for name, process in self.processes.items():
+                code = process.poll()
+                if code is not None and (name != DAEMON or code == _WRONG_SETTINGS):
+                    raise UiError(f"the {name} exited with code {code}; see {self.log}")
+            if (code := self.processes[DAEMON].returncode) is not None:
+                say(f"the daemon exited with code {code} and is started again; see {self.log}")
+                time.sleep(_RESTART_SECONDS)
+                self.start_daemon()
+                self._pass_on(say)
+
+    def _pass_on(self, say: Callable[[str], None]) -> None:
+        output = self.processes[DAEMON].stdout
+        assert output is not None
+
+        def read() -> None:
+            with output:
+                for line in output:
+                    say(line.decode().strip())
+
+        threading.Thread(target=read, name="daemon-role", daemon=True).start()
 
 
 @contextmanager
 def ui_running(port: int, home: Path) -> Iterator[Ui]:
-    """Run web server and code server on loopback, and a daemon unless this home has one; yields once the UI responds.
+    """Run code server, web server and daemon on loopback; yields once the UI responds.
 
-    Two daemons would both start a queued run, which Dagster does not support: one of the two processes fails it.
+    The daemon works or stands by, see `sales_assets.deploy.daemon`. Runs are processes of the code server.
     """
     url = f"http://127.0.0.1:{port}"
     _require_short_temporary_folder()
     if not _is_free(port):
         raise UiError(f"port {port} is taken: choose another with --port")
     log = home / "ui.log"
-    with log.open("ab") as output, (home / "daemon.lock").open("ab") as lock:
-        has_daemon = _is_ours(lock)
-        program = ["dagster", "dev"] if has_daemon else ["dagster_webserver"]
-        # A new session, so that the whole process group can be ended below (except after `kill -9`). The daemon
-        # inherits the lock, which is therefore held as long as the daemon lives.
-        process = subprocess.Popen(
-            [sys.executable, "-m", *program, "-w", _workspace(home), "--host", "127.0.0.1", "--port", str(port)],
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-            pass_fds=[lock.fileno()] if has_daemon else [],
-        )
-    try:
-        _wait_until_it_answers(url, process, log)
-        yield Ui(url, process, has_daemon)
-    finally:
-        end_group(process)
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    with ExitStack() as stack:
+        output = stack.enter_context(log.open("ab"))
+        # In a private folder: whoever can write to the socket can run code.
+        address = Path(stack.enter_context(tempfile.TemporaryDirectory())) / _SOCKET
+        stack.callback(lambda: end_groups(processes.values()))
+
+        def start(name: str, *arguments: str, stdout: int | IO[bytes] = output) -> subprocess.Popen[bytes]:
+            # A new session, so that the process can be ended with its children (except after `kill -9`).
+            processes[name] = subprocess.Popen(
+                [sys.executable, "-m", *arguments],
+                stdin=subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=output,
+                start_new_session=True,
+            )
+            return processes[name]
+
+        module = ["-m", CODE, "--location-name", LOCATION]
+        code = start("code server", "dagster", "code-server", "start", "--socket", str(address), *module)
+        _wait_until("code server", lambda: _accepts(address), code, log)
+        # Not in the home: another `dev` may run on it, and Dagster reads the file again whenever it reloads.
+        workspace = address.with_name("workspace.yaml")
+        write_workspace(workspace, {"grpc_server": {"socket": str(address), "location_name": LOCATION}})
+        arguments = ["--workspace", str(workspace)]
+
+        def start_daemon() -> None:
+            start(DAEMON, "sales_assets.cli", "daemon", *arguments, stdout=subprocess.PIPE)
+
+        start_daemon()
+        web = start("UI", "dagster_webserver", *arguments, "--host", "127.0.0.1", "--port", str(port))
+        _wait_until("UI", lambda: _answers(url), web, log)
+        yield Ui(url, processes, log, start_daemon)
 
 
-def serve_ui(port: int, home: Path, *, sensors: Sequence[str] = (), on_ready: Callable[[Ui], None]) -> None:
-    """Run the Dagster UI, with the sensors switched on, until Ctrl-C, SIGTERM or SIGHUP. Raises `UiError`."""
+def serve_ui(
+    port: int,
+    home: Path,
+    *,
+    sensors: Sequence[str] = (),
+    on_ready: Callable[[str], None],
+    say: Callable[[str], None],
+) -> NoReturn:
+    """Run the Dagster UI, with the sensors switched on, until Ctrl-C, SIGTERM or SIGHUP. Raises `UiError`.
+
+    `on_ready` gets the URL; `say` the role of the daemon, then and whenever it changes.
+    """
     with ui_running(port, home) as ui:
         for sensor in sensors:
             start_sensor(ui.url, sensor)
-        on_ready(ui)
-        ui.process.wait()
+        on_ready(ui.url)
+        ui.wait(say)
+
+
+def write_workspace(file: Path, location: Mapping[str, object]) -> None:
+    """Write a workspace file with one code location. JSON is YAML."""
+    file.write_text(json.dumps({"load_from": [location]}, indent=2), encoding="utf-8")
 
 
 def _require_short_temporary_folder() -> None:
     """Raise UiError if TMPDIR is too long for the path of a socket, which Dagster reports by a page of traceback."""
     folder = tempfile.gettempdir()
-    longest = _LONGEST_SOCKET_PATH - len(f"/{tempfile.gettempprefix()}12345678")
+    longest = _LONGEST_SOCKET_PATH - len(f"/{tempfile.gettempprefix()}12345678/{_SOCKET}")
     if len(os.fsencode(folder)) > longest:
         raise UiError(
             f"TMPDIR is too long for Dagster's sockets ({folder}): set it to a path of at most {longest} bytes"
         )
-
-
-def _is_ours(lock: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _workspace(home: Path) -> str:
-    """Write a workspace file below SALES_HOME, so that the command works in any folder with the same location name."""
-    file = home / "workspace.yaml"
-    file.write_text(
-        "load_from:\n  - python_module:\n      module_name: sales_assets.definitions\n"
-        f"      location_name: {LOCATION}\n",
-        encoding="utf-8",
-    )
-    return str(file)
 
 
 def _is_free(port: int) -> bool:
@@ -117,31 +166,44 @@ def _is_free(port: int) -> bool:
     return True
 
 
-def _wait_until_it_answers(url: str, process: subprocess.Popen[bytes], log: Path) -> None:
+def _wait_until(name: str, is_ready: Callable[[], bool], process: subprocess.Popen[bytes], log: Path) -> None:
     deadline = time.monotonic() + _STARTUP_SECONDS
-    while time.monotonic() < deadline:
+    while not is_ready():
         if process.poll() is not None:
-            raise UiError(f"the UI exited with code {process.returncode}; see {log}")
-        try:
-            if requests.get(f"{url}/server_info", timeout=2).ok:
-                return
-        except requests.RequestException:
-            pass
+            raise UiError(f"the {name} exited with code {process.returncode}; see {log}")
+        if time.monotonic() > deadline:
+            raise UiError(f"the {name} did not respond within {_STARTUP_SECONDS} s; see {log}")
         time.sleep(0.2)
-    raise UiError(f"the UI did not respond within {_STARTUP_SECONDS} s; see {log}")
 
 
-def end_group(process: subprocess.Popen[bytes]) -> None:
-    """Interrupt a process group, then kill the rest of it: `dagster dev` orphans its children when killed alone."""
-    for number, patience in ((signal.SIGINT, _SHUTDOWN_SECONDS), (signal.SIGKILL, 5)):
+def _accepts(address: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
         try:
-            os.killpg(process.pid, number)
-        except ProcessLookupError:
-            break
+            probe.connect(str(address))
+        except OSError:
+            return False
+    return True
+
+
+def _answers(url: str) -> bool:
+    try:
+        return requests.get(f"{url}/server_info", timeout=2).ok
+    except requests.RequestException:
+        return False
+
+
+def end_groups(processes: Iterable[subprocess.Popen[bytes]]) -> None:
+    """Interrupt the process groups of these leaders together, then kill what is left of them."""
+    processes = list(processes)
+    for number, patience in ((signal.SIGINT, _SHUTDOWN_SECONDS), (signal.SIGKILL, 5)):
+        for process in processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, number)
         deadline = time.monotonic() + patience
-        while _group_lives(process) and time.monotonic() < deadline:
+        while any(map(_group_lives, processes)) and time.monotonic() < deadline:
             time.sleep(0.1)
-    process.wait()
+    for process in processes:
+        process.wait()
 
 
 def _group_lives(process: subprocess.Popen[bytes]) -> bool:

@@ -5,6 +5,7 @@ or the PG* variables. Connections for writing are refused on a database that can
 writes. `sales_assets.postgres.database` chooses the server.
 """
 
+import secrets
 from collections.abc import Mapping
 from typing import Any
 
@@ -115,6 +116,17 @@ def connect_psycopg2(url: str, purpose: str) -> Any:
         connection.close()
         raise
     return connection
+
+
+def is_same_database(one: str, other: str) -> bool:
+    """Whether two connection strings lead to one database: a lock taken by the first is seen by the second."""
+    probe = {"key": secrets.randbits(63)}
+    with connect(one, "sales_assets comparison", writing=False) as first:
+        first.execute(statements("session")["probe"], probe)
+        with connect(other, "sales_assets comparison", writing=False) as second:
+            row = second.execute(statements("session")["probe"], probe).fetchone()
+    assert row is not None
+    return not row["acquired"]
 
 
 def _conninfo(url: str, purpose: str, timeout: int) -> str:

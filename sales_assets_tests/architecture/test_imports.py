@@ -63,7 +63,7 @@ DOORS = {
 
 # Every other part leaves the environment alone; these hand it on to processes that they start.
 ENVIRONMENT = {
-    "settings.py", "deploy/instance.py", "postgres/embedded/postgres.py", "demo/platform.py",
+    "settings.py", "deploy/instance.py", "deploy/storage.py", "postgres/embedded/postgres.py", "demo/platform.py",
     "demo/celery_processes.py",
     "services/http/workers.py",  # tells prometheus_client where the processes share their metrics
     "scrubbing.py",  # the secrets that it removes from messages are those of the environment

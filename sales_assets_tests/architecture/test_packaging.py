@@ -51,7 +51,7 @@ def test_the_wheel_holds_package_and_statements_and_nothing_else(wheel: Path) ->
     assert packed == names(PACKAGE) | {f"sales_assets/{name}" for name in names(ROOT / "sql")} | {
         "sales_assets/pyproject.toml"
     }
-    assert {"sales_assets/deploy/dagster.yaml", "sales_assets/sql/mart/f_sales.sql"} <= packed
+    assert {"sales_assets/deploy/templates/one-machine.yaml", "sales_assets/sql/mart/f_sales.sql"} <= packed
 
 
 @pytest.mark.external

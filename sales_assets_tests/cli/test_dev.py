@@ -18,7 +18,7 @@ def _no_api(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_dev_ends_what_it_has_started_before_it_is_ready(command: Command) -> None:
     dev = command.start("dev", "--port", str(free_port()))
     command.wait_until(
-        lambda: any("dagster dev" in line for line in command.processes().values()), "dagster dev is started"
+        lambda: any("dagster_webserver" in line for line in command.processes().values()), "the UI is started"
     )
     dev.send_signal(signal.SIGTERM)
     _, errors = dev.communicate(timeout=90)

@@ -1,13 +1,19 @@
 """`sales-assets doctor`: its findings on a healthy platform and on one with problems."""
 
 import datetime as dt
+import json
+import os
 import re
 import secrets
 import subprocess
 from collections.abc import Callable
+from pathlib import Path
 
+import psycopg
 import pytest
 
+from sales_assets.deploy.storage import open_as_dagster
+from sales_assets.postgres.queries import statements
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.services.http.server import running
 from sales_assets.simulators.partner_api import PartnerApi
@@ -189,3 +195,77 @@ def test_doctor_finds_broker_and_partner(loading_here: Run, monkeypatch: pytest.
         lines = loading_here("doctor").stdout.splitlines()
     assert f"ok partner API: {url.removeprefix('http://')} answers" in lines
     assert any(line.startswith("ok broker: RabbitMQ at ") for line in lines)
+
+
+def findings(done: subprocess.CompletedProcess[str], subject: str) -> list[str]:
+    """What doctor says of a subject, with its mark."""
+    return [line for line in done.stdout.splitlines() if line[3:].startswith(f"{subject}: ")]
+
+
+def test_doctor_explains_dagster_yaml_and_the_daemon(
+    loading_here: Run, dagster_storage: str, new_database: Callable[..., str]
+) -> None:
+    """The file is the operator's: a change of it is no fault, another storage or another platform's file is one."""
+    home = Path(os.environ["SALES_HOME"]) / "dagster"
+    file = home / "dagster.yaml"
+    assert findings(loading_here("doctor"), "dagster.yaml") == [
+        f"ok dagster.yaml: {file} is written by the next command that needs Dagster"
+    ]
+    loading_here("env")
+    text = file.read_text(encoding="utf-8")
+    done = loading_here("doctor")
+    assert findings(done, "dagster.yaml") == [f"ok dagster.yaml: {file} equals the template one-machine"]
+    (told,) = findings(done, "daemon")
+    assert told.startswith("   daemon: none works, so queued runs, schedules and sensors wait")
+
+    file.write_text(text.replace("max_concurrent_runs: 2", "max_concurrent_runs: 8"), encoding="utf-8")
+    (told,) = findings(loading_here("doctor"), "dagster.yaml")
+    assert told == (
+        f"ok dagster.yaml: {file} is kept as you changed it; nearest template one-machine, differences: "
+        "run_coordinator.config.max_concurrent_runs is 8 instead of 2"
+    )
+    file.write_text(text.replace(str(home.parent), "/elsewhere"), encoding="utf-8")
+    (told,) = findings(loading_here("doctor"), "dagster.yaml")
+    assert told.startswith("!! dagster.yaml: DAGSTER_HOME/dagster.yaml was written for SALES_HOME=/elsewhere, but ")
+
+    for url, mark in ((dagster_storage, "ok"), (new_database("template1"), "!!")):
+        storage = {"postgres": {"postgres_url": f"{url}&application_name=hush"}}
+        file.write_text(json.dumps({"storage": storage}), encoding="utf-8")
+        done = loading_here("doctor")
+        (told,) = findings(done, "dagster.yaml")
+        assert told.startswith(f"{mark} dagster.yaml: ")
+        assert ("is another database than that of the settings" in told) == (mark == "!!")
+        assert "hush" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("is_held", "age", "told"),
+    [
+        (True, 5, r"ok daemon: a-host 17 works, last heartbeat \d+ s ago; 0 stand by$"),
+        (False, 5, r"   daemon: last heartbeat \d+ s ago, but none has the lock: "),
+        (False, 500, "   daemon: none works, so "),
+    ],
+)
+def test_doctor_shows_the_daemon(loading_here: Run, dagster_storage: str, is_held: bool, age: int, told: str) -> None:
+    open_as_dagster(dagster_storage)
+    beat = {
+        "__class__": "DaemonHeartbeat",
+        "timestamp": dt.datetime.now(dt.UTC).timestamp() - age,
+        "daemon_type": "SENSOR",
+        "daemon_id": "an-id",
+        "errors": [],
+    }
+    with psycopg.connect(dagster_storage, autocommit=True, application_name="sales_assets daemon a-host 17") as daemon:
+        daemon.execute(
+            "INSERT INTO daemon_heartbeats (daemon_type, daemon_id, timestamp, body) VALUES (%s, %s, now(), %s)",
+            [beat["daemon_type"], beat["daemon_id"], json.dumps(beat)],
+        )
+        try:
+            if is_held:
+                daemon.execute(statements("dagster/daemon_lock")["acquire"], {"schema": "public"})
+            else:
+                daemon.execute("SET application_name = 'something else'")
+            (found,) = findings(loading_here("doctor"), "daemon")
+        finally:
+            daemon.execute("DELETE FROM daemon_heartbeats")
+    assert re.match(told, found), found

@@ -101,6 +101,16 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "sales-assets env --format dotenv >> .env; cat .env",
         "^DAGSTER_HOME=",
     ),
+    (
+        ("sales-assets dagster-yaml", "sales-assets dagster-yaml kubernetes"),
+        "sales-assets dagster-yaml kubernetes",
+        "class: K8sRunLauncher",
+    ),
+    (
+        ("sales-assets dagster-yaml celery", 'sales-assets dagster-yaml celery > "$DAGSTER_HOME/dagster.yaml"'),
+        'DAGSTER_HOME=.; sales-assets dagster-yaml celery > "$DAGSTER_HOME/dagster.yaml"; cat dagster.yaml',
+        "^run_launcher:",
+    ),
     (("sales-assets migrate --to 0003", "migrate --to 0003"), "sales-assets migrate --to 0003", "to 0003"),
 ]
 
@@ -112,6 +122,7 @@ _CELERY = "services/mailings/test_worker_faults.py::test_from_beat_to_the_sender
 ELSEWHERE = {
     f"{_HERE}test_dagsters_own_commands_share_the_instance": [
         'eval "$(sales-assets env)"',
+        "sales-assets env",
         "dagster-webserver --read-only -w workspace.yaml",
         "dagster run list",
         "dagster asset materialize",
@@ -119,7 +130,10 @@ ELSEWHERE = {
         "dagster asset materialize -m sales_assets.definitions --select 'key:\"mart/d_*\"'",
         "dg launch --assets 'key:\"mart/f_sales\"' --partition 2024-10-02",
     ],
-    f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml", "dg dev"],
+    f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml", "dagster dev", "dg dev"],
+    "deploy/test_daemon.py::test_a_second_daemon_stands_by_and_takes_over": [
+        *("sales-assets daemon", "sales-assets daemon --workspace workspace.yaml", "dagster-daemon run"),
+    ],
     f"{_HERE}test_the_simulator_of_the_sender": ["sales-assets sender-api"],
     f"{_HERE}test_make_knows_the_target": [
         *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),

@@ -1,16 +1,25 @@
-"""Dagster's home: its owner, its configuration file, and the output of `sales-assets env`."""
+"""Dagster's home: its configuration file, which belongs to the operator, and the output of `sales-assets env`."""
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.deploy.instance import dagster_environment, prepare_dagster_home
+from sales_assets.deploy.instance import (
+    configuration_text,
+    dagster_environment,
+    prepare_dagster_home,
+    read_configuration,
+    uses_settings,
+)
+from sales_assets.deploy.templates import Template
 from sales_assets.settings import SettingsError
+from sales_assets_tests.architecture.modules import PACKAGE
 
 PASSWORD = "pa%23ss-of-the-warehouse"
 
@@ -42,22 +51,38 @@ def test_an_instance_is_found_by_its_home_alone(
     monkeypatch.setenv("DAGSTER_STORAGE_URL", f"{dagster_storage}&password={PASSWORD}")
     home = at_home('a "home" of \\ mine')
     assert prepare_dagster_home() == home
+    assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
     assert PASSWORD not in (home / "dagster.yaml").read_text(encoding="utf-8")
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.get_runs_count() >= 0
         assert type(instance.event_log_storage).__module__ == "sales_assets.deploy.storage"
+        assert instance.run_launcher.supports_check_run_worker_health
 
 
-def test_a_home_of_the_users_own_is_used_as_it_is(at_home: Callable[[str], Path], tmp_path: Path) -> None:
+def test_what_the_operator_wrote_is_kept(at_home: Callable[[str], Path]) -> None:
+    home = at_home("home")
+    prepare_dagster_home()
+    file = home / "dagster.yaml"
+    text = file.read_text(encoding="utf-8") + "\nsensors:\n  use_threads: true\n  num_workers: 4\n"
+    file.write_text(text, encoding="utf-8")
+    assert prepare_dagster_home() == home
+    assert dagster_environment()["DAGSTER_HOME"] == str(home)
+    assert file.read_text(encoding="utf-8") == text
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_sensor_settings()["num_workers"] == 4
+
+
+@pytest.mark.parametrize("text", ["telemetry: {enabled: false}\n", "# all of Dagster's defaults\n"])
+def test_a_home_of_the_users_own_is_used_as_it_is(at_home: Callable[[str], Path], tmp_path: Path, text: str) -> None:
     at_home("home")
     own = tmp_path / "own"
     own.mkdir()
-    text = "telemetry: {enabled: false}\n"
     (own / "dagster.yaml").write_text(text, encoding="utf-8")
     os.environ["DAGSTER_HOME"] = str(own)
     assert prepare_dagster_home() == own
     assert (own / "dagster.yaml").read_text(encoding="utf-8") == text
     assert dagster_environment()["DAGSTER_HOME"] == str(own)
+    assert not uses_settings(read_configuration(own))
 
 
 def test_an_empty_home_of_the_users_own_gets_the_configuration(at_home: Callable[[str], Path], tmp_path: Path) -> None:
@@ -70,18 +95,52 @@ def test_an_empty_home_of_the_users_own_gets_the_configuration(at_home: Callable
 
 
 def test_the_home_of_another_platform_is_refused(at_home: Callable[[str], Path], tmp_path: Path) -> None:
-    """Left over from `eval "$(sales-assets env)"` for another SALES_HOME: two platforms' runs would be mixed."""
+    """Left over from `eval "$(sales-assets env)"` for another SALES_HOME: two platforms' files would be mixed."""
     first = at_home("first")
     prepare_dagster_home()
     assert os.environ["DAGSTER_HOME"] == str(first)
-    second = at_home("second")
+    at_home("second")
     with pytest.raises(SettingsError) as refused:
         prepare_dagster_home()
     assert str(refused.value) == (
-        f"DAGSTER_HOME: {first} belongs to SALES_HOME={tmp_path / 'first'}, but SALES_HOME is {tmp_path / 'second'}: "
-        'unset DAGSTER_HOME, or run eval "$(sales-assets env)"'
+        f"DAGSTER_HOME/dagster.yaml was written for SALES_HOME={tmp_path / 'first'}, but SALES_HOME is "
+        f"{tmp_path / 'second'}: if the folder was moved, change or remove sales_home in that file; if it is another "
+        'platform\'s, unset DAGSTER_HOME, or run eval "$(sales-assets env)" in the folder of its .env'
     )
-    assert dagster_environment()["DAGSTER_HOME"] == str(second)
+    assert dagster_environment()["DAGSTER_HOME"] == str(first), "DAGSTER_HOME wins"
+
+
+def test_a_moved_home_says_so_until_the_operator_decides(at_home: Callable[[str], Path], tmp_path: Path) -> None:
+    at_home("before")
+    prepare_dagster_home()
+    os.environ["DAGSTER_HOME"] = ""
+    (tmp_path / "before").rename(tmp_path / "after")
+    home = at_home("after")
+    with pytest.raises(SettingsError, match="if the folder was moved, change or remove sales_home"):
+        prepare_dagster_home()
+    file = home / "dagster.yaml"
+    kept = [line for line in file.read_text(encoding="utf-8").splitlines() if "sales_home:" not in line]
+    file.write_text("\n".join(kept), encoding="utf-8")
+    assert prepare_dagster_home() == home
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert instance.get_runs_count() >= 0
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (f"storage:\n  password: [{PASSWORD}\nnux: {{}}\n", ", line 3: expected ',' or ']', but got ':'"),
+        ("- a list\n", ": not a YAML mapping"),
+    ],
+)
+def test_a_malformed_file_is_named_without_its_contents(at_home: Callable[[str], Path], text: str, told: str) -> None:
+    home = at_home("home")
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(SettingsError) as refused:
+        prepare_dagster_home()
+    assert str(refused.value) == f"{home}/dagster.yaml{told}"
+    assert refused.value.__suppress_context__
 
 
 def test_dagster_started_with_other_settings_says_so(at_home: Callable[[str], Path], tmp_path: Path) -> None:
@@ -90,9 +149,61 @@ def test_dagster_started_with_other_settings_says_so(at_home: Callable[[str], Pa
     prepare_dagster_home()
     at_home("other")
     with (
-        pytest.raises(
-            SettingsError, match=r"^DAGSTER_HOME belongs to SALES_HOME=.*home, but SALES_HOME is .*other here"
-        ),
+        pytest.raises(SettingsError, match=r"was written for SALES_HOME=.*home, but SALES_HOME is .*other: "),
         dg.DagsterInstance.from_config(str(home)) as instance,
     ):
         instance.get_runs_count()
+
+
+def test_a_run_takes_the_configuration_of_a_daemon_with_another_home(
+    at_home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Daemon and code server may be on different machines: what counts is the storage of the settings."""
+    home = at_home("of the daemon")
+    prepare_dagster_home()
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        handed_on = instance.get_ref()
+    at_home("of the code server")
+    for own in ("", str(home.parent.parent / "nothing")):
+        monkeypatch.setenv("DAGSTER_HOME", own)
+        with dg.DagsterInstance.from_ref(handed_on) as instance:
+            assert instance.get_runs_count() >= 0
+
+
+# --- templates ------------------------------------------------------------------------------------------------------
+
+
+def test_every_template_is_listed() -> None:
+    assert {path.stem for path in (PACKAGE / "deploy" / "templates").glob("*.yaml")} == {*Template}
+
+
+ENVIRONMENT = {
+    Template.ONE_MACHINE: {},
+    Template.CELERY: {"RABBITMQ_URL": "amqp://127.0.0.1:1//"},
+    Template.KUBERNETES: {"KUBERNETES_NAMESPACE": "sales", "DAGSTER_CURRENT_IMAGE": "sales-assets:1"},
+}
+
+
+@pytest.mark.parametrize("template", Template)
+def test_dagster_loads_the_template(
+    at_home: Callable[[str], Path], template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each key is one that this Dagster knows, and each class accepts its configuration."""
+    home = at_home("home")
+    home.mkdir(parents=True)
+    (home / "dagster.yaml").write_text(configuration_text(template), encoding="utf-8")
+    for name, value in ENVIRONMENT[template].items():
+        monkeypatch.setenv(name, value)
+    # The launcher reads the account of the pod that it runs in.
+    monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
+    configuration: Mapping[str, Any] = read_configuration(home)
+    assert uses_settings(configuration)
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        assert type(instance.event_log_storage).__module__ == "sales_assets.deploy.storage"
+        assert type(instance.run_launcher).__name__ == configuration["run_launcher"]["class"]
+        assert type(instance.run_coordinator).__name__ == "QueuedRunCoordinator"
+        assert instance.run_launcher.supports_check_run_worker_health
+        assert instance.run_monitoring_enabled
+        assert instance.run_retries_enabled
+        assert instance.run_retries_max_retries == (0 if template is Template.ONE_MACHINE else 2)
+        assert instance.run_retries_retry_on_asset_or_op_failure == (template is Template.ONE_MACHINE)

@@ -44,7 +44,7 @@ def test_a_too_long_tmpdir_is_reported(tmp_path: Path, monkeypatch: pytest.Monke
     folder.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     with (
-        pytest.raises(UiError, match=r"^TMPDIR is too long for Dagster's sockets .* at most 91 bytes$"),
+        pytest.raises(UiError, match=r"^TMPDIR is too long for Dagster's sockets .* at most 89 bytes$"),
         ui_running(free_port(), tmp_path),
     ):
         pass

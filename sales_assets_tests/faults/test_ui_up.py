@@ -4,16 +4,16 @@ import json
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
 import requests
 
+from sales_assets.deploy.daemon import daemon_sessions
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.queries import statements
+from sales_assets.postgres.warehouse import DAGSTER_DATABASE
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.faults.test_servers import kill, wait_for_waiter
 from sales_assets_tests.resources.servers import answer, serving
@@ -78,16 +78,10 @@ def succeeds(platform: Platform, run: str) -> None:
     assert end_of(platform, run) == "SUCCESS", ask(platform, _COURSE, run=run).text
 
 
-def daemons(platform: Platform) -> list[int]:
-    """The processes of Dagster's daemon that work on the platform's home."""
-    found = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):
-            words = (entry / "cmdline").read_bytes().split(b"\0")
-            home = f"SALES_HOME={platform.home}\0".encode()
-            if b"dagster._daemon" in words and home in (entry / "environ").read_bytes():
-                found.append(int(entry.name))
-    return found
+def daemons(platform: Platform) -> list[bool]:
+    """For each daemon on the platform's storage, whether it works; else it stands by."""
+    storage = EmbeddedPostgres(platform.home / "postgres").url(DAGSTER_DATABASE)
+    return [session.holds for session in daemon_sessions(storage)]
 
 
 def command(platform: Platform, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
@@ -150,7 +144,7 @@ def test_a_second_platform_on_the_home_takes_part_and_leaves_the_first_alone(pla
         runs = [launch(one, platform.day(age)) for one, age in ((platform, 5), (second, 6))]
         for run in runs:
             succeeds(platform, run)
-        assert len(daemons(platform)) == 1
+        until(lambda: daemons(platform) == [True, False], "the second daemon stands by")
     assert EmbeddedPostgres(platform.home / "postgres").is_running()
     succeeds(platform, launch(platform, platform.day(7)))
     assert len(platform.sales(5, 6, 7)) == 3

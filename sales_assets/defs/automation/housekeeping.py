@@ -3,7 +3,7 @@
 A range of a year writes ten thousand events, and Dagster deletes none of them by itself. Deleting runs, the usual
 advice, un-materializes their days and loses run keys; so rows are deleted by type and age, and only those that are
 never read again (``sql/dagster/event_logs.sql``). Retention of sensor and schedule ticks is set in
-``deploy/dagster.yaml``. Raw files, fetches and quarantine are kept for ever.
+dagster.yaml (``deploy/templates``). Raw files, fetches and quarantine are kept for ever.
 """
 
 import datetime as dt

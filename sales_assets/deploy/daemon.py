@@ -1,0 +1,192 @@
+"""Run Dagster's daemon under an advisory lock in the database of Dagster's storage: one works, the others stand by.
+
+Two daemons would both start a queued run, which Dagster does not support. The lock belongs to a session of the daemon's
+own process, so that neither outlives the other: a killed process closes its session, and a process that loses its
+session replaces itself with a new one that stands by.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, NoReturn
+
+import dagster as dg
+import psycopg
+
+from sales_assets.connection_strings import ConnectionStringError, parse
+from sales_assets.postgres.connection import connect, connect_async, connect_psycopg2
+from sales_assets.postgres.queries import statements
+from sales_assets.settings import SettingsError
+
+# Below Dagster's logger, whose format it gets once the daemon runs.
+_log = logging.getLogger("dagster.daemon.lock")
+
+_PURPOSE = "sales_assets daemon"
+_POLL_SECONDS = 1
+# The holder of the lock notices that the server is out of reach within 2 + 5 s.
+_PING_SECONDS = 2
+_ANSWER_SECONDS = 5
+# The server ends a silent session later than its client gives it up, so that no other daemon starts before that.
+_LEASE_SECONDS = 12
+# A server that came back (a restart, a failover) has lost all locks, without having told their holders.
+_SETTLE_SECONDS = 8
+
+WORKING = "this daemon works: it starts runs, and evaluates schedules and sensors"
+STANDING_BY = "this daemon stands by and takes over if the one that works on this storage ends"
+
+
+@dataclass(frozen=True)
+class DaemonSession:
+    """A daemon's session in the storage's database: `name` is host and process, `holds` whether it has the lock."""
+
+    name: str
+    since: Any
+    holds: bool
+
+
+def run_daemon(workspace: Path, say: Callable[[str], None]) -> None:
+    """Run Dagster's daemon whenever this process has the storage's lock, until Ctrl-C or SIGTERM.
+
+    `say` gets the role of this daemon, once it is known and whenever it changes. DAGSTER_HOME names the instance.
+    """
+    with dg.DagsterInstance.get() as instance:
+        url = storage_url(instance)
+    # Loaded before the lock is taken: a daemon that takes over starts seconds earlier.
+    (program,) = entry_points(group="console_scripts", name="dagster-daemon")
+    main = program.load()
+    lock = _Lock(url, say)
+    lock.wait()
+    sys.argv = ["dagster-daemon", "run", "--workspace", str(workspace)]
+    # stdout is for what is said; Dagster would log there.
+    with contextlib.redirect_stdout(sys.stderr):
+        main()
+
+
+def storage_url(instance: dg.DagsterInstance) -> str:
+    """Return the connection string of an instance's storage. Raises `SettingsError` if it is not in PostgreSQL."""
+    url = getattr(instance.run_storage, "postgres_url", None)
+    try:
+        parse(url or "")
+    except ConnectionStringError as error:
+        raise SettingsError(f"the storage in dagster.yaml {error}") from None
+    if not url:
+        raise SettingsError(
+            f"the storage in {instance.root_directory}/dagster.yaml is not in PostgreSQL, whose locks make sure "
+            "that one daemon works: use the storage that `sales-assets dagster-yaml` prints"
+        )
+    return str(url)
+
+
+def daemon_sessions(url: str) -> list[DaemonSession]:
+    """List the daemons on a storage, the working one first. Raises `psycopg.OperationalError`."""
+    parameters = {"schema": _schema(url), "prefix": f"{_PURPOSE} "}
+    with connect(url, "sales_assets doctor", writing=False) as connection:
+        rows = connection.execute(statements("dagster/daemon_lock")["sessions"], parameters).fetchall()
+    return [DaemonSession(_host_and_process(row["name"]), row["since"], row["holds"]) for row in rows]
+
+
+def _host_and_process(name: str) -> str:
+    return name.removeprefix(f"{_PURPOSE} ")
+
+
+def _schema(url: str) -> str:
+    """Return the schema of Dagster's tables, which the connection string may choose."""
+    with contextlib.closing(connect_psycopg2(url, "sales_assets storage")) as connection, connection.cursor() as cursor:
+        cursor.execute(statements("dagster/daemon_lock")["schema"])
+        return str(cursor.fetchone()[0])
+
+
+class _Lock:
+    """The lock, taken and guarded by a separate thread. Once lost, the process is replaced."""
+
+    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+        self._url = url
+        self._say = say
+        self._schema = _schema(url)
+        self._is_held = threading.Event()
+
+    def wait(self) -> None:
+        """Return once this process has the lock."""
+        threading.Thread(target=self._guard, name="daemon-lock", daemon=True).start()
+        self._is_held.wait()
+
+    def _guard(self) -> None:
+        try:
+            asyncio.run(self._hold())
+        except BaseException:  # noqa: BLE001  a daemon without a guard must not work on
+            traceback.print_exc()
+            _replace_process()
+
+    async def _hold(self) -> NoReturn:
+        is_reconnected = False
+        while True:
+            try:
+                purpose = f"{_PURPOSE} {socket.gethostname()} {os.getpid()}"
+                session = await connect_async(self._url, purpose, connect_seconds=_ANSWER_SECONDS)
+                try:
+                    await self._hold_in(session, is_reconnected=is_reconnected)
+                finally:
+                    await session.close()
+            except (psycopg.Error, OSError) as error:
+                reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+                if self._is_held.is_set():
+                    _log.error("lost the session that holds the daemon's lock, standing by: %s", reason)
+                    _replace_process()
+                _log.warning("could not ask for the daemon's lock: %s", reason)
+            is_reconnected = True
+            await asyncio.sleep(_POLL_SECONDS)
+
+    async def _hold_in(self, session: "psycopg.AsyncConnection[Any]", *, is_reconnected: bool) -> NoReturn:
+        """Wait for the lock in a session, and keep it until the session is lost, which raises."""
+        await _answer(session, "lease", seconds=_LEASE_SECONDS)
+        holder = None
+        while not (await _answer(session, "acquire", schema=self._schema))[0]["acquired"]:
+            rows = await _answer(session, "sessions", schema=self._schema, prefix=f"{_PURPOSE} ")
+            found = next((_host_and_process(row["name"]) for row in rows if row["holds"]), holder)
+            if found != holder:
+                holder = found
+                self._say(f"{STANDING_BY} ({holder})")
+            await asyncio.sleep(_POLL_SECONDS)
+        if is_reconnected:
+            await asyncio.sleep(_SETTLE_SECONDS)
+            await _answer(session, "ping")
+        self._say(WORKING)
+        self._is_held.set()
+        while True:
+            # Raises at once if the server closes the connection.
+            async for _ in session.notifies(timeout=_PING_SECONDS):
+                pass
+            await _answer(session, "ping")
+
+
+async def _answer(session: "psycopg.AsyncConnection[Any]", name: str, **parameters: object) -> Sequence[Any]:
+    """Run a statement; raises `TimeoutError`, an OSError, if the server is silent.
+
+    The statement is abandoned instead of cancelled: psycopg would wait for the server's answer for 10 s more.
+    """
+
+    async def run() -> Sequence[Any]:
+        cursor = await session.execute(statements("dagster/daemon_lock")[name], parameters)
+        return await cursor.fetchall() if cursor.description else []
+
+    task = asyncio.ensure_future(run())
+    done, _ = await asyncio.wait({task}, timeout=_ANSWER_SECONDS)
+    if not done:
+        raise TimeoutError(f"the server did not answer within {_ANSWER_SECONDS} s")
+    return task.result()
+
+
+def _replace_process() -> NoReturn:
+    """Start this program again in this process: every thread of the daemon ends at once, and every session closes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])  # noqa: S606  this process's command line

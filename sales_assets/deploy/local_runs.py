@@ -1,0 +1,41 @@
+"""Launch runs as processes of the code server, and detect those that ended with it."""
+
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.dagster_internals import CheckRunHealthResult, DagsterUserCodeUnreachableError, WorkerStatus
+
+# The monitor looks every 10 s (`poll_interval_seconds` in dagster.yaml); a busy code server may miss one look.
+_SILENT_LOOKS = 3
+
+
+class LocalRunLauncher(dg.DefaultRunLauncher):
+    """Dagster's default run launcher, with a health check for its run monitor.
+
+    A code server reports runs whose process died. If the code server itself dies, as in a power cut, Dagster leaves its
+    runs "started" for ever, and two of them block a queue with `max_concurrent_runs: 2`.
+    """
+
+    def __init__(self, inst_data: Any = None) -> None:
+        super().__init__(inst_data)
+        self._silent: dict[str, int] = {}
+
+    @property
+    def supports_check_run_worker_health(self) -> bool:
+        return True
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Ask the code server that started the run. A run in the process of its command is taken to be running."""
+        client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
+        if client is None:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        try:
+            client.ping("")
+        except DagsterUserCodeUnreachableError:
+            looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
+            if looks < _SILENT_LOOKS:
+                return CheckRunHealthResult(WorkerStatus.RUNNING)
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its code server does not answer any more")
+        self._silent.pop(run.run_id, None)
+        return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -1,0 +1,126 @@
+"""Daemons as processes, each with its home, on one storage and one code server; and their runs in the event log."""
+
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import psycopg
+
+from sales_assets.deploy.instance import configuration_text
+from sales_assets.deploy.templates import Template
+from sales_assets_tests.deploy import queued_location
+
+SECONDS = 120
+
+
+def configuration(home: Path) -> Mapping[str, Any]:
+    """What an operator makes of the template: one run at a time."""
+    found = dg.config_from_yaml_strings([configuration_text(Template.ONE_MACHINE)])
+    found["storage"]["custom"]["config"]["sales_home"] = str(home)
+    found["run_coordinator"]["config"]["max_concurrent_runs"] = 1
+    return found
+
+
+class Daemon:
+    """A process of `sales-assets daemon`, with the lines that it has said."""
+
+    def __init__(self, home: Path, workspace: Path, storage: str) -> None:
+        (home / "dagster").mkdir(parents=True)
+        (home / "dagster" / "dagster.yaml").write_text(json.dumps(configuration(home)), encoding="utf-8")
+        self.log = home / "daemon.log"
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("DAGSTER_")}
+        environment |= {"SALES_HOME": str(home), "DAGSTER_STORAGE_URL": storage, "DAGSTER_DISABLE_TELEMETRY": "1"}
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "sales_assets.cli", "daemon", "--workspace", str(workspace)],
+                env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log, text=True,
+                start_new_session=True,
+            )  # fmt: skip
+        self.lines: queue.Queue[str] = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.put(line.strip())
+
+    def says(self, text: str) -> None:
+        """Wait until its next line, which must begin like this."""
+        try:
+            line = self.lines.get(timeout=SECONDS)
+        except queue.Empty:
+            raise AssertionError(f"it never said {text!r}: {self.log.read_text(encoding='utf-8')}") from None
+        assert line.startswith(text), line
+
+    def kill(self) -> None:
+        """Kill it and all its children at once."""
+        os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.kill()
+
+
+@contextmanager
+def daemons(folder: Path, storage: str, *, runs: int) -> Iterator[Callable[[str], Daemon]]:
+    """Run a code server whose sensor queues these runs; gives what starts a daemon in a home of this name."""
+    address = folder / "code"
+    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(address)]
+    with ExitStack() as stack:
+        log = stack.enter_context((folder / "code.log").open("wb"))
+        code = subprocess.Popen(
+            [*command, "-m", queued_location.__name__, "--location-name", "queued"],
+            env=os.environ | {queued_location.RUNS: str(runs), "DAGSTER_STORAGE_URL": storage},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+        stack.callback(code.wait)
+        stack.callback(os.killpg, code.pid, signal.SIGKILL)
+        workspace = folder / "workspace.json"
+        server = {"grpc_server": {"socket": str(address), "location_name": "queued"}}
+        workspace.write_text(json.dumps({"load_from": [server]}), encoding="utf-8")
+        until(address.exists, "the code server listens")
+
+        def start(name: str) -> Daemon:
+            daemon = Daemon(folder / name, workspace, storage)
+            stack.callback(daemon.close)
+            return daemon
+
+        yield start
+
+
+def until(happened: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+    """Poll until something is true; gives it."""
+    deadline = time.monotonic() + seconds
+    while not (found := happened()):
+        assert time.monotonic() < deadline, f"in vain: {what}"
+        time.sleep(0.1)
+    return found
+
+
+def events(storage: str, kind: str) -> dict[str, int]:
+    """{run: number of its events of this type}."""
+    with psycopg.connect(storage) as connection:
+        rows = connection.execute(
+            "SELECT run_id, count(*) FROM event_logs WHERE dagster_event_type = %s GROUP BY run_id", [kind]
+        ).fetchall()
+    return dict(rows)
+
+
+def assert_started_once(storage: str, runs: int) -> None:
+    """Assert that this many runs were launched, each by one daemon, and none had two processes."""
+    assert sorted(events(storage, "PIPELINE_STARTING").values()) == [1] * runs
+    assert set(events(storage, "PIPELINE_START").values()) == {1}
