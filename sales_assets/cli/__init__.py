@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from sales_assets.cli import api, demo, dev, doctor, env, load, migrate, orders, quarantine, simulators, warehouse, why
+from sales_assets.cli import (
+    api,
+    demo,
+    dev,
+    doctor,
+    env,
+    export,
+    load,
+    migrate,
+    orders,
+    quarantine,
+    simulators,
+    warehouse,
+    why,
+)
 from sales_assets.cli.console import say_error
 from sales_assets.settings import SettingsError
 
@@ -27,7 +41,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (load.load, migrate.migrate, why.why, doctor.doctor, env.env, demo.demo, dev.dev):
+for command in (load.load, migrate.migrate, why.why, export.export, doctor.doctor, env.env, demo.demo, dev.dev):
     app.command()(command)
 app.command("report-api")(simulators.report_api)
 app.command()(api.api)

@@ -62,6 +62,11 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "sales-assets why 2024-10-02",
         "selected",
     ),
+    (
+        ("sales-assets export --from 2024-09-08 --to 2024-10-02 sales.parquet",),
+        "",
+        r"sales.parquet: [1-9]\d* rows, 2024-09-08 to 2024-10-02",
+    ),
     (("sales-assets quarantine list", "quarantine list"), "", "bad one"),
     (("quarantine list --all",), "sales-assets quarantine list --all", "bad three"),
     (("sales-assets quarantine list --day D",), "sales-assets quarantine list --day 2024-10-02", "bad two"),
