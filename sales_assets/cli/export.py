@@ -50,7 +50,8 @@ def export(
     """Write the sales of a range of days to CSV or Parquet: mart.f_sales with the names of cities, customers and items.
 
     All days are as of one moment, and PATH appears when it is complete. Amounts are exact: decimals in Parquet,
-    PostgreSQL's own text in CSV (UTF-8 with a header). The file contains the names of customers.
+    PostgreSQL's own text in CSV (UTF-8 with a header), where a name that a spreadsheet would read as a formula begins
+    with an apostrophe. The file contains the names of customers.
 
     Example: `sales-assets export --from 2024-09-08 --to 2024-10-02 sales.parquet`.
     """
@@ -113,7 +114,7 @@ def _appearing(target: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def _write_csv(transaction: "Transaction", days: Sequence[dt.date], file: Path, progress: "Progress") -> None:
+def _as_csv(transaction: "Transaction", days: Sequence[dt.date], file: Path, progress: "Progress") -> None:
     from sales_assets.pipeline.named_sales import csv_of, schema_of
 
     with file.open("xb") as output:
@@ -124,7 +125,7 @@ def _write_csv(transaction: "Transaction", days: Sequence[dt.date], file: Path, 
             progress.days_done(1)
 
 
-def _write_parquet(transaction: "Transaction", days: Sequence[dt.date], file: Path, progress: "Progress") -> None:
+def _as_parquet(transaction: "Transaction", days: Sequence[dt.date], file: Path, progress: "Progress") -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -145,6 +146,6 @@ def _write_parquet(transaction: "Transaction", days: Sequence[dt.date], file: Pa
 
 
 _WRITERS: dict[Format, Callable[["Transaction", Sequence[dt.date], Path, "Progress"], None]] = {
-    Format.CSV: _write_csv,
-    Format.PARQUET: _write_parquet,
+    Format.CSV: _as_csv,
+    Format.PARQUET: _as_parquet,
 }

@@ -56,12 +56,15 @@ def schema_of(transaction: Transaction) -> pa.Schema:
 
 def rows_of(transaction: Transaction, schema: pa.Schema, day: dt.date) -> Iterator[pa.RecordBatch]:
     """Read the rows of a day by id. `schema` is that of `schema_of`."""
-    return transaction.copy_out(_STATEMENTS, "named_rows", schema, date_id=date_id(day))
+    return transaction.copy_out(_STATEMENTS, "named_rows", schema, date_id=date_id(day), for_spreadsheets=False)
 
 
 def csv_of(transaction: Transaction, day: dt.date) -> Iterator[bytes]:
-    """Read the rows of a day as CSV without a header: PostgreSQL's own text, NULL as nothing and '' as two quotes."""
-    return transaction.copy_text(_STATEMENTS, "named_rows", date_id=date_id(day))
+    """Read the rows of a day as CSV without a header: PostgreSQL's own text, NULL as nothing and '' as two quotes.
+
+    A name that a spreadsheet would read as a formula begins with an apostrophe.
+    """
+    return transaction.copy_text(_STATEMENTS, "named_rows", date_id=date_id(day), for_spreadsheets=True)
 
 
 def _decimal(type_name: str) -> pa.Decimal128Type:

@@ -76,6 +76,28 @@ def test_csv_equals_the_mart(query: Query, here: Run, tmp_path: Path) -> None:
     assert ',"",' in file.read_text()
 
 
+def test_names_are_no_formulas_in_a_spreadsheet(query: Query, here: Run, tmp_path: Path) -> None:
+    hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"]
+    for number, name in enumerate([*hostile, "a=b", "'=1"], start=10):
+        query("INSERT INTO mart.d_city (city_id, city_name) VALUES (%s, %s)", number, name)
+        query("UPDATE mart.f_sales SET city_id = %s WHERE id = (SELECT min(id) + %s FROM mart.f_sales)", number, number)
+    query("UPDATE mart.d_item SET item_name = '=1'")
+    query("UPDATE mart.d_customer SET first_name = '=2', last_name = '=3'")
+    assert here("export", *RANGE, str(tmp_path / "sales.csv")).returncode == 0
+    with (tmp_path / "sales.csv").open(encoding="utf-8", newline="") as text:
+        rows = list(csv.DictReader(text))
+    assert [row["city_name"] for row in rows if int(row["city_id"]) >= 10] == [
+        *(f"'{name}" for name in hostile),
+        *("a=b", "'=1"),
+    ]
+    assert {(row["item_name"], row["first_name"], row["last_name"]) for row in rows} == {
+        ("'=1", "'=2", "'=3"),
+        ("", "'=2", "'=3"),
+    }
+    assert here("export", *RANGE, str(tmp_path / "sales.parquet")).returncode == 0
+    assert rows_of(pq.read_table(tmp_path / "sales.parquet")) == mart(query)
+
+
 def test_a_folder_has_a_file_per_day_with_rows(query: Query, here: Run, tmp_path: Path) -> None:
     assert here("export", *RANGE, f"{tmp_path}/sales/").returncode == 0
     assert sorted(path.name for path in (tmp_path / "sales").iterdir()) == [f"{FIRST}.parquet", f"{LAST}.parquet"]

@@ -104,6 +104,26 @@ def test_storage_that_does_not_answer_fails_the_days_with_files(
         RawFiles().probe()
 
 
+def test_storage_lost_during_a_load_fails_the_days_after_it_only(shop: Shop, front: Front) -> None:
+    """Six days are stored (12 requests), the first ones are read (2 each); the next load uploads nothing again."""
+    days = days_between("2024-10-01", "2024-10-06")
+    for day in days:
+        shop.reports.increment(day, [Order(day, day=day)])
+    shop.fetch_report()
+    front.lost_after = len(front.requests) + 12 + 6
+    told = shop.fail_to_load(days[0], days[-1])
+    front.lost_after = None
+    loaded = [name for name, _ in shop.sales()]
+    assert 0 < len(loaded) < len(days)
+    assert sorted({line[:10] for line in told.splitlines() if ": user_orders_log" in line}) == [
+        day for day in days if day not in loaded
+    ]
+    front.requests.clear()
+    shop.load(days[0], days[-1])
+    assert [name for name, _ in shop.sales()] == days
+    assert [request for request in front.requests if not request.startswith(("GET", "HEAD"))] == []
+
+
 @pytest.mark.parametrize("change", ["shorter", "another", "empty", "garbage"])
 def test_a_changed_object_is_not_loaded(shop: Shop, front: Front, change: str) -> None:
     """Its day is named in every run until the object is as it was; nothing about it is recorded as the delivery's."""

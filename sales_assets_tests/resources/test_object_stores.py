@@ -3,7 +3,10 @@
 import hashlib
 import random
 import re
+import subprocess
+import sys
 from collections.abc import Iterable
+from pathlib import Path
 
 import fsspec
 import pytest
@@ -11,9 +14,9 @@ import s3fs
 from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
-from sales_assets import settings as settings_module
 from sales_assets.resources.object_stores import exists_already, object_store_of
 from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
+from sales_assets.settings import settings
 from sales_assets_tests.resources.object_storage import BUCKET, Front, front, objects
 
 __all__ = ["front"]
@@ -25,6 +28,13 @@ PATH = f"{FOLDER}/{SHA256}.csv"
 # From 16 MB on a file is uploaded in parts of 8 MB.
 LARGE = random.Random(1).randbytes(1024 * 1024) * 17
 LARGE_PATH = f"{FOLDER}/{hashlib.sha256(LARGE).hexdigest()}.csv"
+
+_KEEP = """
+import sys
+from pathlib import Path
+from sales_assets.resources.raw_files import RawFiles
+RawFiles().keep(sys.argv[1], [Path(sys.argv[2]).read_bytes()], lambda kept: {"sha256": kept.sha256})
+"""
 
 
 def storage() -> tuple[s3fs.S3FileSystem, str]:
@@ -105,11 +115,28 @@ def test_an_upload_whose_answer_is_lost_is_done(front: Front) -> None:
     assert writes(front) == [f"PUT {PATH}", f"PUT {PATH}", f"PUT {PATH}.json"]
 
 
+@pytest.mark.parametrize(("moment", "left"), [("partNumber=2", {}), (".json", {LARGE_PATH: LARGE})])
+def test_a_process_killed_while_it_uploads_leaves_no_partial_file(
+    front: Front, tmp_path: Path, moment: str, left: dict[str, bytes]
+) -> None:
+    """Between two parts, and between the file and its manifest: nothing or all of the file, and the next one heals."""
+    (tmp_path / "large").write_bytes(LARGE)
+    front.failing = {moment: "hang"}
+    with subprocess.Popen([sys.executable, "-c", _KEEP, FOLDER, tmp_path / "large"]) as process:
+        front.wait_for(moment)
+        process.kill()
+    front.failing = {}
+    assert objects() == left
+    assert list((settings().sales_home / "tmp").iterdir()) == []
+    assert keep([LARGE]).path == LARGE_PATH
+    assert sorted(objects()) == [LARGE_PATH, f"{LARGE_PATH}.json"]
+
+
 @pytest.mark.parametrize("part", ["PUT ", "GET "])
 def test_storage_that_hangs_is_given_up(front: Front, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
     kept = keep()
     monkeypatch.setenv("RAW_FILES_TIMEOUT", "0.1")
-    settings_module.settings.cache_clear()
+    settings.cache_clear()
     front.failing = {part: "hang"}
     with pytest.raises(RawFilesError, match="Read timeout on endpoint URL"):
         keep([b"another"]) if part == "PUT " else list(RawFiles().chunks(kept.path))
