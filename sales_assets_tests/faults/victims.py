@@ -30,7 +30,7 @@ from sales_assets_tests.reports import Order, ReportFolderBuilder, days_between
 
 FIRST, LAST = "2024-10-01", "2024-10-30"
 DAYS = days_between(FIRST, LAST)
-_SECONDS = 120
+_SECONDS = 300
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 Contents = dict[int, list[tuple[Any, ...]]]
