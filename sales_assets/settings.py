@@ -237,6 +237,11 @@ class Settings(FirstDay):
     raw_files_max_bytes: Annotated[int, annotated_types.Gt(0)] = Field(
         default=4 * 1024**3, description="Maximum size of a raw file, in bytes."
     )
+    raw_files_timeout: _Seconds = Field(
+        default=15,
+        description="Seconds without a byte before a request to the object store of RAW_FILES_URL counts as stuck; its "
+        "driver repeats it.",
+    )
 
     sales_trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),

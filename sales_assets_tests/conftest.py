@@ -57,6 +57,20 @@ def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
         cached.cache_clear()
 
 
+@pytest.fixture(autouse=True)
+def _raw_files_in_object_storage(
+    request: pytest.FixtureRequest,
+    _clean_settings: None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """With TEST_RAW_FILES=s3, every test's raw files are in a folder of a bucket, unless it chooses another place."""
+    if os.environ.get("TEST_RAW_FILES") == "s3" and not request.node.get_closest_marker("unit"):
+        from sales_assets_tests.resources.object_storage import BUCKET, use_object_storage
+
+        location = f"s3://{BUCKET}/{secrets.token_hex(6)}"
+        use_object_storage(monkeypatch, request.getfixturevalue("object_storage"), location)
+
+
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EmbeddedPostgres]:
     """The embedded PostgreSQL, one per test process, with a migrated template for new databases.
@@ -191,6 +205,15 @@ def shop(
 ) -> Shop:
     """Report files, the simulator over them and the warehouse, in one."""
     return Shop(reports, report_api, instance, query)
+
+
+@pytest.fixture(scope="session")
+def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """An S3 server, one per test process; `sales_assets_tests.resources.object_storage` points the settings at it."""
+    from sales_assets_tests.resources.object_storage import s3_server  # s3fs takes a second
+
+    with s3_server(tmp_path_factory.mktemp("s3")) as url:
+        yield url
 
 
 @pytest.fixture(scope="session")

@@ -12,7 +12,9 @@ import psycopg
 import pytest
 
 # A fixture that uses one of these counts as well.
-EXTERNAL_FIXTURES = frozenset({"server", "own_server", "report_api", "broker", "browser", "command", "start"})
+EXTERNAL_FIXTURES = frozenset(
+    {"server", "own_server", "report_api", "broker", "browser", "command", "start", "object_storage"}
+)
 
 _FORBIDDEN = frozenset(
     ("socket.bind", "socket.connect", "subprocess.Popen", "os.fork", "os.exec", "os.posix_spawn", "os.system")

@@ -19,6 +19,7 @@ from sales_assets.cli import (
     dev,
     doctor,
     env,
+    export,
     load,
     metrics,
     migrate,
@@ -43,7 +44,17 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-for command in (load.load, migrate.migrate, why.why, doctor.doctor, env.env, demo.demo, dev.dev, daemon.daemon):
+for command in (
+    load.load,
+    migrate.migrate,
+    why.why,
+    export.export,
+    doctor.doctor,
+    env.env,
+    demo.demo,
+    dev.dev,
+    daemon.daemon,
+):
     app.command()(command)
 app.command("dagster-yaml")(dagster_yaml.dagster_yaml)
 app.command("report-api")(simulators.report_api)

@@ -47,10 +47,13 @@ def examine() -> Iterator[Finding]:
     yield Finding("home", str(settings().sales_home))
     if (settings().sales_home / "DEMO").exists():
         yield Finding("home", "holds generated data: it was filled by `sales-assets demo`")
-    yield _tried("raw files", RawFiles().probe)
+    raw_files = _tried("raw files", RawFiles().probe)
+    yield raw_files
     where = "WAREHOUSE_URL" if settings().warehouse_url else f"embedded, log {embedded().log_path}"
     warehouse = _tried("warehouse", lambda: _revision(where))
     yield warehouse
+    if warehouse.good and raw_files.good:
+        yield from _recorded_files()
     storage = _tried("Dagster storage", _dagster_storage)
     yield storage
     yield _tried("dagster.yaml", _configuration)
@@ -89,6 +92,31 @@ def _revision(where: str) -> str:
         for statement in statements("doctor/accepts_writes").values():
             connection.execute(statement)
     return f"{where}, revision {found}"
+
+
+def _recorded_files() -> Iterator[Finding]:
+    """Read the newest recorded file and one more, as a load on this machine would."""
+    from sales_assets.postgres.warehouse import Warehouse
+    from sales_assets.resources.raw_files import ChecksumMismatch, RawFiles, RawFilesError
+
+    warehouse = Warehouse()
+    files = warehouse.rows("doctor/recorded_files", "newest")
+    for newest in files[:1]:
+        files += warehouse.rows("doctor/recorded_files", "an_older_one", newest=newest["path"])
+    intact = 0
+    for file in files:
+        try:
+            for _ in RawFiles().verified_chunks(file["path"], file["sha256"]):
+                pass
+            intact += 1
+        except RawFilesError as error:
+            text = str(error)
+            if not isinstance(error, ChecksumMismatch) and "://" not in settings().raw_files_location:
+                text += "; RAW_FILES_URL is a folder here, so files that other machines have fetched are not seen"
+            yield Finding("raw files", text, good=False)
+    if files and intact == len(files):
+        read = "the newest and a random older file" if len(files) > 1 else "the only file"
+        yield Finding("raw files", f"{read} read and verified", good=True)
 
 
 def _dagster_storage() -> str:

@@ -240,6 +240,7 @@ def _days(line: Row) -> set[dt.date]:
         return span  # with its first valid row the file becomes selectable for all of its days
     file = REPORT_FILES[line["file"]]
     try:
+        # The header alone, unverified: the load reads and verifies the file.
         reader = ReportReader(RawFiles().chunks(line["path"]), file)
         parsed = parse_line(text, file, reader.header, line["line_no"]).lines
     except (UnreadableFile, RawFilesError):

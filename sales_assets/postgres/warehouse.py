@@ -116,15 +116,23 @@ class Transaction:
             return cursor.rowcount
 
     def copy_out(self, file: str, name: str, schema: pa.Schema, /, **parameters: object) -> Iterator[pa.RecordBatch]:
-        """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` of columns without nulls, typed by `schema`."""
+        """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` as Arrow batches, typed by `schema`."""
         read = pa_csv.ReadOptions(column_names=schema.names, use_threads=False)
         parse = pa_csv.ParseOptions(newlines_in_values=True)
-        convert = pa_csv.ConvertOptions(column_types=schema, strings_can_be_null=False)
+        # COPY writes NULL as nothing, and an empty string in quotes.
+        convert = pa_csv.ConvertOptions(
+            column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        )
+        for block in self.copy_text(file, name, **parameters):
+            yield from pa_csv.read_csv(pa.BufferReader(block), read, parse, convert).cast(schema).to_batches()
+
+    def copy_text(self, file: str, name: str, /, **parameters: object) -> Iterator[bytes]:
+        """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` as PostgreSQL writes it, in blocks of whole rows."""
         with self.connection.cursor() as cursor, cursor.copy(statements(file)[name], parameters) as copy:
             rows = iter(copy)
             # A message is a row.
             while block := b"".join(itertools.islice(rows, _ROWS_READ_AT_ONCE)):
-                yield from pa_csv.read_csv(pa.BufferReader(block), read, parse, convert).cast(schema).to_batches()
+                yield block
 
 
 class Warehouse:

@@ -4,6 +4,10 @@ Files are written atomically and read with their checksum verified; errors of al
 A file is stored as ``<file>[_inc]/<day or period>/<sha256 of its contents>.csv``, so that concurrent loaders of the
 same contents write one file. No part of the path comes from the network. Files from before migration 0008 are called
 ``<time of the fetch>-<random>.csv``.
+
+The name is known only after the download, so a file is first written to a temporary one: in its folder, to be renamed;
+for other storage on the local disk, to be uploaded. `sales_assets.resources.object_stores` has what depends on the
+driver.
 """
 
 import contextlib
@@ -11,6 +15,7 @@ import datetime as dt
 import hashlib
 import json
 import secrets
+import tempfile
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +26,14 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from sales_assets.fsync import fsync
+from sales_assets.resources.object_stores import ObjectStore, exists_already, object_store_of
 from sales_assets.scrubbing import scrubbed
 from sales_assets.settings import settings
 
 _CHUNK = 1024 * 1024
+# The drivers' defaults, up to 50 MB, would be held for each file that is read at the time.
+_READ_AHEAD = 8 * 1024 * 1024
+_PROBE = ".probe"
 _LONGEST_REASON = 300
 
 
@@ -60,8 +69,8 @@ class RawFiles:
         """Store contents under `folder`, with `manifest` as ``<path>.json``, unless they are stored already.
 
         stored: {sha256: path} of the recorded contents. Such a file is written again only if it is missing or damaged.
-        An interrupted download, or a manifest that can't be written, leaves nothing behind; an error of `chunks` is
-        raised unchanged. Raises `RawFilesError`.
+        An interrupted download or upload leaves nothing behind, a manifest that can't be written at most the complete
+        file, which the next call finds. An error of `chunks` is raised unchanged. Raises `RawFilesError`.
         """
         now = dt.datetime.now(dt.UTC)
         digest, size, lines = hashlib.sha256(), 0, 0
@@ -88,8 +97,12 @@ class RawFiles:
                 return kept
             text = json.dumps(manifest(kept), ensure_ascii=False, indent=2, default=str) + "\n"
             with self._part(folder, [text.encode()]) as description:
-                part.store(kept.path)
-                description.store(f"{kept.path}.json")
+                try:
+                    part.create(kept.path)
+                except FileExistsError:
+                    if not self._is_intact(kept.path, sha256):
+                        part.replace(kept.path)
+                description.replace(f"{kept.path}.json")
             self._force_folder(folder)
             return kept
 
@@ -97,7 +110,7 @@ class RawFiles:
         """Read a raw file a megabyte at a time, without verification. Raises `RawFilesError`."""
         with _storage_errors(f"{path}: can't be read from {settings().raw_files_location}"):
             filesystem, root = self._location()
-            with filesystem.open(f"{root}/{path}", "rb") as file:
+            with filesystem.open(f"{root}/{path}", "rb", block_size=_READ_AHEAD) as file:
                 while chunk := file.read(_CHUNK):
                     yield chunk
 
@@ -119,7 +132,8 @@ class RawFiles:
     def probe(self) -> str:
         """Test that the location is writable, and return it. Raises `RawFilesError`."""
         location = settings().raw_files_location
-        with _storage_errors(f"{location} can't be written to"), self._part("", [b""]):
+        with _storage_errors(f"{location} can't be written to"), self._part("", [b""]) as part:
+            part.probe()
             return location
 
     def _is_intact(self, path: str, sha256: str) -> bool:
@@ -137,16 +151,21 @@ class RawFiles:
             fsync(Path(root) / folder)
 
     def _location(self) -> tuple[fsspec.AbstractFileSystem, str]:
-        filesystem, root = fsspec.core.url_to_fs(settings().raw_files_location)
+        location = settings().raw_files_location
+        store = object_store_of(location)
+        seconds = settings().raw_files_timeout
+        filesystem, root = store.open(location, seconds) if store else fsspec.core.url_to_fs(location)
         return filesystem, str(root).rstrip("/")
 
     @contextlib.contextmanager
     def _part(self, folder: str, chunks: Iterable[bytes]) -> Iterator["_Part"]:
-        """Write chunks under a temporary name in `folder`; delete them unless the block stores them."""
+        """Write chunks to a temporary file; delete it unless the block stores it."""
         filesystem, root = self._location()
-        name = f".{secrets.token_hex(8)}.part"
-        local = isinstance(filesystem, LocalFileSystem)
-        part = _LocalPart(Path(root), folder, name) if local else _RemotePart(filesystem, root, folder, name)
+        part: _Part
+        if isinstance(filesystem, LocalFileSystem):
+            part = _LocalPart(Path(root), folder)
+        else:
+            part = _RemotePart(filesystem, root, object_store_of(settings().raw_files_location))
         try:
             part.write(chunks)
             yield part
@@ -155,20 +174,35 @@ class RawFiles:
 
 
 class _Part(Protocol):
-    """A file under a temporary name, until it is stored."""
+    """A temporary file, until it is stored."""
 
     def write(self, chunks: Iterable[bytes]) -> None: ...
 
-    def store(self, path: str) -> None:
-        """Rename the file atomically, so that a final name always means complete contents."""
+    def create(self, path: str) -> None:
+        """Store the file atomically, so that a final name always means complete contents.
+
+        Raises FileExistsError if the storage has the name already and can tell.
+        """
+
+    def replace(self, path: str) -> None:
+        """Store the file atomically, in place of one that is there."""
+
+    def probe(self) -> None:
+        """Test that a file can be stored, and leave nothing behind."""
 
     def remove(self) -> None: ...
 
 
+def _temporary_name() -> str:
+    return f".{secrets.token_hex(8)}.part"
+
+
 class _LocalPart:
-    def __init__(self, root: Path, folder: str, name: str) -> None:
+    """A file in the folder of its final place, to be renamed."""
+
+    def __init__(self, root: Path, folder: str) -> None:
         self._root = root
-        self._file = root / folder / name
+        self._file = root / folder / _temporary_name()
 
     def write(self, chunks: Iterable[bytes]) -> None:
         _make_folder(self._file.parent)
@@ -176,37 +210,78 @@ class _LocalPart:
             for chunk in chunks:
                 file.write(chunk)
 
-    def store(self, path: str) -> None:
+    def replace(self, path: str) -> None:
         fsync(self._file)
         self._file.replace(self._root / path)
+
+    create = replace
+
+    def probe(self) -> None:
+        """Do nothing: the file is there."""
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
 
 
 class _RemotePart:
-    def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str, folder: str, name: str) -> None:
+    """A file on the local disk, to be uploaded."""
+
+    def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str, store: ObjectStore | None) -> None:
         self._filesystem = filesystem
         self._root = root
-        self._path = f"{root}/{folder}/{name}" if folder else f"{root}/{name}"
-        self._is_written = False
+        self._store = store
+        folder = settings().sales_home / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        # It has no name, so that not even `kill -9` leaves it behind; drivers open it by its descriptor.
+        self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115
 
     def write(self, chunks: Iterable[bytes]) -> None:
-        # Closing a broken upload completes it with the bytes so far: never under the file's own name.
-        with self._filesystem.open(self._path, "wb") as file:
-            self._is_written = True
-            for chunk in chunks:
-                file.write(chunk)
+        for chunk in chunks:
+            self._file.write(chunk)
+        self._file.flush()
 
-    def store(self, path: str) -> None:
-        self._filesystem.mv(self._path, f"{self._root}/{path}")
-        self._is_written = False
+    def create(self, path: str) -> None:
+        if self._store is None:
+            self.replace(path)
+            return
+        try:
+            self._upload(path, mode="create")
+        except Exception as error:
+            if exists_already(error):
+                raise FileExistsError(path) from None
+            raise
+
+    def replace(self, path: str) -> None:
+        if self._store is not None:
+            self._upload(path, mode="overwrite")
+            return
+        # A file of other storage is visible while it is written.
+        folder = f"{path.rpartition('/')[0]}/" if "/" in path else ""
+        temporary = f"{folder}{_temporary_name()}"
+        try:
+            self._upload(temporary)
+            self._filesystem.mv(f"{self._root}/{temporary}", f"{self._root}/{path}")
+        except BaseException:
+            self._delete(temporary)
+            raise
+
+    def probe(self) -> None:
+        # One name, so that a location whose files can't be deleted has one such object.
+        self._upload(_PROBE)
+        self._delete(_PROBE)
 
     def remove(self) -> None:
-        if self._is_written:
-            # An unavailable storage fails here too; report the first error.
-            with contextlib.suppress(Exception):
-                self._filesystem.rm(self._path)
+        self._file.close()
+
+    def _upload(self, path: str, **options: object) -> None:
+        self._file.seek(0)  # where a descriptor shares its position with the file that is opened by it
+        limits = self._store.upload if self._store else {}
+        self._filesystem.put_file(f"/dev/fd/{self._file.fileno()}", f"{self._root}/{path}", **limits, **options)
+
+    def _delete(self, path: str) -> None:
+        # An unavailable storage fails here too; report the first error.
+        with contextlib.suppress(Exception):
+            self._filesystem.rm_file(f"{self._root}/{path}")
 
 
 class _SourceError(Exception):

@@ -16,6 +16,7 @@ from sales_assets.deploy.storage import open_as_dagster
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.services.http.server import running
+from sales_assets.settings import settings
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.cli.conftest import Run
 from sales_assets_tests.reports import ORDER_COLUMNS, Order
@@ -34,6 +35,7 @@ def test_doctor_reports_a_healthy_platform(loading_here: Run, shop: Shop) -> Non
     assert "!!" not in done.stdout
     assert f"ok days: loaded up to {YESTERDAY}\n" in done.stdout
     assert "ok quarantine: empty\n" in done.stdout
+    assert "ok raw files: the only file read and verified\n" in done.stdout
     assert done.stderr == ""
 
 
@@ -65,6 +67,32 @@ def test_doctor_reports_problems(loading_here: Run, shop: Shop, monkeypatch: pyt
         "quarantine: 1 lines wait (`sales-assets quarantine list`)",
     ]
     assert "hush" not in done.stdout + done.stderr
+
+
+def test_doctor_reads_the_raw_files_from_this_machine(
+    loading_here: Run, shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The newest file is damaged; then the files are where only another machine sees them."""
+    monkeypatch.setenv("RAW_FILES_URL", str(tmp_path / "raw"))
+    settings.cache_clear()
+    shop.reports.report([Order("r", day="2024-09-30")])
+    shop.reports.increment(DAY, [Order("a")])
+    shop.load(DAY)
+    ((newest,),) = shop.query("SELECT path FROM raw.fetch ORDER BY fetch_id DESC LIMIT 1")
+    (tmp_path / "raw" / newest).write_text("tampered")
+    done = loading_here("doctor")
+    assert f"!! raw files: {newest}: the raw file was changed or truncated since it was fetched" in done.stdout
+    assert "read and verified" not in done.stdout
+
+    monkeypatch.setenv("RAW_FILES_URL", str(tmp_path / "another"))
+    done = loading_here("doctor")
+    assert done.returncode == 1
+    told = [line for line in done.stdout.splitlines() if line.startswith("!! raw files: ")]
+    assert len(told) == 2
+    assert told[0] == (
+        f"!! raw files: {newest}: can't be read from {tmp_path}/another: No such file or directory; RAW_FILES_URL is"
+        " a folder here, so files that other machines have fetched are not seen"
+    )
 
 
 def days_that_wait(done: subprocess.CompletedProcess[str]) -> list[str]:

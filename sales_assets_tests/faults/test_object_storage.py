@@ -1,8 +1,5 @@
 """Raw files on a real S3 server: days go through it, and a file that fails there fails its own days only."""
 
-import secrets
-from collections.abc import Iterator
-
 import pytest
 
 from sales_assets.resources.raw_files import RawFiles, RawFilesError
@@ -13,29 +10,17 @@ from sales_assets_tests.resources.object_storage import (
     SECRET_KEY,
     Front,
     free_ports,
-    front_of,
-    s3_server,
+    front,
+    objects,
     use_object_storage,
 )
 from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
 
+__all__ = ["front"]
+
 DAYS = days_between("2024-10-01", "2024-10-03")
 DOWNSTREAM = [ORDERS, F_SALES]
 SECRETS = (ACCESS_KEY, SECRET_KEY, "canary", "Signature", "AWS4-HMAC")
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with s3_server(tmp_path_factory.mktemp("s3")) as url:
-        yield url
-
-
-@pytest.fixture
-def front(storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """The raw files are kept in a folder of the test's own in the bucket, behind this front."""
-    with front_of(storage) as made:
-        use_object_storage(monkeypatch, made.url, f"s3://{BUCKET}/{secrets.token_hex(4)}")
-        yield made
 
 
 def fill(shop: Shop, suffix: str = "") -> None:
@@ -48,12 +33,6 @@ def fetch_only(shop: Shop) -> str:
     fill(shop)
     shop.load(DAYS[0], DAYS[-1], selection=RAW)
     return str(shop.query("SELECT path FROM raw.fetch WHERE first_day = %s", DAYS[1])[0][0])
-
-
-def objects() -> dict[str, bytes]:
-    filesystem, root = RawFiles()._location()
-    filesystem.invalidate_cache()
-    return {str(path).removeprefix(f"{root}/"): filesystem.cat_file(path) for path in filesystem.find(root)}
 
 
 def replace_object(path: str, contents: bytes) -> None:
@@ -123,6 +102,26 @@ def test_storage_that_does_not_answer_fails_the_days_with_files(
     assert shop.materialized(F_SALES) == {DAYS[1]}
     with pytest.raises(RawFilesError, match=r"^s3://shop/raw can't be written to: EndpointConnectionError: .*$"):
         RawFiles().probe()
+
+
+def test_storage_lost_during_a_load_fails_the_days_after_it_only(shop: Shop, front: Front) -> None:
+    """Six days are stored (12 requests), the first ones are read (2 each); the next load uploads nothing again."""
+    days = days_between("2024-10-01", "2024-10-06")
+    for day in days:
+        shop.reports.increment(day, [Order(day, day=day)])
+    shop.fetch_report()
+    front.lost_after = len(front.requests) + 12 + 6
+    told = shop.fail_to_load(days[0], days[-1])
+    front.lost_after = None
+    loaded = [name for name, _ in shop.sales()]
+    assert 0 < len(loaded) < len(days)
+    assert sorted({line[:10] for line in told.splitlines() if ": user_orders_log" in line}) == [
+        day for day in days if day not in loaded
+    ]
+    front.requests.clear()
+    shop.load(days[0], days[-1])
+    assert [name for name, _ in shop.sales()] == days
+    assert [request for request in front.requests if not request.startswith(("GET", "HEAD"))] == []
 
 
 @pytest.mark.parametrize("change", ["shorter", "another", "empty", "garbage"])

@@ -1,13 +1,14 @@
 """An S3 server on loopback, and a front before it that fails on request."""
 
 import http.client
+import secrets
 import shutil
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,6 +21,7 @@ import s3fs
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sales_assets import settings as settings_module
+from sales_assets.resources.raw_files import RawFiles
 
 ACCESS_KEY, SECRET_KEY = "AKIACANARYCANARYKEY0", "canary/of+the+object+storage"
 BUCKET = "shop"
@@ -107,13 +109,29 @@ def use_object_storage(monkeypatch: pytest.MonkeyPatch, endpoint: str, location:
 
 @dataclass
 class Front:
-    """An HTTP server that hands requests on to the S3 server, except for those of `failing` parts of a key.
+    """An HTTP server that hands requests on to the S3 server, except for `failing` ones.
 
-    failing: {part of a key: how}; how is a status such as 503, 'reset' for a closed connection, 'cut' for half a body.
+    failing: {part of "<method> <path>?<query>": how}; how is a status such as 503, 'reset' for a closed connection,
+    'cut' for half a body, 'lost' for one request that is carried out and not answered, 'hang' for no answer before the
+    end.
+    requests: those so far, as "<method> <path>?<query>".
+    lost_after: the number of requests after which all connections are closed.
+    watch: called with each request first.
     """
 
     url: str = ""
     failing: dict[str, int | str] = field(default_factory=dict)
+    requests: list[str] = field(default_factory=list)
+    lost_after: int | None = None
+    watch: Callable[[str], None] = lambda _: None
+    ended: threading.Event = field(default_factory=threading.Event)
+
+    def wait_for(self, part: str) -> None:
+        """Wait for a request that has this part."""
+        deadline = time.monotonic() + _SECONDS
+        while not any(part in request for request in self.requests):
+            assert time.monotonic() < deadline, f"no request has {part}"
+            time.sleep(0.01)
 
 
 @contextmanager
@@ -127,8 +145,18 @@ def front_of(storage: str) -> Iterator[Front]:
 
         def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            how = next((how for part, how in front.failing.items() if part in unquote(self.path)), None)
-            if how == "reset":
+            request = f"{self.command} {unquote(self.path)}"
+            front.watch(request)
+            part, how = next((item for item in front.failing.items() if item[0] in request), ("", None))
+            front.requests.append(request)
+            if front.lost_after is not None and len(front.requests) > front.lost_after:
+                how = "reset"
+            if how == "hang":
+                front.ended.wait()
+            if how == "lost":
+                del front.failing[part]
+                self.hand_on(body, answered=False)
+            if how in ("reset", "lost", "hang"):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
             elif isinstance(how, int):
@@ -147,7 +175,7 @@ def front_of(storage: str) -> Iterator[Front]:
                 f"<AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId></Error>"
             ).encode()
 
-        def hand_on(self, body: bytes, *, cut: bool) -> None:
+        def hand_on(self, body: bytes, *, cut: bool = False, answered: bool = True) -> None:
             connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
             # The signature covers the Host header that the client sent.
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -162,7 +190,8 @@ def front_of(storage: str) -> Iterator[Front]:
                 for name, value in response.getheaders()
                 if name.lower() not in ("connection", "transfer-encoding", "date", "server")
             ]
-            self.answer(response.status, headers, content, cut=cut)
+            if answered:
+                self.answer(response.status, headers, content, cut=cut)
             connection.close()
 
         def answer(self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False) -> None:
@@ -189,6 +218,22 @@ def front_of(storage: str) -> Iterator[Front]:
     try:
         yield front
     finally:
+        front.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@pytest.fixture
+def front(object_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
+    """The raw files are kept in a folder of the test's own in the bucket, behind this front."""
+    with front_of(object_storage) as made:
+        use_object_storage(monkeypatch, made.url, f"s3://{BUCKET}/{secrets.token_hex(4)}")
+        yield made
+
+
+def objects() -> dict[str, bytes]:
+    """What is in the location of the settings."""
+    filesystem, root = RawFiles()._location()
+    filesystem.invalidate_cache()
+    return {str(path).removeprefix(f"{root}/"): filesystem.cat_file(path) for path in filesystem.find(root)}

@@ -16,7 +16,6 @@ from sales_assets_tests.resources.object_storage import (
     SECRET_KEY,
     free_ports,
     front_of,
-    s3_server,
     use_object_storage,
 )
 from sales_assets_tests.security.test_secrets import cells
@@ -41,7 +40,7 @@ def test_no_credential_of_the_storage_is_left_anywhere(
     new_database: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
-    tmp_path_factory: pytest.TempPathFactory,
+    object_storage: str,
 ) -> None:
     """In the URL, in a refusal that repeats the request and a signed link, and in an endpoint that does not answer."""
     storage = new_database("template1")
@@ -58,7 +57,7 @@ def test_no_credential_of_the_storage_is_left_anywhere(
         return done.stdout + done.stderr
 
     # The server's own files hold the key, and lie outside of what is looked through.
-    with s3_server(tmp_path_factory.mktemp("s3")) as url, front_of(url) as front:
+    with front_of(object_storage) as front:
         use_object_storage(monkeypatch, front.url, f"s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}/raw")
         said = run(2, "load", *DAYS).strip()
         assert said.startswith("error: RAW_FILES_URL: must be a folder or a URL without user name, password, key")
@@ -69,7 +68,7 @@ def test_no_credential_of_the_storage_is_left_anywhere(
         said = run(1, "load", *DAYS)
         assert "1 of 2 days broke" in said
         assert "2024-10-02: user_orders_log_inc/2024-10-02: can't be written to s3://" in said
-        front.failing = {".part": 403}
+        front.failing = {".probe": 403}
         assert f"s3://{BUCKET}/raw can't be written to: " in run(1, "doctor")
 
         (port,) = free_ports(1)

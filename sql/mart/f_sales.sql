@@ -22,6 +22,31 @@ SELECT attname AS column, atttypid::regtype::text AS type
 FROM pg_attribute
 WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped
 
+-- name: number_types
+SELECT attname AS column, format_type(atttypid, atttypmod) AS type
+FROM pg_attribute
+WHERE attrelid = 'mart.f_sales'::regclass AND attname IN ('quantity', 'amount') AND NOT attisdropped
+
+-- name: one_snapshot
+-- All statements of the transaction see the mart as it is now, however long they take.
+SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
+
+-- name: named_rows
+-- for_spreadsheets: put an apostrophe before a name that would be read as a formula.
+COPY (
+    SELECT f.id, f.date_id, to_date(f.date_id::text, 'YYYYMMDD'), f.city_id,
+           regexp_replace(c.city_name, formula.start, ''''), f.customer_id,
+           regexp_replace(u.first_name, formula.start, ''''), regexp_replace(u.last_name, formula.start, ''''),
+           f.item_id, regexp_replace(i.item_name, formula.start, ''''), f.quantity, f.amount, f.status, f.source
+    FROM mart.f_sales AS f
+    LEFT JOIN mart.d_city AS c ON c.city_id = f.city_id
+    LEFT JOIN mart.d_customer AS u ON u.customer_id = f.customer_id
+    LEFT JOIN mart.d_item AS i ON i.item_id = f.item_id
+    CROSS JOIN (SELECT CASE WHEN %(for_spreadsheets)s THEN '^(?=[-=+@＝＋－＠\t\r\n])' ELSE '(?!)' END) AS formula (start)
+    WHERE f.date_id = %(date_id)s
+    ORDER BY f.id
+) TO STDOUT (FORMAT csv)
+
 -- name: reserve_ids
 SELECT staging.reserve_sale_ids(%(count)s) AS first_id
 
