@@ -132,6 +132,9 @@ ELSEWHERE = {
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
         "make demo DEMO_ARGS=--once"
     ],
+    "deploy/test_distributed_runs.py::test_four_workers_load_what_one_process_loads": [
+        "sales-assets backfill --from 2024-09-08 --to 2024-10-02"
+    ],
     "cli/test_dev.py::test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
     f"{_SERVICES}test_an_order_through_the_commands": [
         "sales-assets partner-api",
