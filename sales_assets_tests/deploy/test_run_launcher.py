@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import dagster as dg
@@ -112,6 +113,16 @@ def test_the_lock_of_a_run_lasts_as_long_as_its_process(
         assert run_workers.is_executed(run_id)
         assert not run_workers.is_executed(other)
     assert not run_workers.is_executed(run_id)
+
+
+def test_a_run_is_not_executed_beside_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RabbitMQ delivers a message again after a lost connection, while the run goes on."""
+    monkeypatch.setattr(run_workers, "sent_run_id", lambda _arguments: "the run")
+    monkeypatch.setattr(run_workers, "_run_lock", lambda _run_id: nullcontext(enter_result=False))
+    assert run_workers.execute_run({}) is None
+    monkeypatch.setattr(run_workers, "_run_lock", lambda _run_id: nullcontext(enter_result=True))
+    with pytest.raises(Exception, match="dict"):  # executed: Dagster has read the arguments
+        run_workers.execute_run({})
 
 
 @pytest.mark.external
