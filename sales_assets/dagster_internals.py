@@ -12,11 +12,15 @@ event numbers of the event log            has no order of events over several as
 metadata of the partitions of a run       copies and checks all entries with each one: quadratic in the days of a range
 batches of materializations               stores the events of a step one by one: 3 285 of a year took a minute
 tables and events of the event log        has no storage that writes planned events together (`deploy.storage`)
-health of a run's worker                  has the run launcher as a class, but not the result of its health check
+answers to checks of a run's process      has no types for them; `deploy.run_launcher` gives them
+arguments of a run sent to a worker       has no reader for them; `deploy.run_workers` needs the run's id before
+backfills of assets                       requests them by GraphQL only, from a web server that may not exist
+tag of a retried run                      has no name for it; a backfill's failures are those of runs without it
 ========================================  ============================================================================
 """
 
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,6 +29,7 @@ from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetC
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
 from dagster._core.errors import DagsterUserCodeUnreachableError
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
+from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.execution.context.metadata_logging import (
     AssetMetadataHandle,
     OutputMetadataAccumulator,
@@ -33,8 +38,16 @@ from dagster._core.execution.context.metadata_logging import (
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
-from dagster._core.storage.tags import ASSET_PARTITION_RANGE_END_TAG, ASSET_PARTITION_RANGE_START_TAG
-from dagster._serdes import serialize_value
+from dagster._core.storage.tags import (
+    ASSET_PARTITION_RANGE_END_TAG,
+    ASSET_PARTITION_RANGE_START_TAG,
+    BACKFILL_ID_TAG,
+    PARTITION_NAME_TAG,
+    WILL_RETRY_TAG,
+)
+from dagster._core.utils import make_new_backfill_id
+from dagster._grpc.types import ExecuteRunArgs
+from dagster._serdes import serialize_value, unpack_value
 
 __all__ = [
     "DATA_VERSION_TAG",
@@ -46,11 +59,19 @@ __all__ = [
     "DagsterUserCodeUnreachableError",
     "SqlEventLogStorageTable",
     "WorkerStatus",
+    "backfill_partitions",
+    "backfill_tags",
+    "cancel_backfill",
     "data_versions",
+    "has_ended",
+    "is_retried",
     "last_event_id",
     "last_materialization_ids",
     "log_materializations",
+    "range_of",
     "range_tags",
+    "request_backfill",
+    "sent_run_id",
     "serialize_value",
     "set_asset_metadata",
 ]
@@ -62,6 +83,75 @@ WRITTEN_FOR = "1.13.27"
 def range_tags(first: str, last: str) -> dict[str, str]:
     """Tags of a run over the partitions first..last (inclusive)."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
+
+
+def range_of(tags: Mapping[str, str]) -> tuple[str, str]:
+    """Return the first and last partition of a run by its tags; the first is empty for a run without partitions."""
+    only = tags.get(PARTITION_NAME_TAG, "")
+    return tags.get(ASSET_PARTITION_RANGE_START_TAG, only), tags.get(ASSET_PARTITION_RANGE_END_TAG, only)
+
+
+def is_retried(run: dg.DagsterRun) -> bool:
+    """Whether another run takes the place of this one, which failed."""
+    return run.status == dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true"
+
+
+def request_backfill(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, assets: Sequence[dg.AssetKey], partitions: Sequence[str]
+) -> str:
+    """Store the request of a backfill, as the UI's "Materialize" does, and return its id; the daemon makes its runs."""
+    backfill = PartitionBackfill.from_asset_partitions(
+        backfill_id=make_new_backfill_id(),
+        asset_graph=definitions.get_repository_def().asset_graph,
+        partition_names=partitions,
+        asset_selection=assets,
+        backfill_timestamp=time.time(),
+        tags={},
+        dynamic_partitions_store=instance,
+        all_partitions=False,
+        title=None,
+        description=None,
+        run_config=None,
+    )
+    instance.add_backfill(backfill)
+    return backfill.backfill_id
+
+
+def backfill_partitions(
+    instance: dg.DagsterInstance, definitions: dg.Definitions, backfill_id: str, asset: dg.AssetKey
+) -> list[str]:
+    """List the partitions of an asset that a backfill was requested for. Raises `KeyError` for an unknown backfill."""
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None or not backfill.is_asset_backfill:
+        raise KeyError(backfill_id)
+    graph = definitions.get_repository_def().asset_graph
+    requested = backfill.get_asset_backfill_data(graph).target_subset
+    subset = requested.partitions_subsets_by_asset_key.get(asset)
+    return sorted(subset.get_partition_keys()) if subset else []
+
+
+def backfill_tags(backfill_id: str) -> dict[str, str]:
+    """Tags of the runs of a backfill."""
+    return {BACKFILL_ID_TAG: backfill_id}
+
+
+def has_ended(status: BulkActionStatus) -> bool:
+    """Whether nothing of a backfill will run any more."""
+    return status in BULK_ACTION_TERMINAL_STATUSES
+
+
+def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
+    """Request that the daemon cancels a backfill and its runs. Raises `KeyError` for an unknown one."""
+    backfill = instance.get_backfill(backfill_id)
+    if backfill is None:
+        raise KeyError(backfill_id)
+    if not has_ended(backfill.status):
+        instance.update_backfill(backfill._replace(status=BulkActionStatus.CANCELING))
+
+
+def sent_run_id(packed: Mapping[str, Any]) -> str:
+    """Return the run's id in the arguments that a run launcher sends to a worker."""
+    return unpack_value(packed, as_type=ExecuteRunArgs).run_id
 
 
 def last_event_id(instance: dg.DagsterInstance) -> int | None:

@@ -1,4 +1,4 @@
-"""Partitions and backfill policy shared by every partitioned asset. Importing it reads only SALES_FIRST_DAY."""
+"""Partitions and backfill policy shared by every partitioned asset. Importing it reads only two settings."""
 
 import datetime as dt
 import itertools
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import dagster as dg
 
-from sales_assets.settings import first_day
+from sales_assets.settings import days_per_run, first_day
 
 # Calendar dates without time zone. The last partition is yesterday, the last day that can have an increment.
 DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), timezone="UTC")
@@ -20,6 +20,10 @@ WEEKS = dg.WeeklyPartitionsDefinition(start_date=FIRST_MONDAY.isoformat(), day_o
 
 # A range is one run, or a year would be 365 process starts. A job uses the smallest policy of its assets.
 WHOLE_RANGE = dg.BackfillPolicy.single_run()
+
+# With SALES_DAYS_PER_RUN a backfill becomes several runs, for several workers. It doesn't limit a run that is
+# given a range, such as that of `sales-assets load`.
+LOAD_POLICY = WHOLE_RANGE if days_per_run() is None else dg.BackfillPolicy.multi_run(days_per_run() or 1)
 
 
 _SHOWN_SPANS = 10

@@ -1,8 +1,8 @@
 """All settings: names, types, defaults and validation of the environment variables.
 
 A malformed or unknown variable stops the program at startup with one line per fault, never with the value of a secret.
-Loading the Dagster definitions reads only ``SALES_FIRST_DAY``, so that a code location loads without a configured
-database or API.
+Loading the Dagster definitions reads only ``SALES_FIRST_DAY`` and ``SALES_DAYS_PER_RUN``, so that a code location loads
+without a configured database or API.
 """
 
 import datetime as dt
@@ -152,10 +152,11 @@ _Seconds = Annotated[float, annotated_types.Gt(0), annotated_types.Le(86_400)]
 _Pause = Annotated[float, annotated_types.Ge(0), annotated_types.Le(86_400)]
 _SLOWEST_RATE = 0.00001
 _Count = Annotated[int, annotated_types.Ge(0)]
+_QueueName = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,60}$")]
 
 
-class FirstDay(BaseSettings):
-    """The only setting that loading the definitions reads."""
+class PartitionSettings(BaseSettings):
+    """The only settings that loading the definitions reads."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
@@ -175,6 +176,11 @@ class FirstDay(BaseSettings):
         default=dt.date(2020, 1, 1),
         description="First daily partition. Report lines before it are counted and shown, never loaded.",
     )
+    sales_days_per_run: Annotated[int, annotated_types.Ge(1)] | None = Field(
+        default=None,
+        description="Maximum days per run of a backfill, so that several workers share a range; 30 and more are "
+        "worthwhile, since a run takes some seconds to start. Empty: a range is one run.",
+    )
 
     @field_validator("sales_first_day", mode="before")
     @classmethod
@@ -191,7 +197,7 @@ class FirstDay(BaseSettings):
         return value
 
 
-class Settings(FirstDay):
+class Settings(PartitionSettings):
     """All settings, each with unit and default; ``.env.example`` lists them too."""
 
     sales_home: Path = Field(
@@ -291,6 +297,10 @@ class Settings(FirstDay):
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672//"),
         description="amqp:// or amqps:// URL of the broker, shared with Celery.",
     )
+    sales_runs_queue: _QueueName = Field(
+        default="sales_assets.runs",
+        description="RabbitMQ queue of the runs for Celery workers; platforms that share a broker need different ones.",
+    )
     partnerapi_rabbitmq_timeout: _Seconds = Field(
         default=30, description="Seconds to connect to the broker, and to wait for a publisher confirm."
     )
@@ -321,7 +331,7 @@ class Settings(FirstDay):
         description="Maximum pause after the first failed send, in seconds; it doubles with each failure, up to 600. "
         "The fifth attempt is the last.",
     )
-    mailings_queue_prefix: Annotated[str, pydantic.StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,60}$")] = Field(
+    mailings_queue_prefix: _QueueName = Field(
         default="mailings", description="Prefix of the names of the Celery queues."
     )
     mailings_tick_seconds: Annotated[float, annotated_types.Interval(ge=0.1, le=3600)] = Field(
@@ -542,9 +552,18 @@ def _passwords_of(url: str) -> set[str]:
 
 @functools.cache
 def first_day() -> dt.date:
-    """Return the first daily partition, the only setting read while definitions load. Raises `SettingsError`."""
+    """Return the first daily partition. Raises `SettingsError`."""
+    return _partition_settings().sales_first_day
+
+
+def days_per_run() -> int | None:
+    """Return the maximum number of days per run of a backfill; None: no limit. Raises `SettingsError`."""
+    return _partition_settings().sales_days_per_run
+
+
+def _partition_settings() -> PartitionSettings:
     try:
-        return FirstDay().sales_first_day
+        return PartitionSettings()
     except pydantic.ValidationError as error:
         raise SettingsError(_explain(error)) from None
 

@@ -14,6 +14,7 @@ TESTS = Path(__file__).resolve().parent
 # The files that take longest, the longest first. An outdated list costs time and nothing else.
 SLOWEST = (
     "cli/test_documented.py",
+    "deploy/test_distributed_runs.py",
     "staging/test_repeated_contents.py",
     "faults/test_ui_up.py",
     "ui/test_dagster_ui.py",

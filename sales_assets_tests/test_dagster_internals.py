@@ -8,6 +8,10 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster_graphql.implementation.execution.backfill import (
+    cancel_partition_backfill,
+    create_and_launch_partition_backfill,
+)
 from dagster_postgres import PostgresEventLogStorage
 from packaging.requirements import Requirement
 
@@ -77,6 +81,50 @@ def test_range_tags_name_the_partitions_of_a_run(instance: dg.DagsterInstance) -
     )
     assert materialize(instance, both).success
     assert instance.get_materialized_partitions(DAY_KEY) == set(ASKED)
+
+
+def test_a_backfill_is_requested_as_the_ui_does(instance: dg.DagsterInstance) -> None:
+    """By the text that was read; what the daemon makes of it, `deploy/test_distributed_runs` says."""
+    read: list[tuple[Callable[..., Any], str]] = [
+        (create_and_launch_partition_backfill, "0712e5d889b79cd6"),
+        (cancel_partition_backfill, "c6eb0bc4d068e99e"),
+    ]
+    for function, text in read:
+        assert hashlib.sha256(inspect.getsource(function).encode()).hexdigest()[:16] == text
+    assets = [dg.AssetSpec(key, partitions_def=DAYS) for key in (DAY_KEY, OTHER_KEY)]
+    definitions = dg.Definitions(assets=[dg.multi_asset(specs=assets, name="days")(lambda: None)])
+    number = internals.request_backfill(instance, definitions, [DAY_KEY], ASKED)
+    assert internals.backfill_partitions(instance, definitions, number, DAY_KEY) == ASKED
+    assert internals.backfill_partitions(instance, definitions, number, OTHER_KEY) == []
+    stored = instance.get_backfill(number)
+    assert stored is not None
+    assert (stored.status.value, internals.has_ended(stored.status)) == ("REQUESTED", False)
+    internals.cancel_backfill(instance, number)
+    canceling = instance.get_backfill(number)
+    assert canceling is not None
+    assert canceling.status.value == "CANCELING"
+    for unknown in (
+        lambda: internals.cancel_backfill(instance, "unknown"),
+        lambda: internals.backfill_partitions(instance, definitions, "unknown", DAY_KEY),
+    ):
+        with pytest.raises(KeyError):
+            unknown()
+
+
+@pytest.mark.parametrize(
+    ("status", "tags", "is_retried"),
+    [("FAILURE", {"dagster/will_retry": "true"}, True), ("FAILURE", {"dagster/will_retry": "false"}, False),
+     ("FAILURE", {}, False), ("SUCCESS", {"dagster/will_retry": "true"}, False)],
+)  # fmt: skip
+def test_a_run_that_is_retried_is_tagged(status: str, tags: dict[str, str], *, is_retried: bool) -> None:
+    run = dg.DagsterRun(job_name="days", status=dg.DagsterRunStatus(status), tags=tags)
+    assert internals.is_retried(run) == is_retried
+
+
+def test_the_range_of_a_run_is_that_of_its_tags() -> None:
+    assert internals.range_of(internals.range_tags(FIRST, LAST)) == (FIRST, LAST)
+    assert internals.range_of({"dagster/partition": FIRST}) == (FIRST, FIRST)
+    assert internals.range_of({}) == ("", "")
 
 
 def test_event_numbers_are_those_of_the_records(instance: dg.DagsterInstance) -> None:

@@ -13,6 +13,7 @@ import typer
 
 from sales_assets.cli import (
     api,
+    backfill,
     daemon,
     dagster_yaml,
     demo,
@@ -29,10 +30,9 @@ from sales_assets.cli import (
     warehouse,
     why,
 )
-from sales_assets.cli.console import say_error
+from sales_assets.cli.console import INTERRUPTED, say_error
 from sales_assets.settings import SettingsError
 
-_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells count
 # Importing Dagster creates 250 000 permanent objects; collecting garbage after every 700 (Python's default) takes 0.5
 # of 2.1 s. With these thresholds at most 20 MB of garbage remain.
 _GC_THRESHOLDS = (50_000, 20, 20)
@@ -46,6 +46,7 @@ app = typer.Typer(
 )
 for command in (
     load.load,
+    backfill.backfill,
     migrate.migrate,
     why.why,
     export.export,
@@ -102,11 +103,11 @@ def main() -> None:
     except SystemExit:
         raise
     except KeyboardInterrupt:
-        sys.exit(_INTERRUPTED)
+        sys.exit(INTERRUPTED)
     except BaseException as error:  # noqa: BLE001  one sentence for every failure
         # Dagster's error for Ctrl-C while an op runs; it isn't an Exception either.
         if type(error).__name__ == "DagsterExecutionInterruptedError":
-            sys.exit(_INTERRUPTED)
+            sys.exit(INTERRUPTED)
         from sales_assets.failures import details, sentence
 
         if debug:

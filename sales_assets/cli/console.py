@@ -4,6 +4,8 @@ import sys
 
 from rich.console import Console
 
+INTERRUPTED = 130  # exit code: 128 and the number of SIGINT, as shells count
+
 
 def _console(*, stderr: bool) -> Console:
     return Console(

@@ -2,6 +2,7 @@
 
 import datetime as dt
 import gc
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated
@@ -126,7 +127,7 @@ def load_days(
 
     from sales_assets.dagster_internals import range_tags
     from sales_assets.deploy.instance import prepare_dagster_home
-    from sales_assets.deploy.runs import run_job
+    from sales_assets.deploy.runs import failures_of, run_job
     from sales_assets.partitions import key_of
     from sales_assets.pipeline.memory import share_one_pool
     from sales_assets.postgres.warehouse import Warehouse
@@ -136,7 +137,7 @@ def load_days(
     warehouse = Warehouse()
     warehouse.require_writable()
     if from_day is not None or to_day is not None:
-        _require_partitions(from_day or to_day, to_day or from_day)
+        require_partitions(from_day or to_day, to_day or from_day)
     job_definitions = defs()
     gc.freeze()  # don't search permanent objects for garbage with every day
     with dg.DagsterInstance.get() as instance:
@@ -150,7 +151,7 @@ def load_days(
         first, last = (from_day, to_day) if from_day and to_day else _range(warehouse, from_day, to_day)
         run = run_job(job_definitions, instance, job, range_tags(key_of(first), key_of(last)), progress)
         _require_report(run)
-        return _summary(warehouse, first, last, run)
+        return summary(first, last, [run.run_id], failures_of(run))
 
 
 def _require_report(run: "dg.ExecuteInProcessResult") -> None:
@@ -161,19 +162,21 @@ def _require_report(run: "dg.ExecuteInProcessResult") -> None:
         raise LoadError("; ".join(failures_of(run)))
 
 
-def _require_partitions(first: dt.date | None, last: dt.date | None) -> None:
+def require_partitions(first: dt.date | None, last: dt.date | None) -> None:
+    """Raise `LoadError` unless all days of the range are partitions."""
     assert first is not None
     assert last is not None
     if last < first:
         raise LoadError(f"the range is reversed: {first} is after {last}")
     if first < first_day():
         raise LoadError(f"{first} is before the first day, {first_day()}: set SALES_FIRST_DAY to load it")
-    latest = _latest_day()
+    latest = latest_day()
     if last > latest:
         raise LoadError(f"{last} is not over yet (UTC): increments exist up to {latest}")
 
 
-def _latest_day() -> dt.date:
+def latest_day() -> dt.date:
+    """Return the last day that can be loaded."""
     from sales_assets.partitions import DAYS, days_of
 
     return days_of([DAYS.get_last_partition_key() or ""])[0]
@@ -196,28 +199,29 @@ def _has_usable_report(warehouse: "Warehouse", from_day: dt.date | None) -> bool
 def _range(warehouse: "Warehouse", from_day: dt.date | None, to_day: dt.date | None) -> tuple[dt.date, dt.date]:
     report = warehouse.rows("raw/delivery", "latest_report")[0]
     first = from_day or max(report["first_day"], first_day())
-    last = to_day or _latest_day()
-    _require_partitions(first, last)
+    last = to_day or latest_day()
+    require_partitions(first, last)
     return first, last
 
 
-def _summary(warehouse: "Warehouse", first: dt.date, last: dt.date, run: "dg.ExecuteInProcessResult") -> LoadResult:
-    from sales_assets.deploy.runs import failures_of
+def summary(first: dt.date, last: dt.date, run_ids: Sequence[str], failures: list[str]) -> LoadResult:
+    """Read the mart's totals for the days, after the runs that loaded them."""
+    from sales_assets.postgres.warehouse import Warehouse
     from sales_assets.schemas.calendar import date_id
 
-    with warehouse.transaction("sales_assets load summary", read_only=True) as transaction:
+    with Warehouse().transaction("sales_assets load summary", read_only=True) as transaction:
         mart = transaction.rows(
             "mart/load_summary", "summary", first_date_id=date_id(first), last_date_id=date_id(last)
         )[0]
         not_found = transaction.rows("mart/load_summary", "not_found", first_day=first, last_day=last)[0]
         waiting = transaction.rows("mart/load_summary", "open_quarantine", first_day=first, last_day=last)[0]
-        outside = transaction.rows("mart/load_summary", "outside", run_id=run.run_id)[0]
+        outside = transaction.rows("mart/load_summary", "outside", run_ids=list(run_ids))[0]
     return LoadResult(
         first_day=first,
         last_day=last,
         not_found=not_found["days"],
         open_quarantine=waiting["lines"],
-        failures=failures_of(run),
+        failures=failures,
         **mart,
         **outside,
     )

@@ -16,7 +16,7 @@ from sales_assets.defs.mart.f_research import RESEARCH
 from sales_assets.defs.mart.f_sales import f_sales_checks, f_sales_spec
 from sales_assets.defs.raw.report_files import increment_specs
 from sales_assets.defs.staging.report_files import staging_checks, staging_key, staging_specs
-from sales_assets.partitions import DAYS, WHOLE_RANGE, days_of
+from sales_assets.partitions import DAYS, LOAD_POLICY, days_of
 from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
 from sales_assets.pipeline.load_report import LoadReport
 from sales_assets.pipeline.memory import share_one_pool
@@ -53,7 +53,7 @@ def _specs() -> list[dg.AssetSpec]:
     specs=_specs(),
     check_specs=[check.spec() for check in all_checks().values()],
     partitions_def=DAYS,
-    backfill_policy=WHOLE_RANGE,
+    backfill_policy=LOAD_POLICY,
     can_subset=True,
 )
 def load_daily_sales(

@@ -1,6 +1,6 @@
 """Run jobs of the code location in this process, and explain why they failed."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
@@ -31,16 +31,21 @@ def run_job(
 
 def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:
     """List why a run failed, by the errors of its ops without stack traces, which the UI shows."""
-    reasons = []
-    for event in run.all_events:
+    return reasons(run.all_events) or ([] if run.success else ["the run failed; see its log in the UI"])
+
+
+def reasons(events: Iterable[dg.DagsterEvent]) -> list[str]:
+    """List the reasons of failed steps."""
+    found = []
+    for event in events:
         if not event.is_step_failure:
             continue
         data = event.step_failure_data
         if data.user_failure_data is not None and data.user_failure_data.description:
-            reasons.append(data.user_failure_data.description)
+            found.append(data.user_failure_data.description)
         elif data.error is not None:
             cause = data.error.cause or data.error
             # "package.module.ErrorType: message": only the message is for users.
             kind, _, text = cause.message.strip().partition(": ")
-            reasons.append(text if text and kind.rpartition(".")[2] == cause.cls_name else cause.message.strip())
-    return reasons or ([] if run.success else ["the run failed; see its log in the UI"])
+            found.append(text if text and kind.rpartition(".")[2] == cause.cls_name else cause.message.strip())
+    return found

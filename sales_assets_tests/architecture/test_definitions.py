@@ -84,11 +84,15 @@ def test_definitions_load_with_nothing_around_them(tmp_path: Path) -> None:
 
 
 @pytest.mark.external
-def test_loading_reads_the_first_day_and_no_other_setting(tmp_path: Path) -> None:
+def test_loading_reads_two_settings_and_no_other(tmp_path: Path) -> None:
     nonsense = {"WAREHOUSE_URL": "nonsense", "SALES_HOME": "/dev/null/home", "REPORT_API_TIMEOUT": "nonsense"}
     done = load(tmp_path, LOAD + "print(DAYS.get_first_partition_key())", SALES_FIRST_DAY="2024-02-29", **nonsense)
     assert (done.returncode, done.stdout) == (0, "2024-02-29\n")
     assert load(tmp_path, LOAD, SALES_FIRST_DAY="2024-02-30").returncode != 0
+    policy = "import sales_assets.partitions as p; print(p.LOAD_POLICY.max_partitions_per_run)"
+    assert load(tmp_path, policy, SALES_DAYS_PER_RUN="30").stdout == "30\n"
+    assert load(tmp_path, policy, SALES_DAYS_PER_RUN="").stdout == "None\n"
+    assert load(tmp_path, policy, SALES_DAYS_PER_RUN="0").returncode != 0
 
 
 def test_what_is_defined_is_what_was_reviewed() -> None:

@@ -153,6 +153,9 @@ ELSEWHERE = {
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
         "make demo DEMO_ARGS=--once"
     ],
+    "deploy/test_distributed_runs.py::test_four_workers_load_what_one_process_loads": [
+        "sales-assets backfill --from 2024-09-08 --to 2024-10-02"
+    ],
     "cli/test_dev.py::test_dev_ends_what_it_has_started_before_it_is_ready": ["sales-assets dev"],
     "cli/test_metrics.py::test_metrics_are_served_until_the_end": ["sales-assets metrics"],
     "cli/test_api_workers.py::test_processes_share_port_and_metrics_and_are_replaced": ["sales-assets api --workers 4"],

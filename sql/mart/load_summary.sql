@@ -26,10 +26,10 @@ WHERE q.state = 'open' AND f.first_day <= %(last_day)s AND f.last_day >= %(first
 
 -- name: outside
 -- Count rows that are not loaded because their day is outside the file's period or before SALES_FIRST_DAY, in contents
--- that the run parsed or received again.
+-- that the runs parsed or received again.
 SELECT coalesce(sum(r.outside_period), 0)::bigint AS outside_period,
        coalesce(sum(r.before_first_day), 0)::bigint AS before_first_day
 FROM staging.fetch_reading AS r
-WHERE r.run_id = %(run_id)s
+WHERE r.run_id = ANY(%(run_ids)s)
    OR r.fetch_id IN (SELECT e.fetch_id FROM raw.file_delivery AS e JOIN raw.delivery AS d USING (delivery_id)
-                     WHERE d.run_id = %(run_id)s)
+                     WHERE d.run_id = ANY(%(run_ids)s))

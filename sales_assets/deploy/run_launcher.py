@@ -1,0 +1,101 @@
+"""Run launcher for Celery workers on any number of machines, with detection of lost workers.
+
+dagster-celery's launcher leaves the run of a killed worker in the state STARTED for ever. Requires the extra
+``workers``; `run_workers` has the Celery application.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from sales_assets.dagster_internals import CheckRunHealthResult, WorkerStatus
+from sales_assets.deploy.run_workers import app, is_executed  # first: it names the extra if it is missing
+from sales_assets.settings import settings
+
+# isort: split
+from dagster_celery.launcher import CeleryRunLauncher
+from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+
+
+class RunLauncher(CeleryRunLauncher):
+    """Send runs to Celery workers, by the settings RABBITMQ_URL and SALES_RUNS_QUEUE; report lost ones to Dagster.
+
+    A run in progress has a process that holds its lock in Dagster's database, and a worker that lists its task. It is
+    lost if `silent_looks` checks in a row find neither: locks are lost in a restart of PostgreSQL, and a worker that is
+    shutting down answers no questions. `run_monitoring.poll_interval_seconds` is the time between checks.
+
+    silent_looks: number of checks after which a run counts as lost.
+    answer_seconds: time in which workers have to answer.
+    """
+
+    def __init__(self, silent_looks: int, answer_seconds: float, inst_data: Any = None) -> None:
+        # Not the parent's, which would make an application for the queue "dagster".
+        super(CeleryRunLauncher, self).__init__()  # type: ignore[no-untyped-call]
+        self._inst_data = inst_data
+        self.default_queue = settings().sales_runs_queue
+        self.celery = app
+        self._silent_looks = silent_looks
+        self._answer_seconds = answer_seconds
+        self._silent: dict[str, int] = {}
+        self._active: tuple[float, set[str]] | None = None
+
+    @classmethod
+    def config_type(cls) -> Any:
+        """Describe the configuration in dagster.yaml."""
+        return {
+            "silent_looks": dg.Field(int, is_required=False, default_value=3),
+            "answer_seconds": dg.Field(float, is_required=False, default_value=2.0),
+        }
+
+    @classmethod
+    def from_config_value(cls, inst_data: Any, config_value: Mapping[str, Any]) -> "RunLauncher":
+        return cls(**config_value, inst_data=inst_data)
+
+    @property
+    def supports_resume_run(self) -> bool:
+        """Whether a lost run can be continued. It can't: a retry starts from its first day, idempotently."""
+        return False
+
+    def terminate(self, run_id: str) -> bool:
+        """Cancel a run: the worker interrupts its process, or drops its message."""
+        run = self._instance.get_run_by_id(run_id)
+        if run is None or run.is_finished or DAGSTER_CELERY_TASK_ID_TAG not in run.tags:
+            return False
+        # Otherwise the process would report the interruption as a failure.
+        self._instance.report_run_canceling(run)
+        return super().terminate(run_id)
+
+    def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
+        """Look for the process of a started run. Raises an error if the broker or the database can't be reached."""
+        task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
+        if task_id is None:  # `sales-assets load` executes runs itself
+            return CheckRunHealthResult(WorkerStatus.RUNNING, "not launched by this launcher")
+        if is_executed(run.run_id) or task_id in self._active_tasks():
+            self._silent.pop(run.run_id, None)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
+        if looks < self._silent_looks:
+            return CheckRunHealthResult(WorkerStatus.RUNNING, f"no process found in {looks} of {self._silent_looks}")
+        del self._silent[run.run_id]
+        return CheckRunHealthResult(
+            WorkerStatus.FAILED, f"the process of the run was lost: {looks} checks found neither lock nor task"
+        )
+
+    def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
+        """Return the task's id, by which the logs of the workers name it."""
+        del include_container_logs
+        return f"Celery task {run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)} in queue {self.default_queue}"
+
+    def _active_tasks(self) -> set[str]:
+        """Return the ids of the tasks that workers execute; asks once for all runs that are checked together."""
+        if self._active is None or time.monotonic() - self._active[0] > self._answer_seconds:
+            with self.celery.connection_for_write() as connection:
+                connection.connect()  # one attempt: by itself, the question would retry for minutes
+                replies = (
+                    self.celery.control.inspect(timeout=self._answer_seconds, connection=connection).active() or {}
+                )
+            found = {task["id"] for tasks in replies.values() for task in tasks}
+            self._active = (time.monotonic(), found)
+        return self._active[1]

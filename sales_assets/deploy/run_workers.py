@@ -1,0 +1,173 @@
+"""The Celery application that executes Dagster's runs: ``celery -A sales_assets.deploy.run_workers worker``.
+
+Requires the extra ``workers``. `run_launcher.RunLauncher` sends a run as one task; a worker executes it in a process
+that is forked for it. Importing this module opens no connection and reads no setting.
+
+A message is acknowledged when its run has ended. If a worker is lost before that, RabbitMQ delivers the message to
+another one: a run that had not started yet starts there, and Dagster ignores the second start of one that had, whose
+loss `run_launcher` detects. RabbitMQ also delivers a message again after a lost connection and, before release 3.12,
+after its `consumer_timeout` of 30 minutes: the lock of a run keeps two processes from executing it at a time.
+"""
+
+import gc
+import importlib
+import uuid
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import psycopg
+from celery import Celery, Task, signals
+from celery.utils.log import get_task_logger
+from kombu.entity import Exchange, Queue
+
+from sales_assets.dagster_internals import sent_run_id
+from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.pipeline.memory import share_one_pool
+from sales_assets.postgres.connection import connect
+from sales_assets.postgres.queries import statements
+from sales_assets.postgres.warehouse import dagster_storage_url
+from sales_assets.settings import SettingsError, settings
+
+try:
+    from dagster_celery.tasks import create_execute_job_task
+except ModuleNotFoundError as error:
+    # ImportError, not its subclass: Dagster and Celery replace that one by a message without the reason.
+    raise ImportError("runs by Celery need the extra `workers`: pip install 'sales_assets[workers]'") from error
+
+_log = get_task_logger(__name__)
+
+_BROKER_SECONDS = 5
+_RETRY_SECONDS = 10
+_RETRIES = 60
+# The launcher waits so long for a broker that is away, 5 minutes, before Dagster counts the run as failed.
+_PUBLISH_RETRIES = {"max_retries": 60, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 5}
+_HELD_MILLISECONDS = 7 * 24 * 3600 * 1000
+
+
+def _configuration() -> dict[str, Any]:
+    try:
+        chosen = settings()
+    except SettingsError as error:
+        raise SystemExit(f"error: {error}") from None
+    name = chosen.sales_runs_queue
+    queue = Queue(
+        name,
+        # dagster-celery sends with the routing key `<queue>.<task>`.
+        Exchange(name, type="topic", durable=True),
+        routing_key=f"{name}.#",
+        queue_arguments={"x-max-priority": 10, "x-consumer-timeout": _HELD_MILLISECONDS},
+    )
+    return {
+        "broker_url": chosen.rabbitmq_url.get_secret_value(),
+        "broker_connection_timeout": _BROKER_SECONDS,
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        # RabbitMQ closes the channel of a message that was held too long.
+        "broker_channel_error_retry": True,
+        "broker_heartbeat": 30,
+        "broker_transport_options": {"confirm_publish": True, "write_timeout": _BROKER_SECONDS},
+        "task_queues": [queue],
+        "task_default_queue": name,
+        "task_default_exchange": name,
+        "task_default_routing_key": f"{name}.task",
+        "task_create_missing_queues": False,
+        "control_exchange": f"{name}.control",
+        "event_exchange": f"{name}.events",
+        "event_queue_prefix": f"{name}.events",
+        # The state of a run is in Dagster's storage; whether its process lives, the lock says. Celery's own result
+        # tables would need `beat` to stay small.
+        "result_backend": None,
+        "task_ignore_result": True,
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        "task_publish_retry": True,
+        "task_publish_retry_policy": _PUBLISH_RETRIES,
+        "worker_pool": "prefork",
+        "worker_concurrency": 1,
+        "worker_max_tasks_per_child": 1,
+        # Hold no run that another worker could start.
+        "worker_prefetch_multiplier": 1,
+        "worker_proc_alive_timeout": 60,
+        # Dagster logs to stderr: Celery would repeat each line as a warning.
+        "worker_redirect_stdouts": False,
+        "worker_cancel_long_running_tasks_on_connection_loss": False,
+        # See services/mailings/celery_app.py: it was seen to hang a worker for good.
+        "worker_enable_prefetch_count_reduction": False,
+        "timezone": "UTC",
+        "enable_utc": True,
+    }
+
+
+class _RunTask(Task):  # type: ignore[misc]  # Celery has no annotations
+    """Task that executes a run, unless another process does."""
+
+    def __call__(self, execute_job_args_packed: dict[str, Any]) -> Any:
+        """Execute the run under its lock; try again later if Dagster's database can't be reached."""
+        run_id = sent_run_id(execute_job_args_packed)
+        try:
+            with _run_lock(run_id) as is_taken:
+                if is_taken:
+                    return self.run(execute_job_args_packed)
+        except Exception as error:  # noqa: BLE001  the drivers have no common error
+            # Failures of the run itself are in its log. A second attempt does nothing once the run has started.
+            raise self.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=_RETRIES) from None
+        _log.warning("run %s is being executed by another process", run_id)
+        return None
+
+
+app = Celery("runs", set_as_current=False)
+app.add_defaults(_configuration)
+_options: Any = {"base": _RunTask}
+execute_run = create_execute_job_task(app, **_options)
+
+
+# --- the lock of a run --------------------------------------------------------------------------------------------
+
+
+def _key(run_id: str) -> int:
+    """Return the lock's number: half of the random run id."""
+    return int.from_bytes(uuid.UUID(run_id).bytes[:8], signed=True)
+
+
+@contextmanager
+def _run_lock(run_id: str) -> Iterator[bool]:
+    """Hold a run's lock; yields False if another process has it."""
+    with closing(connect(dagster_storage_url(), f"sales_assets run {run_id}", autocommit=True)) as session:
+        session.execute(statements("dagster/run_lock")["limits"])
+        try:
+            session.execute(statements("dagster/run_lock")["take"], {"key": _key(run_id)})
+        except psycopg.errors.LockNotAvailable:
+            yield False
+        else:
+            yield True
+
+
+def is_executed(run_id: str) -> bool:
+    """Whether a process holds the run's lock. Raises `psycopg.OperationalError`."""
+    with connect(dagster_storage_url(), "sales_assets run launcher", autocommit=True, writing=False) as session:
+        found = session.execute(statements("dagster/run_lock")["is_held"], {"key": _key(run_id)}).fetchone()
+    assert found is not None
+    return bool(found["held"])
+
+
+# --- worker start -------------------------------------------------------------------------------------------------
+
+
+def _prepare(**_told: Any) -> None:
+    """Check the settings and import what runs need: the processes that are forked for runs start with it."""
+    try:
+        if settings().warehouse_url is None:
+            raise SettingsError("WAREHOUSE_URL: a run worker needs the PostgreSQL server that all machines share")
+        prepare_dagster_home()
+    except (SettingsError, psycopg.OperationalError) as error:
+        raise SystemExit(f"error: {error}") from None
+    share_one_pool()
+    importlib.import_module("sales_assets.definitions")
+    gc.freeze()
+
+
+# weak=False: signals hold weak references by default.
+signals.worker_init.connect(_prepare, weak=False)

@@ -1,0 +1,175 @@
+"""Backfills on several workers: equal to a load in one process, without and with the loss of a worker."""
+
+import os
+import random
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+import psycopg
+import pytest
+
+from sales_assets.cli.console import INTERRUPTED
+from sales_assets.defs.mart.f_sales import F_SALES
+from sales_assets.deploy.backfills import BackfillReader, seconds_without_daemon
+from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets.services.http.server import running
+from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.conftest import KEY
+from sales_assets_tests.deploy.topology import Started, Topology, connections_of
+from sales_assets_tests.faults.victims import contents, names, unequal_to_staging
+from sales_assets_tests.reports import Order, ReportFolderBuilder, days_between
+from sales_assets_tests.services.partner_orders.running import need_broker, until
+
+FIRST, LAST = "2024-06-01", "2024-09-28"
+DAYS = days_between(FIRST, LAST)
+DAYS_PER_RUN = 30
+WORKERS = 4
+# The daemon looks for new and for finished runs of a backfill every 30 seconds.
+_SECONDS = 240
+
+pytestmark = [pytest.mark.broker, pytest.mark.external, pytest.mark.timeout(900)]
+
+
+class Platform(Topology):
+    """A topology with report files, and a second warehouse that one process loads."""
+
+    reports: ReportFolderBuilder
+    undisturbed_url: str
+    undisturbed_storage_url: str
+
+    def write(self, seed: int, days: list[str]) -> None:
+        """Replace the increments of the days."""
+        chance = random.Random(seed)
+        for day in days:
+            lines: list[Order | str] = [
+                Order(
+                    f"{seed}-{day}-{number}",
+                    day=day,
+                    amount=f"{chance.randint(1, 500)}.{chance.randint(10, 99)}",
+                    status=chance.choice(["shipped", "refunded"]),
+                    customer_id=str(chance.randint(50, 60)),
+                    item_id=str(chance.randint(1, 5)),
+                )
+                for number in range(chance.randint(1, 5))
+            ]
+            self.reports.increment(day, lines, price_log=f"Milk,{chance.randint(90, 110)}\n")
+
+    def load_in_one_process(self, days: list[str]) -> Started:
+        """Load the days into the other warehouse, while the daemon is waited for."""
+        databases = {"WAREHOUSE_URL": self.undisturbed_url, "DAGSTER_STORAGE_URL": self.undisturbed_storage_url}
+        command = ("sales_assets.cli", "load", "--report", "--from", days[0], "--to", days[-1])
+        return self.start(f"one{len(self.started)}", *command, **databases)
+
+    def require_equal_to(self, one: Started) -> None:
+        """The mart has the rows and names of the other warehouse, and those of its staging."""
+        one.succeeds()
+        assert contents(self.warehouse_url) == contents(self.undisturbed_url)
+        assert names(self.warehouse_url) == names(self.undisturbed_url)
+        assert unequal_to_staging(self.warehouse_url) == []
+
+    @contextmanager
+    def loads_held_up(self) -> Iterator[None]:
+        """No load gets beyond its first look at the mart."""
+        with psycopg.connect(self.warehouse_url) as holder:
+            holder.execute("LOCK TABLE mart.f_sales IN ACCESS EXCLUSIVE MODE")
+            yield
+
+    @staticmethod
+    def started_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
+        return list(instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
+
+    def worker_of(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Started:
+        """The worker that executes a run, by the number of the process in its log."""
+        messages = (entry.message for entry in instance.all_logs(run.run_id))
+        pid = next(int(found[1]) for message in messages if (found := re.search(r"\(pid: (\d+)\)", message or "")))
+        return next(worker for worker in self.workers() if worker.process.pid == os.getpgid(pid))
+
+    def backfill(self, instance: dg.DagsterInstance, days: list[str]) -> tuple[Started, BackfillReader]:
+        """Start the command, once the daemon has reported that it works."""
+        until(lambda: seconds_without_daemon(instance) is None, seconds=_SECONDS)
+        command = self.start(
+            f"backfill{len(self.started)}", "sales_assets.cli", "backfill", "--from", days[0], "--to", days[-1]
+        )
+        requested = until(lambda: re.findall(r"^backfill (\w+): ", command.log(), re.MULTILINE), seconds=_SECONDS)
+        return command, BackfillReader(instance, requested[0], F_SALES)
+
+
+@pytest.fixture(scope="module")
+def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """Daemon, code server and four workers, with one report delivered."""
+    need_broker()
+    folder = tmp_path_factory.mktemp("machines")
+    reports = ReportFolderBuilder(folder / "reports")
+    names_of = {name: f"{name}_{os.getpid()}" for name in ("shared", "storage", "undisturbed", "undisturbed_storage")}
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        for name, database in names_of.items():
+            template = "template1" if "storage" in name else "migrated_template"
+            connection.execute(f"CREATE DATABASE {database} TEMPLATE {template}".encode())
+    urls = {name: server.url(database) for name, database in names_of.items()}
+    with running(ReportApi(reports.folder, api_key=KEY, report_seconds=0)) as api:
+        settings = {"REPORT_API_KEY": KEY, "SALES_DAYS_PER_RUN": str(DAYS_PER_RUN)}
+        platform = Platform(folder, urls["shared"], urls["storage"], api, settings)
+        platform.reports = reports
+        platform.undisturbed_url, platform.undisturbed_storage_url = urls["undisturbed"], urls["undisturbed_storage"]
+        reports.report([Order("report", day=FIRST)])
+        try:
+            for number in range(WORKERS):
+                platform.start_worker(f"worker{number}")
+            platform.start_code_server_and_daemon()
+            platform.start("report", "sales_assets.cli", "load", "--report", "--from", FIRST, "--to", FIRST).succeeds()
+            yield platform
+        finally:
+            platform.end()
+    with psycopg.connect(server.url("sales"), autocommit=True) as connection:
+        for database in names_of.values():
+            connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
+
+
+def test_four_workers_load_what_one_process_loads(platform: Platform) -> None:
+    platform.write(1, DAYS)
+    one = platform.load_in_one_process(DAYS)
+    most = most_of_worker = 0
+    with platform.instance() as instance:
+        with platform.loads_held_up():
+            command, reader = platform.backfill(instance, DAYS)
+            until(lambda: len(platform.started_runs(instance)) == WORKERS, seconds=_SECONDS)
+
+        def ended() -> bool:
+            nonlocal most, most_of_worker
+            most = max(most, len(platform.sessions()))
+            most_of_worker = max(most_of_worker, *map(connections_of, platform.workers()))
+            return command.process.poll() is not None
+
+        until(ended, seconds=_SECONDS)
+        progress = reader.read()
+    assert (progress.status, progress.failures, command.process.returncode) == ("COMPLETED_SUCCESS", [], 0)
+    assert (progress.runs, progress.finished_runs, progress.finished_days) == (WORKERS, WORKERS, len(DAYS))
+    assert f"{WORKERS} of {WORKERS} runs" in command.log()
+    assert re.search(rf"days requested +│ {len(DAYS)} ", command.log())
+    platform.require_equal_to(one)
+    assert most_of_worker in range(3, 13)
+    assert most in range(4 * 3, 61)
+
+
+def test_a_killed_worker_costs_nothing_but_time(platform: Platform) -> None:
+    """Its run is detected as lost and done by another worker; nobody has to do anything, nor to watch."""
+    changed = DAYS[:60]
+    platform.write(2, changed)
+    one = platform.load_in_one_process(changed)
+    with platform.instance() as instance:
+        with platform.loads_held_up():
+            command, reader = platform.backfill(instance, changed)
+            until(lambda: len(platform.started_runs(instance)) == 2, seconds=_SECONDS)
+            platform.worker_of(instance, platform.started_runs(instance)[0]).kill()
+            command.process.send_signal(signal.SIGINT)
+            assert command.process.wait(_SECONDS) == INTERRUPTED
+        again = f"sales-assets backfill --follow {reader.backfill_id}"
+        assert f"`{again}` shows it, `sales-assets backfill --cancel {reader.backfill_id}` cancels it" in command.log()
+        platform.start("again", "sales_assets.cli", *again.split()[1:]).succeeds()
+        progress = reader.read()
+    assert (progress.status, progress.failures) == ("COMPLETED_SUCCESS", [])
+    assert (progress.runs, progress.finished_runs, len(progress.run_ids)) == (2, 2, 3)
+    platform.require_equal_to(one)
