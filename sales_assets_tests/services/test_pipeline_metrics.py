@@ -82,11 +82,11 @@ def test_metrics_follow_the_tables(url: str, shop: Shop, storage: str, query: Qu
 
 def test_a_load_that_waits_for_another_is_counted(url: str) -> None:
     def write() -> None:
-        with Warehouse().writing():
+        with Warehouse().writing_days("second", [20241001, 20241002]):
             pass
 
     second = threading.Thread(target=write)
-    with Warehouse().writing():
+    with Warehouse().writing_days("first", [20241002]):
         second.start()
         deadline = time.monotonic() + 60
         while not (found := scrape(url))["lock_waiting_loads"]:

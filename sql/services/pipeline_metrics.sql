@@ -15,8 +15,11 @@ WHERE date_id BETWEEN to_char(now() AT TIME ZONE 'UTC' - make_interval(days => %
                   AND to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYYMMDD')::integer
 
 -- name: lock_waits
--- Loads that wait for the lock of other writers, and for how long the first of them has.
+-- Loads that wait for others (sql/locks.sql), and for how long the first of them has. A lock of one number has the
+-- subclass 1, and its number in objid; a lock of a day has its class in classid.
 SELECT count(*) AS sessions, coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float8 AS seconds
 FROM pg_locks
-WHERE locktype = 'advisory' AND NOT granted AND classid = 0 AND objid = 7205002
+WHERE locktype = 'advisory' AND NOT granted
   AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (objsubid = 1 AND classid = 0 AND objid IN (7205002, 7205022, 7205023)
+       OR objsubid = 2 AND classid IN (7205020, 7205021))
