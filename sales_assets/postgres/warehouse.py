@@ -108,10 +108,13 @@ class Transaction:
             return cursor.rowcount
 
     def copy_out(self, file: str, name: str, schema: pa.Schema, /, **parameters: object) -> Iterator[pa.RecordBatch]:
-        """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` of columns without nulls, typed by `schema`."""
+        """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` of several columns, typed by `schema`."""
         read = pa_csv.ReadOptions(column_names=schema.names, use_threads=False)
         parse = pa_csv.ParseOptions(newlines_in_values=True)
-        convert = pa_csv.ConvertOptions(column_types=schema, strings_can_be_null=False)
+        # PostgreSQL quotes an empty text; nothing at all is NULL.
+        convert = pa_csv.ConvertOptions(
+            column_types=schema, null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        )
         with self.connection.cursor() as cursor, cursor.copy(statements(file)[name], parameters) as copy:
             rows = iter(copy)
             # A message is a row.
