@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import warnings
 from collections.abc import Iterable
 
 import dagster as dg
@@ -23,6 +24,13 @@ WHOLE_RANGE = dg.BackfillPolicy.single_run()
 
 
 _SHOWN_SPANS = 10
+
+
+def existing_days() -> dg.TimeWindowPartitionMapping:
+    """Map a week or day to its days, without days before the first partition and in the future."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
+        return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 
 
 def days_of(partition_keys: Iterable[str]) -> list[dt.date]:
