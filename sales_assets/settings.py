@@ -1,8 +1,8 @@
 """All settings: names, types, defaults and validation of the environment variables.
 
 A malformed or unknown variable stops the program at startup with one line per fault, never with the value of a secret.
-Loading the Dagster definitions reads only ``SALES_FIRST_DAY``, so that a code location loads without a configured
-database or API.
+Loading the Dagster definitions reads only ``SALES_FIRST_DAY`` and ``LAKE_URL``, so that a code location loads without a
+configured database or API.
 """
 
 import datetime as dt
@@ -42,7 +42,7 @@ ENV_FILE_VARIABLE = "SALES_ENV_FILE"
 # the broker's own prefix (RABBITMQ_NODENAME etc.), so it isn't among them.
 OUR_PREFIXES = (
     *("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL"),
-    *("MAILINGS_", "SENDER_"),
+    *("MAILINGS_", "SENDER_", "LAKE_"),
 )
 
 # Settings whose lines may have comments and quotes (docs/data-contracts/partner-orders.md, "Settings").
@@ -154,8 +154,8 @@ _SLOWEST_RATE = 0.00001
 _Count = Annotated[int, annotated_types.Ge(0)]
 
 
-class FirstDay(BaseSettings):
-    """The only setting that loading the definitions reads."""
+class DefinitionSettings(BaseSettings):
+    """The only settings that loading the definitions reads."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
@@ -175,6 +175,11 @@ class FirstDay(BaseSettings):
         default=dt.date(2020, 1, 1),
         description="First daily partition. Report lines before it are counted and shown, never loaded.",
     )
+    lake_url: str = Field(
+        default="",
+        description="Folder or s3://, gs:// or abfs:// URL of the lake, an Iceberg copy of the sales for other "
+        "engines, without credentials. Needs the extra [lake]. Empty: none.",
+    )
 
     @field_validator("sales_first_day", mode="before")
     @classmethod
@@ -190,8 +195,21 @@ class FirstDay(BaseSettings):
             raise ValueError("must be before today: the last partition is yesterday's")
         return value
 
+    @field_validator("lake_url")
+    @classmethod
+    def _lake(cls, value: str) -> str:
+        """Make it the URL that the tables' metadata will hold: absolute, and without credentials."""
+        _refuse_credentials(value)
+        scheme, separator, _ = value.partition("://")
+        if not separator:
+            # Not percent-encoded: no reader of the metadata decodes it.
+            return f"file://{_expanded(Path(value))}" if value else ""
+        if scheme not in _LAKE_SCHEMES:
+            raise ValueError(f"must be a folder or a URL of {', '.join(_LAKE_SCHEMES)}")
+        return value.rstrip("/")
 
-class Settings(FirstDay):
+
+class Settings(DefinitionSettings):
     """All settings, each with unit and default; ``.env.example`` lists them too."""
 
     sales_home: Path = Field(
@@ -368,12 +386,7 @@ class Settings(FirstDay):
     @field_validator("raw_files_url")
     @classmethod
     def _without_credentials(cls, value: str) -> str:
-        """Reject credentials: the location is shown by `doctor` and in every message about a raw file."""
-        if any(_may_hold_credentials(url) for url in value.split("::")):  # fsspec chains URLs: simplecache::s3://...
-            raise ValueError(
-                "must be a folder or a URL without user name, password, key, query or fragment; storage libraries take "
-                "credentials from their own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+        _refuse_credentials(value)
         return value
 
     @field_validator("partnerapi_url", "sender_url")
@@ -447,6 +460,19 @@ class Settings(FirstDay):
 _CONTAINER_SCHEMES = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")
 
 
+# Those that PyIceberg's FileIO over fsspec knows.
+_LAKE_SCHEMES = ("file", "s3", "s3a", "gs", "abfs", "abfss")
+
+
+def _refuse_credentials(location: str) -> None:
+    """Reject credentials: the location is shown by `doctor` and in every message about a file."""
+    if any(_may_hold_credentials(url) for url in location.split("::")):  # fsspec chains URLs: simplecache::s3://...
+        raise ValueError(
+            "must be a folder or a URL without user name, password, key, query or fragment; storage libraries take "
+            "credentials from their own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
 def _may_hold_credentials(url: str) -> bool:
     """Whether a storage URL has more than scheme, host, port and path. A path without a scheme may hold anything."""
     scheme, separator, rest = url.strip().partition("://")
@@ -468,9 +494,9 @@ def _may_hold_credentials(url: str) -> bool:
 
 
 def _is_secret(field: str) -> bool:
-    """Whether a rejected value is never shown. RAW_FILES_URL is rejected because of the credentials in it."""
+    """Whether a rejected value is never shown. Locations of files are rejected because of the credentials in them."""
     annotation = Settings.model_fields[field].annotation
-    return "SecretStr" in str(annotation) or field == "raw_files_url"
+    return "SecretStr" in str(annotation) or field in ("raw_files_url", "lake_url")
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -536,12 +562,17 @@ def _passwords_of(url: str) -> set[str]:
 
 
 @functools.cache
-def first_day() -> dt.date:
-    """Return the first daily partition, the only setting read while definitions load. Raises `SettingsError`."""
+def definition_settings() -> DefinitionSettings:
+    """Read the settings that decide what is defined, once per process. Raises `SettingsError`."""
     try:
-        return FirstDay().sales_first_day
+        return DefinitionSettings()
     except pydantic.ValidationError as error:
         raise SettingsError(_explain(error)) from None
+
+
+def first_day() -> dt.date:
+    """Return the first daily partition. Raises `SettingsError`."""
+    return definition_settings().sales_first_day
 
 
 def describe() -> list[tuple[str, str, str]]:

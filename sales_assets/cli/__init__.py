@@ -11,7 +11,21 @@ from typing import Annotated
 
 import typer
 
-from sales_assets.cli import api, demo, dev, doctor, env, load, migrate, orders, quarantine, simulators, warehouse, why
+from sales_assets.cli import (
+    api,
+    demo,
+    dev,
+    doctor,
+    env,
+    lake,
+    load,
+    migrate,
+    orders,
+    quarantine,
+    simulators,
+    warehouse,
+    why,
+)
 from sales_assets.cli.console import say_error
 from sales_assets.settings import SettingsError
 
@@ -36,6 +50,7 @@ app.command("sender-api")(simulators.sender_api)
 app.add_typer(warehouse.app, name="warehouse")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(orders.app, name="orders")
+app.add_typer(lake.app, name="lake")
 
 
 def _print_version(is_wanted: bool) -> None:
