@@ -77,14 +77,16 @@ def _secret(metadata: str) -> list[str]:
 
 
 def _clickhouse(folder: str, metadata: str) -> str:
-    scheme = folder.partition("://")[0]
-    function = {"file": "icebergLocal", "abfs": "icebergAzure", "abfss": "icebergAzure"}.get(scheme, "icebergS3")
-    path = metadata.removeprefix(f"{folder}/")
-    return (
-        f"-- ClickHouse{' (the folder must be below its user_files_path)' if scheme == 'file' else ''}\n"
-        f"SELECT day, sum(amount) FROM {function}('{_quoted(_local(folder))}', SETTINGS iceberg_metadata_file_path = "
-        f"'{_quoted(path)}') GROUP BY day ORDER BY day;"
-    )
+    scheme, _, rest = folder.partition("://")
+    current = f"SETTINGS iceberg_metadata_file_path = '{_quoted(metadata.removeprefix(f'{folder}/'))}'"
+    if scheme in ("abfs", "abfss"):
+        container, _, path = rest.partition("/")
+        place = f"'<connection string>', '{_quoted(container.partition('@')[0])}', '{_quoted(path)}'"
+        table = f"icebergAzure({place}, {current})"
+    else:
+        table = f"{'icebergLocal' if scheme == 'file' else 'icebergS3'}('{_quoted(_local(folder))}', {current})"
+    note = " (the folder must be below its user_files_path)" if scheme == "file" else ""
+    return f"-- ClickHouse{note}\nFROM {table} SELECT day, sum(amount) GROUP BY day ORDER BY day;"
 
 
 def _spark(location: str, parameters: Mapping[str, str]) -> str:

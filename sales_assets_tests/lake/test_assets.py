@@ -201,9 +201,11 @@ def test_snippets_hold_no_password() -> None:
     for engine in (Engine.SPARK, Engine.TRINO):
         assert "jdbc:postgresql://db.example:5433/shop?currentSchema=lake" in shown[engine]
         assert "WAREHOUSE_PASSWORD" in shown[engine]
-    assert "icebergS3('s3://bucket/lake/f_sales', SETTINGS" in shown[Engine.CLICKHOUSE]
+    assert "FROM icebergS3('s3://bucket/lake/f_sales', SETTINGS" in shown[Engine.CLICKHOUSE]
     assert "CREATE SECRET (TYPE s3, PROVIDER credential_chain);" in shown[Engine.DUCKDB]
     assert "the-secret" not in str(shown)
+    azure = snippets("abfss://box@account.dfs.core.windows.net/lake", "abfss://box@account/7.json", parameters)
+    assert "icebergAzure('<connection string>', 'box', 'lake/f_sales', SETTINGS" in azure[Engine.CLICKHOUSE]
 
 
 def test_the_command_says_what_is_missing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
