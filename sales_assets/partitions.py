@@ -2,6 +2,7 @@
 
 import datetime as dt
 import itertools
+import warnings
 from collections.abc import Iterable
 
 import dagster as dg
@@ -27,6 +28,13 @@ LOAD_POLICY = WHOLE_RANGE if days_per_run() is None else dg.BackfillPolicy.multi
 
 
 _SHOWN_SPANS = 10
+
+
+def existing_days() -> dg.TimeWindowPartitionMapping:
+    """Map a week or day to its days, without days before the first partition and in the future."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
+        return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 
 
 def days_of(partition_keys: Iterable[str]) -> list[dt.date]:

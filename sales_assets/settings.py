@@ -1,8 +1,8 @@
 """All settings: names, types, defaults and validation of the environment variables.
 
 A malformed or unknown variable stops the program at startup with one line per fault, never with the value of a secret.
-Loading the Dagster definitions reads only ``SALES_FIRST_DAY`` and ``SALES_DAYS_PER_RUN``, so that a code location loads
-without a configured database or API.
+Loading the Dagster definitions reads only ``SALES_FIRST_DAY``, ``SALES_DAYS_PER_RUN`` and ``LAKE_URL``, so that a code
+location loads without a configured database or API.
 """
 
 import datetime as dt
@@ -42,7 +42,7 @@ ENV_FILE_VARIABLE = "SALES_ENV_FILE"
 # the broker's own prefix (RABBITMQ_NODENAME etc.), so it isn't among them.
 OUR_PREFIXES = (
     *("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL"),
-    *("MAILINGS_", "SENDER_"),
+    *("MAILINGS_", "SENDER_", "LAKE_"),
 )
 
 # Settings whose lines may have comments and quotes (docs/data-contracts/partner-orders.md, "Settings").
@@ -155,7 +155,7 @@ _Count = Annotated[int, annotated_types.Ge(0)]
 _QueueName = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-zA-Z0-9_.-]{1,60}$")]
 
 
-class PartitionSettings(BaseSettings):
+class DefinitionSettings(BaseSettings):
     """The only settings that loading the definitions reads."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
@@ -181,6 +181,11 @@ class PartitionSettings(BaseSettings):
         description="Maximum days per run of a backfill, so that several workers share a range; 30 and more are "
         "worthwhile, since a run takes some seconds to start. Empty: a range is one run.",
     )
+    lake_url: str = Field(
+        default="",
+        description="Folder or s3://, gs:// or abfs:// URL of the lake, an Iceberg copy of the sales for other "
+        "engines, without credentials. Needs the extra [lake]. Empty: none.",
+    )
 
     @field_validator("sales_first_day", mode="before")
     @classmethod
@@ -196,8 +201,21 @@ class PartitionSettings(BaseSettings):
             raise ValueError("must be before today: the last partition is yesterday's")
         return value
 
+    @field_validator("lake_url")
+    @classmethod
+    def _lake(cls, value: str) -> str:
+        """Make it the URL that the tables' metadata will hold: absolute, and without credentials."""
+        _refuse_credentials(value)
+        scheme, separator, _ = value.partition("://")
+        if not separator:
+            # Not percent-encoded: no reader of the metadata decodes it.
+            return f"file://{_expanded(Path(value))}" if value else ""
+        if scheme not in _LAKE_SCHEMES:
+            raise ValueError(f"must be a folder or a URL of {', '.join(_LAKE_SCHEMES)}")
+        return value.rstrip("/")
 
-class Settings(PartitionSettings):
+
+class Settings(DefinitionSettings):
     """All settings, each with unit and default; ``.env.example`` lists them too."""
 
     sales_home: Path = Field(
@@ -383,12 +401,7 @@ class Settings(PartitionSettings):
     @field_validator("raw_files_url")
     @classmethod
     def _without_credentials(cls, value: str) -> str:
-        """Reject credentials: the location is shown by `doctor` and in every message about a raw file."""
-        if any(_may_hold_credentials(url) for url in value.split("::")):  # fsspec chains URLs: simplecache::s3://...
-            raise ValueError(
-                "must be a folder or a URL without user name, password, key, query or fragment; storage libraries take "
-                "credentials from their own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
-            )
+        _refuse_credentials(value)
         return value
 
     @field_validator("partnerapi_url", "sender_url")
@@ -462,6 +475,19 @@ class Settings(PartitionSettings):
 _CONTAINER_SCHEMES = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")
 
 
+# Those that PyIceberg's FileIO over fsspec knows.
+_LAKE_SCHEMES = ("file", "s3", "s3a", "gs", "abfs", "abfss")
+
+
+def _refuse_credentials(location: str) -> None:
+    """Reject credentials: the location is shown by `doctor` and in every message about a file."""
+    if any(_may_hold_credentials(url) for url in location.split("::")):  # fsspec chains URLs: simplecache::s3://...
+        raise ValueError(
+            "must be a folder or a URL without user name, password, key, query or fragment; storage libraries take "
+            "credentials from their own environment variables, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"
+        )
+
+
 def _may_hold_credentials(url: str) -> bool:
     """Whether a storage URL has more than scheme, host, port and path. A path without a scheme may hold anything."""
     scheme, separator, rest = url.strip().partition("://")
@@ -483,9 +509,9 @@ def _may_hold_credentials(url: str) -> bool:
 
 
 def _is_secret(field: str) -> bool:
-    """Whether a rejected value is never shown. RAW_FILES_URL is rejected because of the credentials in it."""
+    """Whether a rejected value is never shown. Locations of files are rejected because of the credentials in them."""
     annotation = Settings.model_fields[field].annotation
-    return "SecretStr" in str(annotation) or field == "raw_files_url"
+    return "SecretStr" in str(annotation) or field in ("raw_files_url", "lake_url")
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -551,21 +577,22 @@ def _passwords_of(url: str) -> set[str]:
 
 
 @functools.cache
+def definition_settings() -> DefinitionSettings:
+    """Read the settings that decide what is defined, once per process. Raises `SettingsError`."""
+    try:
+        return DefinitionSettings()
+    except pydantic.ValidationError as error:
+        raise SettingsError(_explain(error)) from None
+
+
 def first_day() -> dt.date:
     """Return the first daily partition. Raises `SettingsError`."""
-    return _partition_settings().sales_first_day
+    return definition_settings().sales_first_day
 
 
 def days_per_run() -> int | None:
     """Return the maximum number of days per run of a backfill; None: no limit. Raises `SettingsError`."""
-    return _partition_settings().sales_days_per_run
-
-
-def _partition_settings() -> PartitionSettings:
-    try:
-        return PartitionSettings()
-    except pydantic.ValidationError as error:
-        raise SettingsError(_explain(error)) from None
+    return definition_settings().sales_days_per_run
 
 
 def describe() -> list[tuple[str, str, str]]:

@@ -50,10 +50,10 @@ def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator
     monkeypatch.setenv("SALES_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("REPORT_API_KEY", KEY)
     monkeypatch.setenv("REPORT_API_PATIENCE", "2")
-    for cached in (settings_module.settings, settings_module.first_day):
+    for cached in (settings_module.settings, settings_module.definition_settings):
         cached.cache_clear()
     yield
-    for cached in (settings_module.settings, settings_module.first_day):
+    for cached in (settings_module.settings, settings_module.definition_settings):
         cached.cache_clear()
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.settings import Settings, SettingsError, describe, first_day, settings
+from sales_assets.settings import Settings, SettingsError, definition_settings, describe, first_day, settings
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -107,11 +107,11 @@ def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_loading_the_definitions_reads_the_first_day_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", "nonsense")
     monkeypatch.setenv("SALES_FIRST_DAY", "2024-09-08")
-    first_day.cache_clear()
+    definition_settings.cache_clear()
     try:
         assert first_day() == dt.date(2024, 9, 8)
     finally:
-        first_day.cache_clear()
+        definition_settings.cache_clear()
 
 
 @pytest.mark.parametrize("given", ["postgresql://u@h/d", "postgres://u@h/d", "postgresql+psycopg2://u@h/d"])
@@ -279,7 +279,7 @@ def test_an_env_file_that_can_not_be_read_is_named_with_its_line(folder: Path, d
     (folder / ".env").write_bytes(data)
     settings_module.settings.cache_clear()
     assert fault() == f"{folder / '.env'}, {told}"
-    first_day.cache_clear()
+    definition_settings.cache_clear()
     with pytest.raises(SettingsError, match=r"\.env, line"):
         first_day()
     assert "secret" not in fault()

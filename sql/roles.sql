@@ -20,10 +20,10 @@ END
 $roles$;
 
 -- The loader writes to tables, and can't create, alter or drop anything. In raw it can only add rows.
-GRANT USAGE ON SCHEMA ops, raw, staging, mart, orders, mailings TO sales_loader;
+GRANT USAGE ON SCHEMA ops, raw, staging, mart, orders, mailings, lake TO sales_loader;
 GRANT SELECT ON ops.schema_version TO sales_loader;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA raw TO sales_loader;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA staging, orders, mailings TO sales_loader;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA staging, orders, mailings, lake TO sales_loader;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA mart TO sales_loader;
 GRANT DELETE ON mart.f_sales, mart.f_activity, mart.f_research, mart.f_customer_retention, mart.f_mailing_deliveries,
     mart.f_mailing_statistics TO sales_loader;
@@ -36,6 +36,7 @@ GRANT USAGE ON SCHEMA ops, mailings TO sales_mailings;
 GRANT SELECT ON ops.schema_version TO sales_mailings;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA mailings TO sales_mailings;
 
--- The reader can read only the mart: no raw names, no quarantine, no phones of partner orders or mailings.
-GRANT USAGE ON SCHEMA mart TO sales_reader;
-GRANT SELECT ON ALL TABLES IN SCHEMA mart TO sales_reader;
+-- The reader can read only the mart and the lake's catalog: no raw names, no quarantine, no phones of partner orders or
+-- mailings.
+GRANT USAGE ON SCHEMA mart, lake TO sales_reader;
+GRANT SELECT ON ALL TABLES IN SCHEMA mart, lake TO sales_reader;

@@ -21,6 +21,7 @@ from sales_assets.cli import (
     doctor,
     env,
     export,
+    lake,
     load,
     metrics,
     migrate,
@@ -66,6 +67,7 @@ app.command("sender-api")(simulators.sender_api)
 app.add_typer(warehouse.app, name="warehouse")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(orders.app, name="orders")
+app.add_typer(lake.app, name="lake")
 
 
 def _print_version(is_wanted: bool) -> None:

@@ -86,7 +86,7 @@ def evaluate(
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
         found = dict(zip(files, pool.map(ask, files), strict=True))
     return [
-        _result(
+        result_of(
             check,
             [row for row in found[check.file] if row.get("check_name", check.name) == check.name],
             {"days asked": span, "obtained": _obtained(len(days), len(to_query[check.file]))},
@@ -114,7 +114,8 @@ def _obtained(days: int, queried: int) -> str:
     return f"counted while loading; {queried} of {days} days queried" if queried else "counted while loading"
 
 
-def _result(check: SqlCheck, rows: Sequence[dict[str, object]], metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
+def result_of(check: SqlCheck, rows: Sequence[dict[str, object]], metadata: Mapping[str, Any]) -> dg.AssetCheckResult:
+    """Return the result of a check from its failing rows (date_id, offending, example)."""
     if rows:
         shown = rows[:_SHOWN_DAYS]
         metadata = {

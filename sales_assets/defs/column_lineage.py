@@ -9,6 +9,8 @@ from collections.abc import Mapping
 
 import dagster as dg
 
+from sales_assets.schemas.lake import DIMENSIONS
+
 # {column: columns of the upstream asset}
 _Columns = Mapping[str, tuple[str, ...]]
 
@@ -25,6 +27,8 @@ _WEEK: _Columns = {
     "refunded_amount": ("amount", "status"),
 }
 _COPIED = "message_id", "mailing_id", "client_id", "status", "attempts", "reason", "created_at", "finished_at"
+
+_LAKE: _Columns = _SAME | {"sale_id": ("id",), "day": ("date_id",), "amount": ("amount",), "source": ("source",)}
 
 # {asset: {upstream asset: columns}}
 _UPSTREAM: Mapping[str, Mapping[str, _Columns]] = {
@@ -44,6 +48,11 @@ _UPSTREAM: Mapping[str, Mapping[str, _Columns]] = {
         "staging/custom_research": {
             name: (name,) for name in ("date_id", "category_id", "geo_id", "sales_qty", "sales_amt")
         },
+    },
+    "lake/f_sales": {"mart/f_sales": _LAKE, "mart/f_sales_partner_orders": _LAKE},
+    **{
+        f"lake/{name}": {f"mart/{name}": {column.name: (column.name,) for column in columns}}
+        for name, columns in DIMENSIONS.items()
     },
     "mart/f_customer_retention": {"mart/f_sales": _WEEK, "mart/f_sales_partner_orders": _WEEK},
     "mart/f_mailing_deliveries": {

@@ -5,6 +5,7 @@ The files' and their staging tables' columns are described in `sales_assets.sche
 
 import dagster as dg
 
+from sales_assets.schemas.lake import LAKE_TABLES
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, Column, ReportFile
 
 _NOT_NULL = dg.TableColumnConstraints(nullable=False)
@@ -51,6 +52,10 @@ COLUMNS = {
     **{f"raw.{name}": _delivered(file) for name, file in REPORT_FILES.items()},
     **{f"raw.{name}_inc": _delivered(file) for name, file in REPORT_FILES.items()},
     **{f"staging.{name}": _staged(file) for name, file in REPORT_FILES.items()},
+    **{
+        f"lake.{name}": _schema(*((column.name, column.kind, column.description) for column in columns))
+        for name, columns in LAKE_TABLES.items()
+    },
     "orders.outbox": _schema(
         ("event_no", "bigint", "Number of the event"),
         ("message_id", "text", "The event's one name: project, order and kind"),

@@ -19,6 +19,7 @@ OWNERS = ["team:sales"]
 # last materialization, of any partition: a reload of an old day makes it fresh too.
 DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30))
 _PARTITION_COLUMNS = {"date_id", "period_id"}
+_KINDS = {"raw": {"csv"}, "lake": {"iceberg", "table"}}
 
 # Columns that name or reach a person. Ids of customers and clients don't, without the assets that have these columns.
 PERSONAL_COLUMNS = frozenset({"first_name", "last_name", "phone"})
@@ -48,7 +49,7 @@ def described(spec: dg.AssetSpec) -> dg.AssetSpec:
     group, *name = spec.key.path
     table = str(spec.metadata.get("dagster/table_name", ".".join(name if group == "sources" else spec.key.path)))
     columns = COLUMNS[table].columns if spec.key != REPORT_API else []
-    kinds = {"api"} if spec.key == REPORT_API else {"csv"} if group == "raw" else {"postgres", "table"}
+    kinds = {"api"} if spec.key == REPORT_API else _KINDS.get(group, {"postgres", "table"})
     is_personal = any(column.name in PERSONAL_COLUMNS for column in columns)
     freshness = DAILY if _moves_daily(spec) else None
     return spec.replace_attributes(group_name=group, freshness_policy=freshness).merge_attributes(
@@ -75,7 +76,11 @@ def _metadata(spec: dg.AssetSpec, table: str) -> dict[str, Any]:
 
 def _moves_daily(spec: dg.AssetSpec) -> bool:
     """Return whether daily increments change the asset. Reports, orders and mailings have no fixed schedule."""
-    return spec.partitions_def == DAYS or (spec.key.path[0] == "mart" and spec.partitions_def != ORDER_DAYS)
+    return (
+        spec.partitions_def == DAYS
+        or spec.key.path[0] == "lake"
+        or (spec.key.path[0] == "mart" and spec.partitions_def != ORDER_DAYS)
+    )
 
 
 def _cadence(spec: dg.AssetSpec) -> str:

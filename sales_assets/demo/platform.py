@@ -13,7 +13,7 @@ from sales_assets.postgres.database import embedded, embedded_running, warehouse
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
 from sales_assets.services.http.server import running
-from sales_assets.settings import SettingsError, first_day, settings
+from sales_assets.settings import SettingsError, definition_settings, settings
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.generate import Shop
 from sales_assets.simulators.report_api.live import live, utc_today
@@ -87,4 +87,4 @@ def _point_settings_at(url: str, key: str, first: dt.date) -> None:
         "SALES_FIRST_DAY": first.isoformat(),
     }
     settings.cache_clear()
-    first_day.cache_clear()
+    definition_settings.cache_clear()

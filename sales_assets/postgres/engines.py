@@ -32,6 +32,15 @@ def engine(url: str, purpose: str) -> sa.Engine:
     return sa.create_engine("postgresql+psycopg://", creator=open_connection, poolclass=sa.pool.NullPool)
 
 
+def engine_of(connection: psycopg.Connection[Any]) -> sa.Engine:
+    """Return an engine that runs everything on one open connection, and leaves closing it to the caller.
+
+    Rows of the connection come as tuples from then on.
+    """
+    connection.row_factory = tuple_row
+    return sa.create_engine("postgresql+psycopg://", creator=lambda: connection, poolclass=sa.pool.StaticPool)
+
+
 def async_engine(url: str, purpose: str, *, pre_ping: bool, lock_ms: int = 0) -> AsyncEngine:
     """Return a pool in autocommit mode for a service. With `pre_ping` a connection is tested before each use."""
 

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sales_assets.defs.mart.f_customer_retention import days_of_weeks
+from sales_assets.partitions import existing_days
 
 Condition = dg.AutomationCondition[Any]
 Tick = Callable[[], set[str | None]]
@@ -45,7 +45,7 @@ def ticks(instance: dg.DagsterInstance, condition: Condition) -> Tick:
     def day() -> None: ...
 
     @dg.asset(
-        deps=[dg.AssetDep(day, partition_mapping=days_of_weeks())],
+        deps=[dg.AssetDep(day, partition_mapping=existing_days())],
         partitions_def=WEEKS,
         automation_condition=condition,
     )

@@ -125,6 +125,10 @@ _SERVICES = "cli/test_api.py::"
 _DEMO = "cli/test_demo.py::"
 _CELERY = "services/mailings/test_worker_faults.py::test_from_beat_to_the_sender_and_no_log_knows_a_person"
 ELSEWHERE = {
+    "lake/test_assets.py::test_the_command_prints_how_engines_read_it": [
+        "sales-assets lake url",
+        "sales-assets lake url --engine duckdb",
+    ],
     f"{_HERE}test_dagsters_own_commands_share_the_instance": [
         'eval "$(sales-assets env)"',
         "sales-assets env",
@@ -202,6 +206,7 @@ ELSEWHERE = {
 NOT_OURS = {
     "apt-get install rabbitmq-server": "installs on the machine; .ci/run does it",
     "docker run -d -p 5672:5672 rabbitmq:4": "needs Docker and the internet",
+    "pip install '.[lake]'": "needs a package index; the development extra has the same packages",
     "pip install '.[s3]'": "needs a package index; the development extra has the same packages",
     "pip install '.[gcs]'": "needs a package index",
     "pip install '.[azure]'": "needs a package index",

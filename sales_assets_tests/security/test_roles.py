@@ -3,13 +3,18 @@
 And a mailer that sees the mailings, and no sale.
 """
 
+import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
 
 import psycopg
 import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.postgres.queries import sql_folder
+from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.resources.lake import Lake
+from sales_assets_tests.lake.conftest import use_lake
 from sales_assets_tests.reports import Order, job
 from sales_assets_tests.shop import Shop
 
@@ -57,6 +62,18 @@ def test_the_loader_loads_and_replaces(
     assert len(shop.quarantined()) == 1
     for table in ("f_activity", "f_research"):
         assert shop.query(f"SELECT count(*) FROM mart.{table}") == [(1,)]
+
+
+def test_the_loader_writes_the_lake_and_the_reader_finds_it(
+    warehouse_url: str, url_of: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_lake(monkeypatch, str(tmp_path / "lake"))
+    monkeypatch.setenv("WAREHOUSE_URL", url_of("loader_of_tests"))
+    settings_module.settings.cache_clear()
+    list(Lake(Warehouse()).replace_days([dt.date(2024, 10, 1)], "test"))
+    with psycopg.connect(url_of("reader_of_tests")) as connection:
+        tables = connection.execute("SELECT table_name FROM lake.iceberg_tables ORDER BY 1").fetchall()
+    assert tables == [("d_calendar",), ("d_city",), ("d_customer",), ("d_item",), ("f_sales",)]
 
 
 def test_the_loader_makes_the_marts_and_the_audience(

@@ -49,7 +49,9 @@ def request_once(
         if _now() - ended < dt.timedelta(seconds=pause):
             return None
     latest = earlier[0].dagster_run.run_id if earlier else "first"
-    return dg.RunRequest(run_key=f"{change}.{latest}", partition_key=day, tags={CHANGE_KEY_TAG: change, **(tags or {})})
+    return dg.RunRequest(
+        run_key=f"{change}.{latest}", job_name=job, partition_key=day, tags={CHANGE_KEY_TAG: change, **(tags or {})}
+    )
 
 
 def request_each(

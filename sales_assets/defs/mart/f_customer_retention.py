@@ -1,7 +1,6 @@
 """``mart.f_customer_retention``: the customers of each week and item. ``sql/mart`` defines new and returning."""
 
 import datetime as dt
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,7 +11,7 @@ from sales_assets.defs.checking import SqlCheck, evaluate
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
 from sales_assets.defs.summaries import plottable
-from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, key_of
+from sales_assets.partitions import WEEKS, WHOLE_RANGE, days_of, existing_days, key_of
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
 from sales_assets.schemas.calendar import date_id, week_id
@@ -40,21 +39,14 @@ def retention_checks() -> list[SqlCheck]:
     ]
 
 
-def days_of_weeks() -> dg.TimeWindowPartitionMapping:
-    """Map a week to its days, without days before the first partition and in the future."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
-        return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
-
-
 @dg.multi_asset(
     name="customer_retention",
     specs=[
         dg.AssetSpec(
             F_CUSTOMER_RETENTION,
             deps=[
-                dg.AssetDep(F_SALES, partition_mapping=days_of_weeks()),
-                dg.AssetDep(F_SALES_PARTNER_ORDERS, partition_mapping=days_of_weeks()),
+                dg.AssetDep(F_SALES, partition_mapping=existing_days()),
+                dg.AssetDep(F_SALES_PARTNER_ORDERS, partition_mapping=existing_days()),
             ],
             description="New, returning and refunded customers and their revenue, a row per ISO week and item, of all "
             "sources.\n\n"

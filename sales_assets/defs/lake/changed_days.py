@@ -1,0 +1,80 @@
+"""Sensor on loaded days and dimensions: request what is stale in the lake."""
+
+from functools import partial
+
+import dagster as dg
+
+from sales_assets.dagster_internals import DATA_VERSION_TAG, data_versions, range_tags
+from sales_assets.defs.automation.changed_weeks import newest_sales
+from sales_assets.defs.automation.run_requests import is_under_way, number_of, request_each, request_once
+from sales_assets.defs.lake.configured import if_configured
+from sales_assets.defs.lake.dimensions import lake_key, refresh_lake_dimensions
+from sales_assets.defs.lake.f_sales import LAKE_F_SALES, refresh_lake
+from sales_assets.defs.mart.dimensions import dimension_key
+from sales_assets.partitions import ORDER_DAYS, days_of, key_of, ranges
+from sales_assets.schemas.lake import DIMENSIONS
+
+_RUNS_PER_TICK = 3
+# A commit is one to three snapshots, and each commit writes the list of those of a week anew. Orders of partners change
+# their day every minute.
+_SECONDS = 600
+
+
+@dg.sensor(
+    jobs=[refresh_lake, refresh_lake_dimensions],
+    minimum_interval_seconds=_SECONDS,
+    # On, because LAKE_URL says that the lake is wanted.
+    default_status=dg.DefaultSensorStatus.RUNNING,
+)
+def changed_lake_days(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
+    """Request the days that were loaded since they were copied, adjacent days in one run; else changed dimensions.
+
+    There is no cursor: a copied day carries the number of the last event before the mart was read, and a loaded day the
+    number of its materialization. So a day is requested again if it was loaded meanwhile, and a failed run is requested
+    again with growing pauses.
+    """
+    for job in (refresh_lake, refresh_lake_dimensions):
+        if is_under_way(context.instance, job.name):
+            return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
+    seen = {day: number_of(version) for day, version in data_versions(context.instance, LAKE_F_SALES).items()}
+    partitions = set(ORDER_DAYS.get_partition_keys())  # events of others may have any partition key
+    news = {
+        day: number
+        for day, number in newest_sales(context.instance).items()
+        if day in partitions and number > seen.get(day, 0)
+    }
+    spans = [(key_of(first), key_of(last)) for first, last in ranges(days_of(news))]
+    requests = request_each(
+        context, ((f"days {first} to {last}", partial(_request, context, first, last, news)) for first, last in spans)
+    )
+    if not news:
+        requests = request_each(context, [("dimensions", partial(_request_dimensions, context))])
+    if not requests:
+        return dg.SkipReason(f"{len(news)} days have news, and none is to be asked for now.")
+    return dg.SensorResult(requests[:_RUNS_PER_TICK])
+
+
+def _request(context: dg.SensorEvaluationContext, first: str, last: str, news: dict[str, int]) -> dg.RunRequest | None:
+    newest = max(number for day, number in news.items() if first <= day <= last)
+    change = f"{first}.{last}.{newest}"
+    return request_once(context.instance, refresh_lake.name, change, tags=range_tags(first, last))
+
+
+def _request_dimensions(context: dg.SensorEvaluationContext) -> dg.RunRequest | None:
+    newest, seen = 0, None
+    for table in DIMENSIONS:
+        loaded = context.instance.fetch_materializations(dimension_key(table), limit=1).records
+        newest = max([newest, *(record.storage_id for record in loaded)])
+        copied = context.instance.get_latest_materialization_event(lake_key(table))
+        tags = (copied and copied.asset_materialization and copied.asset_materialization.tags) or {}
+        number = number_of(tags.get(DATA_VERSION_TAG))
+        seen = number if seen is None else min(seen, number)
+    if newest <= (seen or 0):
+        return None
+    return request_once(context.instance, refresh_lake_dimensions.name, str(newest))
+
+
+@dg.definitions
+def definitions() -> dg.Definitions:
+    """Declare the sensor."""
+    return if_configured(sensors=[changed_lake_days])

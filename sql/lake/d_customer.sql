@@ -1,0 +1,9 @@
+-- name: fingerprint
+-- Differs after any change of a row that the lake shows; independent of the order of rows.
+SELECT concat(count(*), '.', coalesce(sum(hashtextextended(ROW (customer_id, first_name, last_name, name_as_of)::text, 0)), 0)) AS contents
+FROM mart.d_customer
+
+-- name: copy_rows
+-- The columns of sales_assets/schemas/lake.py, in their order.
+COPY (SELECT customer_id, first_name, last_name, name_as_of FROM mart.d_customer)
+TO STDOUT (FORMAT csv)

@@ -1,0 +1,9 @@
+-- name: fingerprint
+-- Differs after any change of a row that the lake shows; independent of the order of rows.
+SELECT concat(count(*), '.', coalesce(sum(hashtextextended(ROW (item_id, item_name, name_as_of)::text, 0)), 0)) AS contents
+FROM mart.d_item
+
+-- name: copy_rows
+-- The columns of sales_assets/schemas/lake.py, in their order.
+COPY (SELECT item_id, item_name, name_as_of FROM mart.d_item)
+TO STDOUT (FORMAT csv)
