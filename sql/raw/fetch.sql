@@ -7,7 +7,7 @@ ORDER BY first_day, last_day, file, sha256, fetch_id DESC
 
 -- name: lock
 -- Serialize recording until the commit: of two loaders with the same contents, the second must see the first.
-SELECT pg_advisory_xact_lock(7205003)
+SELECT pg_advisory_xact_lock(7205024)
 
 -- name: keep
 -- Record contents that are new for their day (or period), kind and file. Numbers are drawn here, once the files are
