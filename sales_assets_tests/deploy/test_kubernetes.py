@@ -1,8 +1,10 @@
 """The Kubernetes manifests: valid, restricted, secrets by reference, and the commands that compose.yaml has."""
 
 import re
+import shutil
 from collections.abc import Iterator
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -127,3 +129,24 @@ def test_a_disruption_budget_lets_nodes_be_drained() -> None:
 def test_the_workspace_is_that_of_compose() -> None:
     (found,) = [one["data"]["workspace.yaml"] for one in documents() if "workspace.yaml" in one.get("data", {})]
     assert yaml.safe_load(found) == yaml.safe_load((DEPLOY / "workspace.yaml").read_text(encoding="utf-8"))
+
+
+@pytest.mark.external
+def test_kustomize_gives_all_processes_and_the_jobs_of_runs_the_pushed_image(tmp_path: Path) -> None:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        pytest.skip("THE KUSTOMIZATION IS NOT BUILT: there is no kubectl, and Debian has none that is recent enough")
+    for file in FOLDER.glob("*.yaml"):
+        shutil.copy(file, tmp_path)
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n", encoding="utf-8")
+    kustomization = tmp_path / "kustomization.yaml"
+    kustomization.write_text(kustomization.read_text().replace("newName: sales_assets", "newName: pushed/sales"))
+    done = run(kubectl, "kustomize", tmp_path)
+    assert done.returncode == 0, done.stderr
+    built = list(yaml.safe_load_all(done.stdout))
+    images = re.findall(r"(?:image:|DAGSTER_CURRENT_IMAGE\n\s+value:) (\S+)", done.stdout)
+    assert set(images) == {f"pushed/sales:{VERSION}"}
+    assert len(images) == len(list(workloads())) + 3
+    # dagster.yaml and the manifests name it so.
+    assert "sales-assets-dagster" in {one["metadata"]["name"] for one in built if one["kind"] == "ConfigMap"}
+    assert {one["metadata"].get("namespace", "sales") for one in built} == {"sales"}
