@@ -19,15 +19,25 @@ COMMON = FOLDER / "sales-assets-.service.d" / "common.conf"
 _MOST_EXPOSED = 2.0
 
 
-def commands() -> dict[str, list[str]]:
-    """Command by name of the service, as the first instance has it."""
+def values(name: str) -> dict[str, str]:
+    """Value of a directive by name of the service in compose.yaml."""
     found = {}
     for unit in UNITS:
-        (line,) = re.findall(r"^ExecStart=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE)
-        assert line.startswith(f"{BIN}/")
-        words = line.removeprefix(f"{BIN}/").replace("%%", "%").replace("-%i@", "@").split()
-        found[unit.name.removeprefix("sales-assets-").removesuffix(".service").removesuffix("@")] = words
+        for value in re.findall(rf"^{name}=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE):
+            service = unit.name.removeprefix("sales-assets-").removesuffix(".service").removesuffix("@")
+            assert service not in found
+            found[service] = value
     return found
+
+
+def commands() -> dict[str, list[str]]:
+    """Command by name of the service, without the number of an instance."""
+    lines = values("ExecStart")
+    assert all(line.startswith(f"{BIN}/") for line in lines.values())
+    return {
+        name: line.removeprefix(f"{BIN}/").replace("%%", "%").replace("-%i@", "@").split()
+        for name, line in lines.items()
+    }
 
 
 @pytest.fixture
@@ -66,6 +76,16 @@ def test_the_commands_are_those_of_compose() -> None:
     # On a machine without containers they listen on the loopback.
     expected = {name: [word.replace("0.0.0.0", "127.0.0.1") for word in argv] for name, argv in composed.items()}
     assert commands() == expected
+
+
+@pytest.mark.external
+def test_limits_and_grace_are_those_of_compose() -> None:
+    composed = compose(*PROFILES, **ENVIRONMENT)
+    limits = values("MemoryMax")
+    assert limits == {name: f"{int(composed['services'][name]['mem_limit']) >> 20}M" for name in limits}
+    grace = {name: f"{service.grace:.0f}" for name, service in our_services(composed).items()}
+    assert values("TimeoutStopSec") == {name: seconds for name, seconds in grace.items() if name in limits}
+    assert limits.keys() == grace.keys() - {"migrate"}
 
 
 def test_the_units_have_the_environment_that_the_commands_set() -> None:
