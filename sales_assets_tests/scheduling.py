@@ -19,6 +19,7 @@ SLOWEST = (
     "ui/test_dagster_ui.py",
     "automation/test_new_increments.py",
     "cli/test_demo.py",
+    "deploy/test_topology.py",
     "staging/test_thresholds.py",
     "test_migrations.py",
     "mart/test_f_sales_partner_orders.py",

@@ -24,6 +24,8 @@ from sales_assets_tests.deploy.artefacts import HOME, Service, image_environment
 
 # Far more than a loaded machine needs.
 _SECONDS = 240
+# Between the starts of a service's checks, which take a second of a processor where they import Dagster.
+_PAUSE = 2.0
 
 # Commands that do not exist yet, and what is run in their place: parts of the command lines of compose.yaml.
 PENDING: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -62,6 +64,7 @@ class Topology:
         self._folder = folder
         self._environment = dict(environment)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._checks: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
         self._healthy: set[str] = set()
         # 127.0.0.0/8 is all loopback: a network for each topology, an address for each service.
         network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
@@ -97,27 +100,32 @@ class Topology:
             if code or not self._is_job(name):
                 self._fail(f"exited with code {code}", [name])
             return True
-        service = self._services[name]
-        if name not in self._healthy and not self._is_job(name) and (service.health is None or self._check(service)):
+        if name not in self._healthy and not self._is_job(name) and self._passes(self._services[name]):
             self._healthy.add(name)
         return name in self._healthy
+
+    def _passes(self, service: Service) -> bool:
+        """Whether its check has passed; starts the next one if it has not. The checks of all services run at once."""
+        if service.health is None:
+            return True
+        check, began = self._checks.get(service.name, (None, 0.0))
+        if check is not None and check.poll() == 0:
+            return True
+        if (check is None or check.poll() is not None) and time.monotonic() > began + _PAUSE:
+            self._checks[service.name] = (self._execute(service, service.health, "health.log"), time.monotonic())
+        return False
 
     def _is_job(self, name: str) -> bool:
         return any(s.needs.get(name) == "service_completed_successfully" for s in self._services.values())
 
-    def _check(self, service: Service) -> bool:
-        assert service.health is not None
-        with self._log(f"{service.name}.health").open("wb") as output:
-            done = subprocess.run(
-                self._mapped(service, service.health),
-                env=self._environment_of(service), cwd=self.home, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, check=False,
-            )  # fmt: skip
-        return done.returncode == 0
-
     def check_all(self) -> None:
         """Run all health checks again."""
-        failed = [name for name, service in self._services.items() if service.health and not self._check(service)]
+        checks = {
+            name: self._execute(service, service.health, "health.log")
+            for name, service in self._services.items()
+            if service.health is not None
+        }
+        failed = [name for name, check in checks.items() if check.wait() != 0]
         if failed:
             self._fail("not healthy any more", failed)
 
@@ -126,9 +134,12 @@ class Topology:
             file = self._path(target)
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(self.resolved(source.read_text(encoding="utf-8")), encoding="utf-8")
-        with self._log(service.name).open("wb") as output:
+        return self._execute(service, service.argv, "log")
+
+    def _execute(self, service: Service, words: Iterable[str], log: str) -> "subprocess.Popen[bytes]":
+        with (self._folder / f"{service.name}.{log}").open("wb") as output:
             return subprocess.Popen(
-                self._mapped(service, service.argv),
+                self._mapped(service, words),
                 env=self._environment_of(service), cwd=self.home, stdin=subprocess.DEVNULL, stdout=output,
                 stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_as_in_a_container,
             )  # fmt: skip
@@ -164,9 +175,6 @@ class Topology:
     def _path(self, target: str) -> Path:
         return self._folder / "files" / target.lstrip("/")
 
-    def _log(self, name: str) -> Path:
-        return self._folder / f"{name}.log"
-
     def _fail(self, what: str, names: Iterable[str]) -> None:
         logs = [f.read_text(errors="replace")[-3000:] for n in names for f in sorted(self._folder.glob(f"{n}*.log"))]
         pytest.fail("\n\n".join([f"{', '.join(sorted(names))}: {what}", *logs]))
@@ -195,7 +203,8 @@ class Topology:
 
     def kill(self) -> None:
         """End what is left, with all that it started."""
-        for process in self._processes.values():
+        checks = [check for check, _ in self._checks.values() if check.poll() is None]
+        for process in (*self._processes.values(), *checks):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()
