@@ -21,7 +21,7 @@ from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.deploy.artefacts import DEPLOY, ENVIRONMENT, SECRETS, compose, our_services
-from sales_assets_tests.deploy.topology import PENDING, Topology
+from sales_assets_tests.deploy.containers import PENDING, Topology
 from sales_assets_tests.reports import Order, ReportFolderBuilder
 from sales_assets_tests.services.mailings.running import CLIENT, mailing, moment
 from sales_assets_tests.services.mailings.worker import remove_queues
@@ -106,8 +106,8 @@ def test_a_day_is_loaded_and_a_mailing_sent_by_what_compose_starts(
     assert [name for name, secret in SECRETS.items() if secret in logs] == []
 
 
-# Ended by itself, or by the signal.
-_ENDED = (0, -15, 143)
+# Ended by itself, by the signal, or as our commands end by a signal.
+_ENDED = (0, -15, 143, 130)
 
 
 def prometheus_targets() -> set[str]:
