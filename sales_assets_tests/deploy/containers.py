@@ -24,8 +24,6 @@ from sales_assets_tests.deploy.artefacts import HOME, Service, image_environment
 
 # Far more than a loaded machine needs.
 _SECONDS = 240
-# Between the starts of a service's checks, which take a second of a processor where they import Dagster.
-_PAUSE = 2.0
 
 # Commands that do not exist yet, and what is run in their place: parts of the command lines of compose.yaml.
 PENDING: dict[tuple[str, ...], tuple[str, ...]] = {
@@ -65,6 +63,7 @@ class Topology:
         self._environment = dict(environment)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._checks: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
+        self._not_before: dict[str, float] = {}
         self._healthy: set[str] = set()
         # 127.0.0.0/8 is all loopback: a network for each topology, an address for each service.
         network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
@@ -108,11 +107,17 @@ class Topology:
         """Whether its check has passed; starts the next one if it has not. The checks of all services run at once."""
         if service.health is None:
             return True
+        now = time.monotonic()
         check, began = self._checks.get(service.name, (None, 0.0))
-        if check is not None and check.poll() == 0:
-            return True
-        if (check is None or check.poll() is not None) and time.monotonic() > began + _PAUSE:
-            self._checks[service.name] = (self._execute(service, service.health, "health.log"), time.monotonic())
+        if check is None:
+            if now >= self._not_before.get(service.name, 0.0):
+                self._checks[service.name] = (self._execute(service, service.health, "health.log"), now)
+        elif check.poll() is not None:
+            if check.returncode == 0:
+                return True
+            # Leave the processors to what is starting: most checks import Dagster or Celery, for seconds.
+            self._not_before[service.name] = now + max(1.0, now - began)
+            del self._checks[service.name]
         return False
 
     def _is_job(self, name: str) -> bool:
