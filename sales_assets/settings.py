@@ -372,7 +372,10 @@ class Settings(DefinitionSettings):
         "new one at each start, which ends all sessions.",
     )
     mailings_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
-        default=None, description="Port on 127.0.0.1 for the Prometheus metrics of a worker. Empty: none."
+        default=None, description="Port for the Prometheus metrics of a worker. Empty: none."
+    )
+    mailings_metrics_host: str = Field(
+        default="127.0.0.1", description="Address of that port; in a container or pod 0.0.0.0."
     )
 
     @model_validator(mode="before")

@@ -21,6 +21,7 @@ SLOWEST = (
     "deploy/test_daemon.py",
     "automation/test_new_increments.py",
     "cli/test_demo.py",
+    "deploy/test_topology.py",
     "staging/test_thresholds.py",
     "test_migrations.py",
     "mart/test_f_sales_partner_orders.py",

@@ -195,6 +195,18 @@ ELSEWHERE = {
     "cli/test_warehouse.py::test_the_embedded_server_outlives_the_command_that_started_it": [
         "sales-assets warehouse stop"
     ],
+    "deploy/test_topology.py::test_a_day_is_loaded_and_a_mailing_sent_by_what_compose_starts": [
+        *("sales-assets dagster-yaml", "sales-assets dagster-yaml kubernetes > deploy/kubernetes/dagster.yaml"),
+    ],
+    "deploy/test_compose.py::test_the_commands_of_the_guide_make_a_configuration_that_is_complete": [
+        (
+            "for name in POSTGRES_PASSWORD RABBITMQ_PASSWORD GRAFANA_PASSWORD;"
+            ' do echo "$name=$(openssl rand -hex 24)"; done > .env'
+        ),
+        'echo "REPORT_API_URL=https://reports.example.com" >> .env',
+        'echo "REPORT_API_KEY=..." >> .env',
+        "docker compose --profile core --profile services --profile monitoring up --detach --build --wait",
+    ],
     _CELERY: [
         *("celery -A ... worker", "celery -A ... beat"),
         "celery -A sales_assets.services.mailings.celery_app worker -P threads",
@@ -215,6 +227,28 @@ NOT_OURS = {
     "sudo htpasswd -c /etc/nginx/sales_assets.htpasswd the-shop": "changes the machine; the proxy's test does the same",
     "sudo cp docs/guides/nginx.conf /etc/nginx/conf.d/sales_assets.conf": "changes the machine",
     "sudo nginx -t && sudo systemctl reload nginx": "changes the machine; the proxy's test does the same",
+    **dict.fromkeys(
+        (
+            "sudo cp deploy/systemd/sysusers.conf /etc/sysusers.d/sales_assets.conf && sudo systemd-sysusers",
+            "sudo cp -r deploy/systemd/sales-assets* /etc/systemd/system/ && sudo systemctl daemon-reload",
+            "sudo install -d -m 0755 /etc/sales_assets && sudo cp deploy/systemd/workspace.yaml /etc/sales_assets/",
+            "sudo install -m 0600 settings.env secrets.env /etc/sales_assets/",
+            (
+                "sudo systemctl enable --now sales-assets.target sales-assets-migrate sales-assets-code-server"
+                " sales-assets-daemon"
+            ),
+            "sudo systemctl enable --now sales-assets-run-worker@1 sales-assets-run-worker@2",
+        ),
+        "changes the machine; deploy/test_systemd.py compares names and files",
+    ),
+    **dict.fromkeys(
+        (
+            "kubectl create namespace sales",
+            "kubectl --namespace sales create secret generic sales-assets --from-env-file=secrets.env",
+            "kubectl apply --kustomize deploy/kubernetes",
+        ),
+        "needs a cluster; deploy/test_kubernetes.py checks the manifests",
+    ),
     "uvx pip-audit -r requirements.lock": "needs the internet",
     "manage.py makemigrations": "the model project's, in a comparison",
     "manage.py migrate": "the model project's, in a comparison",

@@ -132,7 +132,7 @@ def start() -> None:
     if not chosen.sender_url:
         _log.warning("SENDER_URL is not set, nothing will be sent")
     if chosen.mailings_metrics_port is not None:
-        start_http_server(chosen.mailings_metrics_port, addr="127.0.0.1", registry=_metrics.registry)
+        start_http_server(chosen.mailings_metrics_port, addr=chosen.mailings_metrics_host, registry=_metrics.registry)
 
 
 def stop() -> None:

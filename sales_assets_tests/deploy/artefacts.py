@@ -1,0 +1,139 @@
+"""Reading the deployment artefacts: the program that checks each of them, and the services of compose.yaml.
+
+Belongs here: what several tests of artefacts read. Does not belong here: assertions.
+"""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
+VERSION = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
+PROFILES = ("core", "services", "workers", "monitoring", "s3")
+HOME = "/var/lib/sales_assets"
+
+# What an operator writes to .env: all that has no default.
+SECRETS = {
+    "POSTGRES_PASSWORD": "canary-of-postgres",
+    "RABBITMQ_PASSWORD": "canary-of-rabbitmq",
+    "GRAFANA_PASSWORD": "canary-of-grafana",
+    "REPORT_API_KEY": "canary-of-the-report-api",
+}
+ENVIRONMENT = SECRETS | {"REPORT_API_URL": "http://report.example"}
+
+_BIN = Path(sys.executable).parent
+COMPOSE = (_BIN / "docker-compose", "--file", DEPLOY / "compose.yaml", "--env-file", "/dev/null")
+
+
+def tool(name: str, *, wheel: bool = True) -> str:
+    """The path of a checker. One of a wheel is there; without another one the test is skipped or, in CI, fails."""
+    place = _BIN if wheel else f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
+    found = shutil.which(name, path=str(place))
+    if found is None:
+        why = f"THE DEPLOYMENT ARTEFACTS ARE NOT CHECKED: there is no {name}"
+        if wheel or os.environ.get("REQUIRE_DEPLOY_TOOLS"):
+            pytest.fail(why)
+        pytest.skip(why)
+    return found
+
+
+def run(*line: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, line)),
+        env={"PATH": os.environ["PATH"], "HOME": "/nonexistent"} | environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def compose(*profiles: str, **environment: str) -> dict[str, Any]:
+    """compose.yaml as Docker Compose itself reads it, with the services of some profiles."""
+    selected = [word for profile in profiles for word in ("--profile", profile)]
+    done = run(*COMPOSE, *selected, "config", "--format", "json", **environment)
+    assert done.returncode == 0, done.stderr
+    # Compose writes a literal dollar twice.
+    return cast("dict[str, Any]", json.loads(done.stdout.replace("$$", "$")))
+
+
+def instructions() -> list[tuple[str, str]]:
+    """(instruction, value) of the Dockerfile's last stage."""
+    text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    lines = [line.split(maxsplit=1) for line in text.replace("\\\n", "").splitlines() if line.strip()]
+    start = max(number for number, (name, _) in enumerate(lines) if name == "FROM")
+    return [(name, value.strip()) for name, value in lines[start:]]
+
+
+def image_environment() -> dict[str, str]:
+    """What the image sets."""
+    return {
+        name: value
+        for instruction, values in instructions()
+        if instruction == "ENV"
+        for name, value in re.findall(r"(\w+)=(\S+)", values)
+    }
+
+
+@dataclass(frozen=True)
+class Service:
+    """A service of our image, as Docker would start it.
+
+    Attributes:
+        argv: The command; the image has no entry point.
+        health: The command of its health check; None if it is switched off.
+        needs: The services that it depends on, with the condition.
+        grace: Seconds from SIGTERM to SIGKILL.
+    """
+
+    name: str
+    argv: list[str]
+    environment: dict[str, str]
+    health: list[str] | None
+    needs: dict[str, str]
+    grace: float
+    files: dict[str, Path] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, name: str, service: Mapping[str, Any], configs: Mapping[str, Any]) -> "Service":
+        return cls(
+            name,
+            service["command"],
+            {key: value for key, value in service["environment"].items() if value is not None},
+            _health(service.get("healthcheck", {})),
+            {needed: how["condition"] for needed, how in service.get("depends_on", {}).items()},
+            _seconds(service["stop_grace_period"]),
+            {one["target"]: Path(configs[one["source"]]["file"]) for one in service.get("configs", ())},
+        )
+
+
+def our_services(composed: Mapping[str, Any]) -> dict[str, Service]:
+    """The services of our image by name."""
+    return {
+        name: Service.of(name, service, composed.get("configs", {}))
+        for name, service in composed["services"].items()
+        if service["image"].startswith("sales_assets:")
+    }
+
+
+def _health(check: Mapping[str, Any]) -> list[str] | None:
+    if not check.get("test") or check.get("disable"):
+        return None
+    kind, *line = check["test"]
+    return ["sh", "-c", *line] if kind == "CMD-SHELL" else list(line)
+
+
+def _seconds(text: str) -> float:
+    return sum(
+        float(number) * {"h": 3600, "m": 60, "s": 1}[unit] for number, unit in re.findall(r"([\d.]+)([hms])", text)
+    )
