@@ -25,7 +25,7 @@ from sales_assets.services.http.server import running
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.reports import ReportFolderBuilder
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.shop import EngineShop, Shop
 
 # Celery sets the titles of its processes where setproctitle is installed (mutmut brings it), which overwrites their
 # environment: tests find the processes of a command by it.
@@ -211,14 +211,31 @@ def _revisions(config: Config) -> ScriptDirectory:
 
 
 @pytest.fixture
-def shop(
+def dagster_shop(
+    request: pytest.FixtureRequest,
     reports: ReportFolderBuilder,
     report_api: ReportApi,
-    instance: dg.DagsterInstance,
     query: Callable[..., list[tuple[object, ...]]],
 ) -> Shop:
-    """Report files, the simulator over them and the warehouse, in one."""
-    return Shop(reports, report_api, instance, query)
+    """Report files, the simulator over them and the warehouse, in one; loads are runs of Dagster."""
+    return Shop(reports, report_api, lambda: request.getfixturevalue("instance"), query)
+
+
+@pytest.fixture
+def engine_shop(
+    request: pytest.FixtureRequest,
+    reports: ReportFolderBuilder,
+    report_api: ReportApi,
+    query: Callable[..., list[tuple[object, ...]]],
+) -> Shop:
+    """The same, loaded by the engine alone: for tests of data rules."""
+    return EngineShop(reports, report_api, lambda: request.getfixturevalue("instance"), query)
+
+
+@pytest.fixture
+def shop(dagster_shop: Shop) -> Shop:
+    """The shop whose loads are runs of Dagster; folders and files with tests of data rules choose the other."""
+    return dagster_shop
 
 
 @pytest.fixture(scope="session")
