@@ -5,7 +5,9 @@ materialized. Dagster skips everything downstream of a failed op, so separate op
 failing one. The work is done by the loading engine (`sales_assets.pipeline`).
 """
 
-from collections.abc import Iterator
+import datetime as dt
+from collections.abc import Iterator, Sequence
+from logging import Logger
 
 import dagster as dg
 
@@ -40,17 +42,17 @@ def all_checks() -> dict[dg.AssetCheckKey, SqlCheck]:
 def staged_and_published(file: ReportFile) -> list[dg.AssetKey]:
     """Find the staging table of a file and the marts that are filled with it."""
     key = staging_key(file)
-    return [key, *(spec.key for spec in _specs() if any(dep.asset_key == key for dep in spec.deps))]
+    return [key, *(spec.key for spec in all_specs() if any(dep.asset_key == key for dep in spec.deps))]
 
 
-def _specs() -> list[dg.AssetSpec]:
+def all_specs() -> list[dg.AssetSpec]:
     """Declare the assets of a day, upstream first."""
     return [*increment_specs(), *staging_specs(), f_sales_spec(), *(mart.spec() for mart in DERIVED_MARTS)]
 
 
 @dg.multi_asset(
     name="load_daily_sales",
-    specs=_specs(),
+    specs=all_specs(),
     check_specs=[check.spec() for check in all_checks().values()],
     partitions_def=DAYS,
     backfill_policy=LOAD_POLICY,
@@ -64,19 +66,35 @@ def load_daily_sales(
     progress: dg.ResourceParam[Progress],
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Fetch the increments of the days, stage the selected files, replace the days of the mart, run the checks."""
-    share_one_pool()
-    selected = [spec.key for spec in _specs() if spec.key in context.selected_asset_keys]
+    selected = [spec.key for spec in all_specs() if spec.key in context.selected_asset_keys]
     days = days_of(context.partition_keys) if selected else []
-    report = LoadReport([], [])
     checks = [check for key, check in all_checks().items() if key in context.selected_asset_check_keys]
+    clients = (warehouse, raw_files, report_api)
+    try:
+        report, results = load_and_check(*clients, context.log, progress, context.run.run_id, days, selected, checks)
+    except NoReportError as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    yield from report_load(context, report, results)
+
+
+def load_and_check(
+    warehouse: Warehouse,
+    raw_files: RawFiles,
+    report_api: ReportApi,
+    log: Logger,
+    progress: Progress,
+    run_id: str,
+    days: Sequence[dt.date],
+    selected: Sequence[dg.AssetKey],
+    checks: Sequence[SqlCheck],
+) -> tuple[LoadReport, list[dg.AssetCheckResult]]:
+    """Load the days into the selected assets, then evaluate the checks. Without assets only the checks are run."""
+    share_one_pool()
+    report = LoadReport([], [])
     with warehouse.keeping_connections() as connected:
         if selected:
             scratch = settings().sales_home / "tmp"
             derived = [mart.table for mart in DERIVED_MARTS]
-            pipeline = Pipeline(connected, raw_files, report_api, scratch, first_day(), context.log, progress, derived)
-            try:
-                report = load_days(pipeline, days, [table_of(key) for key in selected], context.run.run_id)
-            except NoReportError as error:
-                raise dg.Failure(str(error), allow_retries=False) from error
-        results = evaluate(connected, checks, days, report.counted)
-    yield from report_load(context, report, results)
+            pipeline = Pipeline(connected, raw_files, report_api, scratch, first_day(), log, progress, derived)
+            report = load_days(pipeline, days, [table_of(key) for key in selected], run_id)
+        return report, evaluate(connected, checks, days, report.counted)

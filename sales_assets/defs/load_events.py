@@ -29,7 +29,7 @@ def report_load(
         log_materializations(context, loaded_with(report.good_days(F_SALES)))
     if report.failures:
         _log_good_days(context, report, metadata, checks)
-        raise _failure(report)
+        raise failure_of(report)
     set_asset_metadata(context, {(_key(table), key_of(day)): facts for (table, day), facts in metadata.items()})
     for table in report.tables:
         yield dg.MaterializeResult(asset_key=_key(table))
@@ -81,7 +81,8 @@ def _log_good_days(
         )
 
 
-def _failure(report: LoadReport) -> dg.Failure:
+def failure_of(report: LoadReport) -> dg.Failure:
+    """Name the days that broke, with each cause once."""
     days = sorted(report.failures)
     # One unreadable report fails all of its days: name each cause once.
     causes: dict[str, list[dt.date]] = {}

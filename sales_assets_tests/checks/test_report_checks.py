@@ -23,7 +23,7 @@ from sales_assets.resources.report_api import ReportApi
 from sales_assets.services.http.server import running
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi as Simulator
-from sales_assets_tests.conftest import KEY
+from sales_assets_tests.conftest import KEY, copy_database
 from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.shop import RAW, Shop
 
@@ -151,7 +151,7 @@ def right_days(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactor
     reports = ReportFolderBuilder(folder / "reports")
     write_right_days(reports)
     with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-        connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated_template".encode())
+        copy_database(server, "migrated_template", name)
         with (
             pytest.MonkeyPatch.context() as patched,
             dg.DagsterInstance.ephemeral() as instance,

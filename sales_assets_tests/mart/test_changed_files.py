@@ -15,6 +15,12 @@ FIRST, DAY, LAST = DAYS = days_between("2024-10-01", "2024-10-03")
 DOWNSTREAM = [ORDERS, F_SALES]
 
 
+@pytest.fixture
+def shop(engine_shop: Shop) -> Shop:
+    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    return engine_shop
+
+
 def raw_file(shop: Shop, day: str = DAY, kind: str = "increment") -> Path:
     """The newest order file that was fetched for a day."""
     ((path,),) = shop.query(
@@ -38,16 +44,16 @@ def fill(shop: Shop) -> None:
         shop.reports.increment(day, [Order(day, day=day), Order("bad", day=day, quantity="x")])
 
 
-def test_a_changed_file_in_many_days(shop: Shop) -> None:
+def test_a_changed_file_in_many_days(dagster_shop: Shop) -> None:
     """It is read once in a run, and none of its lines reach quarantine or staging."""
-    fill(shop)
-    shop.load(FIRST, LAST, selection=RAW)
-    change(raw_file(shop))
-    told = shop.fail_to_load(FIRST, LAST, selection=DOWNSTREAM)
+    fill(dagster_shop)
+    dagster_shop.load(FIRST, LAST, selection=RAW)
+    change(raw_file(dagster_shop))
+    told = dagster_shop.fail_to_load(FIRST, LAST, selection=DOWNSTREAM)
     assert told.count("was changed or truncated") == 1
-    assert [name for name, _ in shop.sales()] == [FIRST, LAST]
-    assert shop.query("SELECT date_id FROM staging.quarantine ORDER BY 1") == [(20241001,), (20241003,)]
-    assert shop.materialized(F_SALES) == shop.materialized(ORDERS) == {FIRST, LAST}
+    assert [name for name, _ in dagster_shop.sales()] == [FIRST, LAST]
+    assert dagster_shop.query("SELECT date_id FROM staging.quarantine ORDER BY 1") == [(20241001,), (20241003,)]
+    assert dagster_shop.materialized(F_SALES) == dagster_shop.materialized(ORDERS) == {FIRST, LAST}
 
 
 def test_a_changed_file_that_a_correction_reads_again(shop: Shop) -> None:
@@ -72,15 +78,15 @@ def test_a_changed_file_that_a_correction_reads_again(shop: Shop) -> None:
     assert shop.sales(DAY) == [(DAY, 200), ("bad", 200)]
 
 
-def test_a_changed_file_that_a_newer_one_has_replaced(shop: Shop) -> None:
+def test_a_changed_file_that_a_newer_one_has_replaced(dagster_shop: Shop) -> None:
     """It was never read, and nothing is missing without it: the day is good."""
-    shop.reports.increment(DAY, [Order("old", day=DAY)])
-    shop.load(DAY, selection=RAW)
-    change(raw_file(shop))
-    shop.reports.increment(DAY, [Order("new", day=DAY)])
-    shop.load(DAY)
-    assert shop.sales() == [("new", 200)]
-    assert shop.materialized(F_SALES) == {DAY}
+    dagster_shop.reports.increment(DAY, [Order("old", day=DAY)])
+    dagster_shop.load(DAY, selection=RAW)
+    change(raw_file(dagster_shop))
+    dagster_shop.reports.increment(DAY, [Order("new", day=DAY)])
+    dagster_shop.load(DAY)
+    assert dagster_shop.sales() == [("new", 200)]
+    assert dagster_shop.materialized(F_SALES) == {DAY}
 
 
 def test_a_changed_file_with_statuses_outranks_a_newer_one_without(shop: Shop) -> None:

@@ -17,6 +17,12 @@ NAMES = (
 )
 
 
+@pytest.fixture
+def shop(engine_shop: Shop) -> Shop:
+    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    return engine_shop
+
+
 def named(name: str, day: str, time: str = "T00:00:00") -> Order:
     return Order(name, day=day, time=time, city_name=name, first_name=name, last_name=name, item_name=name)
 
@@ -37,20 +43,20 @@ def told(shop: Shop) -> list[list[object]]:
     return [[one.metadata["days loaded"].value for one in of_table if one] for of_table in made]
 
 
-def test_a_load_reports_the_dimensions_that_it_fills_once(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_load_reports_the_dimensions_that_it_fills_once(dagster_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many its days, and only those that came into the mart."""
     for day in DAYS:
-        shop.reports.increment(day, [named("a", day)])
-    shop.load(DAYS[0], DAYS[1])
-    assert told(shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4
-    shop.load(DAYS[2], selection=[ORDERS])
-    assert told(shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4, "staging alone fills no dimension"
-    shop.reports.increment(DAYS[1], [named("a", DAYS[1])] * 50)
+        dagster_shop.reports.increment(day, [named("a", day)])
+    dagster_shop.load(DAYS[0], DAYS[1])
+    assert told(dagster_shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4
+    dagster_shop.load(DAYS[2], selection=[ORDERS])
+    assert told(dagster_shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4, "staging alone fills no dimension"
+    dagster_shop.reports.increment(DAYS[1], [named("a", DAYS[1])] * 50)
     monkeypatch.setenv("RAW_FILES_MAX_BYTES", "1000")
     settings.cache_clear()
-    shop.fail_to_load(DAYS[0], DAYS[2])
-    assert told(shop)[3][0] == f"{DAYS[0]}, {DAYS[2]}"
-    assert {len(days) for days in told(shop)} == {2}
+    dagster_shop.fail_to_load(DAYS[0], DAYS[2])
+    assert told(dagster_shop)[3][0] == f"{DAYS[0]}, {DAYS[2]}"
+    assert {len(days) for days in told(dagster_shop)} == {2}
 
 
 def test_the_latest_name_by_event_time_wins(shop: Shop) -> None:

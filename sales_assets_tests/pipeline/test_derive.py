@@ -22,6 +22,12 @@ LINES: dict[str, Callable[[str, int], str]] = {
 }
 
 
+@pytest.fixture
+def shop(engine_shop: Shop) -> Shop:
+    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    return engine_shop
+
+
 @pytest.fixture(params=DERIVED_MARTS, ids=lambda mart: mart.key.path[-1])
 def mart(request: pytest.FixtureRequest) -> DerivedMart:
     """Each derived mart in turn."""
@@ -49,31 +55,35 @@ def staged_by_day(shop: Shop, mart: DerivedMart) -> list[tuple[int, int]]:
     return shop.query(f"SELECT date_id, count(*) FROM staging.{mart.file.name} GROUP BY 1 ORDER BY 1")
 
 
-def test_a_day_that_would_differ_is_rolled_back_with_its_staging(shop: Shop, mart: DerivedMart) -> None:
+def test_a_day_that_would_differ_is_rolled_back_with_its_staging(dagster_shop: Shop, mart: DerivedMart) -> None:
     """The other days are loaded, and the sales of the day with them."""
     for day in DAYS:
-        deliver(shop, mart, day, 1)
-    shop.load(DAYS[0], DAYS[-1])
+        deliver(dagster_shop, mart, day, 1)
+    dagster_shop.load(DAYS[0], DAYS[-1])
     for day in DAYS:
-        deliver(shop, mart, day, 1, 2)
-    shop.query(
+        deliver(dagster_shop, mart, day, 1, 2)
+    dagster_shop.query(
         "CREATE FUNCTION mart.distort() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN IF NEW.date_id = 20241002 THEN RETURN NULL; END IF; RETURN NEW; END $$"
     )
     table = mart.table.table
-    shop.query(f"CREATE TRIGGER distort BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION mart.distort()")
-    with shop.instance as instance:
+    dagster_shop.query(f"CREATE TRIGGER distort BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION mart.distort()")
+    with dagster_shop.instance as instance:
         instance.wipe_assets([mart.key, staging_key(mart.file)])
-        told = shop.fail_to_load(DAYS[0], DAYS[-1])
+        told = dagster_shop.fail_to_load(DAYS[0], DAYS[-1])
         assert "1 of 3 days broke" in told
         assert f"{DAYS[1]}: {mart.file.name}: {mart.table.name} 20241002: " in told
-        assert rows_by_day(shop, mart) == staged_by_day(shop, mart) == [(20241001, 2), (20241002, 1), (20241003, 2)]
+        assert (
+            rows_by_day(dagster_shop, mart)
+            == staged_by_day(dagster_shop, mart)
+            == [(20241001, 2), (20241002, 1), (20241003, 2)]
+        )
         for key in (mart.key, staging_key(mart.file)):
-            assert shop.materialized(key) == {DAYS[0], DAYS[2]}
-        shop.query(f"DROP TRIGGER distort ON {table}")
-        shop.load(DAYS[1])
-        assert rows_by_day(shop, mart) == [(20241001, 2), (20241002, 2), (20241003, 2)]
-        assert shop.materialized(mart.key) == set(DAYS)
+            assert dagster_shop.materialized(key) == {DAYS[0], DAYS[2]}
+        dagster_shop.query(f"DROP TRIGGER distort ON {table}")
+        dagster_shop.load(DAYS[1])
+        assert rows_by_day(dagster_shop, mart) == [(20241001, 2), (20241002, 2), (20241003, 2)]
+        assert dagster_shop.materialized(mart.key) == set(DAYS)
 
 
 @pytest.mark.parametrize("selected", ["mart", "everything"])
@@ -120,10 +130,10 @@ def test_a_resolution_reaches_the_mart(shop: Shop, mart: DerivedMart) -> None:
     assert rows_by_day(shop, mart) == [(20241001, 2)]
 
 
-def test_the_numbers_of_a_day_are_on_its_materialization(shop: Shop, mart: DerivedMart) -> None:
-    deliver(shop, mart, DAYS[0], 1, 2)
-    shop.load(DAYS[0])
-    event = shop.instance.get_latest_materialization_event(mart.key)
+def test_the_numbers_of_a_day_are_on_its_materialization(dagster_shop: Shop, mart: DerivedMart) -> None:
+    deliver(dagster_shop, mart, DAYS[0], 1, 2)
+    dagster_shop.load(DAYS[0])
+    event = dagster_shop.instance.get_latest_materialization_event(mart.key)
     assert event is not None
     assert event.asset_materialization is not None
     metadata = {name: value.value for name, value in event.asset_materialization.metadata.items()}

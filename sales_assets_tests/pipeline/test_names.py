@@ -18,6 +18,12 @@ DAYS = ["2024-10-01", "2024-10-02", "2024-10-03"]
 NAMED = "SELECT uniq_id, city_name, first_name, last_name, item_name FROM staging.user_orders_log_named ORDER BY 1"
 
 
+@pytest.fixture
+def shop(engine_shop: Shop) -> Shop:
+    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    return engine_shop
+
+
 def at(day: int, hour: int = 0) -> dt.datetime:
     return dt.datetime(2024, 10, day, hour)  # noqa: DTZ001  event times have no zone
 

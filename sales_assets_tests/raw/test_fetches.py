@@ -80,18 +80,18 @@ def test_a_fetch_can_be_traced_to_the_answer_it_came_with(shop: Shop, tmp_path: 
     assert path.startswith(f"user_orders_log_inc/{DAY}/")
 
 
-def test_days_without_an_increment_are_asked_and_done(shop: Shop, tmp_path: Path) -> None:
+def test_days_without_an_increment_are_asked_and_done(dagster_shop: Shop, tmp_path: Path) -> None:
     """Too early with the service's reason, too late without one: recorded, materialized, no file, no row."""
-    shop.reports.report([Order("r", day="2024-09-29")])
-    shop.load("2024-09-29", "2024-09-30", selection=[RAW_ORDERS])
-    answers = shop.query(
+    dagster_shop.reports.report([Order("r", day="2024-09-29")])
+    dagster_shop.load("2024-09-29", "2024-09-30", selection=[RAW_ORDERS])
+    answers = dagster_shop.query(
         "SELECT first_day::text, outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY 1"
     )
     assert answers == [
         ("2024-09-29", "not_found", "no increments on or before 2024-09-29, the last day of the report"),
         ("2024-09-30", "not_found", "NOT FOUND without a reason"),
     ]
-    assert shop.materialized(RAW_ORDERS) == {"2024-09-29", "2024-09-30"}
+    assert dagster_shop.materialized(RAW_ORDERS) == {"2024-09-29", "2024-09-30"}
     assert not [name for name in kept_files(tmp_path) if "_inc/" in name]
 
 
@@ -110,14 +110,14 @@ def test_a_report_without_its_order_file_is_kept(shop: Shop) -> None:
     assert reason.startswith("no order file delivered: ")
 
 
-def test_without_a_report_no_day_can_be_asked_for(shop: Shop) -> None:
+def test_without_a_report_no_day_can_be_asked_for(dagster_shop: Shop) -> None:
     from sales_assets_tests.reports import load_days
     from sales_assets_tests.shop import failure_of
 
-    run = load_days(shop.instance, DAY)
+    run = load_days(dagster_shop.instance, DAY)
     assert not run.success
     assert "no report was fetched yet" in failure_of(run)
-    assert shop.materialized(RAW_ORDERS) == set()
+    assert dagster_shop.materialized(RAW_ORDERS) == set()
 
 
 def test_expired_links_and_torn_downloads_are_mended(shop: Shop) -> None:

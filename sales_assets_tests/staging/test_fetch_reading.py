@@ -11,14 +11,14 @@ DAY = "2024-10-01"
 OTHER = "2024-10-02"
 
 
-def test_a_file_without_lines_empties_its_day(shop: Shop) -> None:
-    shop.reports.increment(DAY, [Order("a")])
-    shop.reports.increment(OTHER, [Order("b", day=OTHER)])
-    shop.load(DAY, OTHER)
-    shop.reports.increment(DAY, [])
-    shop.load(DAY)
-    assert shop.sales() == [("b", 200)]
-    assert DAY in shop.materialized(F_SALES)
+def test_a_file_without_lines_empties_its_day(dagster_shop: Shop) -> None:
+    dagster_shop.reports.increment(DAY, [Order("a")])
+    dagster_shop.reports.increment(OTHER, [Order("b", day=OTHER)])
+    dagster_shop.load(DAY, OTHER)
+    dagster_shop.reports.increment(DAY, [])
+    dagster_shop.load(DAY)
+    assert dagster_shop.sales() == [("b", 200)]
+    assert DAY in dagster_shop.materialized(F_SALES)
 
 
 def test_a_day_follows_its_file(shop: Shop) -> None:
@@ -33,23 +33,25 @@ def test_a_day_follows_its_file(shop: Shop) -> None:
     assert shop.sales() == [("b", 7)]
 
 
-def test_what_is_not_delivered_changes_no_row(shop: Shop) -> None:
+def test_what_is_not_delivered_changes_no_row(dagster_shop: Shop) -> None:
     """NOT FOUND, no order file, an order file that is a 404: told with a reason, and the day is done."""
-    shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\n")
-    shop.load(DAY)
-    shop.reports.increment(DAY, None, price_log="Milk,101\n")
-    shop.load(DAY)
-    assert shop.query("SELECT price FROM staging.price_log") == [(101,)]
-    shop.reports.increment(DAY, [Order("b")], price_log="Milk,102\n")
-    shop.fault(Faults(lost_file="user_orders_log_inc"))
-    shop.load(DAY)
-    assert shop.query("SELECT price FROM staging.price_log") == [(102,)]
-    shop.fault(None)
-    shop.reports.without_increment(DAY)
-    shop.load(DAY)
+    dagster_shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\n")
+    dagster_shop.load(DAY)
+    dagster_shop.reports.increment(DAY, None, price_log="Milk,101\n")
+    dagster_shop.load(DAY)
+    assert dagster_shop.query("SELECT price FROM staging.price_log") == [(101,)]
+    dagster_shop.reports.increment(DAY, [Order("b")], price_log="Milk,102\n")
+    dagster_shop.fault(Faults(lost_file="user_orders_log_inc"))
+    dagster_shop.load(DAY)
+    assert dagster_shop.query("SELECT price FROM staging.price_log") == [(102,)]
+    dagster_shop.fault(None)
+    dagster_shop.reports.without_increment(DAY)
+    dagster_shop.load(DAY)
 
-    assert shop.sales() == [("a", 200)]
-    answers = shop.query("SELECT outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY delivery_id")
+    assert dagster_shop.sales() == [("a", 200)]
+    answers = dagster_shop.query(
+        "SELECT outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY delivery_id"
+    )
     assert [outcome for outcome, _ in answers] == ["delivered", "delivered", "delivered", "not_found"]
     assert answers[0][1] is None
     assert answers[1][1] == "no order file delivered: not listed in the response"
@@ -57,7 +59,7 @@ def test_what_is_not_delivered_changes_no_row(shop: Shop) -> None:
     assert "404" in answers[2][1]
     assert answers[3][1]
     for key in (RAW_ORDERS, ORDERS, F_SALES):
-        assert shop.materialized(key) == {DAY}
+        assert dagster_shop.materialized(key) == {DAY}
 
 
 HEADER = f"{ORDER_COLUMNS},status"
@@ -143,14 +145,16 @@ def test_a_report_counts_for_every_day_of_its_period(shop: Shop) -> None:
     assert shop.sales() == [("a", 200), ("c", 200)]
 
 
-def test_a_report_is_read_for_the_days_asked(shop: Shop) -> None:
+def test_a_report_is_read_for_the_days_asked(dagster_shop: Shop) -> None:
     """Days of its period that were not asked for are taken from it when they are."""
-    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-04"), Order("c", day="2024-09-05")])
-    shop.load("2024-09-04")
-    assert shop.sales() == [("b", 200)]
-    shop.load("2024-09-03", "2024-09-05")
-    assert shop.sales() == [("a", 200), ("b", 200), ("c", 200)]
-    assert shop.materialized(F_SALES) == {"2024-09-03", "2024-09-04", "2024-09-05"}
+    dagster_shop.reports.report(
+        [Order("a", day="2024-09-03"), Order("b", day="2024-09-04"), Order("c", day="2024-09-05")]
+    )
+    dagster_shop.load("2024-09-04")
+    assert dagster_shop.sales() == [("b", 200)]
+    dagster_shop.load("2024-09-03", "2024-09-05")
+    assert dagster_shop.sales() == [("a", 200), ("b", 200), ("c", 200)]
+    assert dagster_shop.materialized(F_SALES) == {"2024-09-03", "2024-09-04", "2024-09-05"}
 
 
 def test_lines_before_the_first_day_are_counted(shop: Shop) -> None:
@@ -162,21 +166,21 @@ def test_lines_before_the_first_day_are_counted(shop: Shop) -> None:
     assert shop.query("SELECT lines, kept, bad, before_first_day FROM staging.fetch_reading") == [(3, 3, 0, 2)]
 
 
-def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(shop: Shop) -> None:
-    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
-    shop.reports.increment("2024-09-04", [Order("i", day="2024-09-04")])
+def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(dagster_shop: Shop) -> None:
+    dagster_shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
+    dagster_shop.reports.increment("2024-09-04", [Order("i", day="2024-09-04")])
     # A good line each end makes the simulator tell the period; the bytes of another encoding void the whole file.
-    file = shop.reports.folder / "main" / "user_orders_log.csv"
+    file = dagster_shop.reports.folder / "main" / "user_orders_log.csv"
     file.write_bytes(file.read_text().replace("Rostov", "Ростов").encode("cp1251"))
-    told = shop.fail_to_load("2024-09-02", "2024-09-06")
+    told = dagster_shop.fail_to_load("2024-09-02", "2024-09-06")
     assert "2 of 5 days broke" in told
     assert "\n2024-09-03, 2024-09-05: user_orders_log/" in told
-    assert shop.sales() == [("i", 200)]
-    assert shop.materialized(F_SALES) == {"2024-09-02", "2024-09-04", "2024-09-06"}
-    shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
-    shop.fetch_report()
-    shop.load("2024-09-03", "2024-09-05")
-    assert shop.sales() == [("a", 200), ("i", 200), ("b", 200)]
+    assert dagster_shop.sales() == [("i", 200)]
+    assert dagster_shop.materialized(F_SALES) == {"2024-09-02", "2024-09-04", "2024-09-06"}
+    dagster_shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
+    dagster_shop.fetch_report()
+    dagster_shop.load("2024-09-03", "2024-09-05")
+    assert dagster_shop.sales() == [("a", 200), ("i", 200), ("b", 200)]
 
 
 def test_increments_are_asked_for_every_day(shop: Shop) -> None:

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
+
 from sales_assets.services.http.micro_batch import MicroBatch
 
 Row = dict[str, Any]
@@ -81,7 +83,7 @@ def test_a_caller_that_goes_away_leaves_the_others_their_results() -> None:
     assert asyncio.run(one_leaves()) == [2, 3]
 
 
-def test_a_batch_has_a_size_and_leaves_time_for_the_next_to_fill() -> None:
+def test_a_batch_has_a_size_and_leaves_time_for_the_next_to_fill(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     async def execute(numbers: list[int]) -> list[int]:
@@ -89,10 +91,20 @@ def test_a_batch_has_a_size_and_leaves_time_for_the_next_to_fill() -> None:
         return [-number for number in numbers]
 
     async def all_of_them() -> list[int]:
-        batches = MicroBatch(execute, most=3, pause=0.05)
+        paused, over = asyncio.Event(), asyncio.Event()
+
+        async def pause(seconds: float) -> None:
+            assert seconds == 7
+            paused.set()
+            await over.wait()
+
+        monkeypatch.setattr(asyncio, "sleep", pause)
+        batches = MicroBatch(execute, most=3, pause=7)
         first = asyncio.gather(*(batches(n) for n in range(4)))
-        await asyncio.sleep(0.01)  # the first batch is done and the pause goes on
-        return [*await asyncio.gather(*(batches(n) for n in (4, 5))), *await first]
+        await paused.wait()  # the first batch is done
+        more = asyncio.gather(*(batches(n) for n in (4, 5)))
+        over.set()
+        return [*await more, *await first]
 
     assert asyncio.run(all_of_them()) == [-4, -5, 0, -1, -2, -3]
     assert sizes == [3, 3]

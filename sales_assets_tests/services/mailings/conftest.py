@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-import psycopg
 import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets_tests.conftest import copy_database
 from sales_assets_tests.services.mailings.running import Api, api_running
 from sales_assets_tests.services.mailings.worker import Post, post_office
 
@@ -32,7 +32,5 @@ def shared_api(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactor
     """One service for the many tests of a module that need no database of their own."""
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("SALES_HOME", str(tmp_path_factory.mktemp("home")))
-        with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-            name = f"shared_{secrets.token_hex(6)}"
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated_template".encode())
-        yield stack.enter_context(api_running(server.url(name)))
+        database_url = copy_database(server, "migrated_template", f"shared_{secrets.token_hex(6)}")
+        yield stack.enter_context(api_running(database_url))

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from typing import Any
 
-import psycopg
 import pytest
 
 from sales_assets.postgres import migrations
@@ -14,6 +13,7 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.simulators.partner_api import PartnerApi
+from sales_assets_tests.conftest import copy_database
 from sales_assets_tests.services.partner_orders.running import Service, need_broker, own_names, service_running
 
 Start = Callable[..., Service]
@@ -76,12 +76,10 @@ def shared(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
     """One service for the many tests of a module that each place an order of their own (`new_id`)."""
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("SALES_HOME", str(tmp_path_factory.mktemp("home")))
-        with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-            name = f"shared_{secrets.token_hex(6)}"
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated_template".encode())
+        database_url = copy_database(server, "migrated_template", f"shared_{secrets.token_hex(6)}")
         partner = PartnerApi()
         url = stack.enter_context(running(partner))
-        yield stack.enter_context(service_running(server.url(name), partner, url, broker=NO_BROKER))
+        yield stack.enter_context(service_running(database_url, partner, url, broker=NO_BROKER))
 
 
 @pytest.fixture

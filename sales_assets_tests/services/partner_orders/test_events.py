@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -114,12 +113,11 @@ def test_orders_go_on_without_a_broker_and_leave_when_it_is_there(
 ) -> None:
     service = start(broker=nodes_broker, parts=ALL_PARTS)
     node.kill()
-    began = time.monotonic()
+    # It is started only afterwards: an order that waited for it would not be answered within a request's time.
     for number in range(5):
         assert service.post(order(number)).json()["result"] == "success"
         theirs = str(777 + number)
         assert service.delete({"order_id": number, "their_order_id": theirs}).json() == {"result": "success"}
-    assert time.monotonic() - began < 5
     assert query(WAITING) == [(10,)]
     until(lambda: service.metric("orders_relay_retries_total") >= 2)
     assert service.metric("orders_outbox_depth") == 10
