@@ -26,7 +26,7 @@ from sales_assets_tests.reports import Order, ReportFolderBuilder, days_between
 
 FIRST, LAST = "2024-10-01", "2024-10-30"
 DAYS = days_between(FIRST, LAST)
-_SECONDS = 300
+_SECONDS = 120
 _CONTEXT = multiprocessing.get_context("forkserver")
 
 Contents = dict[int, list[tuple[Any, ...]]]
@@ -170,9 +170,9 @@ def load_undisturbed(environment: Mapping[str, str], days: tuple[str, str] = (FI
 class World:
     """A mart in an old state, files in a new one, and as many copies of the former as there are kills."""
 
-    def __init__(self, server: EmbeddedPostgres, reports: ReportFolderBuilder, raw_files: Path | str) -> None:
+    def __init__(self, server: EmbeddedPostgres, reports: ReportFolderBuilder, raw_files: Path) -> None:
         self.server, self.reports = server, reports
-        self.raw_files = str(raw_files)
+        self._environment = {"RAW_FILES_URL": str(raw_files)}
         self._write(old=True)
         self._old = f"old_{os.getpid()}_{next(_NUMBERS)}"
         self._make(self._old, "migrated_template")
@@ -187,7 +187,7 @@ class World:
         assert self.empty_since, "a day that shrinks to nothing belongs to the scenario"
 
     def environment(self, database: str) -> dict[str, str]:
-        return os.environ | {"RAW_FILES_URL": self.raw_files, "WAREHOUSE_URL": self.server.url(database)}
+        return os.environ | self._environment | {"WAREHOUSE_URL": self.server.url(database)}
 
     def copy(self) -> "_Copy":
         return _Copy(self, f"moment_{os.getpid()}_{next(_NUMBERS)}")
@@ -306,7 +306,7 @@ def suffer(world: World, moment: tuple[str, float]) -> bool:
         if not killed:
             # Measured at the start, when the machine may have been busier: shares of it would come later and later.
             world.seconds = min(world.seconds, victim.seconds)
-        wait_for_sessions(world.server.url(database))
+        _wait_for_sessions(world.server.url(database))
         world.judge_killed(database)
         world.heal_and_judge(database)
     return killed
@@ -335,7 +335,7 @@ def suffer_without_server(world: World, share: float, kill_server: Callable[[], 
     return running
 
 
-def wait_for_sessions(url: str) -> None:
+def _wait_for_sessions(url: str) -> None:
     """Until the server has noticed that its clients are gone: a COMMIT that was under way is done, or is not."""
     deadline = time.monotonic() + 30
     with psycopg.connect(url, autocommit=True) as connection:

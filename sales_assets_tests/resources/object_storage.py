@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -116,14 +116,12 @@ class Front:
     end.
     requests: those so far, as "<method> <path>?<query>".
     lost_after: the number of requests after which all connections are closed.
-    watch: called with each request first.
     """
 
     url: str = ""
     failing: dict[str, int | str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     lost_after: int | None = None
-    watch: Callable[[str], None] = lambda _: None
     ended: threading.Event = field(default_factory=threading.Event)
 
     def wait_for(self, part: str) -> None:
@@ -146,7 +144,6 @@ def front_of(storage: str) -> Iterator[Front]:
         def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = f"{self.command} {unquote(self.path)}"
-            front.watch(request)
             part, how = next((item for item in front.failing.items() if item[0] in request), ("", None))
             front.requests.append(request)
             if front.lost_after is not None and len(front.requests) > front.lost_after:
