@@ -66,7 +66,7 @@ def snippets(location: str, metadata: str, parameters: Mapping[str, str]) -> dic
 def _duckdb(metadata: str) -> str:
     remote = [] if metadata.startswith("file://") else ["INSTALL httpfs; LOAD httpfs;", *_secret(metadata)]
     table = f"iceberg_scan('{_quoted(_local(metadata))}')"
-    query = f"FROM {table} SELECT day, sum(amount) GROUP BY day ORDER BY day;"
+    query = f"FROM {table} AS f SELECT day, sum(amount) GROUP BY day ORDER BY day;"
     return "\n".join(["-- DuckDB", "INSTALL iceberg; LOAD iceberg;", *remote, query])
 
 
@@ -86,7 +86,7 @@ def _clickhouse(folder: str, metadata: str) -> str:
     else:
         table = f"{'icebergLocal' if scheme == 'file' else 'icebergS3'}('{_quoted(_local(folder))}', {current})"
     note = " (the folder must be below its user_files_path)" if scheme == "file" else ""
-    return f"-- ClickHouse{note}\nFROM {table} SELECT day, sum(amount) GROUP BY day ORDER BY day;"
+    return f"-- ClickHouse{note}\nFROM {table} AS f SELECT day, sum(amount) GROUP BY day ORDER BY day;"
 
 
 def _spark(location: str, parameters: Mapping[str, str]) -> str:
