@@ -73,7 +73,9 @@ def _duckdb(metadata: str) -> str:
 def _secret(metadata: str) -> list[str]:
     kinds = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure"}
     kind = kinds.get(metadata.partition("://")[0])
-    return [f"CREATE SECRET (TYPE {kind}, PROVIDER credential_chain);"] if kind else []
+    return (
+        [f"-- credentials of the environment\nCREATE SECRET (TYPE {kind}, PROVIDER credential_chain);"] if kind else []
+    )
 
 
 def _clickhouse(folder: str, metadata: str) -> str:
