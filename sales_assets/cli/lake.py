@@ -66,14 +66,16 @@ def snippets(location: str, metadata: str, parameters: Mapping[str, str]) -> dic
 def _duckdb(metadata: str) -> str:
     remote = [] if metadata.startswith("file://") else ["INSTALL httpfs; LOAD httpfs;", *_secret(metadata)]
     table = f"iceberg_scan('{_quoted(_local(metadata))}')"
-    query = f"FROM {table} SELECT day, sum(amount) GROUP BY day ORDER BY day;"
+    query = f"FROM {table} AS f SELECT day, sum(amount) GROUP BY day ORDER BY day;"
     return "\n".join(["-- DuckDB", "INSTALL iceberg; LOAD iceberg;", *remote, query])
 
 
 def _secret(metadata: str) -> list[str]:
     kinds = {"s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure"}
     kind = kinds.get(metadata.partition("://")[0])
-    return [f"CREATE SECRET (TYPE {kind}, PROVIDER credential_chain);"] if kind else []
+    return (
+        [f"-- credentials of the environment\nCREATE SECRET (TYPE {kind}, PROVIDER credential_chain);"] if kind else []
+    )
 
 
 def _clickhouse(folder: str, metadata: str) -> str:
@@ -86,7 +88,7 @@ def _clickhouse(folder: str, metadata: str) -> str:
     else:
         table = f"{'icebergLocal' if scheme == 'file' else 'icebergS3'}('{_quoted(_local(folder))}', {current})"
     note = " (the folder must be below its user_files_path)" if scheme == "file" else ""
-    return f"-- ClickHouse{note}\nFROM {table} SELECT day, sum(amount) GROUP BY day ORDER BY day;"
+    return f"-- ClickHouse{note}\nFROM {table} AS f SELECT day, sum(amount) GROUP BY day ORDER BY day;"
 
 
 def _spark(location: str, parameters: Mapping[str, str]) -> str:

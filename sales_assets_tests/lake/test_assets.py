@@ -187,7 +187,7 @@ def test_the_command_prints_how_engines_read_it(lake: Lake, sell: Callable[..., 
     printed = typed("lake", "url")
     assert all(mark in printed for mark in ("-- DuckDB\n", "# Spark\n", "# Trino: ", "-- ClickHouse"))
     metadata = lake.table("f_sales").metadata_location.removeprefix("file://")
-    assert f"FROM iceberg_scan('{metadata}') SELECT" in printed
+    assert f"FROM iceberg_scan('{metadata}') AS f SELECT" in printed
     assert f"SETTINGS iceberg_metadata_file_path = 'metadata/{Path(metadata).name}'" in printed
     only = typed("lake", "url", "--engine", "duckdb")
     assert only.startswith("-- DuckDB\n")
