@@ -24,8 +24,8 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.http.server import running
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.reports import ReportFolderBuilder
-from sales_assets_tests.shop import EngineShop, Shop
+from sales_assets_tests.builders import ReportFolderBuilder
+from sales_assets_tests.fixtures import EngineShop, Shop
 
 # Celery sets the titles of its processes where setproctitle is installed (mutmut brings it), which overwrites their
 # environment: tests find the processes of a command by it.

@@ -16,7 +16,7 @@ from sales_assets.postgres import migrations, names
 from sales_assets.postgres.migrations import MigrationError
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
+from sales_assets_tests.builders import Order, ReportFolderBuilder, fetch_report, load_days
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 

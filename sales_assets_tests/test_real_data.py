@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.mart import test_f_activity, test_f_research
-from sales_assets_tests.oracle import Delivered, mart, read
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.reference_model import Delivered, mart, read
 
 DATA = Path(__file__).resolve().parent.parent.parent / "shared" / "data"
 

@@ -12,7 +12,8 @@
 -- results to a short one, names to the end of any. So no cycle of waiting writers can arise.
 --
 -- Other advisory locks are taken by transactions and sessions that take no second one: 7205001 migrations, 7205003 the relay
--- of the partner orders, 7205006 and 7205007 mailings, 7205024 raw files.
+-- of the partner orders, 7205006 and 7205007 mailings, (7205010, day) copies to the lake, 7205024 raw files. In Dagster's
+-- database: (7205008, schema) the daemon, and one per run that a Celery worker executes (dagster/run_lock.sql).
 
 -- name: share_everything
 -- Says whether it had to wait. A shared request queues behind an exclusive one that waits.

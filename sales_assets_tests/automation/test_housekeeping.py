@@ -8,8 +8,8 @@ import psycopg
 import pytest
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 
-from sales_assets_tests.reports import Order, fetch_report, job, load_days
-from sales_assets_tests.shop import F_SALES, RAW_ORDERS, Shop
+from sales_assets_tests.builders import Order, fetch_report, job, load_days
+from sales_assets_tests.fixtures import F_SALES, RAW_ORDERS, Shop
 
 FIRST, LAST = "2024-10-01", "2024-10-03"
 BAD = "2024-10-02"

@@ -16,9 +16,9 @@ from sales_assets.schemas.report_api import Increment
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.automation.runs import record_runs
+from sales_assets_tests.builders import Order, job
 from sales_assets_tests.cache import cached
-from sales_assets_tests.reports import Order, job
-from sales_assets_tests.shop import RAW, Shop
+from sales_assets_tests.fixtures import RAW, Shop
 
 Tick = Callable[..., dg.SensorResult | dg.SkipReason]
 HEADER = "date_id,category_id,geo_id,sales_qty,sales_amt\n"

@@ -26,7 +26,7 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.queries import statements
 from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, TOKEN, Post
-from sales_assets_tests.services.partner_orders.running import broker_reachable, until
+from sales_assets_tests.services.partner_orders.fixtures import broker_reachable, until
 
 IN_FLIGHT = 100
 _SENDER_SECONDS = 0.005

@@ -28,8 +28,8 @@ from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER
+from sales_assets_tests.services.partner_orders.fixtures import broker_reachable, order, own_names
 from sales_assets_tests.services.partner_orders.process import http_running
-from sales_assets_tests.services.partner_orders.running import broker_reachable, order, own_names
 
 CLIENTS = 50
 _BATCH = 500

@@ -23,9 +23,9 @@ from sales_assets.resources.report_api import ReportApi
 from sales_assets.services.http.server import running
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi as Simulator
+from sales_assets_tests.builders import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.conftest import KEY, copy_database
-from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
-from sales_assets_tests.shop import RAW, Shop
+from sales_assets_tests.fixtures import RAW, Shop
 
 DAY, OTHER = "2024-10-01", "2024-10-02"
 DATE_ID, OTHER_ID = 20241001, 20241002

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.cli.running import Command, run_here
+from sales_assets_tests.cli.processes import Command, run_here
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

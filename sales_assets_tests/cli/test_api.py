@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets_tests.cli.running import Command, free_port
-from sales_assets_tests.services.mailings.running import Api
-from sales_assets_tests.services.partner_orders.running import order
+from sales_assets_tests.cli.processes import Command, free_port
+from sales_assets_tests.services.mailings.fixtures import Api
+from sales_assets_tests.services.partner_orders.fixtures import order
 
 NO_BROKER = "amqp://guest:hush@127.0.0.1:9//"
 

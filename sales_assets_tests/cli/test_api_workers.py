@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets_tests.cli.running import Command, run_here
+from sales_assets_tests.cli.processes import Command, run_here
 from sales_assets_tests.cli.test_api import NO_BROKER, ended, first_line
 
 REQUESTS = 40

@@ -11,9 +11,9 @@ from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.deploy import backfills
 from sales_assets.deploy.backfills import BackfillReader
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets_tests.builders import definitions
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.reports import definitions
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
 
 DAY = "2024-10-02"
 

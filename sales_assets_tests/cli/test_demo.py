@@ -10,9 +10,16 @@ import pytest
 import requests
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets_tests.cli.running import Command, beyond_this_machine, free_port, listening, no_process_is_left, table
+from sales_assets_tests.cli.processes import (
+    Command,
+    beyond_this_machine,
+    free_port,
+    listening,
+    no_process_is_left,
+    table,
+)
 from sales_assets_tests.demo.broker import NO_BROKER, NOBODY, nothing_is_left_at_the_broker
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, until
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker, until
 
 
 @pytest.fixture(autouse=True)

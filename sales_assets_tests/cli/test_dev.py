@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from sales_assets_tests.cli.running import Command, free_port, no_process_is_left
+from sales_assets_tests.cli.processes import Command, free_port, no_process_is_left
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.services.http.server import running
 from sales_assets.settings import settings
 from sales_assets.simulators.partner_api import PartnerApi
+from sales_assets_tests.builders import ORDER_COLUMNS, Order
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.reports import ORDER_COLUMNS, Order
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker
 
 YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"

@@ -22,9 +22,9 @@ import typer
 from sales_assets.cli import app
 from sales_assets.postgres.embedded import binary
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.cli.running import Command, free_port
+from sales_assets_tests.builders import Order, ReportFolderBuilder
+from sales_assets_tests.cli.processes import Command, free_port
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 TESTS = Path(__file__).resolve().parent.parent
 PROJECT = TESTS.parent

@@ -10,7 +10,7 @@ from dagster import DagsterExecutionInterruptedError
 
 from sales_assets.cli import why
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.cli.running import Command
+from sales_assets_tests.cli.processes import Command
 
 DAY = "2024-10-01"
 

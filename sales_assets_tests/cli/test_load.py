@@ -7,10 +7,10 @@ import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.cli.running import Command
+from sales_assets_tests.cli.processes import Command
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 Query = Callable[..., list[tuple[object, ...]]]
 

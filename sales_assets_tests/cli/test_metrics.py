@@ -4,7 +4,7 @@ import pytest
 import requests
 
 from sales_assets.services.pipeline_metrics import PREFIX
-from sales_assets_tests.cli.running import Command
+from sales_assets_tests.cli.processes import Command
 from sales_assets_tests.cli.test_api import ended, first_line
 
 

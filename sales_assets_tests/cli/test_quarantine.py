@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 Query = Callable[..., list[tuple[object, ...]]]
 

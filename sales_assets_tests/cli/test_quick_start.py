@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.cli.running import free_port
+from sales_assets_tests.cli.processes import free_port
 from sales_assets_tests.services.mailings.worker import remove_queues
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, until
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker, until
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guides" / "mailings.md"
 

@@ -9,11 +9,11 @@ from psycopg import sql
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.cli.running import Command
+from sales_assets_tests.cli.processes import Command
 from sales_assets_tests.postgres.hostile import ENVIRONMENT, ROLE, set_defaults
-from sales_assets_tests.reports import Order, ReportFolderBuilder
-from sales_assets_tests.services.mailings.running import api_running, mailing
+from sales_assets_tests.services.mailings.fixtures import api_running, mailing
 
 DAYS = ("--from", "2024-10-01", "--to", "2024-10-01")
 

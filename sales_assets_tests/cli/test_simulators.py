@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets_tests.cli.running import Command
+from sales_assets_tests.builders import Order, ReportFolderBuilder
+from sales_assets_tests.cli.processes import Command
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.reports import Order, ReportFolderBuilder
 
 HEADERS = {"X-Nickname": "n", "X-Cohort": "1", "X-Project": "True", "X-API-KEY": KEY}
 

@@ -5,7 +5,7 @@ import time
 import psycopg
 import pytest
 
-from sales_assets_tests.cli.running import Command
+from sales_assets_tests.cli.processes import Command
 
 
 def test_the_embedded_server_outlives_the_command_that_started_it(command: Command) -> None:

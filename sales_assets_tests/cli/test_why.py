@@ -2,10 +2,10 @@
 
 import datetime as dt
 
+from sales_assets_tests.builders import Order
 from sales_assets_tests.cli.conftest import Run
-from sales_assets_tests.cli.running import table
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.cli.processes import table
+from sales_assets_tests.fixtures import Shop
 
 YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"

@@ -7,9 +7,9 @@ from pydantic import SecretStr
 from sales_assets.defs.resources import ReportApiResource
 from sales_assets.resources.report_api import PermanentError, ReportApi
 from sales_assets.settings import Settings, settings
+from sales_assets_tests.builders import Order, job
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.reports import Order, job
-from sales_assets_tests.shop import Shop, failure_of
+from sales_assets_tests.fixtures import Shop, failure_of
 
 FIELDS = set(ReportApiResource.model_fields)
 

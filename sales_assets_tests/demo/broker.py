@@ -11,7 +11,7 @@ from aio_pika.exceptions import ChannelNotFoundEntity
 from sales_assets import settings as settings_module
 from sales_assets.services.mailings.celery_app import dispatch_queue, plan_queue
 from sales_assets.services.partner_orders.broker import Broker
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, at_broker, queued
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, at_broker, queued
 
 NOBODY = "amqp://guest:hush@127.0.0.1:9//"
 NO_BROKER = (

@@ -11,8 +11,8 @@ from sales_assets.demo.mailings import create_mailing, when_finished
 from sales_assets.demo.services import DemoError, Services
 from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.demo.broker import mailings_queues, nothing_has_the_name_of
-from sales_assets_tests.services.mailings.running import api_running
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, at_broker, need_broker, own_names, until
+from sales_assets_tests.services.mailings.fixtures import api_running
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, at_broker, need_broker, own_names, until
 
 
 async def _declare_fleeting(queue: str, channel: AbstractChannel) -> None:

@@ -6,9 +6,9 @@ import requests
 from sales_assets import settings as settings_module
 from sales_assets.demo import services
 from sales_assets.pipeline.progress import Progress
-from sales_assets_tests.cli.running import free_port
+from sales_assets_tests.cli.processes import free_port
 from sales_assets_tests.demo.broker import NO_BROKER, NOBODY, nothing_is_left_at_the_broker
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker
 
 
 @pytest.mark.broker

@@ -25,13 +25,6 @@ from sales_assets_tests.deploy.artefacts import HOME, Service, image_environment
 # Far more than a loaded machine needs.
 _SECONDS = 240
 
-# Commands that do not exist yet, and what is run in their place: parts of the command lines of compose.yaml.
-PENDING: dict[tuple[str, ...], tuple[str, ...]] = {
-    ("sales-assets", "daemon"): ("dagster-daemon", "run"),
-    ("--part", "http", "--workers", "2"): ("--part", "http"),
-    ('sales-assets dagster-yaml one-machine > "$DAGSTER_HOME/dagster.yaml"',): ("sales-assets env",),
-}
-
 
 def _as_in_a_container() -> None:
     """Undo what a shell does to its background jobs: they ignore SIGINT, and Dagster's processes then SIGTERM too."""
@@ -151,8 +144,6 @@ class Topology:
 
     def _mapped(self, service: Service, words: Iterable[str]) -> list[str]:
         text = "\0".join(words)
-        for missing, instead in PENDING.items():
-            text = text.replace("\0".join(missing), "\0".join(instead))
         for target in service.files:
             text = text.replace(target, str(self._path(target)))
         text = re.sub(r"\b(0\.0\.0\.0|127\.0\.0\.1)\b", self._addresses[service.name], text)

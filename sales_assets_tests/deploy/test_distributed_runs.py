@@ -17,11 +17,11 @@ from sales_assets.deploy.backfills import BackfillReader, seconds_without_daemon
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.builders import Order, ReportFolderBuilder, days_between
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.deploy.topology import Started, Topology, connections_of
-from sales_assets_tests.faults.victims import contents, names, unequal_to_staging
-from sales_assets_tests.reports import Order, ReportFolderBuilder, days_between
-from sales_assets_tests.services.partner_orders.running import need_broker, until
+from sales_assets_tests.faults.subprocess_targets import contents, names, unequal_to_staging
+from sales_assets_tests.services.partner_orders.fixtures import need_broker, until
 
 FIRST, LAST = "2024-06-01", "2024-09-28"
 DAYS = days_between(FIRST, LAST)

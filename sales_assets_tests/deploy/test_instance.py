@@ -179,7 +179,7 @@ def test_every_template_is_listed() -> None:
 
 ENVIRONMENT = {
     Template.ONE_MACHINE: {},
-    Template.CELERY: {"RABBITMQ_URL": "amqp://127.0.0.1:1//"},
+    Template.CELERY: {},
     Template.KUBERNETES: {"KUBERNETES_NAMESPACE": "sales", "DAGSTER_CURRENT_IMAGE": "sales-assets:1"},
 }
 
@@ -205,5 +205,5 @@ def test_dagster_loads_the_template(
         assert instance.run_launcher.supports_check_run_worker_health
         assert instance.run_monitoring_enabled
         assert instance.run_retries_enabled
-        assert instance.run_retries_max_retries == (0 if template is Template.ONE_MACHINE else 2)
-        assert instance.run_retries_retry_on_asset_or_op_failure == (template is Template.ONE_MACHINE)
+        assert instance.run_retries_max_retries == 2
+        assert not instance.run_retries_retry_on_asset_or_op_failure

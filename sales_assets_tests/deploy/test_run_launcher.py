@@ -16,7 +16,7 @@ from sales_assets.dagster_internals import WorkerStatus
 from sales_assets.deploy import run_launcher, run_workers
 from sales_assets.deploy.run_launcher import RunLauncher
 from sales_assets_tests.deploy.topology import DAGSTER_YAML
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker
 
 SECRET = "hush-hush"
 

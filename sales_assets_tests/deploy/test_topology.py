@@ -1,7 +1,6 @@
 """The services of compose.yaml work together: what they run is started as it is written there, and a day is loaded."""
 
 import datetime as dt
-import re
 import secrets
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -11,21 +10,19 @@ from urllib.parse import parse_qs, quote, urlsplit
 import psycopg
 import pytest
 import requests
-import typer
 import yaml
 
-from sales_assets.cli import app
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.services.http.server import running
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.sender_api import SenderApi
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.deploy.artefacts import DEPLOY, ENVIRONMENT, SECRETS, compose, our_services
-from sales_assets_tests.deploy.containers import PENDING, Topology
-from sales_assets_tests.reports import Order, ReportFolderBuilder
-from sales_assets_tests.services.mailings.running import CLIENT, mailing, moment
+from sales_assets_tests.deploy.containers import Topology
+from sales_assets_tests.services.mailings.fixtures import CLIENT, mailing, moment
 from sales_assets_tests.services.mailings.worker import remove_queues
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, until
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker, until
 
 _LAUNCH = """mutation ($day: String!) { launchRun(executionParams: {
     selector: {repositoryName: "__repository__", repositoryLocationName: "sales_assets",
@@ -138,12 +135,3 @@ def _launched(services: Topology, day: dt.date) -> str:
 def _ended(services: Topology, run: str) -> str | None:
     status = str(_ask(services, _COURSE, run=run)["runOrError"]["status"])
     return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None
-
-
-def test_pending_commands_do_not_exist_yet() -> None:
-    """Once one exists, what is run in its place must go."""
-    commands = getattr(typer.main.get_command(app), "commands", {})
-    words = {word for line in PENDING for word in line}
-    assert "daemon" not in commands or "daemon" not in words
-    assert "dagster-yaml" not in commands or not re.search("dagster-yaml", " ".join(words))
-    assert not any("--workers" in option.opts for option in commands["api"].params) or "--workers" not in words

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.deploy.ui import UiError, ui_running
-from sales_assets_tests.cli.running import free_port
+from sales_assets_tests.cli.processes import free_port
 
 pytestmark = pytest.mark.external
 

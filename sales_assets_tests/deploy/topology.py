@@ -20,8 +20,8 @@ import psycopg
 from kombu.connection import Connection
 
 from sales_assets.settings import OUR_PREFIXES
-from sales_assets_tests.cli.running import free_port
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable
+from sales_assets_tests.cli.processes import free_port
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, broker_reachable
 
 # dagster.yaml of the daemon, as an operator writes it. Workers and code server use the one that is generated.
 DAGSTER_YAML = """

@@ -6,8 +6,8 @@ import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.faults.victims import World
-from sales_assets_tests.reports import ReportFolderBuilder
+from sales_assets_tests.builders import ReportFolderBuilder
+from sales_assets_tests.faults.subprocess_targets import World
 
 
 @pytest.fixture

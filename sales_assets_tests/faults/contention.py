@@ -23,10 +23,10 @@ from unittest import mock
 
 import psycopg
 
-from sales_assets_tests.faults.victims import unequal_to_staging
-from sales_assets_tests.oracle import Delivered, Row, RowKey, mart, row_keys
-from sales_assets_tests.reports import Order, ReportFolderBuilder, order_file
-from sales_assets_tests.services.partner_orders.running import until
+from sales_assets_tests.builders import Order, ReportFolderBuilder, order_file
+from sales_assets_tests.faults.subprocess_targets import unequal_to_staging
+from sales_assets_tests.reference_model import Delivered, Row, RowKey, mart, row_keys
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 FIRST, LAST = dt.date(2024, 10, 1), dt.date(2024, 10, 12)
 DAYS = [FIRST + dt.timedelta(days=n) for n in range((LAST - FIRST).days + 1)]

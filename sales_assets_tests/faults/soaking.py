@@ -21,9 +21,9 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.automation.test_housekeeping import age, rows
-from sales_assets_tests.oracle import Delivered, mart
-from sales_assets_tests.reports import Order, job, order_file
-from sales_assets_tests.shop import F_SALES, RAW_ORDERS, Shop
+from sales_assets_tests.builders import Order, job, order_file
+from sales_assets_tests.fixtures import F_SALES, RAW_ORDERS, Shop
+from sales_assets_tests.reference_model import Delivered, mart
 
 FIRST = dt.date(2021, 1, 1)
 

@@ -7,7 +7,7 @@ import pytest
 
 from sales_assets.settings import settings
 from sales_assets_tests.faults.contention import Contention
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
 
 
 @pytest.mark.timeout(600)  # seven processes on a busy machine

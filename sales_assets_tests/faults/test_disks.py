@@ -10,9 +10,9 @@ import pytest
 from sales_assets import settings as settings_module
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.faults.victims import Victim, contents, load_undisturbed
-from sales_assets_tests.reports import Order, ReportFolderBuilder
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order, ReportFolderBuilder
+from sales_assets_tests.faults.subprocess_targets import Victim, contents, load_undisturbed
+from sales_assets_tests.fixtures import Shop
 
 FIRST, DAY, LAST = "2024-10-01", "2024-10-02", "2024-10-03"
 Disk = Callable[[str], None]

@@ -16,10 +16,10 @@ import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.pipeline import extract
+from sales_assets_tests.builders import Order, fetch_report, order_file
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.reports import Order, fetch_report, order_file
+from sales_assets_tests.fixtures import Shop, failure_of
 from sales_assets_tests.resources.servers import Server, answer, serving
-from sales_assets_tests.shop import Shop, failure_of
 
 FIRST = dt.date(2024, 10, 1)
 SIGNATURE = "X-Amz-Signature=c0ffee"

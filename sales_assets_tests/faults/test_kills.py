@@ -15,12 +15,12 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.calendar import date_id
 from sales_assets.settings import settings
+from sales_assets_tests.builders import Order
+from sales_assets_tests.faults.subprocess_targets import Victim, World, moments, suffer
 from sales_assets_tests.faults.test_servers import wait_for_waiters
-from sales_assets_tests.faults.victims import Victim, World, moments, suffer
-from sales_assets_tests.pipeline.test_load import engine
-from sales_assets_tests.reports import Order
-from sales_assets_tests.services.partner_orders.running import until
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
+from sales_assets_tests.pipeline.test_concurrent_loads import engine
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 
 def test_a_load_killed_anywhere_leaves_whole_days_and_is_healed_by_one_more(world: World) -> None:

@@ -6,8 +6,8 @@ file, or is that file's header, and goes from download to mart.
 
 import datetime as dt
 
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.pipeline.test_csv_reader import BAD, GOOD, HEADER, HEADER_FAULTS, order
-from sales_assets_tests.shop import Shop
 
 _FIRST = dt.date(2023, 1, 1)
 _DATE = b"2024-09-08"  # of the cases' lines

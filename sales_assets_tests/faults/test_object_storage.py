@@ -3,7 +3,8 @@
 import pytest
 
 from sales_assets.resources.raw_files import RawFiles, RawFilesError
-from sales_assets_tests.reports import Order, days_between
+from sales_assets_tests.builders import Order, days_between
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop
 from sales_assets_tests.resources.object_storage import (
     ACCESS_KEY,
     BUCKET,
@@ -14,7 +15,6 @@ from sales_assets_tests.resources.object_storage import (
     objects,
     use_object_storage,
 )
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
 
 __all__ = ["front"]
 

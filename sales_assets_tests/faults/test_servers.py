@@ -22,9 +22,9 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import ReportApi as ReportApiResource
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.faults.victims import Victim, World, contents, load_undisturbed, unequal_to_staging
-from sales_assets_tests.reports import Order, ReportFolderBuilder, job
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order, ReportFolderBuilder, job
+from sales_assets_tests.faults.subprocess_targets import Victim, World, contents, load_undisturbed, unequal_to_staging
+from sales_assets_tests.fixtures import Shop
 
 DAYS = ("2024-10-01", "2024-10-02")
 

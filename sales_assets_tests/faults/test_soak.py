@@ -1,7 +1,7 @@
 """A month of days through the sensor; three years of them, with housekeeping, are `torture/test_soak`."""
 
 from sales_assets_tests.faults.soaking import Soak
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
 
 
 def test_a_month_of_days_ends_in_the_mart_of_the_oracle(shop: Shop) -> None:

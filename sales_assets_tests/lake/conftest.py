@@ -14,7 +14,7 @@ import pytest
 from sales_assets import settings as settings_module
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.lake import Lake
-from sales_assets_tests.reports import days_between
+from sales_assets_tests.builders import days_between
 
 Query = Callable[..., list[tuple[Any, ...]]]
 

@@ -21,8 +21,8 @@ from sales_assets.defs.lake.changed_days import changed_lake_days
 from sales_assets.defs.lake.f_sales import LAKE_F_SALES
 from sales_assets.resources.lake import Lake
 from sales_assets.schemas.lake import LAKE_TABLES
+from sales_assets_tests.fixtures import F_SALES
 from sales_assets_tests.lake.conftest import DAYS, Query, copy, require_equal, use_lake
-from sales_assets_tests.shop import F_SALES
 
 D_CITY, LAKE_D_CITY = dg.AssetKey(["mart", "d_city"]), dg.AssetKey(["lake", "d_city"])
 FIRST, SECOND = DAYS[0].isoformat(), DAYS[1].isoformat()

@@ -14,10 +14,10 @@ from pyiceberg.table import Transaction
 from sales_assets import settings as settings_module
 from sales_assets.resources import lake as lake_module
 from sales_assets.resources.lake import Lake, LakeError, differences
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.lake import writers
 from sales_assets_tests.lake.conftest import DAYS, Query, copy, files_of, in_the_lake, require_equal, use_lake
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
 
 Sell = Callable[..., None]
 SECONDS = 60

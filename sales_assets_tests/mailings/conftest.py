@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sales_assets_tests.reports import job
+from sales_assets_tests.builders import job
 
 Query = Callable[..., list[tuple[Any, ...]]]
 Run = Callable[..., dg.ExecuteInProcessResult]

@@ -14,9 +14,9 @@ from sales_assets.defs.automation.changed_audience import changed_audience
 from sales_assets.defs.checking import evaluate
 from sales_assets.defs.mailings.audience import CLIENT_CUSTOMER, CLIENT_TAG, audience_checks
 from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets_tests.builders import Order, job
+from sales_assets_tests.fixtures import F_SALES, Shop
 from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, metadata_of
-from sales_assets_tests.reports import Order, job
-from sales_assets_tests.shop import F_SALES, Shop
 
 Client = Callable[..., int]
 Mapped = Callable[[str, int], None]

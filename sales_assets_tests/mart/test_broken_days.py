@@ -8,8 +8,8 @@ import pytest
 
 from sales_assets.pipeline import load
 from sales_assets.settings import settings
-from sales_assets_tests.reports import Order, days_between
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
+from sales_assets_tests.builders import Order, days_between
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
 
 FIRST, BROKEN, LAST = "2024-10-01", "2024-10-03", "2024-10-05"
 DAYS = days_between(FIRST, LAST)

@@ -8,8 +8,8 @@ import pytest
 from sales_assets.pipeline import parse_file
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.settings import settings
-from sales_assets_tests.reports import Order, days_between
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
+from sales_assets_tests.builders import Order, days_between
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop
 
 FIRST, DAY, LAST = DAYS = days_between("2024-10-01", "2024-10-03")
 DOWNSTREAM = [ORDERS, F_SALES]

@@ -6,8 +6,8 @@ import dagster as dg
 import pytest
 
 from sales_assets.settings import settings
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import ORDERS, Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import ORDERS, Shop
 
 DAYS = ["2024-10-01", "2024-10-02", "2024-10-03"]
 KEYS = [dg.AssetKey(["mart", table]) for table in ("d_calendar", "d_city", "d_customer", "d_item")]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from sales_assets.simulators.report_api.generate import Shop as Generated
 from sales_assets.simulators.report_api.generate import generate
-from sales_assets_tests.oracle import lines_by_day
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
+from sales_assets_tests.reference_model import lines_by_day
 
 ROWS = "SELECT date_id, customer_id, action_id, events, quantity FROM mart.f_activity ORDER BY 1, 2, 3"
 HEADER = "id,uniq_id,date_time,action_id,customer_id,quantity\n"

@@ -23,8 +23,8 @@ from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION, re
 from sales_assets.partitions import WEEKS
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
-from sales_assets_tests.reports import Order, job
-from sales_assets_tests.shop import F_SALES, Shop
+from sales_assets_tests.builders import Order, job
+from sales_assets_tests.fixtures import F_SALES, Shop
 
 Query = Callable[..., list[tuple[Any, ...]]]
 Make = Callable[..., dg.ExecuteInProcessResult]

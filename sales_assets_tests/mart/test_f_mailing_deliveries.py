@@ -15,8 +15,8 @@ from sales_assets.defs.checking import evaluate
 from sales_assets.defs.mart.f_mailing_deliveries import F_MAILING_DELIVERIES, F_MAILING_STATISTICS, delivery_checks
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets_tests.builders import job
 from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, metadata_of
-from sales_assets_tests.reports import job
 
 DAY = "2024-10-01"
 ROWS = "SELECT message_id, date_id, status FROM mart.f_mailing_deliveries ORDER BY message_id"

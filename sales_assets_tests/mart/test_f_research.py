@@ -6,8 +6,8 @@ from pathlib import Path
 
 from sales_assets.simulators.report_api.generate import Shop as Generated
 from sales_assets.simulators.report_api.generate import generate
-from sales_assets_tests.oracle import lines_by_day
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
+from sales_assets_tests.reference_model import lines_by_day
 
 ROWS = "SELECT date_id, category_id, geo_id, sales_qty, sales_amt FROM mart.f_research ORDER BY 1, 2, 3"
 

@@ -11,8 +11,8 @@ import pytest
 
 from sales_assets.pipeline import sale_ids, stage
 from sales_assets.postgres.warehouse import Transaction
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, RAW_ORDERS, Shop
 
 DAY = "2024-10-01"
 OTHER = "2024-10-02"

@@ -20,10 +20,10 @@ from sales_assets.pipeline.partner_orders import LoadedOrders, load_order_days
 from sales_assets.postgres.warehouse import DayLock, Warehouse
 from sales_assets.services.partner_orders.mapping import Mapping, shared_phones, store, waiting
 from sales_assets_tests.automation.runs import record_runs
+from sales_assets_tests.builders import definitions, job
 from sales_assets_tests.postgres.test_warehouse import waiting as waiting_for_locks
-from sales_assets_tests.reports import definitions, job
 from sales_assets_tests.services.partner_orders.conftest import Start
-from sales_assets_tests.services.partner_orders.running import ALL_PARTS, order, until
+from sales_assets_tests.services.partner_orders.fixtures import ALL_PARTS, order, until
 
 Query = Callable[..., list[tuple[object, ...]]]
 Load = Callable[..., dg.ExecuteInProcessResult]

@@ -1,4 +1,4 @@
-"""Any files, kept and loaded in any order, make the mart of the reference model (`sales_assets_tests.oracle`)."""
+"""Any files, kept and loaded in any order, make the mart of `sales_assets_tests.reference_model`."""
 
 import datetime as dt
 import logging
@@ -21,9 +21,9 @@ from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 from sales_assets.settings import first_day, settings
-from sales_assets_tests.oracle import Delivered, RowKey, kept, mart, read, row_keys
-from sales_assets_tests.reports import Order, order_file
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order, order_file
+from sales_assets_tests.fixtures import Shop
+from sales_assets_tests.reference_model import Delivered, RowKey, kept, mart, read, row_keys
 
 DAYS = [dt.date(2024, 9, 10) + dt.timedelta(days=n) for n in range(3)]
 TABLES = {

@@ -11,8 +11,8 @@ from sales_assets.partitions import DAYS as PARTITIONS
 from sales_assets.pipeline import load, stage
 from sales_assets.pipeline.publish import publish_days
 from sales_assets.postgres.warehouse import Transaction, Warehouse
-from sales_assets_tests.reports import Order, days_between, job, load_days
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop, failure_of
+from sales_assets_tests.builders import Order, days_between, job, load_days
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop, failure_of
 
 FIRST, LAST = "2024-09-29", "2024-10-02"
 DAYS = days_between(FIRST, LAST)

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sales_assets_tests.reports import Order, days_between
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
+from sales_assets_tests.builders import Order, days_between
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop
 
 DAYS = days_between("2024-10-01", "2024-10-03")
 

@@ -19,7 +19,7 @@ from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.report_files import REPORT_FILES
 from sales_assets.settings import first_day, settings
 from sales_assets.simulators.report_api.app import ReportApi as Simulator
-from sales_assets_tests.reports import ReportFolderBuilder
+from sales_assets_tests.builders import ReportFolderBuilder
 
 DERIVED = [mart.table for mart in DERIVED_MARTS]
 RAW = [raw_table(file) for file in REPORT_FILES.values()]

@@ -21,10 +21,10 @@ from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 from sales_assets.settings import first_day, settings
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.postgres.test_warehouse import waiting
-from sales_assets_tests.reports import Order
-from sales_assets_tests.services.partner_orders.running import until
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 DAYS = ("2024-09-01", "2024-09-02")
 _SECONDS = 120

@@ -8,8 +8,8 @@ import pytest
 from sales_assets.defs.load_daily_sales import DERIVED_MARTS, staged_and_published
 from sales_assets.defs.mart.derived import DerivedMart
 from sales_assets.defs.staging.report_files import staging_key
-from sales_assets_tests.reports import Order, days_between
-from sales_assets_tests.shop import RAW, Shop
+from sales_assets_tests.builders import Order, days_between
+from sales_assets_tests.fixtures import RAW, Shop
 
 DAYS = days_between("2024-10-01", "2024-10-03")
 HEADERS = {

@@ -24,8 +24,8 @@ from sales_assets.resources.raw_files import KeptFile, RawFilesError
 from sales_assets.resources.report_api import Content, FileMissing, LinkExpired, TransientError
 from sales_assets.schemas.report_files import REPORT_FILES
 from sales_assets.simulators.report_api.faults import Faults
+from sales_assets_tests.builders import Order
 from sales_assets_tests.pipeline.conftest import Engine
-from sales_assets_tests.reports import Order
 
 FIRST, SECOND, THIRD = DAYS = [dt.date(2024, 10, day) for day in (1, 2, 3)]
 LINKS = {file: f"http://files/{file}?signed" for file in REPORT_FILES}

@@ -14,8 +14,8 @@ from sales_assets.pipeline.load_report import F_SALES, LoadReport, staging_table
 from sales_assets.pipeline.sums import Sums
 from sales_assets.resources.raw_files import RawFilesError
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ACTIVITY_LOG, USER_ORDERS_LOG
+from sales_assets_tests.builders import Order
 from sales_assets_tests.pipeline.conftest import DERIVED, RAW, TABLES, Engine
-from sales_assets_tests.reports import Order
 
 FIRST, SECOND, THIRD = TEXTS = ("2024-10-01", "2024-10-02", "2024-10-03")
 DAYS = [dt.date.fromisoformat(text) for text in TEXTS]

@@ -11,8 +11,8 @@ from sales_assets.pipeline import names, parse_file, stage
 from sales_assets.pipeline.names import add_calendar_days, names_in, store_names
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW, Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop
 
 DAYS = ["2024-10-01", "2024-10-02", "2024-10-03"]
 NAMED = "SELECT uniq_id, city_name, first_name, last_name, item_name FROM staging.user_orders_log_named ORDER BY 1"

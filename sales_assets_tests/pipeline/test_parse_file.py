@@ -12,7 +12,7 @@ from sales_assets.pipeline import spill
 from sales_assets.pipeline.file_selection import RawFile
 from sales_assets.pipeline.parse_file import DayCounts, ParsedFile, parse_file
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
-from sales_assets_tests.reports import Order, order_file
+from sales_assets_tests.builders import Order, order_file
 
 FIRST, LAST = dt.date(2024, 10, 1), dt.date(2024, 10, 2)
 ORDERS = [

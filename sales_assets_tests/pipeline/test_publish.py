@@ -12,8 +12,8 @@ from sales_assets.pipeline import publish
 from sales_assets.pipeline.publish import MartRows, days_of_other_sources, occupied_days, publish_days, staged_rows
 from sales_assets.pipeline.sums import NotReconciledError, Sums
 from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets_tests.builders import Order
 from sales_assets_tests.pipeline.conftest import Engine
-from sales_assets_tests.reports import Order
 
 SCHEMA = publish._STAGED
 ORDER = {

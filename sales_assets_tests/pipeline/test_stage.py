@@ -12,7 +12,7 @@ from sales_assets.pipeline.file_selection import RawFile, SelectedFile
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.stage import _parse_result, batches_of, names_of, replaced_days, selected_rows
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
-from sales_assets_tests.reports import Order, order_file
+from sales_assets_tests.builders import Order, order_file
 
 DAYS = (20241001, 20241002, 20241003)
 TEXTS = ("2024-10-01", "2024-10-02", "2024-10-03")

@@ -30,7 +30,7 @@ from sales_assets.postgres.warehouse import (
     Writer,
     dagster_storage_url,
 )
-from sales_assets_tests.services.partner_orders.running import until
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 Query = Callable[..., list[tuple[object, ...]]]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
 
 
 @pytest.fixture

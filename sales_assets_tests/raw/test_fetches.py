@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from sales_assets.simulators.report_api.faults import Faults
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import RAW_ORDERS, Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import RAW_ORDERS, Shop
 
 DAY = "2024-10-01"
 
@@ -111,8 +111,8 @@ def test_a_report_without_its_order_file_is_kept(shop: Shop) -> None:
 
 
 def test_without_a_report_no_day_can_be_asked_for(dagster_shop: Shop) -> None:
-    from sales_assets_tests.reports import load_days
-    from sales_assets_tests.shop import failure_of
+    from sales_assets_tests.builders import load_days
+    from sales_assets_tests.fixtures import failure_of
 
     run = load_days(dagster_shop.instance, DAY)
     assert not run.success

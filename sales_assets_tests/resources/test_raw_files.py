@@ -19,7 +19,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from sales_assets import settings as settings_module
 from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
 from sales_assets.simulators.report_api.app import ReportApi
-from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
+from sales_assets_tests.builders import Order, ReportFolderBuilder, fetch_report, load_days
 
 Query = Callable[..., list[tuple[object, ...]]]
 

@@ -25,8 +25,8 @@ from sales_assets.resources.report_api import (
 )
 from sales_assets.simulators.report_api.app import ReportApi as Simulator
 from sales_assets.simulators.report_api.faults import Faults
+from sales_assets_tests.builders import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.reports import Order, ReportFolderBuilder, fetch_report, load_days
 from sales_assets_tests.resources.servers import answer, serving
 
 pytestmark = pytest.mark.external

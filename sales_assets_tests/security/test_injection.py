@@ -11,10 +11,10 @@ import pytest
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.architecture.modules import PACKAGE
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import Run, here, loading_here
-from sales_assets_tests.reports import Order, ReportFolderBuilder
 from sales_assets_tests.services.partner_orders.conftest import start
-from sales_assets_tests.services.partner_orders.running import Service, order
+from sales_assets_tests.services.partner_orders.fixtures import Service, order
 
 __all__ = ["here", "loading_here", "start"]
 

@@ -10,9 +10,9 @@ import sys
 import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import command
-from sales_assets_tests.cli.running import Command, beyond_this_machine, free_port, listening
-from sales_assets_tests.reports import Order, ReportFolderBuilder
+from sales_assets_tests.cli.processes import Command, beyond_this_machine, free_port, listening
 
 __all__ = ["command"]
 

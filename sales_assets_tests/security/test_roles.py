@@ -14,9 +14,9 @@ from sales_assets import settings as settings_module
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.lake import Lake
+from sales_assets_tests.builders import Order, job
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.lake.conftest import use_lake
-from sales_assets_tests.reports import Order, job
-from sales_assets_tests.shop import Shop
 
 DAY = "2024-10-01"
 

@@ -16,9 +16,9 @@ from sales_assets import settings as settings_module
 from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import command
-from sales_assets_tests.cli.running import Command
-from sales_assets_tests.reports import Order, ReportFolderBuilder
+from sales_assets_tests.cli.processes import Command
 
 __all__ = ["command"]
 

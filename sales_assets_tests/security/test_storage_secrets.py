@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import command
-from sales_assets_tests.cli.running import Command
-from sales_assets_tests.reports import Order, ReportFolderBuilder
+from sales_assets_tests.cli.processes import Command
 from sales_assets_tests.resources.object_storage import (
     ACCESS_KEY,
     BUCKET,

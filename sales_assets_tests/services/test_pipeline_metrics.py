@@ -16,8 +16,8 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
 from sales_assets.services.pipeline_metrics import PREFIX, PipelineMetrics
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import Shop
 
 Query = Callable[..., list[tuple[object, ...]]]
 YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)

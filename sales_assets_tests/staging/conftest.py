@@ -11,8 +11,8 @@ from sales_assets.cli import quarantine
 from sales_assets.cli.quarantine import Replayed
 from sales_assets.dagster_internals import range_tags
 from sales_assets.postgres.warehouse import Warehouse
-from sales_assets_tests.reports import definitions
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import definitions
+from sales_assets_tests.fixtures import Shop
 
 Settle = Callable[..., Replayed]
 

@@ -4,8 +4,8 @@ import pytest
 
 from sales_assets.pipeline import spill
 from sales_assets.simulators.report_api.faults import Faults
-from sales_assets_tests.reports import ORDER_COLUMNS, Order, order_file
-from sales_assets_tests.shop import F_SALES, ORDERS, RAW_ORDERS, Shop
+from sales_assets_tests.builders import ORDER_COLUMNS, Order, order_file
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW_ORDERS, Shop
 
 DAY = "2024-10-01"
 OTHER = "2024-10-02"

@@ -9,8 +9,8 @@ import pytest
 from sales_assets.defs.staging.frames import frame_types, typed_frame
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG
-from sales_assets_tests.reports import Order, job
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order, job
+from sales_assets_tests.fixtures import Shop
 
 DAY = "2024-10-01"
 MONEY = pa.decimal128(10, 2)

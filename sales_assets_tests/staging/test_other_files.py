@@ -1,7 +1,7 @@
 """The three files beside the orders: their keys, their repeats, and that they follow the same choice."""
 
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import Shop
 
 DAY = "2024-10-01"
 

@@ -10,8 +10,8 @@ import pytest
 from sales_assets.pipeline.stage import Recorded, record_parse_results
 from sales_assets.postgres.queries import statements
 from sales_assets.postgres.warehouse import Warehouse
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.staging.conftest import Settle
 
 DAY = "2024-10-01"

@@ -14,8 +14,8 @@ from sales_assets.pipeline import extract, load
 from sales_assets.pipeline.extract import known_contents
 from sales_assets.pipeline.stage import stage_days
 from sales_assets.postgres.warehouse import Transaction
-from sales_assets_tests.reports import Order, load_days
-from sales_assets_tests.shop import RAW, Shop, failure_of
+from sales_assets_tests.builders import Order, load_days
+from sales_assets_tests.fixtures import RAW, Shop, failure_of
 from sales_assets_tests.staging.conftest import Settle
 
 DAY, OTHER = "2024-10-01", "2024-10-02"

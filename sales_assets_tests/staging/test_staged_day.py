@@ -1,7 +1,7 @@
 """From which raw file a day is taken (docs/data-contracts/day-rules.md, "Selection")."""
 
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import RAW, Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import RAW, Shop
 
 DAY = "2024-09-10"
 OTHER = "2024-09-11"

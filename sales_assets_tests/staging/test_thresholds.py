@@ -8,8 +8,8 @@ from collections.abc import Callable
 import pytest
 
 from sales_assets.pipeline import load, names, parse_file, spill, stage
-from sales_assets_tests.reports import ORDER_COLUMNS, Order, days_between
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import ORDER_COLUMNS, Order, days_between
+from sales_assets_tests.fixtures import Shop
 
 DAYS = days_between("2024-10-01", "2024-10-06")
 DAY = DAYS[0]

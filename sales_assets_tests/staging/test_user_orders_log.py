@@ -4,8 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from sales_assets_tests.reports import ORDER_COLUMNS, Order, order_file
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import ORDER_COLUMNS, Order, order_file
+from sales_assets_tests.fixtures import Shop
 
 DAY = "2024-10-01"
 

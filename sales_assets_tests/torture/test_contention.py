@@ -6,7 +6,7 @@ import pytest
 
 from sales_assets.settings import settings
 from sales_assets_tests.faults.contention import Contention
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
 
 _SECONDS = float(os.environ.get("TORTURE_SECONDS", "1500"))
 _SEED = int(os.environ.get("TORTURE_SEED", "1"))

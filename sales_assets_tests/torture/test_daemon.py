@@ -11,7 +11,7 @@ import pytest
 import requests
 
 from sales_assets.deploy.daemon import STANDING_BY, WORKING, daemon_sessions
-from sales_assets_tests.cli.running import Command, free_port
+from sales_assets_tests.cli.processes import Command, free_port
 from sales_assets_tests.deploy.daemons import events, until
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sales_assets_tests.deploy.test_distributed_runs import DAYS, Platform, platform
-from sales_assets_tests.services.partner_orders.running import until
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 __all__ = ["platform"]
 

@@ -16,10 +16,10 @@ import pytest
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.migrations import migrate
 from sales_assets.simulators.report_api.app import ReportApi
+from sales_assets_tests.builders import ReportFolderBuilder
 from sales_assets_tests.faults.conftest import world
+from sales_assets_tests.faults.subprocess_targets import World, moments, suffer, suffer_without_server
 from sales_assets_tests.faults.test_servers import kill
-from sales_assets_tests.faults.victims import World, moments, suffer, suffer_without_server
-from sales_assets_tests.reports import ReportFolderBuilder
 from sales_assets_tests.torture.code import code_under_test
 
 __all__ = ["world"]

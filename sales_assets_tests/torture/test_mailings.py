@@ -10,8 +10,8 @@ import pytest
 
 from sales_assets.simulators.sender_api import Faults
 from sales_assets_tests.services.mailings.worker import Post, post_office
+from sales_assets_tests.services.partner_orders.fixtures import until
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
-from sales_assets_tests.services.partner_orders.running import until
 
 pytestmark = [pytest.mark.torture, pytest.mark.broker, pytest.mark.timeout(1500)]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.services.mailings.running import Api, api_running
+from sales_assets_tests.services.mailings.fixtures import Api, api_running
 from sales_assets_tests.services.partner_orders.openapi import examine
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]

@@ -19,10 +19,10 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.mapping import Mapping, store
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
+from sales_assets_tests.services.partner_orders.fixtures import order, queued, until
 from sales_assets_tests.services.partner_orders.openapi import examine
 from sales_assets_tests.services.partner_orders.process import http_running, process_running
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
-from sales_assets_tests.services.partner_orders.running import order, queued, until
 from sales_assets_tests.services.partner_orders.test_random_sequences import World
 from sales_assets_tests.services.partner_orders.test_random_sequences import examine as examine_sequences
 

@@ -17,7 +17,7 @@ from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.automation.test_housekeeping import instance, storage
 from sales_assets_tests.faults.soaking import Soak
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.fixtures import Shop
 from sales_assets_tests.torture.code import code_under_test
 
 __all__ = ["instance", "storage"]

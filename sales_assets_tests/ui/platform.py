@@ -14,7 +14,7 @@ import psycopg
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.settings import OUR_PREFIXES
-from sales_assets_tests.reports import Order, ReportFolderBuilder
+from sales_assets_tests.builders import Order, ReportFolderBuilder
 
 COMMAND = Path(sys.executable).with_name("sales-assets")
 _SHUTDOWN_SECONDS = 60

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Request, expect
 
-from sales_assets_tests.services.mailings.running import api_running
+from sales_assets_tests.services.mailings.fixtures import api_running
 
 pytestmark = pytest.mark.browser
 

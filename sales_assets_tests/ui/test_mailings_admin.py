@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import Browser, Page, Request, expect
 
-from sales_assets_tests.services.mailings.running import Api, api_running
+from sales_assets_tests.services.mailings.fixtures import Api, api_running
 
 pytestmark = pytest.mark.browser
 

@@ -14,8 +14,8 @@ from sales_assets.simulators.report_api.generate import Shop as GeneratedShop
 from sales_assets.simulators.report_api.generate import generate
 from sales_assets_tests.bench.peers.environment import NoEnvironmentError, environment
 from sales_assets_tests.bench.peers.running import Peer, contents, dlt_and_dbt, pandas
-from sales_assets_tests.reports import Order
-from sales_assets_tests.shop import Shop
+from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import Shop
 
 HERE = Path(__file__).parent
 FIRST, LAST = dt.date(2024, 1, 1), dt.date(2024, 1, 4)

@@ -20,8 +20,8 @@ from sales_assets.services.http.application import application
 from sales_assets.services.mailings.bootstrap import Mailings
 from sales_assets.services.partner_orders.bootstrap import PartnerOrders
 from sales_assets.settings import Settings
-from sales_assets_tests.services.mailings.running import CLIENT, mailing
-from sales_assets_tests.services.partner_orders.running import order, order_v1
+from sales_assets_tests.services.mailings.fixtures import CLIENT, mailing
+from sales_assets_tests.services.partner_orders.fixtures import order, order_v1
 
 pytestmark = pytest.mark.external
 

@@ -16,7 +16,7 @@ from sales_assets.services.http.server import running
 from sales_assets.services.mailings.bootstrap import Mailings
 from sales_assets.services.partner_orders.bootstrap import PartnerOrders
 from sales_assets.settings import Settings
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, need_broker, order
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker, order
 
 pytestmark = pytest.mark.external
 

@@ -19,7 +19,7 @@ from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
 from sales_assets.services.mailings.bootstrap import Mailings
 from sales_assets.settings import Settings
-from sales_assets_tests.services.partner_orders.running import until
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 EXAMPLE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "nginx.conf"
 PASSWORD = "a-password-of-the-tests"

@@ -9,7 +9,7 @@ import pytest
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets_tests.conftest import copy_database
-from sales_assets_tests.services.mailings.running import Api, api_running
+from sales_assets_tests.services.mailings.fixtures import Api, api_running
 from sales_assets_tests.services.mailings.worker import Post, post_office
 
 

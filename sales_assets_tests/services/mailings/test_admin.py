@@ -7,7 +7,7 @@ from typing import Any
 
 import requests
 
-from sales_assets_tests.services.mailings.running import Api, api_running
+from sales_assets_tests.services.mailings.fixtures import Api, api_running
 
 PASSWORD = "a-password-of-the-tests"
 

@@ -21,7 +21,7 @@ from sales_assets.services.mailings.dispatch import (
 from sales_assets.services.mailings.sender_client import retry_after
 from sales_assets.simulators.sender_api import Answer, Faults
 from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, Post, counted, dispatcher
-from sales_assets_tests.services.partner_orders.running import until
+from sales_assets_tests.services.partner_orders.fixtures import until
 
 OUTCOMES = "SELECT status, attempts, reason, claim FROM mailings.message ORDER BY message_id"
 DUE = "UPDATE mailings.message SET next_attempt_at = now() WHERE status = 'Pending'"

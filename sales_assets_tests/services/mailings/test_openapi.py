@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sales_assets_tests.services.mailings.running import Api
+from sales_assets_tests.services.mailings.fixtures import Api
 from sales_assets_tests.services.partner_orders.openapi import examine
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sales_assets_tests.services.mailings.running import CLIENT, Api, mailing
+from sales_assets_tests.services.mailings.fixtures import CLIENT, Api, mailing
 
 INTEGER = ["A valid integer is required."]
 NOT_FOUND = {"detail": "Not found."}

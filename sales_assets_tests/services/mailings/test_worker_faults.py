@@ -15,8 +15,8 @@ import requests
 
 from sales_assets.simulators.sender_api import Answer, Faults
 from sales_assets_tests.services.mailings.worker import FINAL, PHONE, TEXT, TOKEN, Post, post_office
+from sales_assets_tests.services.partner_orders.fixtures import need_broker, until
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
-from sales_assets_tests.services.partner_orders.running import need_broker, until
 
 pytestmark = pytest.mark.broker
 

@@ -26,8 +26,8 @@ from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
 from sales_assets.services.mailings.sender_client import SenderClient
 from sales_assets.simulators.sender_api import SenderApi
-from sales_assets_tests.cli.running import listening
-from sales_assets_tests.services.partner_orders.running import BROKER_URL, broker_reachable, until
+from sales_assets_tests.cli.processes import listening
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, broker_reachable, until
 
 TOKEN = "the-token-of-the-tests"
 TEXT = "a text that no log may hold"

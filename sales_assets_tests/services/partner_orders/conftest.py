@@ -14,7 +14,7 @@ from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.conftest import copy_database
-from sales_assets_tests.services.partner_orders.running import Service, need_broker, own_names, service_running
+from sales_assets_tests.services.partner_orders.fixtures import Service, need_broker, own_names, service_running
 
 Start = Callable[..., Service]
 NO_BROKER = Broker("amqp://guest:guest@127.0.0.1:9//", 1)

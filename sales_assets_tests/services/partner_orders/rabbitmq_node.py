@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from sales_assets_tests.services.partner_orders.running import broker_reachable
+from sales_assets_tests.services.partner_orders.fixtures import broker_reachable
 
 _START_SECONDS = 90
 

@@ -16,9 +16,7 @@ from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import TRIES, Broker
 from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
-from sales_assets_tests.services.partner_orders.process import process_running
-from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
-from sales_assets_tests.services.partner_orders.running import (
+from sales_assets_tests.services.partner_orders.fixtures import (
     ALL_PARTS,
     at_broker,
     order,
@@ -27,6 +25,8 @@ from sales_assets_tests.services.partner_orders.running import (
     queued,
     until,
 )
+from sales_assets_tests.services.partner_orders.process import process_running
+from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
 
 pytestmark = pytest.mark.broker
 Query = Callable[..., list[tuple[object, ...]]]

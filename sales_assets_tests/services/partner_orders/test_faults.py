@@ -12,8 +12,8 @@ import requests
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
+from sales_assets_tests.services.partner_orders.fixtures import Service, order, until
 from sales_assets_tests.services.partner_orders.process import http_running
-from sales_assets_tests.services.partner_orders.running import Service, order, until
 
 Query = Callable[..., list[tuple[object, ...]]]
 

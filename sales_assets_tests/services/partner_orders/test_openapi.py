@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from sales_assets_tests.services.partner_orders.fixtures import Service
 from sales_assets_tests.services.partner_orders.openapi import examine
-from sales_assets_tests.services.partner_orders.running import Service
 
 
 def test_answers_are_those_of_the_openapi(service: Service, tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ from sales_assets.services.partner_orders.repository import OrderRepository
 from sales_assets.services.partner_orders.schemas.v2 import OrderBody
 from sales_assets.services.partner_orders.service import OrderService
 from sales_assets.simulators.partner_api import Answer, PartnerApi
-from sales_assets_tests.services.partner_orders.running import order
+from sales_assets_tests.services.partner_orders.fixtures import order
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import psycopg
 
 from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import Start
-from sales_assets_tests.services.partner_orders.running import order, until
+from sales_assets_tests.services.partner_orders.fixtures import order, until
 
 Query = Callable[..., list[tuple[object, ...]]]
 

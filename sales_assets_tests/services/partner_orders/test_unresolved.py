@@ -11,7 +11,7 @@ import pytest
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import Start
-from sales_assets_tests.services.partner_orders.running import Service, order, order_v1, until
+from sales_assets_tests.services.partner_orders.fixtures import Service, order, order_v1, until
 
 Query = Callable[..., list[tuple[object, ...]]]
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets_tests.services.mailings.running import CLIENT, Api, mailing
+from sales_assets_tests.services.mailings.fixtures import CLIENT, Api, mailing
 
 REQUIRED = ["This field is required."]
 BLANK = ["This field may not be blank."]

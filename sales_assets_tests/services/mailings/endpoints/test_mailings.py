@@ -16,7 +16,7 @@ from sales_assets import settings as settings_module
 from sales_assets.postgres.queries import statements
 from sales_assets.services.mailings.celery_app import kick
 from sales_assets.services.mailings.schemas import DATETIME_FORMAT as WRONG_MOMENT
-from sales_assets_tests.services.mailings.running import Api, api_running, mailing, moment
+from sales_assets_tests.services.mailings.fixtures import Api, api_running, mailing, moment
 
 REQUIRED = ["This field is required."]
 NOT_FOUND = '{"detail":"Not found."}'

@@ -6,7 +6,7 @@ import pytest
 
 from sales_assets.simulators.partner_api import Answer
 from sales_assets_tests.services.partner_orders.conftest import Start
-from sales_assets_tests.services.partner_orders.running import Service, order, order_v1
+from sales_assets_tests.services.partner_orders.fixtures import Service, order, order_v1
 
 TRANSIENT = '{"Result":"transient_error","Message":"HTTP response error"}'
 

@@ -10,7 +10,7 @@ import requests
 
 from sales_assets.simulators.partner_api import Answer, PartnerApi, Stock
 from sales_assets_tests.services.partner_orders.conftest import Start
-from sales_assets_tests.services.partner_orders.running import Service, order
+from sales_assets_tests.services.partner_orders.fixtures import Service, order
 
 SUCCESS = (
     '{"result":"success","their_order_id":"777","items":[{"their_id":"58","price":"10","count":10,"part":null},'

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import requests
 
-from sales_assets_tests.services.partner_orders.running import Service, order, order_v1
+from sales_assets_tests.services.partner_orders.fixtures import Service, order, order_v1
 
 NOT_INTEGERS = (
     "9007199254740993.0",

@@ -22,7 +22,7 @@ from psycopg import sql
 
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.queries import statements
-from sales_assets_tests.reports import Order, ReportFolderBuilder, days_between
+from sales_assets_tests.builders import Order, ReportFolderBuilder, days_between
 
 FIRST, LAST = "2024-10-01", "2024-10-30"
 DAYS = days_between(FIRST, LAST)

@@ -24,7 +24,7 @@ from sales_assets.resources.raw_files import RawFiles
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets.simulators.report_api.faults import Faults
-from sales_assets_tests.reports import ReportFolderBuilder, days_between, fetch_report, job, load_days
+from sales_assets_tests.builders import ReportFolderBuilder, days_between, fetch_report, job, load_days
 
 ORDERS = dg.AssetKey(["staging", "user_orders_log"])
 F_SALES = dg.AssetKey(["mart", "f_sales"])

@@ -2,6 +2,6 @@
 
 from sales_assets.postgres.migrations import statements_of
 
-revision = "0016"
+revision = "0015"
 down_revision = "0014"
 upgrade, downgrade = statements_of(__file__)

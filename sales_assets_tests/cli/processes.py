@@ -18,7 +18,7 @@ from sales_assets import cli
 from sales_assets import settings as settings_module
 from sales_assets.cli import load
 from sales_assets.postgres.embedded import EmbeddedPostgres
-from sales_assets_tests.reports import definitions
+from sales_assets_tests.builders import definitions
 
 SECONDS = 120
 
