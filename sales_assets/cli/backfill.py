@@ -8,6 +8,7 @@ import typer
 
 from sales_assets.cli.console import INTERRUPTED, ProgressBar, err, out, say_error
 from sales_assets.cli.load import LoadError, defs, latest_day, print_result, require_partitions, summary
+from sales_assets.cli.options import day_option
 
 if TYPE_CHECKING:
     import dagster as dg
@@ -21,16 +22,11 @@ _LOOK_SECONDS = 1
 def backfill(
     from_day: Annotated[
         dt.date | None,
-        typer.Option("--from", parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="First day."),
+        day_option("--from", "First day."),
     ] = None,
     to_day: Annotated[
         dt.date | None,
-        typer.Option(
-            "--to",
-            parser=dt.date.fromisoformat,
-            metavar="YYYY-MM-DD",
-            help="Last day, inclusive. Default: yesterday.",
-        ),
+        day_option("--to", "Last day, inclusive. Default: yesterday."),
     ] = None,
     follow: Annotated[
         str | None, typer.Option(metavar="ID", help="Follow a backfill that was requested before.")

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from sales_assets.cli.console import ProgressBar, out
+from sales_assets.cli.options import day_option
 
 if TYPE_CHECKING:
     from sales_assets.pipeline.progress import Progress
@@ -34,12 +35,8 @@ class ExportError(Exception):
 
 def export(
     path: Annotated[str, typer.Argument(help="File to write, or with a / at its end a folder for a file per day.")],
-    from_day: Annotated[
-        dt.date, typer.Option("--from", parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="First day.")
-    ],
-    to_day: Annotated[
-        dt.date, typer.Option("--to", parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Last day, inclusive.")
-    ],
+    from_day: Annotated[dt.date, day_option("--from", "First day.")],
+    to_day: Annotated[dt.date, day_option("--to", "Last day, inclusive.")],
     file_format: Annotated[
         Format | None, typer.Option("--format", help="Default: the ending of PATH, else parquet.")
     ] = None,

@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from sales_assets.cli.console import ProgressBar, out, say_error
+from sales_assets.cli.options import day_option
 from sales_assets.settings import first_day
 
 if TYPE_CHECKING:
@@ -50,21 +51,11 @@ def load(
     report: Annotated[bool, typer.Option("--report", help="Request a fresh report first.")] = False,
     from_day: Annotated[
         dt.date | None,
-        typer.Option(
-            "--from",
-            parser=dt.date.fromisoformat,
-            metavar="YYYY-MM-DD",
-            help="First day. Default: first day of the newest report.",
-        ),
+        day_option("--from", "First day. Default: first day of the newest report."),
     ] = None,
     to_day: Annotated[
         dt.date | None,
-        typer.Option(
-            "--to",
-            parser=dt.date.fromisoformat,
-            metavar="YYYY-MM-DD",
-            help="Last day, inclusive. Default: yesterday.",
-        ),
+        day_option("--to", "Last day, inclusive. Default: yesterday."),
     ] = None,
 ) -> None:
     """Load a range of days into mart.f_sales through Dagster, in this process.

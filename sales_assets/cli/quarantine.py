@@ -11,6 +11,7 @@ import typer
 from rich.table import Table
 
 from sales_assets.cli.console import out, say_error
+from sales_assets.cli.options import day_option
 from sales_assets.settings import first_day
 
 if TYPE_CHECKING:
@@ -48,9 +49,7 @@ class Replayed:
 def quarantine_list(
     day: Annotated[
         dt.date | None,
-        typer.Option(
-            parser=dt.date.fromisoformat, metavar="YYYY-MM-DD", help="Only rows of this day, and of files for it."
-        ),
+        day_option("--day", "Only rows of this day, and of files for it."),
     ] = None,
     all_states: Annotated[bool, typer.Option("--all", help="Include resolved rows.")] = False,
     as_json: Annotated[
