@@ -18,7 +18,7 @@ class RawFile:
 
     corrected: whether a rejected row of it was resolved since it was parsed.
     found_at: when it was looked up.
-    settled_at: when a rejected row of it was last resolved, as of `found_at`.
+    resolved_at: when a rejected row of it was last resolved, as of `found_at`.
     read_at: of its recorded parse, as of `found_at`; None if it was never parsed.
     is_quarantined: whether rows of it were ever rejected.
     """
@@ -32,7 +32,7 @@ class RawFile:
     line_count: int
     corrected: bool
     found_at: dt.datetime
-    settled_at: dt.datetime | None = None
+    resolved_at: dt.datetime | None = None
     read_at: dt.datetime | None = None
     is_quarantined: bool = False
 

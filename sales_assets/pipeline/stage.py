@@ -72,7 +72,7 @@ def record_parse_results(
         row = present.get(raw_file.fetch_id)
         if row is None or row["read_at"] == raw_file.read_at:
             own.append(parsed)
-        elif row["settled_at"] == raw_file.settled_at:
+        elif row["resolved_at"] == raw_file.resolved_at:
             revisions[raw_file.fetch_id] = row["revision"]
         else:
             outdated.add(raw_file.fetch_id)
@@ -132,7 +132,7 @@ def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:
         "before_first_day": sum(c.kept for day, c in parsed.days.items() if NO_DAY < day < first_date_id),
         "outside_period": parsed.outside_period,
         "read_at": raw_file.found_at.isoformat(),
-        "settled_at": raw_file.settled_at.isoformat() if raw_file.settled_at else None,
+        "resolved_at": raw_file.resolved_at.isoformat() if raw_file.resolved_at else None,
     }
 
 

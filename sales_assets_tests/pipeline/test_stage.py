@@ -98,7 +98,7 @@ def test_what_is_recorded_of_a_file(tmp_path: Path) -> None:
         "before_first_day": 0,
         "outside_period": 1,
         "read_at": "2024-10-05T00:00:00+00:00",
-        "settled_at": None,
+        "resolved_at": None,
     }
     assert _parse_result(file, 20241001) == result
     assert _parse_result(file, 20241003) == result | {"before_first_day": 2}

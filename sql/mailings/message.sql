@@ -145,7 +145,7 @@ WHERE m.status = 'Pending'
   AND g.state = 'running' AND g.paused_at IS NULL AND g.deleted_at IS NULL
   AND g.end_time > clock_timestamp() + %(margin)s
 
--- name: settle
+-- name: store_results
 -- Record outcomes of messages that this worker still claims. A message to be retried ends if its mailing has.
 UPDATE mailings.message AS m
 SET status = CASE WHEN r.status <> 'Pending' THEN r.status WHEN g.deleted_at IS NOT NULL THEN 'FAILED'
@@ -164,7 +164,7 @@ FROM unnest(%(message_ids)s::bigint[], %(claims)s::text[], %(statuses)s::text[],
 WHERE m.message_id = r.message_id AND m.claim = r.claim AND m.status = 'Pending' AND g.mailing_id = m.mailing_id
 RETURNING m.message_id
 
--- name: take_turns
+-- name: reserve_slots
 -- Reserve send slots: `span` seconds from the first free one, only if that is due within `ahead`. A stored time beyond
 -- `farthest` is left from a slower rate, or a clock that was set back, and is ignored. wait: seconds until the first
 -- reserved slot, or the first free one if none was reserved.

@@ -4,7 +4,7 @@
 -- days that they win need not be loaded from a report.
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count,
        r.fetch_id IS NOT NULL AS corrected, now() AS found_at, r.read_at,
-       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS resolved_at,
        EXISTS (SELECT FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS is_quarantined
 FROM raw.fetch AS f
 LEFT JOIN staging.fetch_reading AS r USING (fetch_id)
@@ -19,7 +19,7 @@ ORDER BY f.kind = 'report', f.fetch_id
 -- name: kept
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count, false AS corrected,
        now() AS found_at, r.read_at,
-       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS settled_at,
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS resolved_at,
        EXISTS (SELECT FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS is_quarantined
 FROM raw.fetch AS f
 JOIN staging.fetch_reading AS r USING (fetch_id)
@@ -29,7 +29,7 @@ ORDER BY f.fetch_id
 -- name: recorded
 -- Read what is recorded of files now, for comparison with what was known when they were looked up.
 SELECT r.fetch_id, r.read_at, r.revision,
-       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = r.fetch_id) AS settled_at
+       (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = r.fetch_id) AS resolved_at
 FROM staging.fetch_reading AS r WHERE r.fetch_id = ANY (%(fetch_ids)s)
 
 -- name: out_of_reach
@@ -97,12 +97,12 @@ INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, has_status, e
 SELECT n.fetch_id, n.verdict, n.reason, n.has_status, n.extra_columns, n.lines, n.kept, n.repeats, n.bad,
        n.before_first_day, n.outside_period,
        coalesce((SELECT min(corrected_at) - interval '1 microsecond' FROM staging.quarantine AS q
-                 WHERE q.fetch_id = n.fetch_id AND q.corrected_at > coalesce(n.settled_at, '-infinity')
+                 WHERE q.fetch_id = n.fetch_id AND q.corrected_at > coalesce(n.resolved_at, '-infinity')
                    AND q.corrected_at <= n.read_at), n.read_at),
        %(run_id)s
 FROM jsonb_to_recordset(%(readings)s) AS n (fetch_id bigint, verdict text, reason text, has_status boolean,
      extra_columns text[], lines bigint, kept bigint, repeats bigint, bad bigint, before_first_day bigint,
-     outside_period bigint, read_at timestamptz, settled_at timestamptz)
+     outside_period bigint, read_at timestamptz, resolved_at timestamptz)
 ON CONFLICT (fetch_id) DO UPDATE
 SET revision = r.revision + (r.fetch_id = ANY (%(corrected)s))::integer, verdict = EXCLUDED.verdict,
     reason = EXCLUDED.reason, has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,

@@ -96,7 +96,7 @@ class Claimed:
 
 
 @dataclass(frozen=True)
-class Settlement:
+class MessageResult:
     """The new state of a claimed message. `attempts` is added; without `next_attempt_at` it is due at once."""
 
     message: Claimed
@@ -255,9 +255,9 @@ class Dispatcher:
                     if opening is None:
                         claimed.append(message)
                     else:
-                        put_off.append(Settlement(message, PENDING, next_attempt_at=opening))
+                        put_off.append(MessageResult(message, PENDING, next_attempt_at=opening))
                 if put_off:
-                    await asyncio.gather(*(self._save(settlement) for settlement in put_off))
+                    await asyncio.gather(*(self._save(result) for result in put_off))
                     _log.info(
                         "messages deferred to their send window", mailing_id=mailing.mailing_id, messages=len(put_off)
                     )
@@ -278,9 +278,9 @@ class Dispatcher:
                 self._in_flight += 1
                 self._metrics.in_flight(self._in_flight)
                 try:
-                    settlement = await self._attempt(mailing, message)
-                    await self._save(settlement)
-                    self._metrics.settled(settlement.status)
+                    result = await self._attempt(mailing, message)
+                    await self._save(result)
+                    self._metrics.settled(result.status)
                 finally:
                     self._in_flight -= 1
                     self._metrics.in_flight(self._in_flight)
@@ -302,7 +302,7 @@ class Dispatcher:
         finally:
             self._let_go(1)
 
-    async def _attempt(self, mailing: Mailing, message: Claimed) -> Settlement:
+    async def _attempt(self, mailing: Mailing, message: Claimed) -> MessageResult:
         """Wait for the rate, authorize, send; return the message's new state. Without a rate slot it is released."""
         if self._is_silent():
             return self._released(message)
@@ -315,10 +315,10 @@ class Dispatcher:
         if permit is None or self._is_refused():
             return self._released(message)
         if permit.phone is None:
-            return Settlement(message, FAILED, reason="client deleted")
+            return MessageResult(message, FAILED, reason="client deleted")
         opening = self._opening(mailing.window, permit.timezone, permit.now)
         if opening is not None:
-            return Settlement(message, PENDING, next_attempt_at=opening)
+            return MessageResult(message, PENDING, next_attempt_at=opening)
         if not has_rate_slot:
             return self._released(message)
         began = time.monotonic()
@@ -338,26 +338,26 @@ class Dispatcher:
             )
         return self._judge(message, outcome)
 
-    def _judge(self, message: Claimed, outcome: Outcome) -> Settlement:
+    def _judge(self, message: Claimed, outcome: Outcome) -> MessageResult:
         attempts = message.attempts + 1
         match outcome.verdict:
             case Verdict.SENT:
-                return Settlement(message, SENT, 1)
+                return MessageResult(message, SENT, 1)
             case Verdict.UNAUTHORIZED:
                 self._silent_until = time.monotonic() + _UNAUTHORIZED_SECONDS
                 due = self._now() + dt.timedelta(seconds=_UNAUTHORIZED_SECONDS)
-                return Settlement(message, PENDING, 0, outcome.reason, due)
+                return MessageResult(message, PENDING, 0, outcome.reason, due)
             case Verdict.FAILED if attempts < ATTEMPTS:
                 pause = pause_after(attempts, self._pace.retry_seconds, random.random())  # noqa: S311 - no secret
                 pause = max(pause, min(outcome.retry_after, LONGEST_RETRY_AFTER))
-                return Settlement(message, PENDING, 1, outcome.reason, self._now() + dt.timedelta(seconds=pause))
-        return Settlement(message, FAILED, 1, outcome.reason)
+                return MessageResult(message, PENDING, 1, outcome.reason, self._now() + dt.timedelta(seconds=pause))
+        return MessageResult(message, FAILED, 1, outcome.reason)
 
-    def _released(self, message: Claimed) -> Settlement:
+    def _released(self, message: Claimed) -> MessageResult:
         """Release a message unchanged."""
         silent = self._silent_until - time.monotonic()
         due = self._now() + dt.timedelta(seconds=silent) if silent > 0 else None
-        return Settlement(message, PENDING, next_attempt_at=due)
+        return MessageResult(message, PENDING, next_attempt_at=due)
 
     def _is_silent(self) -> bool:
         return self._stopped.is_set() or self._is_refused()
@@ -412,35 +412,35 @@ class Dispatcher:
         }
         return [permits.get(message.message_id) for message in messages]
 
-    async def _store(self, settlements: list[Settlement]) -> Sequence[bool]:
+    async def _store(self, results: list[MessageResult]) -> Sequence[bool]:
         """Commit new states of messages; return whether each was still claimed. Retried until all claims lapse."""
-        settlements_sorted = sorted(settlements, key=lambda one: one.message.message_id)
+        in_order = sorted(results, key=lambda one: one.message.message_id)
         until = time.monotonic() + self._pace.lease_seconds + self._pace.timeout
         while True:
             try:
-                stored = await self._store_once(settlements_sorted)
+                stored = await self._store_once(in_order)
                 break
             except _DOWN as error:
                 if time.monotonic() > until:
                     raise
-                _log.warning("could not store results, retrying", messages=len(settlements), error=type(error).__name__)
+                _log.warning("could not store results, retrying", messages=len(results), error=type(error).__name__)
             await asyncio.sleep(_DATABASE_PAUSE)
-        late = len(settlements) - len(stored)
+        late = len(results) - len(stored)
         if late:
             self._metrics.late(late)
             _log.warning("late results ignored, another worker has the messages", messages=late)
-        return [one.message.message_id in stored for one in settlements]
+        return [one.message.message_id in stored for one in results]
 
-    async def _store_once(self, settlements: Iterable[Settlement]) -> set[int]:
-        settlements = list(settlements)
+    async def _store_once(self, results: Iterable[MessageResult]) -> set[int]:
+        results = list(results)
         rows = await self._results.rows(
-            "settle",
-            message_ids=[one.message.message_id for one in settlements],
-            claims=[one.message.claim for one in settlements],
-            statuses=[one.status for one in settlements],
-            attempts=[one.attempts for one in settlements],
-            reasons=[one.reason for one in settlements],
-            next_attempts=[one.next_attempt_at for one in settlements],
+            "store_results",
+            message_ids=[one.message.message_id for one in results],
+            claims=[one.message.claim for one in results],
+            statuses=[one.status for one in results],
+            attempts=[one.attempts for one in results],
+            reasons=[one.reason for one in results],
+            next_attempts=[one.next_attempt_at for one in results],
         )
         return {row["message_id"] for row in rows}
 
@@ -459,7 +459,7 @@ class Dispatcher:
     async def _take_rate_slots(self, count: int, ahead: float) -> Taken:
         span = count / self._pace.rate
         rows = await self._rates.rows(
-            "take_turns",
+            "reserve_slots",
             span=dt.timedelta(seconds=span),
             ahead=dt.timedelta(seconds=ahead),
             farthest=dt.timedelta(seconds=ahead + max(1 / self._pace.rate, STEP_SECONDS) + _CLOCK_SECONDS),

@@ -15,7 +15,7 @@ from sales_assets.services.mailings.dispatch import (
     Claimed,
     Dispatcher,
     Mailing,
-    Settlement,
+    MessageResult,
     pause_after,
 )
 from sales_assets.services.mailings.sender_client import retry_after
@@ -442,13 +442,13 @@ def test_results_wait_for_the_database(post: Post) -> None:
     assert set(post.sender.seen.values()) == {1}
 
 
-def test_a_settlement_that_is_stored_twice_is_stored_once(post: Post) -> None:
+def test_a_result_that_is_stored_twice_is_stored_once(post: Post) -> None:
     mailing_id = begun(post, 1)
 
     async def run() -> list[set[int]]:
         async with dispatcher(post) as (one, _):
             (claimed,) = await one._claim(Mailing(mailing_id, '"x"', None), 0) or []
-            return [await one._store_once([Settlement(claimed, "SENT", 1)]) for _ in range(2)]
+            return [await one._store_once([MessageResult(claimed, "SENT", 1)]) for _ in range(2)]
 
     assert asyncio.run(run()) == [{1}, set()]
     assert post.query(OUTCOMES) == [("SENT", 1, None, None)]
@@ -609,7 +609,7 @@ def test_one_mistake_of_ours_does_not_take_the_others_with_it(post: Post) -> Non
         async with dispatcher(post) as (one, _):
             attempt = one._attempt
 
-            async def broken(mailing: Mailing, message: Claimed) -> Settlement:
+            async def broken(mailing: Mailing, message: Claimed) -> MessageResult:
                 if message.message_id == 3:
                     raise RuntimeError("a mistake")
                 return await attempt(mailing, message)
