@@ -813,7 +813,7 @@ def test_a_table_of_revisions_that_is_not_ours_is_reported(url: str, sql: Sql) -
 def test_the_names_are_read_completely_from_the_migrations(url: str, sql: Sql) -> None:
     """What a fresh database holds after them, but for what PostgreSQL names itself."""
     migrations.migrate(url)
-    ours = "('ops', 'raw', 'staging', 'mart', 'orders', 'mailings')"
+    ours = "('ops', 'raw', 'staging', 'mart', 'orders', 'mailings', 'lake')"
     relations = sql(
         f"""
         SELECT 'relation', n.nspname::text, c.relname::text
