@@ -48,7 +48,12 @@ def test_the_command_line_starts_without_what_its_commands_work_with() -> None:
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     loaded = set(done.stdout.split())
     ours = {name for name in loaded if name.startswith("sales_assets.") and not name.startswith("sales_assets.cli")}
-    assert ours == {"sales_assets.scrubbing", "sales_assets.settings"}
+    assert ours == {
+        "sales_assets.scrubbing",
+        "sales_assets.settings",
+        "sales_assets.deploy",
+        "sales_assets.deploy.templates",
+    }
     assert not loaded & {"dagster", "fastapi", "numpy", "pandas", "psycopg", "pyarrow", "requests", "sqlalchemy"}
 
 

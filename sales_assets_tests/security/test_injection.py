@@ -140,8 +140,9 @@ def test_nothing_is_exported_as_csv() -> None:
     assert writers == {"demo/services.py", "pipeline/publish.py"}
     copies = re.compile(r"\bTO\s+(STDOUT|PROGRAM)\b", re.IGNORECASE)
     files = {path.stem for path in sql_folder().rglob("*.sql") if copies.search(path.read_text(encoding="utf-8"))}
-    # Ids and rows of staging that the load itself reads back; the export, whose test has such names.
-    assert files == {"user_orders_log", "f_sales"}
+    # Ids and rows of staging that the load itself reads back; the export, whose test has such names; rows on their way
+    # into the lake's Parquet files.
+    assert files == {"user_orders_log", "f_sales", "d_calendar", "d_city", "d_customer", "d_item"}
 
 
 def test_lists_of_bad_lines_are_json_in_which_no_cell_stands_alone(

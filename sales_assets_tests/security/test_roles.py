@@ -124,7 +124,7 @@ def test_the_loader_can_not(url_of: Callable[[str], str], statement: str) -> Non
         connection.execute(statement.encode())
 
 
-def test_the_reader_sees_the_mart_and_nothing_else(url_of: Callable[[str], str]) -> None:
+def test_the_reader_sees_the_mart_and_the_catalog_of_the_lake_only(url_of: Callable[[str], str]) -> None:
     with psycopg.connect(url_of("reader_of_tests"), autocommit=True) as connection:
         tables = connection.execute(
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables"
@@ -132,7 +132,7 @@ def test_the_reader_sees_the_mart_and_nothing_else(url_of: Callable[[str], str])
         ).fetchall()
         marts = {"f_sales", "f_sales_lines", "f_activity", "f_research", "d_customer", "f_customer_retention"}
         assert {f"mart.{name}" for name in marts} <= {name for (name,) in tables}
-        assert {name.partition(".")[0] for (name,) in tables} == {"mart"}
+        assert {name.partition(".")[0] for (name,) in tables} == {"mart", "lake"}
         for (name,) in tables:
             connection.execute(f"SELECT * FROM {name}".encode())
         assert connection.execute(_MAY_WRITE).fetchall() == []
