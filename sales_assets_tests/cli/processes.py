@@ -73,6 +73,11 @@ def beyond_this_machine(addresses: Iterable[str]) -> list[str]:
     return [text for text in addresses if not ipaddress.ip_address(text.rpartition(":")[0]).is_loopback]
 
 
+def as_in_the_foreground() -> None:
+    """Undo what a shell does to its background jobs: they ignore SIGINT, and Dagster's processes then SIGTERM too."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def free_port() -> int:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         return int(probe.getsockname()[1])

@@ -20,15 +20,11 @@ from pathlib import Path
 
 import pytest
 
+from sales_assets_tests.cli.processes import as_in_the_foreground
 from sales_assets_tests.deploy.artefacts import HOME, Service, image_environment
 
 # Far more than a loaded machine needs.
 _SECONDS = 240
-
-
-def _as_in_a_container() -> None:
-    """Undo what a shell does to its background jobs: they ignore SIGINT, and Dagster's processes then SIGTERM too."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Topology:
@@ -139,7 +135,7 @@ class Topology:
             return subprocess.Popen(
                 self._mapped(service, words),
                 env=self._environment_of(service), cwd=self.home, stdin=subprocess.DEVNULL, stdout=output,
-                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=_as_in_a_container,
+                stderr=subprocess.STDOUT, start_new_session=True, preexec_fn=as_in_the_foreground,
             )  # fmt: skip
 
     def _mapped(self, service: Service, words: Iterable[str]) -> list[str]:

@@ -58,6 +58,8 @@ def test_a_lost_session_ends_the_daemon_before_another_starts(storage: str, tmp_
         first.says(WORKING)
         second = start("second")
         second.says(STANDING_BY)
+        # One that is being launched when its daemon ends would be given up after `start_timeout_seconds`.
+        until(lambda: events(storage, "PIPELINE_START"), "the run has started")
         with psycopg.connect(storage, autocommit=True) as connection:
             connection.execute(
                 "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND classid = 7205008"

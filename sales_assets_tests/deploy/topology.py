@@ -20,7 +20,7 @@ import psycopg
 from kombu.connection import Connection
 
 from sales_assets.settings import OUR_PREFIXES
-from sales_assets_tests.cli.processes import free_port
+from sales_assets_tests.cli.processes import as_in_the_foreground, free_port
 from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, broker_reachable
 
 # dagster.yaml of the daemon, as an operator writes it. Workers and code server use the one that is generated.
@@ -131,6 +131,7 @@ class Topology:
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
+                preexec_fn=as_in_the_foreground,
             )
         self.started.append(Started(name, process, log))
         return self.started[-1]
