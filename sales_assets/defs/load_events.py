@@ -13,6 +13,8 @@ from sales_assets.partitions import key_of, spelled_out
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
 
 _NAMED_CAUSES = 20
+# Metadata of `mart/f_sales`, only if the load had to wait.
+LOCK_WAITS = "load waited for locks, s"
 
 
 def table_of(key: dg.AssetKey) -> str:
@@ -43,7 +45,7 @@ def _key(table: str) -> dg.AssetKey:
 def _metadata(report: LoadReport) -> dict[tuple[str, dt.date], dict[str, Any]]:
     metadata: dict[tuple[str, dt.date], dict[str, Any]] = {}
     # Of the whole load, which may have waited for other days of the range.
-    waits = {"load waited for locks, s": round(report.lock_wait_seconds, 3)} if report.lock_wait_seconds else {}
+    waits = {LOCK_WAITS: round(report.lock_wait_seconds, 3)} if report.lock_wait_seconds else {}
     for (table, day), facts in report.facts.items():
         metadata[table, day] = plottable(facts)
         if table == F_SALES:

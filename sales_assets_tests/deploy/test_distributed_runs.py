@@ -12,6 +12,7 @@ import psycopg
 import pytest
 
 from sales_assets.cli.console import INTERRUPTED
+from sales_assets.defs.load_events import LOCK_WAITS
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.deploy.backfills import BackfillReader, seconds_without_daemon
 from sales_assets.postgres.embedded import EmbeddedPostgres
@@ -76,6 +77,15 @@ class Platform(Topology):
         with psycopg.connect(self.warehouse_url) as holder:
             holder.execute("LOCK TABLE mart.f_sales IN ACCESS EXCLUSIVE MODE")
             yield
+
+    def lock_waits(self) -> int:
+        """Materializations of loads that waited for the locks of others."""
+        with psycopg.connect(self.storage_url) as connection:
+            row = connection.execute(
+                "SELECT count(*) FROM event_logs WHERE event LIKE %s", [f"%{LOCK_WAITS}%"]
+            ).fetchone()
+        assert row is not None
+        return int(row[0])
 
     @staticmethod
     def started_runs(instance: dg.DagsterInstance) -> list[dg.DagsterRun]:
@@ -150,6 +160,7 @@ def test_four_workers_load_what_one_process_loads(platform: Platform) -> None:
     assert f"{WORKERS} of {WORKERS} runs" in command.log()
     assert re.search(rf"days requested +│ {len(DAYS)} ", command.log())
     platform.require_equal_to(one)
+    assert platform.lock_waits() == 0  # of runs of different days
     assert most_of_worker in range(3, 13)
     assert most in range(4 * 3, 61)
 
