@@ -174,6 +174,7 @@ def test_a_killed_worker_costs_nothing_but_time(platform: Platform) -> None:
             command, reader = platform.backfill(instance, changed)
             until(lambda: len(platform.started_runs(instance)) == 2, seconds=_SECONDS)
             platform.worker_of(instance, platform.started_runs(instance)[0]).kill()
+            platform.start_worker("worker_in_its_place")  # for the other tests
             command.process.send_signal(signal.SIGINT)
             assert command.process.wait(_SECONDS) == INTERRUPTED
         again = f"sales-assets backfill --follow {reader.backfill_id}"
