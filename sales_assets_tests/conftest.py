@@ -1,4 +1,4 @@
-"""Fixtures that every folder shares: a database per test on one real PostgreSQL, and settings of its own."""
+"""Fixtures that every folder shares: a database per test on one real PostgreSQL, and separate settings."""
 
 import contextlib
 import os

@@ -90,7 +90,7 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
     processes: dict[str, subprocess.Popen[bytes]] = {}
     with ExitStack() as stack:
         output = stack.enter_context(log.open("ab"))
-        # In a private folder: whoever can write to the socket can run code.
+        # In a private folder: write access to the socket allows running code.
         address = Path(stack.enter_context(tempfile.TemporaryDirectory())) / _SOCKET
         stack.callback(lambda: end_groups(processes.values()))
 

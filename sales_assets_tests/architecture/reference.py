@@ -1,7 +1,6 @@
 """Pages of ``docs/reference/``, made from the settings and the commands themselves.
 
-`python -m sales_assets_tests.architecture.reference` writes them again. Does not belong here: text that a person
-writes.
+`python -m sales_assets_tests.architecture.reference` writes them again.
 """
 
 import inspect

@@ -1,7 +1,4 @@
-"""Reading the deployment artefacts: the program that checks each of them, and the services of compose.yaml.
-
-Belongs here: what several tests of artefacts read. Does not belong here: assertions.
-"""
+"""Reading the deployment artefacts: the program that checks each of them, and the services of compose.yaml."""
 
 import json
 import os

@@ -3,8 +3,6 @@
 What containers have is mapped: a service's name to an address of the loopback network that nobody else uses (ports stay
 as they are), volumes and configuration files to folders, the image to this environment. PostgreSQL is an embedded
 server, RabbitMQ the machine's.
-
-Belongs here: starting, asking and stopping. Does not belong here: assertions.
 """
 
 import os

@@ -92,7 +92,7 @@ def test_the_file_of_an_earlier_version_is_recognized() -> None:
 
 
 def test_a_changed_template_leaves_its_fingerprint() -> None:
-    """Whoever changes the template after a release adds this fingerprint to `_EARLIER`, and puts the new one here."""
+    """After a change of a released template, add the old fingerprint to `_EARLIER` and put the new one here."""
     of_this_version = fingerprint(written(Template.ONE_MACHINE))
     assert of_this_version == "58dc1d219f83d567"
     assert of_this_version not in comparison._EARLIER

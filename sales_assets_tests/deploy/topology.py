@@ -1,7 +1,6 @@
-"""A platform of several processes: daemon, code server and Celery workers, each with a SALES_HOME of its own.
+"""A platform of several processes: daemon, code server and Celery workers, each with a separate SALES_HOME.
 
-Belongs here: starting, killing and counting them. They share PostgreSQL, RabbitMQ and a folder of raw files, nothing
-else. Does not belong here: what the mart must look like afterwards.
+They share PostgreSQL, RabbitMQ and a folder of raw files, nothing else.
 """
 
 import json

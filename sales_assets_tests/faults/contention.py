@@ -1,8 +1,5 @@
 """Loads, partner orders and replays of several processes over the same days, and what the mart must hold afterwards.
 
-Belongs here: the processes, the files that change under them, and the comparison with the reference model. Does not
-belong here: how long it lasts (`test_contention` has a few rounds, `torture/test_contention` minutes).
-
 The processes run the loading engine without Dagster, which would be three quarters of the time.
 """
 
@@ -114,7 +111,7 @@ _JOBS: dict[str, Job] = {"load": _load, "orders": _load_orders, "replay": _repla
 
 
 def _work(environment: Mapping[str, str], job: str, seed: int, rounds: int, stop: Any, done: Any) -> None:
-    """Do a job so many times, or until `stop`; send (times done, seconds waited for locks, failures)."""
+    """Repeat a job a number of times, or until `stop`; send (times done, seconds waited for locks, failures)."""
     from sales_assets import settings
     from sales_assets.pipeline import stage
 
@@ -151,7 +148,7 @@ class Contention:
     orders: int = 0
 
     def run(self, seconds: float, rounds: int = sys.maxsize) -> None:
-        """Let each process do its job so many times, or for so many seconds."""
+        """Let each process repeat its job a number of times, or for a number of seconds."""
         chance = random.Random(self.seed)
         self._issue_report(chance)
         for day in DAYS:

@@ -1,7 +1,4 @@
-"""What the tests of the lake share: a lake in a folder, sales put into the mart by SQL, and comparing the two.
-
-Does not belong here: processes that write (`sales_assets_tests.lake.writers`).
-"""
+"""What the tests of the lake share: a lake in a folder, sales put into the mart by SQL, and comparing the two."""
 
 import datetime as dt
 from collections.abc import Callable

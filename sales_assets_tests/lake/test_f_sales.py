@@ -1,4 +1,4 @@
-"""``lake.f_sales``: the copy of the mart that other engines read, replaced by days, whatever happens to its writers."""
+"""``lake.f_sales``: the copy of the mart for other engines, replaced by days; concurrent and killed writers."""
 
 import datetime as dt
 import threading
@@ -165,7 +165,7 @@ def paused() -> Iterator[tuple[threading.Event, threading.Event]]:
 
 
 def test_four_processes_write_at_once(lake: Lake, month: list[dt.date], query: Query) -> None:
-    """Each has days of its own, and one that all of them change."""
+    """Each changes different days, and all of them one common day."""
     copy(lake, *month[:15])
     processes = [writers.start([*month[number::4], month[0]], rounds=2) for number in range(4)]
     for process in processes:

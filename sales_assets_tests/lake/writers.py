@@ -1,7 +1,4 @@
-"""Processes that copy days to a lake, several at once or until they are killed.
-
-Belongs here: starting them, and the moments of their death. Does not belong here: what must be true afterwards.
-"""
+"""Processes that copy days to a lake, several at once or until they are killed."""
 
 import datetime as dt
 import multiprocessing

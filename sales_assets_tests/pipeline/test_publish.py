@@ -48,7 +48,7 @@ def send(
 def test_refunds_are_negative_in_the_mart(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adopted: bool, held: int
 ) -> None:
-    """However large the load is, and whatever types an adopted mart has."""
+    """For loads of any size, and marts with other column types."""
     monkeypatch.setattr(publish, "_HELD_BYTES", held)
     monkeypatch.setattr(publish, "_BLOCK_BYTES", 50)
     if adopted:

@@ -239,7 +239,7 @@ def test_writers_of_different_days_and_sources_do_not_wait(warehouse_url: str) -
 
 
 def test_days_are_locked_in_ascending_order(warehouse_url: str, query: Query) -> None:
-    """In whatever order they are given: who waits for a day holds all days before it, and none after it."""
+    """For days given in any order: a writer that waits for a day holds all earlier days, and no later one."""
     days = list(range(1, 101))
     random.Random(1).shuffle(days)
 

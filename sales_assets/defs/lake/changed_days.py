@@ -15,8 +15,8 @@ from sales_assets.partitions import ORDER_DAYS, days_of, key_of, ranges
 from sales_assets.schemas.lake import DIMENSIONS
 
 _RUNS_PER_TICK = 3
-# A commit is one to three snapshots, and each commit writes the list of those of a week anew. Orders of partners change
-# their day every minute.
+# A commit adds up to three snapshots, and rewrites the list of a week's snapshots. Partner orders change a day every
+# minute.
 _SECONDS = 600
 
 
@@ -35,29 +35,32 @@ def changed_lake_days(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     """
     for job in (refresh_lake, refresh_lake_dimensions):
         if is_under_way(context.instance, job.name):
-            return dg.SkipReason("A run is under way; what is new by then is asked for after it.")
+            return dg.SkipReason("A run is in progress; later changes are requested after it.")
     seen = {day: number_of(version) for day, version in data_versions(context.instance, LAKE_F_SALES).items()}
-    partitions = set(ORDER_DAYS.get_partition_keys())  # events of others may have any partition key
-    news = {
+    partitions = set(ORDER_DAYS.get_partition_keys())  # external events may have any partition key
+    changed = {
         day: number
         for day, number in newest_sales(context.instance).items()
         if day in partitions and number > seen.get(day, 0)
     }
-    spans = [(key_of(first), key_of(last)) for first, last in ranges(days_of(news))]
+    spans = [(key_of(first), key_of(last)) for first, last in ranges(days_of(changed))]
     requests = request_each(
-        context, ((f"days {first} to {last}", partial(_request, context, first, last, news)) for first, last in spans)
+        context,
+        ((f"days {first} to {last}", partial(_request, context, first, last, changed)) for first, last in spans),
     )
-    if not news:
+    if not changed:
         requests = request_each(context, [("dimensions", partial(_request_dimensions, context))])
     if not requests:
-        return dg.SkipReason(f"{len(news)} days have news, and none is to be asked for now.")
+        return dg.SkipReason(f"{len(changed)} days have changed, and all of them wait for a retry.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 
-def _request(context: dg.SensorEvaluationContext, first: str, last: str, news: dict[str, int]) -> dg.RunRequest | None:
-    newest = max(number for day, number in news.items() if first <= day <= last)
-    change = f"{first}.{last}.{newest}"
-    return request_once(context.instance, refresh_lake.name, change, tags=range_tags(first, last))
+def _request(
+    context: dg.SensorEvaluationContext, first: str, last: str, changed: dict[str, int]
+) -> dg.RunRequest | None:
+    newest = max(number for day, number in changed.items() if first <= day <= last)
+    change_key = f"{first}.{last}.{newest}"
+    return request_once(context.instance, refresh_lake.name, change_key, tags=range_tags(first, last))
 
 
 def _request_dimensions(context: dg.SensorEvaluationContext) -> dg.RunRequest | None:

@@ -19,14 +19,14 @@ def lake_key(table: str) -> dg.AssetKey:
     return dg.AssetKey(["lake", table])
 
 
-def refreshed_with(told: int | None) -> list[dg.AssetMaterialization]:
+def refreshed_with(event_id: int | None) -> list[dg.AssetMaterialization]:
     """Return one materialization of each dimension for a run that copied days.
 
-    told: number of the last event before the run read the mart.
+    event_id: number of the last event before the run read the mart.
     """
     return [
         dg.AssetMaterialization(
-            lake_key(table), tags={DATA_VERSION_TAG: str(told)}, metadata={"with": "days of f_sales"}
+            lake_key(table), tags={DATA_VERSION_TAG: str(event_id)}, metadata={"with": "days of f_sales"}
         )
         for table in DIMENSIONS
     ]
@@ -48,13 +48,13 @@ def lake_dimensions(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Replace the dimensions that have changed."""
-    told = last_event_id(context.instance)
+    event_id = last_event_id(context.instance)
     replaced = lake_of(warehouse).refresh_dimensions(f"{context.run.run_id[:8]} lake dimensions")
     for table in DIMENSIONS:
         yield dg.MaterializeResult(
             asset_key=lake_key(table),
             metadata={"replaced": table in replaced},
-            data_version=dg.DataVersion(str(told)),
+            data_version=dg.DataVersion(str(event_id)),
         )
 
 

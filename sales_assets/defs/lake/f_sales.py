@@ -51,7 +51,7 @@ def lake_sales(
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Replace the days by the mart's, and compare what was committed."""
     # Read before the mart: days materialized from here on may be missing in the copy.
-    told = last_event_id(context.instance)
+    event_id = last_event_id(context.instance)
     days = days_of(context.partition_keys)
     summaries: dict[int, dict[str, Any]] = {
         date_id(day): {"rows": 0, "net_amount": Decimal(), "net_quantity": Decimal()} for day in days
@@ -65,9 +65,9 @@ def lake_sales(
             summary["rows"] += sums["rows"]
             summary["net_amount"] += sums["amount"] or 0
             summary["net_quantity"] += sums["quantity"] or 0
-    log_materializations(context, refreshed_with(told))
+    log_materializations(context, refreshed_with(event_id))
     set_asset_metadata(context, {(LAKE_F_SALES, key_of(day)): plottable(summaries[date_id(day)]) for day in days})
-    yield dg.MaterializeResult(asset_key=LAKE_F_SALES, data_version=dg.DataVersion(str(told)))
+    yield dg.MaterializeResult(asset_key=LAKE_F_SALES, data_version=dg.DataVersion(str(event_id)))
     yield result_of(EQUAL_TO_MART, wrong, {"days asked": spelled_out(days), "obtained": "queried"})
 
 
