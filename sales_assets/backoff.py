@@ -1,4 +1,4 @@
-"""Compute retry pauses: doubled with each failure and capped. Jitter is up to the caller."""
+"""Compute retry pauses: doubled with each failure and capped. Callers add jitter."""
 
 from typing import Final
 
@@ -7,5 +7,5 @@ _MOST_DOUBLINGS: Final = 64
 
 
 def doubling_pause(failures: int, *, first: float, longest: float) -> float:
-    """Return the seconds to wait after consecutive failures: `first` after one, doubled for each further, capped."""
+    """Return the pause in seconds: `first` after one failure, doubled with each further one, at most `longest`."""
     return min(longest, first * 2.0 ** min(failures - 1, _MOST_DOUBLINGS)) if failures > 0 else 0.0

@@ -1,7 +1,7 @@
-"""Parsing connection strings, with libpq's parser and no other.
+"""Parse connection strings, with libpq's parser only.
 
-URLs and keyword/value strings are parsed once, here; every driver is handed the parsed parameters. Error messages are
-fixed sentences: libpq's own repeat the part of the string it stopped at, which may be part of the password.
+URLs and keyword/value strings are parsed once, here; every driver gets the parsed parameters. Error messages are fixed
+sentences, because those of libpq quote the text where parsing stopped, which may be part of the password.
 """
 
 from psycopg import ProgrammingError
@@ -11,7 +11,7 @@ _SCHEMES = ("postgresql", "postgres")
 
 
 class ConnectionStringError(ValueError):
-    """A connection string cannot be used; the message is one sentence and repeats nothing of the string."""
+    """A connection string is invalid. The message is one sentence and quotes no part of the string."""
 
 
 def parse(text: str) -> dict[str, str]:
@@ -48,14 +48,26 @@ def parse(text: str) -> dict[str, str]:
 
 
 def normalize(text: str) -> str:
-    """Return the string as psql takes it: without SQLAlchemy's driver suffix (postgresql+psycopg2://)."""
+    """Strip SQLAlchemy's driver suffix (postgresql+psycopg2://), which libpq does not accept."""
     scheme, separator, rest = text.strip().partition("://")
     return f"postgresql://{rest}" if separator and scheme.split("+")[0] in _SCHEMES else text.strip()
 
 
 def with_database(text: str, database: str) -> str:
-    """Return the connection string of another database, everything else being equal."""
+    """Return the connection string with another database name and the same other parameters."""
     return make_conninfo(**{**parse(text), "dbname": database})
+
+
+def without_password(text: str) -> tuple[str, str | None]:
+    """Split a connection string into parameters for a command line, which other users can see, and the password.
+
+    Raises `ConnectionStringError` for `sslpassword`, which no environment variable can carry.
+    """
+    parameters = parse(text)
+    if "sslpassword" in parameters:
+        raise ConnectionStringError("has an sslpassword, which other users of this machine would see")
+    password = parameters.pop("password", None)
+    return make_conninfo(**parameters), password
 
 
 def _is_url(text: str) -> bool:

@@ -1,7 +1,7 @@
-"""Everything that the platform takes from Dagster beyond its public API; the only module that imports ``dagster._*``.
+"""Wrappers around Dagster's private API; the only module that imports ``dagster._*``.
 
 Written against the version that pyproject.toml pins: a new version may rename or change any of it without notice.
-``sales_assets_tests/test_dagster_internals.py`` compares each part with what Dagster does and names what has changed.
+``sales_assets_tests/test_dagster_internals.py`` compares each part with Dagster's behaviour and reports changes.
 
 ========================================  ============================================================================
 taken                                     because the public API
@@ -9,16 +9,20 @@ taken                                     because the public API
 tags of a range of partitions             has no name for them; they are how one run covers many partitions
 tag of a data version                     writes it (`dg.DataVersion`) and reads it only for one asset and partition
 event numbers of the event log            has no order of events over several assets, and reads one partition a query
+events of several types by number         reads evaluations of checks for one check at a time, and deprecates the rest
+assets of a job                           has no name for them; a run of a whole job does not repeat them
 metadata of the partitions of a run       copies and checks all entries with each one: quadratic in the days of a range
 batches of materializations               stores the events of a step one by one: 3 285 of a year took a minute
 tables and events of the event log        has no storage that writes planned events together (`deploy.storage`)
-answers to checks of a run's process      has no types for them; `deploy.run_launcher` gives them
-arguments of a run sent to a worker       has no reader for them; `deploy.run_workers` needs the run's id before
-backfills of assets                       requests them by GraphQL only, from a web server that may not exist
+arguments and answers of run launchers     has no types for them; `deploy.run_launcher` needs them
+arguments of a run sent to a worker       has no reader for them; `deploy.run_workers` needs the id before the run
+backfills of assets                       requests them by GraphQL only, from a web server that may not run
 tag of a retried run                      has no name for it; a backfill's failures are those of runs without it
+graph of the assets                       knows upstream assets only of definitions, not of a sensor's repository
 ========================================  ============================================================================
 """
 
+import datetime as dt
 import secrets
 import time
 from collections.abc import Mapping, Sequence
@@ -35,7 +39,7 @@ from dagster._core.execution.context.metadata_logging import (
     OutputMetadataAccumulator,
     OutputMetadataHandle,
 )
-from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
+from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.tags import (
@@ -57,12 +61,15 @@ __all__ = [
     "AssetCheckExecutionsTable",
     "CheckRunHealthResult",
     "DagsterUserCodeUnreachableError",
+    "LaunchRunContext",
     "SqlEventLogStorageTable",
     "WorkerStatus",
+    "assets_of_run",
     "backfill_partitions",
     "backfill_tags",
     "cancel_backfill",
     "data_versions",
+    "events_after",
     "has_ended",
     "is_retried",
     "last_event_id",
@@ -74,32 +81,39 @@ __all__ = [
     "sent_run_id",
     "serialize_value",
     "set_asset_metadata",
+    "upstream_assets",
 ]
 
-# Dagster's version. Another one has to be read before it is pinned.
+# Dagster's version. Read the source of a new version before pinning it.
 WRITTEN_FOR = "1.13.27"
 
 
+def upstream_assets(repository: dg.RepositoryDefinition, asset: dg.AssetKey) -> list[dg.AssetKey]:
+    """List the direct upstream assets of an asset, by key; empty if the repository does not have the asset."""
+    graph = repository.asset_graph
+    return sorted(graph.get(asset).parent_keys) if graph.has(asset) else []
+
+
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """Tags of a run over the partitions first..last (inclusive)."""
+    """Return the tags of a run over the partitions first..last (inclusive)."""
     return {ASSET_PARTITION_RANGE_START_TAG: first, ASSET_PARTITION_RANGE_END_TAG: last}
 
 
 def range_of(tags: Mapping[str, str]) -> tuple[str, str]:
-    """Return the first and last partition of a run by its tags; the first is empty for a run without partitions."""
+    """Return the first and last partition of a run by its tags; both are empty for a run without partitions."""
     only = tags.get(PARTITION_NAME_TAG, "")
     return tags.get(ASSET_PARTITION_RANGE_START_TAG, only), tags.get(ASSET_PARTITION_RANGE_END_TAG, only)
 
 
 def is_retried(run: dg.DagsterRun) -> bool:
-    """Whether another run takes the place of this one, which failed."""
+    """Return whether a run failed and is retried by another run."""
     return run.status == dg.DagsterRunStatus.FAILURE and run.tags.get(WILL_RETRY_TAG) == "true"
 
 
 def request_backfill(
     instance: dg.DagsterInstance, definitions: dg.Definitions, assets: Sequence[dg.AssetKey], partitions: Sequence[str]
 ) -> str:
-    """Store the request of a backfill, as the UI's "Materialize" does, and return its id; the daemon makes its runs."""
+    """Request a backfill, as the UI's "Materialize" does, and return its id; the daemon launches its runs."""
     backfill = PartitionBackfill.from_asset_partitions(
         backfill_id=make_new_backfill_id(),
         asset_graph=definitions.get_repository_def().asset_graph,
@@ -131,17 +145,17 @@ def backfill_partitions(
 
 
 def backfill_tags(backfill_id: str) -> dict[str, str]:
-    """Tags of the runs of a backfill."""
+    """Return the tags of the runs of a backfill."""
     return {BACKFILL_ID_TAG: backfill_id}
 
 
 def has_ended(status: BulkActionStatus) -> bool:
-    """Whether nothing of a backfill will run any more."""
+    """Return whether a backfill has ended: it launches no further runs."""
     return status in BULK_ACTION_TERMINAL_STATUSES
 
 
 def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
-    """Request that the daemon cancels a backfill and its runs. Raises `KeyError` for an unknown one."""
+    """Request that the daemon cancels a backfill and its runs. Raises `KeyError` for an unknown backfill."""
     backfill = instance.get_backfill(backfill_id)
     if backfill is None:
         raise KeyError(backfill_id)
@@ -155,19 +169,53 @@ def sent_run_id(packed: Mapping[str, Any]) -> str:
 
 
 def last_event_id(instance: dg.DagsterInstance) -> int | None:
-    """Return the number of the newest event of the event log; numbers grow."""
+    """Return the number of the newest event of the event log; numbers increase."""
     return instance.event_log_storage.get_maximum_record_id()
 
 
+def events_after(
+    instance: dg.DagsterInstance,
+    event_types: Sequence[dg.DagsterEventType],
+    after: int | None,
+    since: dt.datetime,
+    limit: int,
+) -> list[tuple[int, dg.EventLogEntry]]:
+    """Return up to `limit` events of these types, with their numbers in ascending order.
+
+    after: number of the last event that was read; None: read the events since the time `since`.
+    """
+    found = []
+    for event_type in event_types:
+        records = instance.event_log_storage.get_event_records(
+            dg.EventRecordsFilter(
+                event_type, after_cursor=after, after_timestamp=since.timestamp() if after is None else None
+            ),
+            limit=limit,
+            ascending=True,
+        )
+        found += [(record.storage_id, record.event_log_entry) for record in records]
+    # No event is skipped: the first `limit` events of each type are included.
+    return sorted(found, key=lambda numbered: numbered[0])[:limit]
+
+
+def assets_of_run(run: dg.DagsterRun, repository: dg.RepositoryDefinition | None) -> frozenset[dg.AssetKey]:
+    """Return the assets that a run materializes; none if its job is not in the repository."""
+    if run.asset_selection or run.asset_check_selection:
+        return frozenset(run.asset_selection or ())
+    if repository is None or not repository.has_job(run.job_name):
+        return frozenset()
+    return frozenset(repository.get_job(run.job_name).asset_layer.selected_asset_keys)
+
+
 def last_materialization_ids(instance: dg.DagsterInstance, asset: dg.AssetKey) -> Mapping[str, int]:
-    """{partition: number of its latest materialization event}."""
+    """Return {partition: number of its latest materialization event}."""
     return instance.event_log_storage.get_latest_storage_id_by_partition(
         asset, dg.DagsterEventType.ASSET_MATERIALIZATION
     )
 
 
 def data_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str, str]:
-    """{partition: data version of its latest materialization}, without those that have none."""
+    """Return {partition: data version of its latest materialization}; partitions without a version are left out."""
     tags = instance.event_log_storage.get_latest_tags_by_partition(
         asset, dg.DagsterEventType.ASSET_MATERIALIZATION, [DATA_VERSION_TAG]
     )
@@ -177,7 +225,7 @@ def data_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str,
 def set_asset_metadata(
     context: dg.AssetExecutionContext, metadata: Mapping[tuple[dg.AssetKey, str], Mapping[str, Any]]
 ) -> None:
-    """Set the metadata of all (asset, partition) of a run at once, as calls of `context.add_asset_metadata` would."""
+    """Set the metadata of all (asset, partition) pairs of a run at once, like calls of `context.add_asset_metadata`."""
     by_handle: dict[OutputMetadataHandle | AssetMetadataHandle, Mapping[str, Any]] = {
         AssetMetadataHandle(asset_key=asset, partition_key=partition): facts
         for (asset, partition), facts in metadata.items()

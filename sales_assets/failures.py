@@ -1,7 +1,7 @@
-"""Describe an exception to a person at a terminal in one sentence, without secrets.
+"""Describe an exception for the terminal in one sentence, without secrets.
 
-Every exception is described, by where it was raised: the platform's own have a complete message; those about files,
-servers and encodings, or of client libraries, are shown by their first line; all others are reported as a bug.
+The platform's own exceptions have a complete message. Errors of files, servers, encodings and client libraries are
+shown by their first line. All other exceptions are reported as a bug.
 """
 
 import csv
@@ -21,7 +21,7 @@ _OUTSIDE = {
 
 
 def sentence(error: BaseException) -> str:
-    """Describe what went wrong; in several lines only if the platform's own message has them."""
+    """Describe an exception in one line, or in several if it is the platform's own and its message has several."""
     error = _innermost(error)
     text = str(error).strip()
     if _is_ours(error) and text:
@@ -41,7 +41,7 @@ def sentence(error: BaseException) -> str:
 
 
 def is_bug(error: BaseException) -> bool:
-    """Whether an exception is neither about an external system nor raised by the platform on purpose."""
+    """Return whether an exception is a bug: not raised by the platform on purpose, nor about an external system."""
     error = _innermost(error)
     if _is_ours(error) or isinstance(error, (OSError, UnicodeError, csv.Error, MemoryError)):
         return False
@@ -54,7 +54,7 @@ def details(error: BaseException) -> str:
 
 
 def _innermost(error: BaseException) -> BaseException:
-    """Unwrap an exception: the first of a group, the driver's one inside SQLAlchemy's."""
+    """Unwrap an exception: the first exception of a group, the driver's exception inside SQLAlchemy's."""
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]

@@ -22,8 +22,8 @@ WEEKS = dg.WeeklyPartitionsDefinition(start_date=FIRST_MONDAY.isoformat(), day_o
 # A range is one run, or a year would be 365 process starts. A job uses the smallest policy of its assets.
 WHOLE_RANGE = dg.BackfillPolicy.single_run()
 
-# With SALES_DAYS_PER_RUN a backfill becomes several runs, for several workers. It doesn't limit a run that is
-# given a range, such as that of `sales-assets load`.
+# With SALES_DAYS_PER_RUN a backfill becomes several runs, for several workers. A run that is requested for a range,
+# such as the run of `sales-assets load`, is not split.
 LOAD_POLICY = WHOLE_RANGE if days_per_run() is None else dg.BackfillPolicy.multi_run(days_per_run() or 1)
 
 
@@ -33,7 +33,7 @@ _SHOWN_SPANS = 10
 def existing_days() -> dg.TimeWindowPartitionMapping:
     """Map a week or day to its days, without days before the first partition and in the future."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", dg.BetaWarning)  # the option is the calendar's only way to end within a week
+        warnings.simplefilter("ignore", dg.BetaWarning)  # only this option allows a week with days in the future
         return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)
 
 
@@ -54,8 +54,13 @@ def ranges(days: Iterable[dt.date]) -> list[tuple[dt.date, dt.date]]:
     return [(span[0], span[-1]) for span in spans]
 
 
-def spelled_out(days: Iterable[dt.date]) -> str:
-    """Format days for a message: "2024-09-01 to 2024-09-30, 2024-10-02"; of many spans only the first few."""
+def days_in(spans: Iterable[tuple[dt.date, dt.date]]) -> list[dt.date]:
+    """Return the days of spans (first day, last day), the inverse of `ranges`."""
+    return [first + dt.timedelta(days=number) for first, last in spans for number in range((last - first).days + 1)]
+
+
+def format_days(days: Iterable[dt.date]) -> str:
+    """Format days for a message: "2024-09-01 to 2024-09-30, 2024-10-02"; at most ten spans are listed."""
     spans = ranges(days)
     shown = [str(first) if first == last else f"{first} to {last}" for first, last in spans[:_SHOWN_SPANS]]
     return ", ".join(shown) + (f" and {len(spans) - _SHOWN_SPANS} further spans" if len(spans) > _SHOWN_SPANS else "")

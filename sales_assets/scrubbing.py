@@ -24,26 +24,46 @@ _QUERY = re.compile(r"\?[\w.~%-]+=[^\s'\")]*")
 _TAGGED = re.compile(rf"(<({_NAMES})>).*?(</\2>)", re.IGNORECASE | re.DOTALL)
 _AWS_KEY_ID = re.compile(r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")
 
+# An apostrophe within a word, as in "isn't", is not a quote.
+_PERSONAL = (
+    (re.compile(r"""(?<!\w)(['"])(?:\\.|(?!\1).)*?\1(?!\w)"""), "'...'"),
+    (re.compile(r"""(?<!\w)['"](?=\w).*"""), "'..."),
+    (re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+"), "..."),
+    (re.compile(r"\+\d[\d ()-]{8,}\d|\b\d[ -]?\(\d{3}\)[\d -]{6,}\d|\b\d{10,}\b"), "..."),
+)
+
 _SECRET_VARIABLE = re.compile(r"secret|passw|token|key|credential|connection_string|sas", re.IGNORECASE)
 # Shorter values occur in ordinary words.
 _SHORTEST_SECRET = 6
 
 
 def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return the text without the secrets, those of the environment, and the user, password and query of URLs."""
+    """Remove from a text: these secrets, secrets of the environment, and user, password and query of URLs."""
     for secret in sorted({*secrets, *_secrets_of_the_environment()}, key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return _QUERY.sub(f"?{HIDDEN}", _URL.sub(_bare_url, text))
 
 
 def scrubbed(text: str, secrets: Iterable[str] = ()) -> str:
-    """Return a library's message without the secrets, and without anything that looks like a credential."""
+    """Remove these secrets, and everything that looks like a credential, from a library's message."""
     text = without_secrets(text, secrets)
     text = _TAGGED.sub(rf"\1{HIDDEN}\3", text)
     text = _QUOTED.sub(rf"\1\2\1\3\4{HIDDEN}\4", text)
     text = _HEADER.sub(rf"\1{HIDDEN}", text)
     text = _ASSIGNED.sub(rf"\1{HIDDEN}", text)
     return _AWS_KEY_ID.sub(HIDDEN, text)
+
+
+def redacted(text: str, secrets: Iterable[str] = ()) -> str:
+    """Return the first line of a reason without secrets and personal data, for receivers outside the platform.
+
+    Quoted text, mail addresses and numbers as long as a phone number are left out, because a reason may quote a file's
+    line, a name or a server's response. < > and @ are replaced, because receivers interpret them.
+    """
+    line = scrubbed(next(iter(text.strip().splitlines()), ""), secrets)
+    for pattern, replacement in _PERSONAL:
+        line = pattern.sub(replacement, line)
+    return line.replace("<", "(").replace(">", ")").replace("@", "(at)")
 
 
 def _bare_url(match: re.Match[str]) -> str:

@@ -1,8 +1,8 @@
 """All settings: names, types, defaults and validation of the environment variables.
 
-A malformed or unknown variable stops the program at startup with one line per fault, never with the value of a secret.
-Loading the Dagster definitions reads only ``SALES_FIRST_DAY``, ``SALES_DAYS_PER_RUN`` and ``LAKE_URL``, so that a code
-location loads without a configured database or API.
+A malformed or unknown variable stops the program at startup. The message has one line per fault and contains no secret.
+Loading the Dagster definitions reads only ``SALES_FIRST_DAY``, ``SALES_DAYS_PER_RUN``, ``LAKE_URL``, ``ALERT_URLS`` and
+``OPENLINEAGE_*``, so that a code location loads without a configured database or API.
 """
 
 import datetime as dt
@@ -22,7 +22,7 @@ import annotated_types
 import pydantic
 from dotenv import dotenv_values
 from dotenv.parser import Binding, parse_stream
-from pydantic import Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 from pydantic_settings import (
     BaseSettings,
     EnvSettingsSource,
@@ -38,11 +38,11 @@ ENV_FILE = ".env"
 # Path of the settings file, if not in the current folder: `sales-assets env` sets it for commands in other folders.
 ENV_FILE_VARIABLE = "SALES_ENV_FILE"
 
-# An unknown variable with one of these prefixes is a typing error that would otherwise be ignored. RABBITMQ_ alone is
-# the broker's own prefix (RABBITMQ_NODENAME etc.), so it isn't among them.
+# An unknown variable with one of these prefixes is probably a typo, which would otherwise be ignored. RABBITMQ_ alone
+# is the broker's own prefix (RABBITMQ_NODENAME etc.), so it is not listed.
 OUR_PREFIXES = (
     *("SALES_", "SALE_", "WAREHOUSE_", "REPORT_API_", "RAW_FILES_", "PARTNERAPI_", "RABBITMQ_URL"),
-    *("MAILINGS_", "SENDER_", "LAKE_"),
+    *("MAILINGS_", "SENDER_", "LAKE_", "ALERT_"),
 )
 
 # Settings whose lines may have comments and quotes (docs/data-contracts/partner-orders.md, "Settings").
@@ -51,18 +51,24 @@ _COMMENT = re.compile(r"(^|\s)#.*$")
 
 
 class SettingsError(ValueError):
-    """A setting is unknown, missing or malformed. The message has one line per fault and holds no secret."""
+    """A setting is unknown, missing or malformed. The message has one line per fault and no secret."""
 
 
 # Prefixes of variables that the libraries behind RAW_FILES_URL and WAREHOUSE_URL read themselves.
 _SECRETS_OF_LIBRARIES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 _SHORTEST_SECRET = 4
+# Shorter parts of a receiver's URL are taken for folders or parameters.
+_SHORTEST_TOKEN = 8
+# Minimum length of a key that signs or hashes: it must withstand guessing.
+_SHORTEST_KEY = 16
+_LINK = re.compile(r"https?://[A-Za-z0-9.-]+(:[0-9]{1,5})?(/[A-Za-z0-9._~/-]*)?")
+_LONGEST_LINK = 200
 _PASSWORD = re.compile(r"[?&]password=([^&]*)")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def env_file() -> Path | None:
-    """Find the settings file (absolute path, or None). Raises `SettingsError` if SALES_ENV_FILE names a missing one."""
+    """Find the settings file (absolute path, or None). Raises `SettingsError` if SALES_ENV_FILE does not exist."""
     given = os.environ.get(ENV_FILE_VARIABLE)
     path = Path(given or ENV_FILE).absolute()
     if path.exists():
@@ -156,7 +162,7 @@ _QueueName = Annotated[str, pydantic.StringConstraints(pattern=r"^[a-zA-Z0-9_.-]
 
 
 class DefinitionSettings(BaseSettings):
-    """The only settings that loading the definitions reads."""
+    """Settings that loading the Dagster definitions needs; no other setting is read then."""
 
     model_config = SettingsConfigDict(extra="ignore", env_ignore_empty=True)
 
@@ -184,7 +190,21 @@ class DefinitionSettings(BaseSettings):
     lake_url: str = Field(
         default="",
         description="Folder or s3://, gs:// or abfs:// URL of the lake, an Iceberg copy of the sales for other "
-        "engines, without credentials. Needs the extra [lake]. Empty: none.",
+        "engines, without credentials. Needs the extra [lake]. Empty: no lake.",
+    )
+    alert_urls: SecretStr = Field(
+        default=SecretStr(""),
+        description="Apprise URLs that alerts are sent to, separated by spaces or commas: mailto://, slack://, "
+        "msteams://, tgram://, json:// and others. They are secret. Needs the extra [alerts]. Empty: no alerts.",
+    )
+
+    openlineage_url: str = Field(
+        default="",
+        description="Base URL of an OpenLineage receiver such as Marquez, to which the sensor `openlineage` sends the "
+        "events of runs and assets. Needs the extra [openlineage]. Empty: no events are sent.",
+    )
+    openlineage_api_key: SecretStr = Field(
+        default=SecretStr(""), description="Sent to the OpenLineage receiver as a bearer token."
     )
 
     @field_validator("sales_first_day", mode="before")
@@ -201,10 +221,18 @@ class DefinitionSettings(BaseSettings):
             raise ValueError("must be before today: the last partition is yesterday's")
         return value
 
+    @field_validator("openlineage_url")
+    @classmethod
+    def _receiver(cls, value: str) -> str:
+        _refuse_credentials(value)
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("must be an http:// or https:// URL")
+        return value.rstrip("/")
+
     @field_validator("lake_url")
     @classmethod
     def _lake(cls, value: str) -> str:
-        """Make it the URL that the tables' metadata will hold: absolute, and without credentials."""
+        """Normalize LAKE_URL to the URL stored in the tables' metadata: absolute, without credentials."""
         _refuse_credentials(value)
         scheme, separator, _ = value.partition("://")
         if not separator:
@@ -213,6 +241,19 @@ class DefinitionSettings(BaseSettings):
         if scheme not in _LAKE_SCHEMES:
             raise ValueError(f"must be a folder or a URL of {', '.join(_LAKE_SCHEMES)}")
         return value.rstrip("/")
+
+    @field_validator("alert_urls")
+    @classmethod
+    def _apprise_urls(cls, value: SecretStr) -> SecretStr:
+        # Apprise validates the rest of a URL, but is loaded only by the process that sends a message.
+        if not all(_ALERT_URL.match(url) for url in _split_alert_urls(value)):
+            raise ValueError("must be URLs such as mailto://... or slack://..., separated by spaces or commas")
+        return value
+
+    @property
+    def alert_receivers(self) -> list[str]:
+        """The URLs of ALERT_URLS, which hold tokens and passwords."""
+        return _split_alert_urls(self.alert_urls)
 
 
 class Settings(DefinitionSettings):
@@ -237,12 +278,12 @@ class Settings(DefinitionSettings):
         default="http://127.0.0.1:8080",
         description="Base URL of the report API; the default is where `sales-assets report-api` listens.",
     )
-    report_api_key: SecretStr = Field(default=SecretStr(""), description="Sent as X-API-KEY.")
+    report_api_key: SecretStr = Field(default=SecretStr(""), description="Key of the report API, sent as X-API-KEY.")
     report_api_nickname: str = Field(default="sales_assets", description="Sent as X-Nickname.")
     report_api_cohort: str = Field(default="1", description="Sent as X-Cohort.")
     report_api_file_hosts: Annotated[frozenset[str], NoDecode] = Field(
         default=frozenset(),
-        description="Hosts, comma separated, from which files may be downloaded besides the API's own host.",
+        description="Hosts, comma separated, from which files may be downloaded in addition to the API's own host.",
     )
     report_api_timeout: Annotated[float, annotated_types.Gt(0)] = Field(
         default=30, description="Seconds without a received byte after which a call or a download times out."
@@ -263,8 +304,8 @@ class Settings(DefinitionSettings):
     )
     raw_files_timeout: _Seconds = Field(
         default=15,
-        description="Seconds without a byte before a request to the object store of RAW_FILES_URL counts as stuck; its "
-        "driver repeats it.",
+        description="Seconds without a received byte after which a request to the object store of RAW_FILES_URL times "
+        "out; its driver repeats it.",
     )
 
     sales_trusted_proxies: Annotated[frozenset[str], NoDecode] = Field(
@@ -272,26 +313,54 @@ class Settings(DefinitionSettings):
         description="Addresses or networks of reverse proxies, comma separated, whose X-Forwarded-Proto and "
         "X-Forwarded-For the services trust, such as 127.0.0.1 or 10.0.0.0/8. Empty: none.",
     )
+    sales_users_file: Path | None = Field(
+        default=None,
+        description="File of the users of the admin pages, written by `sales-assets users`. Empty: SALES_HOME/users.",
+    )
+    sales_erasure_secret: SecretStr = Field(
+        default=SecretStr(""),
+        description="Key of the hashes by which erased phones are recognized, at least 16 characters; required to "
+        "erase a phone. Must be the same for all processes and never change.",
+    )
     sales_timezone: str = Field(
         default="UTC", description="Time zone that determines the day of orders, cancellations and mailings."
     )
+    sales_currency: Annotated[str, pydantic.StringConstraints(strip_whitespace=True, max_length=12)] = Field(
+        default="", description="Currency of the amounts, such as EUR, shown on charts. Empty: not shown."
+    )
+    sales_overview_days: Annotated[int, annotated_types.Interval(ge=1, le=36_500)] = Field(
+        default=90,
+        description="Days shown by the asset reports/sales_overview, up to the latest day with sales. Needs the extra "
+        "[reports].",
+    )
+    sales_overview_file: Path | None = Field(
+        default=None,
+        description="HTML file that the asset reports/sales_overview writes, in an existing folder. Empty: "
+        "SALES_HOME/sales_overview.html.",
+    )
     sale_on: Literal["created", "done"] = Field(
-        default="created", description="Which status of a partner order makes a sale: created (accepted) or done."
+        default="created", description="Status of a partner order that makes it a sale: created (accepted) or done."
     )
     partnerapi_url: str = Field(
-        default="", description="Base URL of the partner's API. Empty: not ready, orders return service_error."
+        default="",
+        description="Base URL of the partner's API. Empty: the service is not ready, and orders return service_error.",
     )
     partnerapi_http_timeout: _Seconds = Field(default=30, description="Seconds per attempt of a find or status call.")
-    partnerapi_http_retries_count: _Count = Field(default=3, description="Total attempts of such a call; 0 means 1.")
-    partnerapi_http_retries_sleep: _Pause = Field(default=30, description="Base pause between attempts, in seconds.")
+    partnerapi_http_retries_count: _Count = Field(
+        default=3, description="Total attempts of a find or status call; 0 means 1."
+    )
+    partnerapi_http_retries_sleep: _Pause = Field(
+        default=30, description="Base pause between attempts of a find or status call, in seconds."
+    )
     partnerapi_http_timeout_order: _Seconds = Field(
         default=10, description="Seconds per attempt of a create or cancel call."
     )
     partnerapi_http_retries_count_order: _Count = Field(
-        default=1, description="Total attempts of such a call; above 1 the order is searched for before each create."
+        default=1,
+        description="Total attempts of a create or cancel call; above 1, the order is searched for before each create.",
     )
     partnerapi_http_retries_sleep_order: _Pause = Field(
-        default=0, description="Base pause between attempts, in seconds."
+        default=0, description="Base pause between attempts of a create or cancel call, in seconds."
     )
     partnerapi_deadline: _Seconds = Field(
         default=180, description="Seconds for one incoming request, including the partner's calls and pauses."
@@ -309,7 +378,7 @@ class Settings(DefinitionSettings):
     )
     partnerapi_poll_days: Annotated[float, annotated_types.Interval(ge=0, le=365)] = Field(
         default=14,
-        description="Days after acceptance for which an open order is looked up; 0 = only when a caller asks.",
+        description="Days after acceptance for which an open order is looked up; 0 = only when a caller requests it.",
     )
     rabbitmq_url: SecretStr = Field(
         default=SecretStr("amqp://guest:guest@127.0.0.1:5672//"),
@@ -325,18 +394,22 @@ class Settings(DefinitionSettings):
     partnerapi_rabbitmq_retries_count: Annotated[int, annotated_types.Ge(-1)] = Field(
         default=3, description="Attempts per cycle of the relay; -1 = unlimited. The outbox row is kept in any case."
     )
-    partnerapi_rabbitmq_retries_sleep: _Pause = Field(default=30, description="Pause between attempts, in seconds.")
+    partnerapi_rabbitmq_retries_sleep: _Pause = Field(
+        default=30, description="Pause between attempts of the relay, in seconds."
+    )
     partnerapi_source_project_id: int = Field(default=8, description="Our project's id, in every event.")
     partnerapi_kodpost: int = Field(
         default=116897, description="Supplier code of the partner's chain: key of the item and pharmacy mapping."
     )
     partnerapi_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
         default=None,
-        description="Further port for Prometheus, on the address of `sales-assets api`. Empty: only /metrics on 8000.",
+        description="Additional port for Prometheus, at the address of `sales-assets api`. Empty: only /metrics on "
+        "8000.",
     )
 
     sender_url: str = Field(
-        default="", description="Base URL of the service that sends messages. Empty: not ready, mailings wait."
+        default="",
+        description="Base URL of the service that sends messages. Empty: the service is not ready, and mailings wait.",
     )
     sender_token: SecretStr = Field(default=SecretStr(""), description="Sent as Authorization: Bearer.")
     sender_timeout: _Seconds = Field(default=10, description="Seconds for one send, connecting included.")
@@ -362,20 +435,53 @@ class Settings(DefinitionSettings):
     mailings_in_flight: Annotated[int, annotated_types.Interval(ge=1, le=10_000)] = Field(
         default=100, description="Concurrent sends of a worker process; after kill -9 at most this many are repeated."
     )
-    mailings_admin_user: str = Field(default="admin", description="User name for the admin page of the mailings.")
+    mailings_admin_user: str = Field(
+        default="admin", description="Name of the user whose password is MAILINGS_ADMIN_PASSWORD."
+    )
     mailings_admin_password: SecretStr = Field(
-        default=SecretStr(""), description="Password for the admin page. Empty: the admin page is off."
+        default=SecretStr(""),
+        description="Password of a single user of the admin pages. Deprecated: `sales-assets users add` adds named "
+        "users.",
     )
     mailings_admin_secret: SecretStr = Field(
         default=SecretStr(""),
-        description="Key that signs the sessions of the admin page; required if several processes serve it. Empty: a "
-        "new one at each start, which ends all sessions.",
+        description="Key that signs the sessions of the admin pages. Empty: the key of the users file; without "
+        "users, a new key at each start, which ends all sessions.",
+    )
+    mailings_unsubscribe_url: str = Field(
+        default="",
+        description="Public base URL of the mailings service, for the unsubscribe link of each message. Empty: "
+        "messages have no link, and the page is off.",
+    )
+    mailings_unsubscribe_secret: SecretStr = Field(
+        default=SecretStr(""),
+        validate_default=True,
+        description="Key that signs the unsubscribe links, at least 16 characters; required with "
+        "MAILINGS_UNSUBSCRIBE_URL. Links signed with another key are invalid.",
     )
     mailings_metrics_port: Annotated[int | None, annotated_types.Interval(ge=1, le=65_535)] = Field(
-        default=None, description="Port for the Prometheus metrics of a worker. Empty: none."
+        default=None, description="Port for the Prometheus metrics of a worker. Empty: no metrics."
     )
     mailings_metrics_host: str = Field(
-        default="127.0.0.1", description="Address of that port; in a container or pod 0.0.0.0."
+        default="127.0.0.1", description="Address of the metrics port; 0.0.0.0 in a container or pod."
+    )
+
+    alert_day_due_at: dt.time = Field(
+        default=dt.time(9, 0),
+        description="Time of day in SALES_TIMEZONE, such as 09:00, by which the previous day has to be loaded.",
+    )
+    alert_quarantine_rows: Annotated[int, annotated_types.Ge(1)] = Field(
+        default=10, description="Number of unresolved rows, rejected within 24 hours, from which an alert is sent."
+    )
+    alert_outbox_seconds: _Seconds = Field(
+        default=300, description="Seconds that an order event may wait in the outbox before an alert is sent."
+    )
+    alert_failed_messages: Annotated[float, annotated_types.Interval(gt=0, le=1)] = Field(
+        default=0.1, description="Share of a mailing's finished messages that may fail before an alert is sent."
+    )
+    alert_ui_url: str = Field(
+        default="http://127.0.0.1:3000",
+        description="Base URL of the Dagster UI, for the links in alerts. Empty: no links.",
     )
 
     @model_validator(mode="before")
@@ -388,10 +494,15 @@ class Settings(DefinitionSettings):
                     del values[name]
         return values
 
-    @field_validator("sales_home")
+    @field_validator("sales_home", "sales_overview_file")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return _expanded(value)
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value and _expanded(value)
+
+    @field_validator("sales_users_file", mode="before")
+    @classmethod
+    def _absolute_or_none(cls, value: object) -> object:
+        return _expanded(Path(value)) if isinstance(value, str) and value else value or None
 
     @field_validator("report_api_url")
     @classmethod
@@ -407,7 +518,29 @@ class Settings(DefinitionSettings):
         _refuse_credentials(value)
         return value
 
-    @field_validator("partnerapi_url", "sender_url")
+    @field_validator("mailings_unsubscribe_url")
+    @classmethod
+    def _link(cls, value: str) -> str:
+        # The link becomes part of each text and of its JSON: no braces or quotes.
+        if value and (not _LINK.fullmatch(value) or len(value) > _LONGEST_LINK):
+            raise ValueError(f"must be an http:// or https:// URL without query, of at most {_LONGEST_LINK} characters")
+        return value.rstrip("/")
+
+    @field_validator("mailings_unsubscribe_secret", "sales_erasure_secret")
+    @classmethod
+    def _key(cls, value: SecretStr, info: ValidationInfo) -> SecretStr:
+        length = len(value.get_secret_value())
+        if (
+            not length
+            and info.field_name == "mailings_unsubscribe_secret"
+            and info.data.get("mailings_unsubscribe_url")
+        ):
+            raise ValueError("required with MAILINGS_UNSUBSCRIBE_URL")
+        if 0 < length < _SHORTEST_KEY:
+            raise ValueError(f"must have at least {_SHORTEST_KEY} characters")
+        return value
+
+    @field_validator("partnerapi_url", "sender_url", "alert_ui_url")
     @classmethod
     def _http_or_empty(cls, value: str) -> str:
         return cls._http(value) if value else ""
@@ -418,6 +551,17 @@ class Settings(DefinitionSettings):
         if 0 < value < _SLOWEST_RATE:
             raise ValueError(f"must be 0 (no limit) or at least {_SLOWEST_RATE:f} a second")
         return value
+
+    @field_validator("alert_day_due_at", mode="before")
+    @classmethod
+    def _time_of_day(cls, value: object) -> object:
+        if not isinstance(value, str):
+            return value
+        # pydantic would take 900 for fifteen minutes after midnight.
+        found = dt.time.fromisoformat(value.strip())
+        if found.tzinfo is not None:
+            raise ValueError("must be a time of day without a zone, such as 09:00; SALES_TIMEZONE is its zone")
+        return found
 
     @field_validator("sales_timezone")
     @classmethod
@@ -439,7 +583,7 @@ class Settings(DefinitionSettings):
     def _postgresql(cls, value: SecretStr | None) -> SecretStr | None:
         if value is None:
             return None
-        # Imported here: loading the definitions, and most commands' help, do without libpq.
+        # Imported here, because loading the definitions and most commands' help don't need libpq.
         from sales_assets.connection_strings import normalize, parse
 
         parse(value.get_secret_value())
@@ -466,8 +610,17 @@ class Settings(DefinitionSettings):
         return found
 
     @property
+    def overview_location(self) -> Path:
+        """File that the asset reports/sales_overview writes."""
+        return self.sales_overview_file or self.sales_home / "sales_overview.html"
+
+    @property
     def raw_files_location(self) -> str:
         return self.raw_files_url or str(self.sales_home / "raw")
+
+    @property
+    def users_file(self) -> Path:
+        return self.sales_users_file or self.sales_home / "users"
 
     @property
     def dagster_home(self) -> Path:
@@ -478,8 +631,17 @@ class Settings(DefinitionSettings):
 _CONTAINER_SCHEMES = ("abfs", "abfss", "az", "adl", "wasb", "wasbs")
 
 
-# Those that PyIceberg's FileIO over fsspec knows.
+# Schemes that PyIceberg's FileIO over fsspec supports.
 _LAKE_SCHEMES = ("file", "s3", "s3a", "gs", "abfs", "abfss")
+
+
+_ALERT_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S", re.IGNORECASE)
+# A comma may be part of a URL, such as between the addresses of ?to=; one before a scheme is not.
+_BETWEEN_ALERT_URLS = re.compile(r"\s+|,(?=\s|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
+
+
+def _split_alert_urls(value: SecretStr) -> list[str]:
+    return [url for part in _BETWEEN_ALERT_URLS.split(value.get_secret_value()) if (url := part.strip(","))]
 
 
 def _refuse_credentials(location: str) -> None:
@@ -492,7 +654,7 @@ def _refuse_credentials(location: str) -> None:
 
 
 def _may_hold_credentials(url: str) -> bool:
-    """Whether a storage URL has more than scheme, host, port and path. A path without a scheme may hold anything."""
+    """Return whether a URL has more than scheme, host, port and path. A path without a scheme is never rejected."""
     scheme, separator, rest = url.strip().partition("://")
     if not separator:
         return False
@@ -512,9 +674,9 @@ def _may_hold_credentials(url: str) -> bool:
 
 
 def _is_secret(field: str) -> bool:
-    """Whether a rejected value is never shown. Locations of files are rejected because of the credentials in them."""
+    """Return whether a rejected value must not be shown: a secret, or a location rejected for its credentials."""
     annotation = Settings.model_fields[field].annotation
-    return "SecretStr" in str(annotation) or field in ("raw_files_url", "lake_url")
+    return "SecretStr" in str(annotation) or field in ("raw_files_url", "lake_url", "openlineage_url")
 
 
 def _explain(error: pydantic.ValidationError) -> str:
@@ -541,7 +703,7 @@ def _refuse_unknown() -> None:
 
 
 def _is_text(value: str) -> bool:
-    """Whether an environment variable is UTF-8: Python keeps other bytes as surrogates, which can't be encoded."""
+    """Return whether a variable is UTF-8: Python keeps other bytes as surrogates, which can't be encoded."""
     return not any("\ud800" <= character <= "\udfff" for character in value)
 
 
@@ -568,6 +730,8 @@ def secrets_in_force() -> set[str]:
             # Of a URL only the password: messages need the rest.
             text = value.get_secret_value()
             found |= _passwords_of(text) if "://" in text else {text}
+    for url in settings().alert_receivers:
+        found |= secret_parts(url)
     # Shorter ones, and the public default password of RabbitMQ, occur in ordinary words.
     return {text for text in found if len(text) >= _SHORTEST_SECRET and text != "guest"}
 
@@ -579,9 +743,33 @@ def _passwords_of(url: str) -> set[str]:
     return written | {unquote(text) for text in written}
 
 
+def secret_parts(url: str) -> set[str]:
+    """Return the parts of a receiver's URL that may be tokens: all except the scheme and a host name."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return {url}
+    userinfo, _, host = parts.netloc.rpartition("@")
+    found = {
+        url,
+        parts.path,
+        parts.query,
+        userinfo,
+        *userinfo.split(":"),
+        *re.split(r"[/&=?,]", parts.path + parts.query),
+    }
+    if "." not in host and not host.startswith("localhost"):
+        found.add(host)
+    found = {text for text in found if len(text) >= _SHORTEST_TOKEN}
+    password = userinfo.partition(":")[2]
+    if len(password) >= _SHORTEST_SECRET:
+        found.add(password)
+    return found | {unquote(text) for text in found}
+
+
 @functools.cache
 def definition_settings() -> DefinitionSettings:
-    """Read the settings that decide what is defined, once per process. Raises `SettingsError`."""
+    """Read the settings that loading the definitions needs, once per process. Raises `SettingsError`."""
     try:
         return DefinitionSettings()
     except pydantic.ValidationError as error:
@@ -598,6 +786,31 @@ def days_per_run() -> int | None:
     return definition_settings().sales_days_per_run
 
 
+class _Given(Settings):
+    """Settings read from the constructor's arguments only, to validate a value."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003  the base class's signature
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        return (init_settings,)
+
+
+def fault_of(variable: str, value: str) -> str | None:
+    """Explain why a value of a setting is invalid, without quoting a secret; None if it is valid."""
+    given: dict[str, Any] = {variable.lower(): value}
+    try:
+        _Given(**given)
+    except pydantic.ValidationError as error:
+        return _explain(error)
+    return None
+
+
 def describe() -> list[tuple[str, str, str]]:
     """Return (variable, default, description) of every setting, in the order of `.env.example`."""
     rows = []
@@ -605,6 +818,8 @@ def describe() -> list[tuple[str, str, str]]:
         default: Any = None if field.default_factory else field.default
         if isinstance(default, SecretStr):
             default = default.get_secret_value()
+        if isinstance(default, dt.time):
+            default = default.isoformat("minutes")
         if isinstance(default, frozenset):
             default = ",".join(sorted(cast("frozenset[str]", default)))
         rows.append((name.upper(), "" if default is None else str(default), field.description or ""))

@@ -1,1 +1,1 @@
-"""Tests, under the folder names of what they test, on the real parts: PostgreSQL, HTTP over loopback, a browser."""
+"""Tests, in folders named after the tested packages, with real PostgreSQL, HTTP over loopback and a browser."""

@@ -1,9 +1,9 @@
-"""Report files made line by line, and loading them, for tests that say exactly what a file holds."""
+"""Builders of report files, row by row, and helpers that load them."""
 
 import datetime as dt
 import functools
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +19,7 @@ ORDER_COLUMNS = (
 
 @dataclass(frozen=True)
 class Order:
-    """One order line; `status` None in a file with statuses is an empty cell."""
+    """One order row; `status` None in a file with statuses is an empty cell."""
 
     uniq_id: str
     day: str = "2024-10-01"
@@ -57,7 +57,7 @@ class Order:
 
 
 def order_file(orders: Sequence[Order | str], *, statuses: bool, end: str = "\n") -> str:
-    """The text of an order file; a string stands for a raw line."""
+    """Return the text of an order file; a string is used as a raw line."""
     header = ORDER_COLUMNS + (",status" if statuses else "")
     lines = [
         order if isinstance(order, str) else order.line(number, statuses=statuses)
@@ -67,51 +67,57 @@ def order_file(orders: Sequence[Order | str], *, statuses: bool, end: str = "\n"
 
 
 class ReportFolderBuilder:
-    """A folder in the simulator's layout."""
+    """A folder of report files in the simulator's layout."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
 
     def report(self, orders: Sequence[Order | str] | None, *, statuses: bool = False, **files: str) -> None:
-        """Replace the report; other files by their names, such as price_log='Milk,100\\n'."""
+        r"""Replace the report, with other files by their names, such as price_log='Milk,100\\n'."""
         self._write(self.folder / "main", "", orders, statuses, files)
 
-    def increment(self, day: str, orders: Sequence[Order | str] | None, *, statuses: bool = True, **files: str) -> None:
-        """Replace the increment of a day; orders None leaves the order file out."""
+    def increment(
+        self, day: str, orders: Sequence[Order | str] | None, *, statuses: bool = True, **files: str | bytes
+    ) -> None:
+        """Replace the increment of a day; if `orders` is None, the increment has no order file."""
         self._write(self.folder / "inc" / day, "_inc", orders, statuses, files)
 
     def without_increment(self, day: str) -> None:
-        """The day is NOT FOUND from now on."""
+        """Remove the increment of a day, which is NOT FOUND from now on."""
         shutil.rmtree(self.folder / "inc" / day, ignore_errors=True)
 
     @staticmethod
     def _write(
-        folder: Path, suffix: str, orders: Sequence[Order | str] | None, statuses: bool, files: dict[str, str]
+        folder: Path,
+        suffix: str,
+        orders: Sequence[Order | str] | None,
+        statuses: bool,
+        files: Mapping[str, str | bytes],
     ) -> None:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        contents = dict(files)
+        contents: dict[str, str | bytes] = dict(files)
         if orders is not None:
             contents["user_orders_log"] = order_file(orders, statuses=statuses)
         for name, text in contents.items():
-            (folder / f"{name}{suffix}.csv").write_bytes(text.encode())
+            (folder / f"{name}{suffix}.csv").write_bytes(text.encode() if isinstance(text, str) else text)
 
 
 @functools.cache
 def definitions() -> dg.Definitions:
-    """The code location, loaded once per test process: anew for each job it would be a second each time."""
+    """Return the code location, loaded once per test process: loading it for each job would take a second."""
     return defs()
 
 
 @functools.cache
 def job(name: str) -> dg.JobDefinition:
-    """A job of the code location."""
+    """Return a job of the code location."""
     return definitions().resolve_job_def(name)
 
 
 def fetch_report(instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
-    """Have the simulator make a report and keep its files."""
+    """Run the job that lets the simulator generate a report and stores its files."""
     return job("load_report").execute_in_process(instance=instance, raise_on_error=False)
 
 
@@ -121,7 +127,7 @@ def load_days(
     last: str | None = None,
     selection: Iterable[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run `load_daily_sales` over a range of days, as one run, as the UI and the command do."""
+    """Run `load_daily_sales` for a range of days as one run, like the UI and the command."""
     return job("load_days").execute_in_process(
         instance=instance,
         raise_on_error=False,

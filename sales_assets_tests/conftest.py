@@ -1,19 +1,23 @@
-"""Fixtures that every folder shares: a database per test on one real PostgreSQL, and separate settings."""
+"""Fixtures shared by all folders: a database per test on one real PostgreSQL, and separate settings."""
 
 import contextlib
+import datetime as dt
+import gc
 import os
 import secrets
 import shutil
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import dagster as dg
 import hypothesis
 import psycopg
 import pytest
+import sqlalchemy as sa
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from psycopg import sql
@@ -25,10 +29,11 @@ from sales_assets.services.http.server import running
 from sales_assets.settings import OUR_PREFIXES
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import ReportFolderBuilder
+from sales_assets_tests.clock import today_lasting
 from sales_assets_tests.fixtures import EngineShop, Shop
 
-# Celery sets the titles of its processes where setproctitle is installed (mutmut brings it), which overwrites their
-# environment: tests find the processes of a command by it.
+# If setproctitle is installed (by mutmut), Celery sets the titles of its processes, which overwrites their environment.
+# Tests find the processes of a command by that environment.
 os.environ.setdefault("SPT_NOENV", "1")
 
 KEY = "a-key-of-the-tests"
@@ -38,16 +43,27 @@ _ROOM = 4 << 30
 
 pytest_plugins = ["sales_assets_tests.scheduling", "sales_assets_tests.unit"]
 
-# Of `make unit`, a quarter of the examples.
+# `make unit` uses a quarter of the examples.
 hypothesis.settings.register_profile("quick", max_examples=25)
 
 _read_revisions = ScriptDirectory.from_config
 _revisions_read: dict[str | None, ScriptDirectory] = {}
 
 
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Collect tests without garbage collection, which takes 1.5 s and would free nothing."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
+
 @pytest.fixture(autouse=True)
 def _clean_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """No setting of the machine reaches a test, and none that a test makes outlives it."""
+    """Isolate the settings of each test from the machine and from other tests."""
     for name in list(os.environ):
         if name.startswith((*OUR_PREFIXES, "DAGSTER_")):
             monkeypatch.delenv(name)
@@ -67,7 +83,7 @@ def _raw_files_in_object_storage(
     _clean_settings: None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """With TEST_RAW_FILES=s3, every test's raw files are in a folder of a bucket, unless it chooses another place."""
+    """With TEST_RAW_FILES=s3, store each test's raw files in a folder of a bucket, unless the test sets a location."""
     if os.environ.get("TEST_RAW_FILES") == "s3" and not request.node.get_closest_marker("unit"):
         from sales_assets_tests.resources.object_storage import BUCKET, use_object_storage
 
@@ -77,9 +93,9 @@ def _raw_files_in_object_storage(
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator[EmbeddedPostgres]:
-    """The embedded PostgreSQL, one per test process, with a migrated template for new databases.
+    """Yield the embedded PostgreSQL, one per test process, with a migrated template for new databases.
 
-    `make mutants` runs a test process per mutant: they share one server that outlives them.
+    `make mutants` runs a test process per mutant: these processes share one server that outlives them.
     """
     if SHARED_SERVER in os.environ:
         yield EmbeddedPostgres(Path(os.environ[SHARED_SERVER]))
@@ -93,9 +109,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Iterator
 
 @contextlib.contextmanager
 def _in_memory(on_disk: Path) -> Iterator[Path]:
-    """A folder in memory where there is room for it, else the one given.
+    """Yield a folder in memory if there is enough space, else the given folder.
 
-    A new database is 450 files: on a disk, making them takes most of the processor time of a small test.
+    A new database has 450 files: on a disk, creating them takes most of the processor time of a small test.
     """
     if not _MEMORY.is_dir() or shutil.disk_usage(_MEMORY).free < _ROOM:
         yield on_disk
@@ -111,10 +127,10 @@ def _in_memory(on_disk: Path) -> Iterator[Path]:
 
 
 def prepare(embedded: EmbeddedPostgres) -> None:
-    """Start a server for tests and make its template."""
+    """Start a server for tests and create its template."""
     embedded.ensure_running()
     with psycopg.connect(embedded.url("sales"), autocommit=True) as connection:
-        # A database per test is a checkpoint per test, after which each page is written to the WAL in full. Tests of
+        # A database per test means a checkpoint per test, after which each page is written to the WAL in full. Tests of
         # power cuts and kills use servers with the defaults.
         connection.execute("ALTER SYSTEM SET fsync = off")
         connection.execute("ALTER SYSTEM SET full_page_writes = off")
@@ -125,9 +141,9 @@ def prepare(embedded: EmbeddedPostgres) -> None:
 
 
 def copy_database(server: EmbeddedPostgres, template: str, name: str) -> str:
-    """Copy a database that nobody is connected to; gives the URL of the copy."""
+    """Copy a database without connections; return the URL of the copy."""
     with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-        # Copying the files takes a quarter of the processor time of the default, which copies pages through the WAL.
+        # Copying files takes a quarter of the processor time of the default, which copies pages through the WAL.
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY file_copy")
         connection.execute(statement.format(sql.Identifier(name), sql.Identifier(template)))
     return server.url(name)
@@ -135,28 +151,28 @@ def copy_database(server: EmbeddedPostgres, template: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def dagster_storage(server: EmbeddedPostgres) -> str:
-    """A database for Dagster's storage that the commands run by this test process share: making one takes a second."""
+    """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process."""
     return copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")
 
 
 @pytest.fixture
 def new_database(server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
-    """Make a database from a template ('template1' for an empty one) and get its URL; dropped after the test."""
-    made: list[str] = []
+    """Return a function that copies a template ('template1' is empty) and returns the URL; drop the copies later."""
+    created: list[str] = []
 
     def make(template: str = "migrated_template") -> str:
-        made.append(f"test_{secrets.token_hex(6)}")
-        return copy_database(server, template, made[-1])
+        created.append(f"test_{secrets.token_hex(6)}")
+        return copy_database(server, template, created[-1])
 
     yield make
     with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-        for name in made:
+        for name in created:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
 
 
 @pytest.fixture
 def warehouse_url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """A migrated, empty warehouse; the settings of the test point at it."""
+    """Return the URL of a migrated, empty warehouse, the configured warehouse of the test."""
     url = new_database()
     monkeypatch.setenv("WAREHOUSE_URL", url)
     settings_module.settings.cache_clear()
@@ -165,9 +181,9 @@ def warehouse_url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPa
 
 @pytest.fixture
 def query(warehouse_url: str) -> Iterator[Callable[..., list[tuple[object, ...]]]]:
-    """Run one statement on the warehouse, committed; gives its rows, if it has any."""
-    # One session for all statements of a thread: opening one costs the server more than most statements. None is
-    # prepared, because tests change the types of columns.
+    """Yield a function that executes and commits one statement on the warehouse, and returns its rows, if any."""
+    # One session for all statements of a thread: opening a session costs the server more than most statements. No
+    # statement is prepared, because tests change the types of columns.
     of_thread = threading.local()
     with contextlib.ExitStack() as sessions:
 
@@ -185,20 +201,26 @@ def query(warehouse_url: str) -> Iterator[Callable[..., list[tuple[object, ...]]
 
 @pytest.fixture
 def no_waiting_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A statement that waits for a lock fails after 200 ms. A database's default would not do: sessions are pinned."""
+    """Let statements fail after waiting 200 ms for a lock; sessions would override a default of the database."""
     pinned = connection._session
     monkeypatch.setattr(connection, "_session", lambda *limits: pinned(*limits) | {"lock_timeout": "200"})
 
 
 @pytest.fixture
+def today() -> dt.date:
+    """Return today in UTC; less than two minutes before midnight, wait until midnight has passed."""
+    return today_lasting(120)
+
+
+@pytest.fixture
 def reports(tmp_path: Path) -> ReportFolderBuilder:
-    """An empty folder of report files, to be filled by the test."""
+    """Return an empty folder of report files."""
     return ReportFolderBuilder(tmp_path / "reports")
 
 
 @pytest.fixture
 def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReportApi]:
-    """The simulator over `reports`, answering; the settings of the test point at it."""
+    """Run the simulator with `reports`, the configured report API of the test."""
     api = ReportApi(reports.folder, api_key=KEY, report_seconds=0)
     with running(api) as url:
         monkeypatch.setenv("REPORT_API_URL", url)
@@ -208,16 +230,43 @@ def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """A Dagster instance that lives as long as the test."""
-    # Dagster notes the revision of its storage, for which Alembic reads a hundred modules each time.
+    """Yield a Dagster instance that exists during the test."""
+    # Dagster records the revision of its storage, for which Alembic reads a hundred modules each time.
     with mock.patch.object(ScriptDirectory, "from_config", _revisions):
         ephemeral = dg.DagsterInstance.ephemeral()
-    with ephemeral:
+    events: Any = ephemeral.event_log_storage
+    runs: Any = ephemeral.run_storage
+    _keep_connections(events)
+    _keep_connections(runs)
+    with (
+        mock.patch.object(events, "_connect", _locked(events)),
+        mock.patch.object(runs, "connect", runs._engine.begin),
+        ephemeral,
+    ):
         yield ephemeral
 
 
+def _keep_connections(storage: Any) -> None:
+    """Let an in-memory storage keep its connections: Dagster would open and configure one for each statement."""
+    storage._engine = sa.create_engine(
+        storage._engine.url, poolclass=sa.QueuePool, connect_args={"check_same_thread": False}
+    )
+    sa.event.listen(storage._engine, "connect", lambda created, _: created.execute("PRAGMA foreign_keys=ON"))
+
+
+def _locked(storage: Any) -> Callable[[], contextlib.AbstractContextManager[sa.Connection]]:
+    """Return a replacement for the event log's `_connect`: one transaction at a time."""
+
+    @contextlib.contextmanager
+    def connect() -> Iterator[sa.Connection]:
+        with storage._db_lock, storage._engine.begin() as connection:
+            yield connection
+
+    return connect
+
+
 def _revisions(config: Config) -> ScriptDirectory:
-    """What `ScriptDirectory.from_config` gives, read once per folder."""
+    """Replace `ScriptDirectory.from_config`: read each folder only once."""
     folder = config.get_main_option("script_location")
     if folder not in _revisions_read:
         _revisions_read[folder] = _read_revisions(config)
@@ -231,7 +280,7 @@ def dagster_shop(
     report_api: ReportApi,
     query: Callable[..., list[tuple[object, ...]]],
 ) -> Shop:
-    """Report files, the simulator over them and the warehouse, in one; loads are runs of Dagster."""
+    """Return report files, simulator and warehouse as one object; loads are runs of Dagster."""
     return Shop(reports, report_api, lambda: request.getfixturevalue("instance"), query)
 
 
@@ -242,19 +291,19 @@ def engine_shop(
     report_api: ReportApi,
     query: Callable[..., list[tuple[object, ...]]],
 ) -> Shop:
-    """The same, loaded by the engine alone: for tests of data rules."""
+    """Return a shop that loads with the engine, without Dagster, for tests of data rules."""
     return EngineShop(reports, report_api, lambda: request.getfixturevalue("instance"), query)
 
 
 @pytest.fixture
 def shop(dagster_shop: Shop) -> Shop:
-    """The shop whose loads are runs of Dagster; folders and files with tests of data rules choose the other."""
+    """Return the shop whose loads are Dagster runs; folders with tests of data rules override this fixture."""
     return dagster_shop
 
 
 @pytest.fixture(scope="session")
 def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """An S3 server, one per test process; `sales_assets_tests.resources.object_storage` points the settings at it."""
+    """Run an S3 server, one per test process; `sales_assets_tests.resources.object_storage` sets it in the settings."""
     from sales_assets_tests.resources.object_storage import s3_server  # s3fs takes a second
 
     with s3_server(tmp_path_factory.mktemp("s3")) as url:
@@ -263,5 +312,5 @@ def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="session")
 def worker_id(request: pytest.FixtureRequest) -> str:
-    """pytest-xdist's name of this process, also without xdist."""
+    """Return pytest-xdist's name of this process, or "main" without xdist."""
     return str(getattr(request.config, "workerinput", {}).get("workerid", "main"))

@@ -1,7 +1,7 @@
 """A shop in tests: its report files, the simulator that serves them, the warehouse, and loading.
 
-`Shop` loads as the UI does, by a run of Dagster. `EngineShop` calls what the op calls, without a run: most of the
-processor time of a small load is spent on Dagster's records of it, which tests of data rules don't look at.
+`Shop` loads by a Dagster run, like the UI. `EngineShop` calls the same function as the op, without a run: most of the
+processor time of a small load is spent on Dagster's records, which tests of data rules don't read.
 """
 
 import datetime as dt
@@ -31,13 +31,26 @@ F_SALES = dg.AssetKey(["mart", "f_sales"])
 RAW_ORDERS = dg.AssetKey(["raw", "user_orders_log_inc"])
 RAW = [spec.key for spec in increment_specs()]
 
-# The amount is a Decimal; mypy would refuse to compare it with the plain numbers of a test.
+# The amount is a Decimal; mypy would not allow comparing it with the plain numbers of a test.
 Sale = tuple[str | None, Any]
+
+
+def stored_files() -> dict[str, bytes]:
+    """Return the raw files and their manifests by path, in the location of the settings."""
+    filesystem, root = RawFiles()._location()
+    filesystem.invalidate_cache()
+    return {str(path).removeprefix(f"{root}/"): filesystem.cat_file(path) for path in filesystem.find(root)}
+
+
+def change_stored_file(path: str, contents: bytes | None) -> None:
+    """Overwrite or delete a raw file, like an external change."""
+    filesystem, root = RawFiles()._location()
+    filesystem.rm_file(f"{root}/{path}") if contents is None else filesystem.pipe_file(f"{root}/{path}", contents)
 
 
 @dataclass(frozen=True)
 class Shop:
-    """Everything a test of rules touches. Methods that load assert success, unless they are named otherwise."""
+    """The objects used by tests of rules. Methods that load assert success, unless their name says otherwise."""
 
     reports: ReportFolderBuilder
     api: ReportApi
@@ -46,22 +59,22 @@ class Shop:
 
     @property
     def instance(self) -> dg.DagsterInstance:
-        """The test's Dagster instance, made when it is first asked for."""
+        """Return the test's Dagster instance, created at first use."""
         return self.open_instance()
 
     def fetch_report(self) -> None:
-        """Have the simulator make a report of what lies in the folder now, and keep its files."""
+        """Let the simulator generate a report of the folder's current files, and store it."""
         run = fetch_report(self.instance)
         assert run.success, failure_of(run)
 
     def load(self, first: str, last: str | None = None, selection: Iterable[dg.AssetKey] | None = None) -> None:
-        """Load days with the report that is kept; make one if there is none."""
+        """Load days with the stored report; fetch a report first if none is stored."""
         self._have_a_report()
         failure = self.try_to_load(first, last, selection)
         assert failure is None, failure
 
     def fail_to_load(self, first: str, last: str | None = None, selection: Iterable[dg.AssetKey] | None = None) -> str:
-        """Load days of which some break; gives what the run's error says."""
+        """Load days of which some fail; return the error message of the run."""
         self._have_a_report()
         failure = self.try_to_load(first, last, selection)
         assert failure is not None
@@ -74,7 +87,7 @@ class Shop:
     def try_to_load(
         self, first: str, last: str | None = None, selection: Iterable[dg.AssetKey] | None = None
     ) -> str | None:
-        """Load days with the report that is kept; gives what the run's error says, None without one."""
+        """Load days with the stored report; return the error message of the run, or None."""
         run = load_days(self.instance, first, last, selection)
         return None if run.success else failure_of(run)
 
@@ -82,11 +95,11 @@ class Shop:
         assert job("rebuild_dimensions").execute_in_process(instance=self.instance).success
 
     def fault(self, faults: Faults | None) -> None:
-        """Let the simulator go wrong from now on; None lets it do well again."""
+        """Set the faults of the simulator; None removes them."""
         self.api.faults = faults or Faults()
 
     def sales(self, day: str | None = None) -> list[Sale]:
-        """The mart's rows of a day, or all: (uniq_id, or the source of a row that is no report line; amount)."""
+        """Return the mart rows of a day, or of all days: (uniq_id, or else the source of the row; amount)."""
         where = "" if day is None else f"WHERE f.date_id = {day.replace('-', '')}"
         return self.query(
             "SELECT coalesce(l.uniq_id, f.source), f.amount FROM mart.f_sales AS f"
@@ -94,29 +107,29 @@ class Shop:
         )
 
     def contents(self) -> list[tuple[Any, ...]]:
-        """All rows of the mart without their ids: what two ways of loading must agree on."""
+        """Return all rows of the mart without their ids, to compare two ways of loading."""
         return self.query(
             "SELECT f.date_id, l.uniq_id, item_id, customer_id, city_id, quantity, amount, f.status, f.source"
             " FROM mart.f_sales AS f JOIN mart.f_sales_lines AS l USING (id) ORDER BY 1, 2, 8, 7, 9"
         )
 
     def quarantined(self, state: str = "open") -> list[tuple[int, str]]:
-        """Line number and reason of the lines in quarantine."""
+        """Return line number and reason of the lines in quarantine."""
         return self.query(
             "SELECT line_no, reason FROM staging.quarantine WHERE state = %s ORDER BY fetch_id, line_no", state
         )
 
     def materialized(self, key: dg.AssetKey) -> set[str]:
-        """The days that Dagster shows as materialized."""
+        """Return the days that Dagster shows as materialized."""
         return self.instance.get_materialized_partitions(key)
 
 
 class EngineShop(Shop):
-    """A shop whose loads leave no trace in Dagster; `rebuild_dimensions` is a run all the same."""
+    """A shop whose loads are not recorded in Dagster; only `rebuild_dimensions` is a Dagster run."""
 
     def fetch_report(self) -> None:
         client, warehouse = report_api.ReportApi(settings()), Warehouse()
-        delivery = extract.fetch_report(client, RawFiles(), warehouse, Progress().say)
+        delivery = extract.fetch_report(client, RawFiles(), warehouse, Progress().notify)
         with warehouse.transaction("raw report of a test") as transaction:
             extract.record(transaction, [delivery], str(uuid.uuid4()))
 
@@ -136,10 +149,10 @@ class EngineShop(Shop):
 
 
 def failure_of(run: dg.ExecuteInProcessResult) -> str:
-    """What the ops of a failed run said."""
-    told = []
+    """Return the error messages of a failed run's ops."""
+    descriptions = []
     for event in run.all_events:
         if event.is_step_failure:
             data = event.step_failure_data
-            told.append((data.user_failure_data and data.user_failure_data.description) or str(data.error))
-    return "\n".join(told)
+            descriptions.append((data.user_failure_data and data.user_failure_data.description) or str(data.error))
+    return "\n".join(descriptions)

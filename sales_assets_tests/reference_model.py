@@ -1,8 +1,8 @@
 """Reference model: the mart that follows from a list of deliveries, in plain Python and from the rules alone.
 
-An independent implementation of the day rules (which lines count, which file is selected, the sign), slow and whole
-files at a time. It shares no code with the package. `sales_assets_tests.pipeline.reference_parser` has the finer points
-of cells and quotes.
+An independent implementation of the day rules (which lines count, which file is selected, the sign), slow, and for
+whole files at a time. It shares no code with the package. `sales_assets_tests.pipeline.reference_parser` covers the
+details of cells and quotes.
 """
 
 import csv
@@ -26,7 +26,7 @@ Key = tuple[dt.date, str, str]
 
 @dataclass(frozen=True)
 class Delivered:
-    """One delivered order file; its place in the list is its number. Equal ones have the same contents."""
+    """One delivered order file, numbered by its place in the list. Equal objects have the same contents."""
 
     kind: str  # report or increment
     first_day: dt.date
@@ -34,15 +34,15 @@ class Delivered:
     text: str
 
 
-# What makes a rejected row of two contents the very same: its text, its day, and which of equal ones it is.
+# The identity of a rejected row across contents: its text, its day, and its number among equal rows.
 RowKey = tuple[str, tuple[object, ...], int]
-# The text that a person gave for a rejected row, or None for a discarded one.
+# The corrected text of a rejected row, or None for a discarded row.
 Resolutions = Mapping[RowKey, str | None]
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A file once it was read: each line in exactly one of kept, repeats, bad and discarded.
+    """The parse result of a file: each line is exactly one of kept, repeats, bad and discarded.
 
     rejected: the lines that were bad before or after resolutions.
     """
@@ -60,7 +60,7 @@ class Reading:
 
 
 def read(delivered: Delivered, resolutions: Resolutions = MappingProxyType({})) -> Reading:
-    """Read a file with a good header; rejected rows take the resolutions of the very same rows."""
+    """Parse a file with a valid header; rejected rows get the resolutions of identical rows."""
     resolved: dict[int, str | None] = {}
     rejected: set[int] = set()
     while True:
@@ -74,7 +74,7 @@ def read(delivered: Delivered, resolutions: Resolutions = MappingProxyType({})) 
 
 
 def row_keys(delivered: Delivered, rejected: Iterable[int]) -> dict[int, RowKey]:
-    """{line number: what tells the row from others} of the rejected rows of a file."""
+    """Return {line number: identity of the row} of the rejected rows of a file."""
     lines = delivered.text.split("\n")
     keys: dict[int, RowKey] = {}
     for line_no in sorted(rejected):
@@ -127,16 +127,18 @@ def _read(delivered: Delivered, resolved: Mapping[int, str | None]) -> Reading:
     return Reading("status" in header, kept, repeats, bad, discarded)
 
 
-def kept(deliveries: Sequence[Delivered]) -> dict[Delivered, int]:
-    """The contents that are kept, in the order of their first delivery, each with the number of its latest."""
+def stored_contents(deliveries: Sequence[Delivered]) -> dict[Delivered, int]:
+    """Return the stored contents, in the order of their first delivery, each with the number of its latest delivery."""
     return {delivered: number for number, delivered in enumerate(deliveries)}
 
 
 def mart(
     deliveries: Sequence[Delivered], days: Iterable[dt.date], resolutions: Resolutions = MappingProxyType({})
 ) -> list[Row]:
-    """The report API's rows of the days, once all of this was delivered and each day was loaded."""
-    readings = [(delivered, number, read(delivered, resolutions)) for delivered, number in kept(deliveries).items()]
+    """Return the report API's rows of the days, after all deliveries were made and each day was loaded."""
+    readings = [
+        (delivered, number, read(delivered, resolutions)) for delivered, number in stored_contents(deliveries).items()
+    ]
     rows: list[Row] = []
     for day in days:
         candidates = [
@@ -151,9 +153,9 @@ def mart(
 
 
 def lines_by_day(folder: Path, file: str, date_column: str) -> dict[int, list[dict[str, str]]]:
-    """{day: lines of an increment's file or, where there is none, of the report's}, verbatim repeats once.
+    """Return {day: lines of the increment's file or, without an increment, of the report's}, without exact duplicates.
 
-    For the files that have no status, in a folder of the simulator's layout. file: a pattern of the file's name.
+    For files without a status, in a folder of the simulator's layout. file: a pattern of the file's name.
     """
     days: dict[int, list[dict[str, str]]] = defaultdict(list)
     # Increments replace days of the report.

@@ -1,4 +1,4 @@
-"""One parser of connection strings: the same parameters for every driver, and no password in any message."""
+"""Connection strings: the same parameters for every driver, and no password in any message."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,9 @@ from sales_assets.postgres.embedded import EmbeddedPostgres
         ("  postgresql+psycopg2://u:p@h/d ", "p", "h", None, "d"),
     ],
 )
-def test_parameters(text: str, password: str, host: str, port: str | None, database: str) -> None:
+def test_parameters_of_a_connection_string(
+    text: str, password: str, host: str, port: str | None, database: str
+) -> None:
     found = parse(text)
     assert (found["password"], found["host"], found.get("port"), found["dbname"]) == (password, host, port, database)
     assert found["user"] == "u"
@@ -65,18 +67,18 @@ def test_parameters(text: str, password: str, host: str, port: str | None, datab
         "postgresql://u:p@h/hush%00",
     ],
 )
-def test_a_string_that_cannot_be_used_is_rejected_in_one_sentence_without_any_part_of_it(text: str) -> None:
+def test_an_unusable_connection_string_is_rejected_without_repeating_its_contents(text: str) -> None:
     with pytest.raises(ConnectionStringError) as caught:
         parse(text)
-    told = str(caught.value)
-    assert len(told.splitlines()) == 1
+    message = str(caught.value)
+    assert len(message.splitlines()) == 1
     for part in ("hush", "hu ", "sh@", "@sh", "hu@", "70000"):
-        assert part not in told
+        assert part not in message
 
 
 @pytest.fixture
 def odd_database(server: EmbeddedPostgres, new_database: Callable[..., str]) -> Callable[[str], str]:
-    """A database whose name has reserved characters, as a connection string of the given form."""
+    """Return a function from a form to the connection string of a database with reserved characters in its name."""
     name = "shop#1?a b/%"
     made = conninfo_to_dict(new_database("template1"))["dbname"]
     assert isinstance(made, str)
@@ -97,7 +99,7 @@ def odd_database(server: EmbeddedPostgres, new_database: Callable[..., str]) -> 
 
 
 @pytest.mark.parametrize("form", ["url", "two hosts", "keywords"])
-def test_every_component_reaches_the_same_database(
+def test_every_component_connects_to_the_same_database(
     server: EmbeddedPostgres, odd_database: Callable[[str], str], form: str
 ) -> None:
     text = odd_database(form)

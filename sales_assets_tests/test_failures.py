@@ -1,4 +1,4 @@
-"""The sentence for an exception: of every kind, short, and without secrets."""
+"""The sentence that describes an exception: for every kind of exception, short, and without secrets."""
 
 import csv
 import json
@@ -17,7 +17,7 @@ LIBPQ = 'relation "x" does not exist\nLINE 1: SELECT * FROM x\n                 
 
 
 def raised(call: str) -> Exception:
-    """The exception of an expression, as it is raised."""
+    """Return the exception raised by an expression."""
     try:
         eval(call, {"json": json, "csv": csv, "fsspec": __import__("fsspec"), "int": int})
     except Exception as error:  # noqa: BLE001  of any kind
@@ -26,7 +26,7 @@ def raised(call: str) -> Exception:
 
 
 @pytest.mark.parametrize(
-    ("error", "told"),
+    ("error", "description"),
     [
         (SettingsError("A: wrong\nB: wrong"), "A: wrong\nB: wrong"),
         (EmbeddedPostgresError("no room"), "no room"),
@@ -41,37 +41,37 @@ def raised(call: str) -> Exception:
     ],
     ids=lambda value: type(value).__name__,
 )
-def test_what_the_world_does_is_one_sentence(error: BaseException, told: str) -> None:
-    assert sentence(error) == told
+def test_an_external_error_is_described_in_one_sentence(error: BaseException, description: str) -> None:
+    assert sentence(error) == description
     assert not is_bug(error)
 
 
-def test_text_in_another_encoding_is_one_sentence() -> None:
+def test_a_decoding_error_is_described_in_one_sentence() -> None:
     assert sentence(raised("b'\\xcc\\xee'.decode()")) == (
         "text that can't be encoded or decoded: 'utf-8' codec can't decode byte 0xcc in position 0: "
         "invalid continuation byte"
     )
 
 
-def test_an_error_of_a_storage_library_is_none_of_ours() -> None:
-    """fsspec raises plain ValueErrors: what counts is where."""
+def test_an_error_of_a_storage_library_is_not_a_bug() -> None:
+    """fsspec raises plain ValueErrors: a bug is recognised by the place where it is raised."""
     error = raised("fsspec.filesystem('nonsense')")
     assert type(error) is ValueError
     assert sentence(error).startswith("ValueError: Protocol not known: nonsense")
 
 
 @pytest.mark.parametrize("call", ["{}['x']", "int('x')", "1 / 0", "None.y"])
-def test_a_mistake_of_ours_says_so_and_how_to_see_more(call: str) -> None:
+def test_a_bug_is_described_as_such_with_a_hint_to_debug(call: str) -> None:
     error = raised(call)
     assert is_bug(error)
-    told = sentence(error)
-    assert told.startswith(f"unexpected error, probably a bug in sales_assets: {type(error).__name__}: ")
-    assert told.endswith("(`sales-assets --debug ...` shows where)")
-    assert "\n" not in told
+    description = sentence(error)
+    assert description.startswith(f"unexpected error, probably a bug in sales_assets: {type(error).__name__}: ")
+    assert description.endswith("(`sales-assets --debug ...` shows where)")
+    assert "\n" not in description
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_secrets_are_taken_out(monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
+def test_secrets_are_removed_from_sentences(monkeypatch: pytest.MonkeyPatch, ours: bool) -> None:
     monkeypatch.setenv("REPORT_API_KEY", "k3y-of-mine")
     monkeypatch.setenv("WAREHOUSE_URL", "postgresql://u:p%23ss!word@h/d")
     settings_module.settings.cache_clear()
@@ -82,10 +82,10 @@ def test_secrets_are_taken_out(monkeypatch: pytest.MonkeyPatch, ours: bool) -> N
     assert sentence(SettingsError(named)) == named
 
 
-def test_a_traceback_holds_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_traceback_contains_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SENDER_TOKEN", "t0ken-of-mine")
     settings_module.settings.cache_clear()
-    told = details(raised("{}['t0ken-of-mine']"))
-    assert "Traceback" in told
-    assert "KeyError: '***'" in told
-    assert "t0ken-of-mine" not in told
+    description = details(raised("{}['t0ken-of-mine']"))
+    assert "Traceback" in description
+    assert "KeyError: '***'" in description
+    assert "t0ken-of-mine" not in description

@@ -1,10 +1,9 @@
-"""Migrations on real databases: fresh ones, and marts that somebody has read and written for years."""
+"""Migrations of real databases: empty ones, and marts that were in use for years."""
 
 import subprocess
 import sys
 from collections.abc import Callable
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, LiteralString
 
 import dagster as dg
@@ -17,12 +16,13 @@ from sales_assets.postgres.migrations import MigrationError
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import Order, ReportFolderBuilder, fetch_report, load_days
+from sales_assets_tests.fixtures import change_stored_file, stored_files
 
 Sql = Callable[..., list[tuple[Any, ...]]]
 
 DAY = "2024-10-01"
 
-# The original mart as such marts are met in the wild: serial ids, dimensions with ids of their own, foreign keys.
+# The original mart as found in practice: serial ids, dimensions with separate ids, foreign keys.
 LEGACY: LiteralString = """
 CREATE SCHEMA mart;
 CREATE TABLE mart.d_calendar (date_id integer PRIMARY KEY, fact_date date NOT NULL, day_num integer,
@@ -63,16 +63,16 @@ SEVEN = ["id", "date_id", "item_id", "customer_id", "city_id", "quantity", "amou
 
 @pytest.fixture
 def url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """An empty database; the settings of the test point at it."""
-    made = new_database("template1")
-    monkeypatch.setenv("WAREHOUSE_URL", made)
+    """Return the URL of an empty database, the configured warehouse of the test."""
+    new_url = new_database("template1")
+    monkeypatch.setenv("WAREHOUSE_URL", new_url)
     settings_module.settings.cache_clear()
-    return made
+    return new_url
 
 
 @pytest.fixture
 def sql(url: str) -> Sql:
-    """Run a script on the database, committed; gives the rows of its last statement, if it has any."""
+    """Return a function that executes and commits a script, and returns the rows of its last statement, if any."""
 
     def run(script: str, *parameters: object) -> list[tuple[Any, ...]]:
         with psycopg.connect(url) as connection:
@@ -85,7 +85,7 @@ def sql(url: str) -> Sql:
 
 
 def shape(sql: Sql) -> list[tuple[Any, ...]]:
-    """Every column, constraint, index and function that the migrations are answerable for."""
+    """Return every column, constraint and index in the schemas that the migrations manage."""
     columns = sql(
         "SELECT table_schema, table_name, column_name, data_type, is_nullable, column_default "
         "FROM information_schema.columns WHERE table_schema IN ('mart', 'raw', 'staging', 'ops') ORDER BY 1, 2, 3"
@@ -98,10 +98,10 @@ def shape(sql: Sql) -> list[tuple[Any, ...]]:
     return [*columns, *constraints, *indexes]
 
 
-# --- going up and down ------------------------------------------------------------------------------------
+# --- upgrades and downgrades ------------------------------------------------------------------------------
 
 
-def test_a_fresh_warehouse_gets_everything_and_twice_changes_nothing(url: str, sql: Sql) -> None:
+def test_an_empty_warehouse_is_migrated_and_a_second_migration_changes_nothing(url: str, sql: Sql) -> None:
     assert migrations.current_revision(url) is None
     assert migrations.migrate(url) == (None, migrations.latest_revision())
     assert [name for (name,) in sql(COLUMNS)] == [*SEVEN, "status", "source"]
@@ -110,7 +110,7 @@ def test_a_fresh_warehouse_gets_everything_and_twice_changes_nothing(url: str, s
     assert shape(sql) == before
 
 
-def test_down_and_up_again_comes_to_the_same(url: str, sql: Sql) -> None:
+def test_a_downgrade_followed_by_an_upgrade_restores_the_same_schema(url: str, sql: Sql) -> None:
     migrations.migrate(url)
     before = shape(sql)
     for revision, _ in reversed(migrations.revisions()):
@@ -122,7 +122,7 @@ def test_down_and_up_again_comes_to_the_same(url: str, sql: Sql) -> None:
     assert shape(sql) == before
 
 
-def test_orders_keep_what_is_known_of_them_up_and_down(url: str, sql: Sql) -> None:
+def test_orders_keep_their_states_in_upgrades_and_downgrades(url: str, sql: Sql) -> None:
     migrations.migrate(url, "0007")
     sql(
         "INSERT INTO orders.partner_order (order_id, body_hash, order_date, order_type, their_pharmacy_id, phone, "
@@ -168,7 +168,7 @@ def test_orders_keep_what_is_known_of_them_up_and_down(url: str, sql: Sql) -> No
     ]
 
 
-def test_schemas_with_tables_of_others_stay_when_the_platform_goes(url: str, sql: Sql) -> None:
+def test_a_full_downgrade_keeps_schemas_with_tables_of_others(url: str, sql: Sql) -> None:
     migrations.migrate(url)
     sql("CREATE TABLE staging.of_another_team (id integer)")
     migrations.migrate(url, "base")
@@ -181,7 +181,7 @@ def test_an_unknown_revision_is_refused_with_the_known_ones(url: str) -> None:
         migrations.migrate(url, "0815")
 
 
-def test_a_warehouse_of_a_newer_version_is_left_alone(url: str, sql: Sql) -> None:
+def test_a_warehouse_of_a_newer_version_is_not_changed(url: str, sql: Sql) -> None:
     migrations.migrate(url)
     sql("UPDATE ops.schema_version SET version_num = '9999'")
     with pytest.raises(MigrationError, match="at revision 9999, which a newer version"):
@@ -189,7 +189,7 @@ def test_a_warehouse_of_a_newer_version_is_left_alone(url: str, sql: Sql) -> Non
     assert migrations.current_revision(url) == "9999"
 
 
-def test_a_failing_migration_leaves_nothing(url: str, sql: Sql) -> None:
+def test_a_failed_migration_changes_nothing(url: str, sql: Sql) -> None:
     sql(LEGACY)
     sql("ALTER TABLE mart.f_sales ALTER amount TYPE numeric(12, 4); UPDATE mart.f_sales SET amount = 0.0001")
     before = shape(sql)
@@ -199,18 +199,18 @@ def test_a_failing_migration_leaves_nothing(url: str, sql: Sql) -> None:
     assert sql("SELECT to_regnamespace('ops')") == [(None,)]
 
 
-def test_two_processes_migrate_at_once(url: str, sql: Sql) -> None:
+def test_two_processes_migrate_concurrently(url: str, sql: Sql) -> None:
     script = "import sys; from sales_assets.postgres.migrations import migrate; print(*migrate(sys.argv[1]))"
     command = [sys.executable, "-c", script, url]
     both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
-    told = [process.communicate(timeout=60) for process in both]
-    assert [process.returncode for process in both] == [0, 0], told
+    outputs = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
     latest = migrations.latest_revision()
-    assert sorted(out.strip() for out, _ in told) == [f"{latest} {latest}", f"None {latest}"]
+    assert sorted(out.strip() for out, _ in outputs) == [f"{latest} {latest}", f"None {latest}"]
     assert sql("SELECT version_num FROM ops.schema_version") == [(latest,)]
 
 
-def test_phones_that_are_mapped_get_the_one_key_and_waiting_lines_are_loaded_again(url: str, sql: Sql) -> None:
+def test_mapped_phones_get_a_key_and_waiting_lines_are_loaded_again(url: str, sql: Sql) -> None:
     keys = "SELECT phone, customer_id, client_phone FROM staging.partner_customer ORDER BY 1, 2"
     migrations.migrate(url, "0007")
     sql(
@@ -237,7 +237,7 @@ def test_phones_that_are_mapped_get_the_one_key_and_waiting_lines_are_loaded_aga
 # --- a legacy mart ----------------------------------------------------------------------------------------
 
 
-def test_old_readers_and_writers_go_on_unchanged(url: str, sql: Sql) -> None:
+def test_old_readers_and_writers_work_unchanged(url: str, sql: Sql) -> None:
     sql(LEGACY)
     sql("CREATE VIEW public.report AS SELECT * FROM mart.f_sales")
     before, (last,) = sql(OLD_READER), sql(OLD_WRITER)[-1]
@@ -248,7 +248,7 @@ def test_old_readers_and_writers_go_on_unchanged(url: str, sql: Sql) -> None:
     assert sql("SELECT DISTINCT status, source FROM mart.f_sales") == [("shipped", "legacy")]
 
 
-def test_a_load_replaces_the_legacy_rows_of_covered_days_only(
+def test_a_load_replaces_only_the_legacy_rows_of_days_with_a_file(
     url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
 ) -> None:
     sql(LEGACY)
@@ -265,13 +265,13 @@ def test_a_load_replaces_the_legacy_rows_of_covered_days_only(
         (20241001, Decimal(200), "shipped", "report_api"),
     ]
     assert sql("SELECT first_name FROM mart.d_customer WHERE customer_id = 51") == [(long_name,)]
-    # fact_date is the old writer's column: the loader leaves it alone.
+    # fact_date belongs to the old writer, so the loader doesn't change it.
     assert sql("SELECT fact_date::text, date_actual::text FROM mart.d_calendar WHERE date_id = 20241001") == [
         ("2024-10-01", "2024-10-01")
     ]
 
 
-def test_taken_back_refunds_stay_negative_and_foreign_keys_return(
+def test_a_downgrade_keeps_refunds_negative_and_restores_foreign_keys(
     url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
 ) -> None:
     sql(LEGACY)
@@ -296,7 +296,7 @@ def test_taken_back_refunds_stay_negative_and_foreign_keys_return(
     ]
 
 
-# What the code before 0008 made of a second delivery of the same bytes: another fetch, with its rows open again.
+# The result of a second delivery of the same bytes before revision 0008: another fetch, with its rows open again.
 SECOND_DELIVERY: LiteralString = """
 WITH answer AS (
     INSERT INTO raw.delivery (kind, first_day, last_day, outcome, report_id)
@@ -327,15 +327,14 @@ UPDATE staging.user_orders_log SET fetch_id = again.fetch_id FROM again WHERE un
 """
 
 
-def test_contents_that_were_kept_twice_are_delivered_again_and_get_their_resolution_back(
+def test_contents_stored_twice_become_deliveries_and_inherit_their_resolutions(
     url: str,
     sql: Sql,
     reports: ReportFolderBuilder,
     report_api: ReportApi,
     instance: dg.DagsterInstance,
-    tmp_path: Path,
 ) -> None:
-    """A correction that a second delivery of the same bytes had undone counts again with the next load of the day."""
+    """A correction undone by a second delivery of the same bytes is applied again by the day's next load."""
     migrations.migrate(url)
     reports.increment(DAY, [Order("a"), Order("b", status="refnded"), "of no use"])
     assert fetch_report(instance).success
@@ -348,8 +347,7 @@ def test_contents_that_were_kept_twice_are_delivered_again_and_get_their_resolut
     assert sql("SELECT sum(amount) FROM mart.f_sales") == [(0,)]
     migrations.migrate(url, "0007")
     ((path,),) = sql("SELECT path FROM raw.fetch")
-    kept = tmp_path / "home" / "raw" / path
-    kept.with_name(f"{kept.name}.again.csv").write_bytes(kept.read_bytes())
+    change_stored_file(f"{path}.again.csv", stored_files()[path])
     sql(SECOND_DELIVERY)
     assert sql("SELECT sum(amount) FROM mart.f_sales") == [(200,)]
     fetches = sql("SELECT * FROM raw.fetch ORDER BY fetch_id")
@@ -372,7 +370,7 @@ def test_contents_that_were_kept_twice_are_delivered_again_and_get_their_resolut
     assert sql("SELECT * FROM raw.fetch ORDER BY fetch_id") == fetches
     assert sql("SELECT fetch_id FROM raw.file_delivery ORDER BY number") == [(first,), (second,), (second,), (second,)]
 
-    # The way back, and up again: nothing that was kept is lost, and loads go on.
+    # A downgrade and another upgrade: all stored data are kept, and loads continue to work.
     migrations.migrate(url, "0007")
     assert sql("SELECT * FROM raw.fetch ORDER BY fetch_id") == fetches
     assert sql("SELECT sum(amount) FROM mart.f_sales") == [(0,)]
@@ -382,10 +380,10 @@ def test_contents_that_were_kept_twice_are_delivered_again_and_get_their_resolut
     assert sql("SELECT sum(amount) FROM mart.f_sales") == [(7,)]
 
 
-def test_names_move_out_of_the_rows_and_back(
+def test_names_are_moved_out_of_the_rows_and_back(
     url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
 ) -> None:
-    """Rows, ids and views of others stay; a load goes on where it was."""
+    """Rows, ids and foreign views are kept; a load continues to work."""
     migrations.migrate(url)
     sql("CREATE VIEW public.lines AS SELECT uniq_id, sale_id FROM staging.user_orders_log")
     sql("GRANT SELECT ON staging.user_orders_log TO PUBLIC")
@@ -435,7 +433,7 @@ def test_a_view_that_reads_names_from_staging_is_reported(url: str, sql: Sql) ->
 
 
 @pytest.mark.parametrize(
-    ("column_type", "value", "kept"),
+    ("column_type", "value", "expected"),
     [
         ("double precision", "0.1::float8 + 0.2::float8", "0.30"),
         ("real", "19.99", "19.99"),
@@ -444,13 +442,13 @@ def test_a_view_that_reads_names_from_staging_is_reported(url: str, sql: Sql) ->
         ("numeric", "99999999.99", "99999999.99"),
     ],
 )
-def test_other_number_types_become_exact(url: str, sql: Sql, column_type: str, value: str, kept: str) -> None:
+def test_other_number_types_become_numeric(url: str, sql: Sql, column_type: str, value: str, expected: str) -> None:
     sql(LEGACY)
     sql(f"ALTER TABLE mart.f_sales ALTER amount TYPE {column_type}, ALTER amount SET DEFAULT 5")
     sql(f"UPDATE mart.f_sales SET amount = {value}")
     migrations.migrate(url)
-    assert sql("SELECT DISTINCT amount::text, pg_typeof(amount)::text FROM mart.f_sales") == [(kept, "numeric")]
-    # A writer that leaves the column to its default goes on as well.
+    assert sql("SELECT DISTINCT amount::text, pg_typeof(amount)::text FROM mart.f_sales") == [(expected, "numeric")]
+    # A writer that relies on the column's default also continues to work.
     sql("INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id) VALUES (20240930, 3, 51, 1)")
     assert sql("SELECT amount::text FROM mart.f_sales ORDER BY id DESC LIMIT 1") == [("5.00",)]
 
@@ -459,9 +457,7 @@ def test_other_number_types_become_exact(url: str, sql: Sql, column_type: str, v
     ("column_type", "value"),
     [("double precision", "0.125"), ("bigint", "100000000"), ("numeric(12, 4)", "1.0001"), ("real", "'NaN'")],
 )
-def test_values_that_do_not_fit_are_counted_and_nothing_is_rounded(
-    url: str, sql: Sql, column_type: str, value: str
-) -> None:
+def test_values_that_do_not_fit_are_counted_and_not_rounded(url: str, sql: Sql, column_type: str, value: str) -> None:
     sql(LEGACY)
     sql(f"ALTER TABLE mart.f_sales ALTER amount TYPE {column_type}")
     sql(f"UPDATE mart.f_sales SET amount = {value} WHERE id = 1")
@@ -471,7 +467,7 @@ def test_values_that_do_not_fit_are_counted_and_nothing_is_rounded(
     migrations.migrate(url)
 
 
-def test_views_are_kept_with_owner_grants_options_and_comments(url: str, sql: Sql) -> None:
+def test_views_keep_their_owner_grants_options_and_comments(url: str, sql: Sql) -> None:
     role, grantee = (f"{name}_{url.partition('test_')[2][:12]}" for name in ("owner", "reader"))
     sql(LEGACY)
     sql(
@@ -523,7 +519,7 @@ def test_views_are_kept_with_owner_grants_options_and_comments(url: str, sql: Sq
         ),
     ],
 )
-def test_a_view_that_can_not_be_put_back_is_not_taken_down(url: str, sql: Sql, reader: str) -> None:
+def test_a_view_that_cannot_be_recreated_is_not_dropped(url: str, sql: Sql, reader: str) -> None:
     sql(LEGACY)
     sql("ALTER TABLE mart.f_sales ALTER amount TYPE real")
     sql(reader)
@@ -545,9 +541,9 @@ def test_a_view_that_can_not_be_put_back_is_not_taken_down(url: str, sql: Sql, r
         "INSERT INTO mart.f_sales VALUES (900, 20240930, 3, 51, 1, 1, 1)",
         "DELETE FROM mart.f_sales",
     ],
-    ids=["identity", "no default", "no key", "a sequence of nobody", "explicit ids", "empty"],
+    ids=["identity", "no default", "no key", "an unowned sequence", "explicit ids", "empty"],
 )
-def test_ids_are_drawn_from_one_sequence_behind_every_row(url: str, sql: Sql, ids: str) -> None:
+def test_ids_are_drawn_from_one_sequence_above_all_existing_ids(url: str, sql: Sql, ids: str) -> None:
     sql(LEGACY)
     sql(ids)
     ((highest,),) = sql("SELECT coalesce(max(id), 0) FROM mart.f_sales")
@@ -559,14 +555,14 @@ def test_ids_are_drawn_from_one_sequence_behind_every_row(url: str, sql: Sql, id
     assert drawn == given + 1
     if had_sequence and "IDENTITY" not in ids:
         assert sql("SELECT pg_get_serial_sequence('mart.f_sales', 'id')") == [(had_sequence,)]
-    # The loader writes ids itself.
+    # The loader inserts ids explicitly.
     sql("INSERT INTO mart.f_sales (id, date_id, item_id, customer_id, city_id) VALUES (%s, 20240930, 3, 51, 1)", drawn)
 
 
 @pytest.mark.parametrize(
     ("wanted", "present"), [("amount", "payment_amount"), ("city_id", "сity_id"), ("quantity", "Qty")]
 )
-def test_a_column_by_another_name_is_told_with_the_statement_that_helps(
+def test_a_renamed_column_is_reported_with_the_statement_that_helps(
     url: str, sql: Sql, wanted: str, present: str
 ) -> None:
     sql(LEGACY)
@@ -578,7 +574,7 @@ def test_a_column_by_another_name_is_told_with_the_statement_that_helps(
     assert [name for (name,) in sql(COLUMNS)][:7] == SEVEN
 
 
-def test_a_missing_column_is_told(url: str, sql: Sql) -> None:
+def test_a_missing_column_is_reported(url: str, sql: Sql) -> None:
     sql(LEGACY)
     sql("ALTER TABLE mart.f_sales RENAME COLUMN amount TO turnover")
     with pytest.raises(MigrationError, match=r"has no column amount\n.*<its present name> TO amount"):
@@ -597,7 +593,7 @@ def test_a_partitioned_mart_is_refused(url: str, sql: Sql) -> None:
         migrations.migrate(url)
 
 
-def test_staging_tables_of_an_old_pipeline_are_told_and_can_be_moved_aside(url: str, sql: Sql) -> None:
+def test_staging_tables_of_an_old_pipeline_are_reported_and_can_be_renamed(url: str, sql: Sql) -> None:
     sql("CREATE SCHEMA staging; CREATE TABLE staging.user_activity_log (id integer)")
     with pytest.raises(MigrationError, match=r"staging\.user_activity_log\n") as caught:
         migrations.migrate(url)
@@ -605,7 +601,7 @@ def test_staging_tables_of_an_old_pipeline_are_told_and_can_be_moved_aside(url: 
     migrations.migrate(url)
 
 
-def test_a_mart_that_was_built_by_hand_is_told_and_can_be_moved_aside(url: str, sql: Sql) -> None:
+def test_a_manually_built_mart_is_reported_and_can_be_renamed(url: str, sql: Sql) -> None:
     sql("CREATE SCHEMA mart; CREATE TABLE mart.f_customer_retention (period_id integer)")
     with pytest.raises(MigrationError, match=r"mart\.f_customer_retention\n") as caught:
         migrations.migrate(url)
@@ -614,13 +610,13 @@ def test_a_mart_that_was_built_by_hand_is_told_and_can_be_moved_aside(url: str, 
     assert sql("SELECT count(*) FROM mart.f_customer_retention_before") == [(0,)]
 
 
-def test_dimensions_with_doubles_are_told_with_the_value(url: str, sql: Sql) -> None:
+def test_duplicate_ids_in_a_dimension_are_reported_with_the_value(url: str, sql: Sql) -> None:
     sql("CREATE SCHEMA mart; CREATE TABLE mart.d_city (city_id integer); INSERT INTO mart.d_city VALUES (7), (7)")
     with pytest.raises(MigrationError, match=r"\(city_id\)=\(7\)"):
         migrations.migrate(url)
 
 
-def test_a_dimension_whose_key_nobody_fills_is_told_with_the_statement_that_helps(url: str, sql: Sql) -> None:
+def test_a_primary_key_without_default_is_reported_with_the_statement_that_helps(url: str, sql: Sql) -> None:
     sql(
         "CREATE SCHEMA mart; CREATE TABLE mart.d_city (id integer PRIMARY KEY, city_id integer UNIQUE);"
         "INSERT INTO mart.d_city VALUES (5, 1)"
@@ -632,10 +628,10 @@ def test_a_dimension_whose_key_nobody_fills_is_told_with_the_statement_that_help
     assert sql("INSERT INTO mart.d_city (city_id) VALUES (2) RETURNING id") == [(6,)]
 
 
-# --- a mart that got status or source by hand --------------------------------------------------------------
+# --- a mart whose status or source was added manually --------------------------------------------------------------
 
 
-# Refunds as most have them, the amount negative, the quantity positive; NULL from before the column had a default.
+# Refunds as in most marts, with a negative amount and a positive quantity; NULL is older than the column's default.
 SALES: LiteralString = """
 INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, status) VALUES
     (20241001, 3, 51, 1, 2, 240, {shipped}), (20241001, 3, 51, 1, 1, -120, {refunded}),
@@ -662,7 +658,7 @@ _ENUM: LiteralString = "CREATE TYPE mart.sale_status AS ENUM ('Shipped', ' REFUN
         ("text CONSTRAINT f_sales_status CHECK (status <> 'lost')", "'shipped'", "'refunded'"),
     ],
 )
-def test_a_status_of_before_is_adopted(url: str, sql: Sql, definition: str, shipped: str, refunded: str) -> None:
+def test_an_existing_status_column_is_adopted(url: str, sql: Sql, definition: str, shipped: str, refunded: str) -> None:
     sql(LEGACY + _ENUM)
     sql(f"ALTER TABLE mart.f_sales ADD COLUMN status {definition}")
     sales = SALES.format(shipped=shipped, refunded=refunded)
@@ -683,7 +679,7 @@ def test_a_status_of_before_is_adopted(url: str, sql: Sql, definition: str, ship
         for bad in ("'lost'", "NULL"):
             with pytest.raises(psycopg.errors.IntegrityError):
                 sql(f"UPDATE mart.f_sales SET status = {bad}")
-        # The way back leaves the column, which is not ours, with its values.
+        # A downgrade keeps the column, which existed before the migrations, with its values.
         migrations.migrate(url, "0003")
         assert [name for (name,) in sql(COLUMNS)] == [*SEVEN, "status"]
         assert sql(STATUSES) == ADOPTED
@@ -692,7 +688,7 @@ def test_a_status_of_before_is_adopted(url: str, sql: Sql, definition: str, ship
             sql("UPDATE mart.f_sales SET status = NULL WHERE amount = 120")
 
 
-def test_a_source_of_before_is_adopted_and_the_day_can_be_loaded(
+def test_an_existing_source_column_is_adopted_and_the_day_can_be_loaded(
     url: str, sql: Sql, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance
 ) -> None:
     sql(LEGACY)
@@ -711,7 +707,7 @@ def test_a_source_of_before_is_adopted_and_the_day_can_be_loaded(
 
 
 @pytest.mark.parametrize(
-    ("definition", "told"),
+    ("definition", "reason"),
     [
         (
             "status text DEFAULT 'returned'",
@@ -732,12 +728,12 @@ def test_a_source_of_before_is_adopted_and_the_day_can_be_loaded(
     ],
 )
 def test_a_column_that_cannot_be_adopted_is_reported_with_the_statement_that_helps(
-    url: str, sql: Sql, definition: str, told: str
+    url: str, sql: Sql, definition: str, reason: str
 ) -> None:
     sql(LEGACY + _ENUM)
     sql(f"ALTER TABLE mart.f_sales ADD COLUMN {definition}")
     before, rows = shape(sql), sql("SELECT * FROM mart.f_sales")
-    with pytest.raises(MigrationError, match=told) as caught:
+    with pytest.raises(MigrationError, match=reason) as caught:
         migrations.migrate(url)
     assert (shape(sql), sql("SELECT * FROM mart.f_sales")) == (before, rows)
     sql(str(caught.value).partition("Run: ")[2])
@@ -745,7 +741,7 @@ def test_a_column_that_cannot_be_adopted_is_reported_with_the_statement_that_hel
     assert sql("SELECT DISTINCT status, source FROM mart.f_sales") == [("shipped", "legacy")]
 
 
-# --- names that are taken ----------------------------------------------------------------------------------
+# --- conflicting names -------------------------------------------------------------------------------------
 
 
 TAKEN: LiteralString = """
@@ -765,7 +761,7 @@ CREATE TABLE staging.quarantine (id integer);
 """
 
 
-def test_every_name_that_is_taken_is_reported_at_once(url: str, sql: Sql) -> None:
+def test_all_conflicting_names_are_reported_together(url: str, sql: Sql) -> None:
     sql(LEGACY)
     sql(TAKEN)
     before = shape(sql)
@@ -794,7 +790,7 @@ def test_every_name_that_is_taken_is_reported_at_once(url: str, sql: Sql) -> Non
     ]
 
 
-def test_a_column_that_a_later_revision_adds_may_be_taken(url: str, sql: Sql) -> None:
+def test_a_conflicting_column_of_a_later_revision_is_reported(url: str, sql: Sql) -> None:
     migrations.migrate(url, "0006")
     sql("ALTER TABLE staging.partner_customer ADD COLUMN client_phone text")
     with pytest.raises(MigrationError, match=r"taken: column staging\.partner_customer\.client_phone\n") as caught:
@@ -803,15 +799,15 @@ def test_a_column_that_a_later_revision_adds_may_be_taken(url: str, sql: Sql) ->
     migrations.migrate(url)
 
 
-def test_a_table_of_revisions_that_is_not_ours_is_reported(url: str, sql: Sql) -> None:
+def test_a_foreign_table_with_the_name_of_the_revision_table_is_reported(url: str, sql: Sql) -> None:
     sql("CREATE SCHEMA ops; CREATE TABLE ops.schema_version (installed_rank integer)")
     assert migrations.current_revision(url) is None
     with pytest.raises(MigrationError, match=r"taken: table ops\.schema_version\n"):
         migrations.migrate(url)
 
 
-def test_the_names_are_read_completely_from_the_migrations(url: str, sql: Sql) -> None:
-    """What a fresh database holds after them, but for what PostgreSQL names itself."""
+def test_all_names_are_read_from_the_migrations(url: str, sql: Sql) -> None:
+    """The names equal those in a migrated, empty database, except for names that PostgreSQL chooses."""
     migrations.migrate(url)
     ours = "('ops', 'raw', 'staging', 'mart', 'orders', 'mailings', 'lake')"
     relations = sql(
@@ -832,7 +828,7 @@ def test_the_names_are_read_completely_from_the_migrations(url: str, sql: Sql) -
     )
     scripts = [path.read_text() for path in sorted((sql_folder() / "migrations" / "versions").glob("*.up.sql"))]
     read = {(name.kind, name.schema, name.name) for name in names.pending([], scripts)}
-    # The one that an upgraded mart without a sequence needs.
+    # The additional sequence is needed by an upgraded mart without a sequence.
     assert set(relations) <= read
     assert {name for name in read - set(relations) if name[0] in ("relation", "routine")} <= {
         ("relation", "mart", "f_sales_number")

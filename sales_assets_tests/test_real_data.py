@@ -1,4 +1,4 @@
-"""The real service's files, where they lie beside the checkout: known totals, and the oracle's opinion row by row."""
+"""The real service's files, if stored next to the checkout: known totals, and the rows of the reference model."""
 
 import datetime as dt
 import shutil
@@ -36,7 +36,7 @@ def deliveries(folder: Path) -> list[Delivered]:
         ("increments-2023-04", "2023-04-07", "2023-04-19", 2478, 75, None, None),
     ],
 )
-def test_real_files_make_the_known_mart(
+def test_real_files_produce_the_known_mart(
     shop: Shop, name: str, first: str, last: str, rows: int, refunded: int, amount: int | None, quantity: int | None
 ) -> None:
     shutil.copytree(DATA / name, shop.reports.folder, dirs_exist_ok=True)

@@ -1,8 +1,8 @@
-"""Credentials in messages of libraries: every usual form is removed, and what a person needs stays."""
+"""Scrubbing: all usual forms of credentials are removed from messages of libraries, and useful information is kept."""
 
 import pytest
 
-from sales_assets.scrubbing import scrubbed
+from sales_assets.scrubbing import redacted, scrubbed
 
 
 @pytest.mark.parametrize(
@@ -31,11 +31,11 @@ from sales_assets.scrubbing import scrubbed
         ("[Errno 28] No space left on device: '/raw/a@b.csv'", "[Errno 28] No space left on device: '/raw/a@b.csv'"),
     ],
 )  # fmt: skip
-def test_credentials_are_removed_and_the_rest_stays(text: str, shown: str) -> None:
+def test_credentials_are_removed_and_other_text_is_kept(text: str, shown: str) -> None:
     assert scrubbed(text) == shown
 
 
-def test_given_secrets_are_removed_the_longest_first() -> None:
+def test_given_secrets_are_removed_longest_first() -> None:
     assert scrubbed("a canary b canary-long", ["canary", "canary-long"]) == "a *** b ***"
 
 
@@ -48,3 +48,23 @@ def test_secrets_of_the_environment_are_removed_in_any_form(monkeypatch: pytest.
     monkeypatch.setenv("SHORT_TOKEN", "a")
     text = "a canary/one b canary-two c canary-three d canary-four e shop-project"
     assert scrubbed(text) == "a *** b *** c *** d *** e shop-project"
+
+
+@pytest.mark.parametrize(
+    ("reason", "shown"),
+    [
+        ("price_log of the increment: there is no header", "price_log of the increment: there is no header"),
+        ("there is no header: found '17,Anna', not 'id,uniq_id'", "there is no header: found '...', not '...'"),
+        ("can't read \"Anna's file\": it isn't UTF-8", "can't read '...': it isn't UTF-8"),
+        ("unexpected text 'Anna that goes on", "unexpected text '..."),
+        ("key (phone)=(+7 916 123-45-67) exists", "key (phone)=(...) exists"),
+        ("phones 8 (916) 123-45-67 and 79161234567 of anna@mail.example", "phones ... and ... of ..."),
+        ("2024-10-01 to 2024-10-31: line 123456: no answer", "2024-10-01 to 2024-10-31: line 123456: no answer"),
+        ("relation does not exist\nLINE 1: SELECT 'Anna'\nDETAIL: Anna", "relation does not exist"),
+        ("<!channel> and @everyone", "(!channel) and (at)everyone"),
+        ("at https://u:canary@host/path?sig=canary with token=canary", "at https://*** with token=***"),
+        ("", ""),
+    ],
+)  # fmt: skip
+def test_reasons_for_outsiders_contain_no_personal_data(reason: str, shown: str) -> None:
+    assert redacted(reason) == shown

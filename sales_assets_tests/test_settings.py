@@ -1,4 +1,4 @@
-"""Settings: where they come from, what they default to, and how a wrong one is told."""
+"""Settings: sources, defaults, and messages about wrong values."""
 
 import datetime as dt
 import os
@@ -7,14 +7,22 @@ from pathlib import Path
 import pytest
 
 from sales_assets import settings as settings_module
-from sales_assets.settings import Settings, SettingsError, definition_settings, describe, first_day, settings
+from sales_assets.settings import (
+    Settings,
+    SettingsError,
+    definition_settings,
+    describe,
+    first_day,
+    secrets_in_force,
+    settings,
+)
 
 PROJECT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder of the test, without an .env file yet."""
+    """Return the current folder of the test, without an .env file."""
     monkeypatch.chdir(tmp_path)
     for name in ("SALES_HOME", "REPORT_API_KEY", "REPORT_API_PATIENCE"):
         monkeypatch.delenv(name)
@@ -34,7 +42,7 @@ def fault() -> str:
     return str(caught.value)
 
 
-def test_without_any_setting_everything_is_on_this_machine() -> None:
+def test_without_any_setting_everything_is_local() -> None:
     found = settings()
     assert found.sales_home == PROJECT / ".sales_assets"
     assert found.warehouse_url is None
@@ -61,13 +69,13 @@ def test_an_env_file_may_have_comments_quotes_and_empty_values() -> None:
     assert found.report_api_file_hosts == {"a.example", "b.example"}
 
 
-def test_the_environment_goes_before_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_overrides_the_env_file(monkeypatch: pytest.MonkeyPatch) -> None:
     env_file("REPORT_API_TIMEOUT=1\nREPORT_API_PATIENCE=2\n")
     monkeypatch.setenv("REPORT_API_TIMEOUT", "3")
     assert (settings().report_api_timeout, settings().report_api_patience) == (3, 2)
 
 
-def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_setting_is_refused_in_the_env_file_and_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     env_file("REPORT_API_KYE=secret-one\n")
     assert fault() == ("REPORT_API_KYE: unknown setting; did you mean REPORT_API_KEY? (.env.example lists them all)")
     env_file("")
@@ -77,7 +85,7 @@ def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("WAREHOUSE_URL", "mysql://u:secret@h/d", "must be a postgresql:// URL"),
         ("DAGSTER_STORAGE_URL", "secret", "must be a postgresql:// URL"),
@@ -89,22 +97,22 @@ def test_an_unknown_name_is_refused_wherever_it_stands(monkeypatch: pytest.Monke
         ("SALES_FIRST_DAY", "2999-01-01", "must be before today"),
     ],
 )
-def test_a_malformed_value_is_told_by_name_and_a_secret_one_is_not_shown(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+def test_a_malformed_value_is_reported_by_name_and_a_secret_value_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)
     assert fault().startswith(f"{name}: ")
-    assert told in fault()
+    assert message in fault()
     assert "secret" not in fault()
 
 
-def test_every_fault_is_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_faults_are_reported_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORT_API_TIMEOUT", "x")
     monkeypatch.setenv("WAREHOUSE_URL", "x")
     assert sorted(line.partition(":")[0] for line in fault().splitlines()) == ["REPORT_API_TIMEOUT", "WAREHOUSE_URL"]
 
 
-def test_loading_the_definitions_reads_the_first_day_only(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loading_the_definitions_reads_only_the_first_day(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", "nonsense")
     monkeypatch.setenv("SALES_FIRST_DAY", "2024-09-08")
     definition_settings.cache_clear()
@@ -115,7 +123,7 @@ def test_loading_the_definitions_reads_the_first_day_only(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize("given", ["postgresql://u@h/d", "postgres://u@h/d", "postgresql+psycopg2://u@h/d"])
-def test_the_warehouse_url_becomes_one_that_psql_takes(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
+def test_the_warehouse_url_is_normalized_for_psql(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", given)
     url = settings().warehouse_url
     assert url is not None
@@ -140,7 +148,7 @@ def test_the_example_file_lists_every_setting_with_its_default_and_meaning() -> 
     assert listed == describe()
 
 
-def test_the_defaults_of_the_example_file_are_the_defaults() -> None:
+def test_the_defaults_in_the_example_file_equal_the_defaults() -> None:
     before = settings()
     text = (PROJECT / ".env.example").read_text(encoding="utf-8")
     env_file("\n".join(f"{name}={default}" for name, default, _ in describe()))
@@ -149,7 +157,7 @@ def test_the_defaults_of_the_example_file_are_the_defaults() -> None:
     assert settings() == before
 
 
-def test_the_seeds_env_file_of_the_partner_orders_is_taken_as_it_stands(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_original_env_file_of_the_partner_orders_is_accepted_unchanged(monkeypatch: pytest.MonkeyPatch) -> None:
     seed = {
         "PARTNERAPI_URL": "''",
         "PARTNERAPI_RABBITMQ_TIMEOUT": "30 # Таймаут RabbitMQ",
@@ -158,7 +166,7 @@ def test_the_seeds_env_file_of_the_partner_orders_is_taken_as_it_stands(monkeypa
         "PARTNERAPI_KODPOST": "116897 # Код поставщика, под которым зведена сеть Партнера",
         "PARTNERAPI_METRICS_PORT": "# Порт внутри контейнера для снятия метрик",
     }
-    # As `docker run --env-file` hands it over, and as an .env file that a shell could read.
+    # As passed by `docker run --env-file`, and as an .env file that a shell could read.
     for name, value in seed.items():
         monkeypatch.setenv(name, value)
     from_environment = settings()
@@ -174,7 +182,7 @@ def test_the_seeds_env_file_of_the_partner_orders_is_taken_as_it_stands(monkeypa
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "told"),
+    ("name", "value", "message"),
     [
         ("PARTNERAPI_URL", "partner.example", "must be an http:// or https:// URL"),
         ("PARTNERAPI_RABBITMQ_RETRIES_COUNT", "-2", "greater than or equal to -1"),
@@ -186,12 +194,12 @@ def test_the_seeds_env_file_of_the_partner_orders_is_taken_as_it_stands(monkeypa
         ("MAILINGS_LEASE_SECONDS", "0.5", "greater than or equal to 1"),
     ],
 )
-def test_a_malformed_setting_of_the_orders_is_told(
-    monkeypatch: pytest.MonkeyPatch, name: str, value: str, told: str
+def test_a_malformed_setting_of_the_services_is_reported(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str, message: str
 ) -> None:
     monkeypatch.setenv(name, value)
     assert fault().startswith(f"{name}: ")
-    assert told in fault()
+    assert message in fault()
     assert "secret" not in fault()
 
 
@@ -225,7 +233,7 @@ def test_credentials_in_the_location_of_raw_files_are_rejected_and_not_shown(
     assert fault().startswith("RAW_FILES_URL: must be a folder or a URL without user name, password, key, query")
     assert "\n" not in fault()
     assert "found" not in fault()
-    # The word of the explanation is the name of a variable.
+    # The explanation contains the word in the name of a variable.
     assert "secret" not in fault().replace("AWS_SECRET_ACCESS_KEY", "")
 
 
@@ -244,7 +252,7 @@ def test_credentials_in_the_location_of_raw_files_are_rejected_and_not_shown(
         "simplecache::s3://bucket/raw",
     ],
 )
-def test_locations_of_raw_files_without_credentials_are_taken(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
+def test_locations_of_raw_files_without_credentials_are_accepted(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     monkeypatch.setenv("RAW_FILES_URL", url)
     assert settings().raw_files_url == url
 
@@ -257,7 +265,7 @@ def test_a_rejected_url_is_shown_without_its_credentials(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize(
-    ("data", "told"),
+    ("data", "message"),
     [
         ("REPORT_API_KEY=x\r\n".encode("utf-16"), "line 1: the file is UTF-16, save it as UTF-8"),
         (b"\xfe\xff" + "REPORT_API_KEY=x\n".encode("utf-16-be"), "line 1: the file is UTF-16, save it as UTF-8"),
@@ -274,19 +282,19 @@ def test_a_rejected_url_is_shown_without_its_credentials(monkeypatch: pytest.Mon
     ],
     ids=["utf-16 with mark", "utf-16-be", "utf-16 without mark", "cp1251", "open quote", "no name"],
 )
-def test_an_env_file_that_can_not_be_read_is_named_with_its_line(folder: Path, data: bytes, told: str) -> None:
-    """For loading the definitions too, where Dagster would show a traceback of the library."""
+def test_an_unreadable_env_file_is_named_with_its_line(folder: Path, data: bytes, message: str) -> None:
+    """Loading the definitions reports the same error, instead of a traceback of the library."""
     (folder / ".env").write_bytes(data)
     settings_module.settings.cache_clear()
-    assert fault() == f"{folder / '.env'}, {told}"
+    assert fault() == f"{folder / '.env'}, {message}"
     definition_settings.cache_clear()
     with pytest.raises(SettingsError, match=r"\.env, line"):
         first_day()
     assert "secret" not in fault()
 
 
-def test_an_env_file_as_windows_saves_it_is_read(folder: Path) -> None:
-    """A byte order mark is no part of the first name; nor is CR part of a value."""
+def test_an_env_file_saved_by_windows_is_accepted(folder: Path) -> None:
+    """A byte order mark is not part of the first name, and CR is not part of a value."""
     (folder / ".env").write_bytes(b"\xef\xbb\xbfSALES_FIRST_DAY=2024-09-08\r\nREPORT_API_NICKNAME=shop\r\n")
     settings_module.settings.cache_clear()
     assert settings().sales_first_day == dt.date(2024, 9, 8)
@@ -311,12 +319,12 @@ def test_the_env_file_may_be_elsewhere(folder: Path, monkeypatch: pytest.MonkeyP
     assert fault() == f"SALES_ENV_FILE: {folder / 'nowhere'} does not exist"
 
 
-def test_a_variable_that_is_no_text_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_utf_8_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REPORT_API_KEY", "secret\udcc8")
     assert fault() == "REPORT_API_KEY: not UTF-8"
 
 
-def test_a_home_folder_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_home_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("HOME", raising=False)
     monkeypatch.setattr("os.getuid", lambda: 4_000_000)
     monkeypatch.setenv("SALES_HOME", "~/x")
@@ -324,3 +332,42 @@ def test_a_home_folder_that_nobody_knows_is_named(monkeypatch: pytest.MonkeyPatc
         f"SALES_HOME: HOME is not set and uid {os.geteuid()} has no passwd entry, so that ~ can't be resolved: "
         "set SALES_HOME to an absolute path (found '~/x')"
     )
+
+
+def test_receivers_of_alerts_are_separated_by_spaces_or_commas() -> None:
+    env_file('ALERT_URLS="mailto://u:p@h/?to=a@b.c,d@e.f slack://A/B/C,json://h/x,  tgram://1:2/3,"\n')
+    urls = ["mailto://u:p@h/?to=a@b.c,d@e.f", "slack://A/B/C", "json://h/x", "tgram://1:2/3"]
+    assert settings().alert_receivers == urls
+    env_file("\n")
+    assert settings().alert_receivers == []
+
+
+@pytest.mark.parametrize("value", ["hush-hush", "json://h hush-hush", "json://"])
+def test_a_malformed_receiver_url_is_not_shown(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ALERT_URLS", value)
+    assert fault() == ("ALERT_URLS: must be URLs such as mailto://... or slack://..., separated by spaces or commas")
+
+
+def test_parts_of_a_receivers_url_are_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    urls = (
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ",
+        "tgram://123456789:AAE-hush/42",
+        "json://[::1/broken",
+    )
+    monkeypatch.setenv("ALERT_URLS", f"{' '.join(urls)} mailto://me:p%40ss@mail.example?to=ops@mail.example")
+    found = secrets_in_force()
+    assert {"T1JJ3T3L2", "A1BRTD4JD", "TIiajkdnlazkcOXrIdevi7FQ", "123456789:AAE-hush", "p%40ss", "p@ss"} <= found
+    assert {*urls} <= found
+    assert not {"42", "mail.example", "slack", "ops", ""} & found
+
+
+@pytest.mark.parametrize(("value", "due"), [("07:30", dt.time(7, 30)), ("23:59:30", dt.time(23, 59, 30))])
+def test_the_due_time_of_a_day_is_parsed(monkeypatch: pytest.MonkeyPatch, value: str, due: dt.time) -> None:
+    monkeypatch.setenv("ALERT_DAY_DUE_AT", value)
+    assert settings().alert_day_due_at == due
+
+
+@pytest.mark.parametrize("value", ["9", "900", "25:00", "09:00+03:00", "noon"])
+def test_malformed_due_times_are_refused(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("ALERT_DAY_DUE_AT", value)
+    assert fault().startswith("ALERT_DAY_DUE_AT: ")

@@ -1,7 +1,7 @@
 """Unit tests: those whose fixtures need no server, browser or process. `make unit` runs them.
 
-A pytest plugin. It marks a test `unit` unless it uses one of `EXTERNAL_FIXTURES` or is marked `external`, and makes a
-unit test fail that opens a socket or starts a process all the same.
+A pytest plugin. It marks a test `unit` unless the test uses one of `EXTERNAL_FIXTURES` or is marked `external`. A unit
+test that opens a socket or starts a process fails.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ from collections.abc import Generator, Iterator
 import psycopg
 import pytest
 
-# A fixture that uses one of these counts as well.
+# A fixture that uses one of these fixtures is external too.
 EXTERNAL_FIXTURES = frozenset(
     {"server", "own_server", "report_api", "broker", "browser", "command", "start", "object_storage"}
 )
@@ -23,7 +23,7 @@ _ADVICE = "use a fixture that starts what it needs, or mark it `external`"
 
 
 class _Guard:
-    """What forbids servers and processes: an audit hook, which can't be removed, with a switch."""
+    """Audit hook that forbids servers and processes; it has a switch, because audit hooks can't be removed."""
 
     def __init__(self) -> None:
         self._on = False
@@ -32,14 +32,14 @@ class _Guard:
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """Refuse them, and fail at the end if a refusal was swallowed."""
+        """Refuse servers and processes, and fail at the end if a refusal was suppressed."""
         if not self._installed:
             sys.addaudithook(lambda event, _: self._refuse(event) if event in _FORBIDDEN else None)
             self._installed = True
         self._on, self._seen = True, []
         try:
             with pytest.MonkeyPatch.context() as patch:
-                # libpq opens its sockets where Python does not see it.
+                # Python has no audit events for the sockets that libpq opens.
                 patch.setattr(psycopg.generators, "connect", lambda *_, **__: self._refuse("psycopg.connect"))
                 yield
         finally:

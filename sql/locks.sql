@@ -1,5 +1,7 @@
--- The writers' advisory locks of the warehouse. In this order, each writer asks for them:
+-- The writers' advisory locks of the warehouse. Each writer requests them in this order:
 --
+--   7205025            raw files: shared by whole loads, which fetch and parse them; exclusive for `forget`, which
+--                      rewrites them
 --   7205002            everything: shared by writers of days, exclusive for writers of everything (dimensions from all of
 --                      staging) and for versions before 0.2
 --   (7205020, day)     a day of the report API's tables: staging, its rows of the mart, and the tables derived from it
@@ -7,16 +9,24 @@
 --   7205022            parse results and quarantine, of files that more than one writer may record
 --   7205023            names and dimensions
 --
--- The first three belong to a session, over several transactions; the days are taken in ascending order, all at once. A
--- holder of days never asks for more days. The last two belong to a transaction that takes nothing after them: parse
--- results to a short one, names to the end of any. So no cycle of waiting writers can arise.
+-- The first four belong to a session, over several transactions; the days are taken in ascending order, all at once. A
+-- holder of days never requests more days. The last two belong to a transaction that takes nothing after them: parse
+-- results to a short transaction, names to the end of any. So writers can't deadlock.
 --
 -- Other advisory locks are taken by transactions and sessions that take no second one: 7205001 migrations, 7205003 the relay
 -- of the partner orders, 7205006 and 7205007 mailings, (7205010, day) copies to the lake, 7205024 raw files. In Dagster's
 -- database: (7205008, schema) the daemon, and one per run that a Celery worker executes (dagster/run_lock.sql).
 
+-- name: share_raw_files
+SELECT CASE WHEN pg_try_advisory_lock_shared(7205025) THEN false
+            ELSE pg_advisory_lock_shared(7205025)::text IS NOT NULL END AS waited
+
+-- name: raw_files
+SELECT CASE WHEN pg_try_advisory_lock(7205025) THEN false
+            ELSE pg_advisory_lock(7205025)::text IS NOT NULL END AS waited
+
 -- name: share_everything
--- Says whether it had to wait. A shared request queues behind an exclusive one that waits.
+-- Returns whether it had to wait. A shared request queues behind an exclusive one that waits.
 SELECT CASE WHEN pg_try_advisory_lock_shared(7205002) THEN false
             ELSE pg_advisory_lock_shared(7205002)::text IS NOT NULL END AS waited
 

@@ -19,11 +19,14 @@ BEGIN
 END
 $roles$;
 
--- The loader writes to tables, and can't create, alter or drop anything. In raw it can only add rows.
+-- The loader writes to tables, and can't create, alter or drop anything. In raw, and to the audit trail, it can only add
+-- rows.
 GRANT USAGE ON SCHEMA ops, raw, staging, mart, orders, mailings, lake TO sales_loader;
 GRANT SELECT ON ops.schema_version TO sales_loader;
+GRANT SELECT, INSERT ON ops.admin_login, ops.admin_change TO sales_loader;
 GRANT SELECT, INSERT ON ALL TABLES IN SCHEMA raw TO sales_loader;
 GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA staging, orders, mailings, lake TO sales_loader;
+REVOKE UPDATE, DELETE ON staging.resolution FROM sales_loader;
 GRANT SELECT, INSERT, UPDATE ON ALL TABLES IN SCHEMA mart TO sales_loader;
 GRANT DELETE ON mart.f_sales, mart.f_activity, mart.f_research, mart.f_customer_retention, mart.f_mailing_deliveries,
     mart.f_mailing_statistics TO sales_loader;

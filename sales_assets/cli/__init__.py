@@ -1,8 +1,8 @@
 """The command `sales-assets`: one module per command or group.
 
-Results go to stdout, everything else to stderr. Only this package may import all others; nothing imports it. Modules
-import at the top only what `--help` needs; functions import the rest, so that `--help` and `warehouse url` don't wait
-for Dagster.
+Results go to stdout, everything else to stderr. Only this package may import all others; no other package imports it.
+Modules import at the top only what `--help` needs; functions import the rest, so that `--help` and `warehouse url`
+don't wait for Dagster.
 """
 
 import gc
@@ -12,8 +12,11 @@ from typing import Annotated
 import typer
 
 from sales_assets.cli import (
+    alerts,
     api,
     backfill,
+    backup,
+    contract,
     daemon,
     dagster_yaml,
     demo,
@@ -21,17 +24,22 @@ from sales_assets.cli import (
     doctor,
     env,
     export,
+    forget,
+    init,
     lake,
     load,
     metrics,
     migrate,
     orders,
     quarantine,
+    report,
     simulators,
+    suppressions,
+    users,
     warehouse,
     why,
 )
-from sales_assets.cli.console import INTERRUPTED, say_error
+from sales_assets.cli.console import INTERRUPTED, print_error
 from sales_assets.settings import SettingsError
 
 # Importing Dagster creates 250 000 permanent objects; collecting garbage after every 700 (Python's default) takes 0.5
@@ -41,16 +49,21 @@ _GC_THRESHOLDS = (50_000, 20, 20)
 app = typer.Typer(
     name="sales-assets",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
 for command in (
+    init.init,
     load.load,
     backfill.backfill,
     migrate.migrate,
     why.why,
     export.export,
+    backup.backup,
+    backup.restore,
+    contract.contract,
+    report.report,
+    forget.forget,
     doctor.doctor,
     env.env,
     demo.demo,
@@ -67,7 +80,10 @@ app.command("sender-api")(simulators.sender_api)
 app.add_typer(warehouse.app, name="warehouse")
 app.add_typer(quarantine.app, name="quarantine")
 app.add_typer(orders.app, name="orders")
+app.add_typer(users.app, name="users")
 app.add_typer(lake.app, name="lake")
+app.add_typer(alerts.app, name="alerts")
+app.add_typer(suppressions.app, name="suppressions")
 
 
 def _print_version(is_wanted: bool) -> None:
@@ -90,8 +106,8 @@ def options(
 ) -> None:
     """Load a shop's sales reports into a reconciled sales mart.
 
-    To try it: `sales-assets demo`. In production: `migrate`, then `load --report`, then `dev` for the Dagster UI.
-    Settings come from the environment or a .env file; .env.example lists them all.
+    To try it: `sales-assets demo`. In production: `init`, `migrate`, then `load --report`, then `dev` for the Dagster
+    UI; `doctor` prints the next step. Settings come from the environment or a .env file; .env.example lists them all.
     """
     # `main` reads --debug before parsing, so that it also applies to wrong arguments.
 
@@ -114,7 +130,7 @@ def main() -> None:
 
         if debug:
             print(details(error), file=sys.stderr)  # noqa: T201  rich would wrap it
-        say_error(sentence(error))
+        print_error(sentence(error))
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     finally:
         # Skip Python's garbage collections at exit: with Dagster and pandas they take as long as loading 20 000 rows.

@@ -47,7 +47,7 @@ def api(
         raise typer.BadParameter(f"unknown part {', '.join(sorted(unknown))}; choose from {', '.join(all_parts)}")
     parts = part or all_parts
     if workers > 1 and HTTP not in parts:
-        raise typer.BadParameter("--workers is for the part http; start the command several times for the others")
+        raise typer.BadParameter("--workers requires the part http; start the command several times for other parts")
     run_services(parts, host=host, port=port, workers=workers, on_ready=lambda where: out.print(f"services: {where}"))
 
 
@@ -128,13 +128,21 @@ def _application(
     parts: Collection[str], registry: "CollectorRegistry", reported: "Callable[[], CollectorRegistry] | None" = None
 ) -> "FastAPI":
     from sales_assets.postgres.database import warehouse_url
+    from sales_assets.services.http.admin import AdminPages
     from sales_assets.services.http.application import application
     from sales_assets.services.mailings.bootstrap import Mailings
-    from sales_assets.services.mailings.celery_app import kick
+    from sales_assets.services.mailings.celery_app import enqueue_planner
+    from sales_assets.services.steward.bootstrap import steward_templates, steward_views
     from sales_assets.settings import settings
 
-    mailings = Mailings(settings(), warehouse_url(), registry=registry, kick=kick)
-    return application(_orders(parts, registry), mailings, registry=registry, reported=reported)
+    mailings = Mailings(settings(), warehouse_url(), registry=registry, enqueue_planner=enqueue_planner)
+    admin = AdminPages(
+        settings(),
+        warehouse_url(),
+        views=[*steward_views(warehouse_url()), *mailings.views],
+        templates=[steward_templates()],
+    )
+    return application(_orders(parts, registry), mailings, admin, registry=registry, reported=reported)
 
 
 def _orders(parts: Collection[str], registry: "CollectorRegistry") -> "PartnerOrders":

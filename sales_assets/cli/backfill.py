@@ -1,4 +1,4 @@
-"""`sales-assets backfill`: load a range of days by the daemon and its workers, and follow it in the terminal."""
+"""`sales-assets backfill`: load a range of days through the daemon and its workers, and show the progress."""
 
 import datetime as dt
 import time
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from sales_assets.cli.console import INTERRUPTED, ProgressBar, err, out, say_error
+from sales_assets.cli.console import INTERRUPTED, ProgressBar, err, out, print_error
 from sales_assets.cli.load import LoadError, defs, latest_day, print_result, require_partitions, summary
 from sales_assets.cli.options import day_option
 
@@ -28,16 +28,14 @@ def backfill(
         dt.date | None,
         day_option("--to", "Last day, inclusive. Default: yesterday."),
     ] = None,
-    follow: Annotated[
-        str | None, typer.Option(metavar="ID", help="Follow a backfill that was requested before.")
-    ] = None,
+    follow: Annotated[str | None, typer.Option(metavar="ID", help="Show the progress of an existing backfill.")] = None,
     cancel: Annotated[str | None, typer.Option(metavar="ID", help="Cancel a backfill and its runs.")] = None,
 ) -> None:
-    """Load a range of days by the daemon, as a backfill of the Dagster UI, and follow it.
+    """Load a range of days as a Dagster backfill, and show its progress.
 
-    Unlike with `load`, which works in this process, the daemon (`sales-assets dev`) starts the runs, on as many workers
-    as there are; SALES_DAYS_PER_RUN divides the range into runs. A report must be stored. Ctrl-C ends only the display.
-    The exit code is 0 only if every day is done, as that of `load`; a run whose worker was lost is repeated.
+    Unlike `load`, which runs in this process, the daemon (`sales-assets dev`) starts the runs and distributes them to
+    all workers; SALES_DAYS_PER_RUN divides the range into runs. A report must be stored. Ctrl-C stops only the display.
+    As with `load`, the exit code is 0 only if every day is done. A run whose worker was lost is repeated.
 
     Example: `sales-assets backfill --from 2024-09-08 --to 2024-10-02`.
     """
@@ -58,12 +56,12 @@ def backfill(
             out.print(f"backfill {cancel} is being canceled: `sales-assets backfill --follow {cancel}` shows it")
             return
         backfill_id = follow or _request(instance, from_day, to_day or latest_day())
-        err.print(f"backfill {backfill_id}: Ctrl-C ends the display, --follow {backfill_id} shows it again")
+        err.print(f"backfill {backfill_id}: Ctrl-C stops the display, --follow {backfill_id} shows it again")
         try:
             _follow(instance, backfill_id)
         except KeyboardInterrupt:
             err.print(
-                f"backfill {backfill_id} goes on: `sales-assets backfill --follow {backfill_id}` shows it, "
+                f"backfill {backfill_id} continues: `sales-assets backfill --follow {backfill_id}` shows it, "
                 f"`sales-assets backfill --cancel {backfill_id}` cancels it"
             )
             raise typer.Exit(INTERRUPTED) from None
@@ -74,7 +72,7 @@ def _unknown(backfill_id: str) -> LoadError:
 
 
 def _request(instance: "dg.DagsterInstance", first: dt.date | None, last: dt.date) -> str:
-    """Request the backfill of the assets that `load` fills. Raises `LoadError` if nobody would execute it."""
+    """Request the backfill of the assets that `load` fills. Raises `LoadError` without a daemon or a stored report."""
     import dagster as dg
 
     from sales_assets.dagster_internals import request_backfill
@@ -87,11 +85,11 @@ def _request(instance: "dg.DagsterInstance", first: dt.date | None, last: dt.dat
     assert first is not None
     if seconds_without_daemon(instance) is not None:
         raise LoadError(
-            "no daemon works on Dagster's storage: start `sales-assets dev`, or load in this process by "
+            "no daemon is running on Dagster's storage: start `sales-assets dev`, or load in this process with "
             "`sales-assets load`"
         )
     if not Warehouse().rows("raw/delivery", "latest_report"):
-        raise LoadError("no report is stored: request one by `sales-assets load --report`")
+        raise LoadError("no report is stored: request one with `sales-assets load --report`")
     keys = DAYS.get_partition_keys_in_range(dg.PartitionKeyRange(key_of(first), key_of(last)))
     return request_backfill(instance, defs(), sorted(load_daily_sales.keys), keys)
 
@@ -115,10 +113,10 @@ def _follow(instance: "dg.DagsterInstance", backfill_id: str) -> None:
         progress = _until_end(reader, backfill_id, bar.resource)
     print_result(summary(days[0], days[-1], progress.run_ids, progress.failures))
     for failure in progress.failures:
-        say_error(failure)
+        print_error(failure)
     if not progress.is_success:
         if not progress.failures:
-            say_error(f"backfill {backfill_id} ended as {progress.status}")
+            print_error(f"backfill {backfill_id} ended as {progress.status}")
         raise typer.Exit(1)
 
 
@@ -129,7 +127,7 @@ def _until_end(reader: "BackfillReader", backfill_id: str, bar: "Progress") -> "
         text = f"backfill {backfill_id}: {progress.finished_runs} of {progress.runs} runs"
         text = text if progress.runs else f"backfill {backfill_id}: waiting for the daemon"
         if text != said:
-            bar.say(text)
+            bar.notify(text)
             said = text
         bar.days_done(progress.finished_days - shown)
         shown = progress.finished_days

@@ -24,7 +24,7 @@ out = _console(stderr=False)
 err = _console(stderr=True)
 
 
-def say_error(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error in red on stderr."""
     err.print(f"error: {text}", style="bold red")
 
@@ -43,7 +43,7 @@ class ProgressBar:
         task = bars.add_task("starting", total=None)
 
         class Terminal(Progress):
-            def say(self, text: str) -> None:
+            def notify(self, text: str) -> None:
                 bars.update(task, description=text)
                 if not err.is_terminal:
                     err.print(text)

@@ -22,7 +22,8 @@ def daemon(
 ) -> None:
     """Run Dagster's daemon without a UI until Ctrl-C or SIGTERM: for systemd, containers and a second machine.
 
-    One daemon works on a storage; further ones stand by, and take over within 30 s if it ends or loses its database.
+    Only one daemon per storage is active; others stand by, and take over within 30 s if it ends or loses its database
+    connection.
     """
     from sales_assets.deploy.daemon import run_daemon
     from sales_assets.deploy.instance import prepare_dagster_home

@@ -12,7 +12,7 @@ def dagster_yaml(
 ) -> None:
     """Print a commented dagster.yaml: `sales-assets dagster-yaml celery > "$DAGSTER_HOME/dagster.yaml"`.
 
-    The file belongs to you: the platform writes the one for one machine if there is none, and changes nothing later.
+    You own the file: the platform writes the one for one machine if none exists, and never changes it afterwards.
     """
     from sales_assets.deploy.instance import configuration_text
 

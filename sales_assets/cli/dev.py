@@ -11,7 +11,8 @@ from sales_assets.cli.console import ProgressBar, out
 def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 3000) -> None:
     """Run the Dagster UI and daemon on the configured warehouse and report API, until Ctrl-C.
 
-    One daemon works on a storage: that of a second `dev` or `demo` stands by, and takes over if the first one ends.
+    Only one daemon per storage is active: that of a second `dev` or `demo` stands by, and takes over if the first one
+    ends.
 
     Switch schedules and sensors on in the UI, under Automation.
     """
@@ -25,13 +26,13 @@ def dev(port: Annotated[int, typer.Option(help="Port of the Dagster UI.")] = 300
     with ExitStack() as stack:
         with ProgressBar() as progress:
             if settings().warehouse_url is None:
-                progress.resource.say("starting PostgreSQL")
+                progress.resource.notify("starting PostgreSQL")
                 stack.enter_context(embedded_running())
                 migrations.migrate(warehouse_url())
             home = prepare_dagster_home()
-        serve_ui(port, home, on_ready=say_where, say=out.print)
+        serve_ui(port, home, on_ready=print_url, notify=out.print)
 
 
-def say_where(url: str) -> None:
+def print_url(url: str) -> None:
     """Print the URL of the UI."""
-    out.print(f"Dagster UI: {url}  (Ctrl-C ends it)")
+    out.print(f"Dagster UI: {url}  (Ctrl-C stops it)")

@@ -1,9 +1,13 @@
 """`sales-assets env`: print the environment that Dagster's commands need."""
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+# Values that need no quotes in any reader of the file: python-dotenv, a shell, systemd and `docker --env-file`.
+_PLAIN = re.compile(r"[A-Za-z0-9_./:@%+,=-]*")
 
 
 class EnvFormat(StrEnum):
@@ -23,7 +27,7 @@ def env(
 
     Then `dagster`, `dg` and `dagster-webserver` use the same instance as `sales-assets load` and `dev`: the read-only
     UI shows their runs, and runs of `dagster asset materialize` or `dg launch` appear in `dev`. Prints no secrets:
-    DAGSTER_HOME/dagster.yaml refers to the settings. A DAGSTER_HOME that you set is kept.
+    DAGSTER_HOME/dagster.yaml refers to the settings. DAGSTER_HOME is kept if it is set already.
     """
     import shlex
 
@@ -41,5 +45,12 @@ def env(
         if output is EnvFormat.SHELL:
             print(f"export {name}={shlex.quote(value)}")  # noqa: T201  rich would wrap it
         elif name != "SALES_ENV_FILE":  # the output is written to that file
-            quoted = value.replace("\\", "\\\\").replace("'", "\\'")
-            print(f"{name}='{quoted}'")  # noqa: T201
+            print(f"{name}={quoted(value)}")  # noqa: T201
+
+
+def quoted(value: str) -> str:
+    """Quote a value for a .env file, if it needs quotes."""
+    if _PLAIN.fullmatch(value):
+        return value
+    escaped = value.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"

@@ -1,10 +1,7 @@
 """`sales-assets export`: write the mart's sales of a range of days to CSV or Parquet."""
 
 import datetime as dt
-import secrets
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,7 +15,7 @@ if TYPE_CHECKING:
     from sales_assets.pipeline.progress import Progress
     from sales_assets.postgres.warehouse import Transaction
 
-# Rows of a Parquet row group, held in memory: readers skip whole groups, and small ones compress badly.
+# Rows of a Parquet row group, which is held in memory. Readers skip whole groups, and small groups compress badly.
 _ROWS_PER_GROUP = 100_000
 
 
@@ -34,7 +31,7 @@ class ExportError(Exception):
 
 
 def export(
-    path: Annotated[str, typer.Argument(help="File to write, or with a / at its end a folder for a file per day.")],
+    path: Annotated[str, typer.Argument(help="File to write, or, with a trailing /, a folder for one file per day.")],
     from_day: Annotated[dt.date, day_option("--from", "First day.")],
     to_day: Annotated[dt.date, day_option("--to", "Last day, inclusive.")],
     file_format: Annotated[
@@ -63,8 +60,9 @@ def export(
 def write(
     path: str, days: Sequence[dt.date], file_format: Format | None, progress: "Progress", *, force: bool = False
 ) -> int:
-    """Write the sales of the days, and return their number. Raises `ExportError` if the path exists."""
-    from sales_assets.pipeline.named_sales import freeze, row_counts
+    """Write the sales of the days, and return the number of rows. Raises `ExportError` if the path exists."""
+    from sales_assets.fsync import appearing
+    from sales_assets.pipeline.named_sales import row_counts, use_one_snapshot
     from sales_assets.postgres.warehouse import Warehouse
 
     target = Path(path)
@@ -74,11 +72,13 @@ def write(
     is_folder = path.endswith("/") or target.is_dir()
     if target.exists() and (is_folder or not force):
         raise ExportError(f"{path} exists" + ("" if is_folder else ": --force replaces it"))
+    if not target.parent.is_dir():
+        raise ExportError(f"{target.parent} is not a folder")
     with (
-        _appearing(target) as temporary,
+        appearing(target) as temporary,
         Warehouse().transaction("sales_assets export", read_only=True) as transaction,
     ):
-        freeze(transaction)
+        use_one_snapshot(transaction)
         rows = row_counts(transaction, days)
         progress.days_ahead(len(rows))
         if is_folder:
@@ -88,27 +88,6 @@ def write(
         else:
             write_days(transaction, list(rows), temporary, progress)
     return sum(rows.values())
-
-
-@contextmanager
-def _appearing(target: Path) -> Iterator[Path]:
-    """Yield a temporary path beside the target, and rename it durably at the end; an error deletes it."""
-    from sales_assets.fsync import fsync
-
-    if not target.parent.is_dir():
-        raise ExportError(f"{target.parent} is not a folder")
-    temporary = target.parent / f".{target.name}.{secrets.token_hex(8)}.part"
-    try:
-        yield temporary
-        for written in (*temporary.glob("*"), temporary):
-            fsync(written)
-        temporary.replace(target)
-        fsync(target.parent)
-    finally:
-        if temporary.is_dir():
-            shutil.rmtree(temporary)
-        else:
-            temporary.unlink(missing_ok=True)
 
 
 def _as_csv(transaction: "Transaction", days: Sequence[dt.date], file: Path, progress: "Progress") -> None:

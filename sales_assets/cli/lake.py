@@ -1,4 +1,4 @@
-"""`sales-assets lake`: how other engines read the lake."""
+"""`sales-assets lake`: print how other engines read the lake."""
 
 from collections.abc import Mapping
 from enum import StrEnum
@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="The Iceberg copy of the sales for other engines.", no_args_is_help=True)
+app = typer.Typer(help="Read the Iceberg copy of the sales from other engines.", no_args_is_help=True)
 
 _SPARK_VERSIONS = "org.apache.iceberg:iceberg-spark-runtime-3.5_2.12:1.10.1,org.postgresql:postgresql:42.7.7"
 
@@ -21,12 +21,12 @@ class Engine(StrEnum):
 
 
 class LakeMissingError(Exception):
-    """There is no lake to read. The message says what to do."""
+    """The lake is not configured or has no table; the message contains the remedy."""
 
 
 @app.command("url")
 def lake_url_command(
-    engine: Annotated[Engine | None, typer.Option("--engine", help="Print this engine's snippet only.")] = None,
+    engine: Annotated[Engine | None, typer.Option("--engine", help="Print only the snippet for this engine.")] = None,
 ) -> None:
     """Print how DuckDB, Spark, Trino and ClickHouse read the lake.
 
@@ -40,17 +40,21 @@ def lake_url_command(
 
     location = settings().lake_url
     if not location:
-        raise LakeMissingError("LAKE_URL is not set: there is no lake")
+        raise LakeMissingError(
+            "LAKE_URL is not set, so there is no lake: set it in the environment or .env, then `sales-assets migrate`"
+        )
     warehouse = Warehouse()
     found = {row["table_name"]: row["metadata_location"] for row in warehouse.rows("lake/session", "locations")}
     if "f_sales" not in found:
-        raise LakeMissingError("the lake has no table yet: materialize the asset lake/f_sales")
+        raise LakeMissingError(
+            "the lake has no table yet: materialize the asset lake/f_sales in the UI of `sales-assets dev`"
+        )
     shown = snippets(location, found["f_sales"], parse(warehouse.url()))
     print("\n\n".join(text for name, text in shown.items() if engine in (None, name)))  # noqa: T201  rich would wrap it
 
 
 def snippets(location: str, metadata: str, parameters: Mapping[str, str]) -> dict[Engine, str]:
-    """Return what to run in each engine.
+    """Return the statements, command or configuration for each engine.
 
     metadata: location of the current metadata of f_sales.
     parameters: libpq's, of the warehouse.
@@ -127,7 +131,7 @@ def _trino(location: str, parameters: Mapping[str, str]) -> str:
 
 
 def _jdbc(parameters: Mapping[str, str]) -> str:
-    """Return the JDBC URL of the catalog. JDBC knows no Unix sockets: the embedded server can't be reached by it."""
+    """Return the JDBC URL of the catalog. JDBC does not support Unix sockets, so it can't reach the embedded server."""
     host = parameters.get("host", "localhost")
     if host.startswith("/"):
         host = "<host: the embedded server listens on a Unix socket only, set WAREHOUSE_URL>"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from sales_assets.cli.console import ProgressBar, out, say_error
+from sales_assets.cli.console import ProgressBar, out, print_error
 from sales_assets.cli.options import day_option
 from sales_assets.settings import first_day
 
@@ -60,9 +60,9 @@ def load(
 ) -> None:
     """Load a range of days into mart.f_sales through Dagster, in this process.
 
-    Requests the increment of every day of the range again. With --report, also requests a fresh report for its days
-    inside the range; without, only if no usable one is stored. The exit code is 0 only if every requested day is done:
-    delivered and loaded, or NOT FOUND. Rows in quarantine don't change it.
+    Requests the increment of every day of the range again. With --report, also requests a fresh report and loads its
+    days inside the range; without --report, requests one only if no usable report is stored. The exit code is 0 only if
+    every requested day is done: delivered and loaded, or NOT FOUND. Rows in quarantine don't change it.
 
     Examples: `sales-assets load --report --from 2024-09-08 --to 2024-10-02`; `sales-assets load --from 2024-10-02`.
     """
@@ -70,7 +70,7 @@ def load(
         result = load_days(fresh_report=report, from_day=from_day, to_day=to_day, progress=progress.resource)
     print_result(result)
     for failure in result.failures:
-        say_error(failure)
+        print_error(failure)
     if result.failures:
         raise typer.Exit(1)
 
@@ -92,7 +92,7 @@ def print_result(result: LoadResult) -> None:
 
 
 def defs() -> "dg.Definitions":
-    """Build only the definitions that a load runs: all of them would take a third of a second longer."""
+    """Build only the definitions that a load runs; building all takes a third of a second longer."""
     import dagster as dg
 
     from sales_assets.defs.automation.jobs import load_days, load_report, load_report_and_days
@@ -110,7 +110,7 @@ def defs() -> "dg.Definitions":
 def load_days(
     *, fresh_report: bool, from_day: dt.date | None, to_day: dt.date | None, progress: "Progress"
 ) -> LoadResult:
-    """Load the days from_day..to_day (inclusive). Raises `LoadError` if nothing could be tried.
+    """Load the days from_day..to_day (inclusive). Raises `LoadError` if no load could be started.
 
     from_day: default is the first day of the newest report. to_day: default is yesterday.
     """
@@ -130,11 +130,11 @@ def load_days(
     if from_day is not None or to_day is not None:
         require_partitions(from_day or to_day, to_day or from_day)
     job_definitions = defs()
-    gc.freeze()  # don't search permanent objects for garbage with every day
+    gc.freeze()  # exclude permanent objects from the garbage collections of each day
     with dg.DagsterInstance.get() as instance:
         job = "load_days"
         if fresh_report or not _has_usable_report(warehouse, from_day):
-            progress.say("requesting a report")
+            progress.notify("requesting a report")
             if from_day and to_day:
                 job = "load_report_and_days"  # one run is 0.5 s shorter than two
             else:
@@ -150,7 +150,7 @@ def _require_report(run: "dg.ExecuteInProcessResult") -> None:
     from sales_assets.deploy.runs import failures_of
 
     if any(event.is_step_failure and event.step_key == "report_files" for event in run.all_events):
-        raise LoadError("; ".join(failures_of(run)))
+        raise LoadError("; ".join(failures_of(run)) + " (`sales-assets doctor` checks the report API and its settings)")
 
 
 def require_partitions(first: dt.date | None, last: dt.date | None) -> None:
@@ -163,7 +163,7 @@ def require_partitions(first: dt.date | None, last: dt.date | None) -> None:
         raise LoadError(f"{first} is before the first day, {first_day()}: set SALES_FIRST_DAY to load it")
     latest = latest_day()
     if last > latest:
-        raise LoadError(f"{last} is not over yet (UTC): increments exist up to {latest}")
+        raise LoadError(f"{last} has not ended yet (UTC): increments exist up to {latest}, `--to {latest}` loads them")
 
 
 def latest_day() -> dt.date:
@@ -174,7 +174,7 @@ def latest_day() -> dt.date:
 
 
 def _has_usable_report(warehouse: "Warehouse", from_day: dt.date | None) -> bool:
-    """Whether a stored report exists, by whose id increments can be requested."""
+    """Whether increments can be requested with the id of the latest stored report."""
     from sales_assets.resources.report_api import ReportApi, UnknownReport
 
     report = warehouse.rows("raw/delivery", "latest_report")

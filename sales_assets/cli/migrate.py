@@ -13,8 +13,8 @@ def migrate(
 ) -> None:
     """Migrate the warehouse's schema to the newest or another revision, in one transaction.
 
-    An existing mart.f_sales is upgraded in place. A second call changes nothing. `migrate --to 0003` removes the mart's
-    new columns; refunds stay, as negative rows.
+    An existing mart.f_sales is upgraded in place. Running it again changes nothing. `migrate --to 0003` removes the
+    mart's new columns; refunds stay, as negative rows.
     """
     from sales_assets.postgres import migrations
     from sales_assets.postgres.database import warehouse_url

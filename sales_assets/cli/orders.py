@@ -29,7 +29,7 @@ def orders_map(
     out.print(f"{len(mappings)} mapped; {again} events will be loaded again")
     for row in shared_phones(Warehouse()):
         customers = ", ".join(map(str, row["customers"]))
-        out.print(f"phone {row['phone']} is mapped to several customers ({customers}), so none is used")
+        out.print(f"phone {row['phone']} is mapped to several customers ({customers}), so it is not used")
 
 
 @app.command("waiting")

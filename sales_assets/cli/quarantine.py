@@ -2,7 +2,9 @@
 
 import datetime as dt
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+import os
+import pwd
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from sales_assets.cli.console import out, say_error
+from sales_assets.cli.console import out, print_error
 from sales_assets.cli.options import day_option
-from sales_assets.settings import first_day
 
 if TYPE_CHECKING:
     from sales_assets.postgres.warehouse import Warehouse
@@ -21,16 +22,12 @@ app = typer.Typer(
     help="""Rejected rows: list, show and resolve them.
 
     A row that breaks a rule never reaches the mart. It is quarantined with its file, line number and reason. Correct it
-    (`replay ID --line ...`) or discard it (`replay ID --discard`): its file is parsed with the resolution, and its day
-    is loaded again.""",
+    (`replay ID --line ...`) or discard it (`replay ID --discard`): its file is parsed again with the resolution, and
+    its day is loaded again. `reopen ID` undoes that.""",
     no_args_is_help=True,
 )
 
 Row = dict[str, Any]
-
-
-class QuarantineError(Exception):
-    """A row can't be resolved; the message has its number and the reason."""
 
 
 @dataclass(frozen=True)
@@ -49,11 +46,11 @@ class Replayed:
 def quarantine_list(
     day: Annotated[
         dt.date | None,
-        day_option("--day", "Only rows of this day, and of files for it."),
+        day_option("--day", "Only rows dated this day or from files delivered for it."),
     ] = None,
     all_states: Annotated[bool, typer.Option("--all", help="Include resolved rows.")] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="JSON lines, to be corrected in a file and replayed with --file.")
+        bool, typer.Option("--json", help="Print JSON lines; correct them in a file and replay it with --file.")
     ] = False,
     limit: Annotated[int, typer.Option(help="Maximum number of rows.", min=1)] = 1000,
 ) -> None:
@@ -110,9 +107,9 @@ def quarantine_replay(
     """Resolve rejected rows and load their days again from the stored files, without the report API.
 
     A corrected text replaces the row: `replay 17 --line '1,ab12...,2024-10-02T00:00:00,...'`. Of two conflicting rows
-    one can be discarded, which makes the other valid: `replay 18 --discard`. Numbers alone parse the rows again
-    unchanged, after an upgrade with more lenient rules. Resolutions are kept when the same contents are delivered
-    again, and inherited by identical rows of other contents.
+    one can be discarded, which makes the other valid: `replay 18 --discard`. Numbers without --line or --discard parse
+    the rows again unchanged, for example after an upgrade with more lenient rules. Resolutions are kept when the same
+    contents are delivered again, and inherited by identical rows of other contents.
     """
     from sales_assets.postgres.warehouse import Warehouse
 
@@ -140,8 +137,29 @@ def quarantine_replay(
     if done.also:
         out.print(f"inherited by identical rows of other contents: {', '.join(map(str, done.also))}")
     for failure in done.failures:
-        say_error(failure)
+        print_error(failure)
     if still_open or done.failures:
+        raise typer.Exit(1)
+
+
+@app.command("reopen")
+def quarantine_reopen(
+    ids: Annotated[list[int], typer.Argument(help="Numbers from `quarantine list --all`.")],
+) -> None:
+    """Undo corrections and discards, and load the days again from the stored files, without the report API.
+
+    The rows are rejected again as they were delivered, and so are identical rows of other contents.
+    """
+    from sales_assets.postgres.warehouse import Warehouse
+
+    done = replay(Warehouse(), corrections={}, discarded=[], as_they_are=[], reopened=ids)
+    for row in done.lines:
+        out.print(f"{row['quarantine_id']}: {row['state']}" + (f" ({row['reason']})" if row["state"] == "open" else ""))
+    if done.also:
+        out.print(f"reopened too, as identical rows of other contents: {', '.join(map(str, done.also))}")
+    for failure in done.failures:
+        print_error(failure)
+    if done.failures:
         raise typer.Exit(1)
 
 
@@ -154,26 +172,32 @@ def list_lines(warehouse: "Warehouse", *, day: dt.date | None, all_states: bool,
         "list",
         day=day,
         date_id=date_id(day) if day else None,
-        all_states=all_states,
+        state=None if all_states else "open",
+        file=None,
+        reason=None,
         limit=limit,
+        offset=0,
     )
 
 
 def show_lines(warehouse: "Warehouse", ids: Sequence[int]) -> list[Row]:
-    """Read rejected rows in detail. Raises `QuarantineError` for an unknown number."""
-    rows = warehouse.rows("staging/quarantine", "show", ids=list(ids))
-    _require_all(ids, rows)
-    return rows
+    """Read rejected rows in detail. Raises `ResolutionError` for an unknown number."""
+    from sales_assets.postgres.resolutions import rejected_rows
+
+    with warehouse.transaction("sales_assets quarantine show", read_only=True) as transaction:
+        return rejected_rows(transaction, ids)
 
 
 def corrections_in(file: Path) -> dict[int, str]:
     """Read {quarantine_id: text} from a file of JSON lines in the format of `quarantine list --json`."""
+    from sales_assets.postgres.resolutions import ResolutionError
+
     corrections = {}
     try:
         # Not splitlines(): it splits at further characters, which a rejected row may contain and JSON doesn't escape.
         lines = file.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
-        raise QuarantineError(f"{file} is not UTF-8 ({error.reason} at byte {error.start})") from error
+        raise ResolutionError(f"{file} is not UTF-8 ({error.reason} at byte {error.start})") from error
     for number, text in enumerate(lines, start=1):
         if not text.strip():
             continue
@@ -181,7 +205,7 @@ def corrections_in(file: Path) -> dict[int, str]:
             row = json.loads(text)
             corrections[int(row["quarantine_id"])] = str(row["line_text"])
         except (ValueError, KeyError, TypeError) as error:
-            raise QuarantineError(
+            raise ResolutionError(
                 f"{file}, line {number}: expected a JSON object with quarantine_id and line_text ({error})"
             ) from error
     return corrections
@@ -193,92 +217,49 @@ def replay(
     corrections: Mapping[int, str],
     discarded: Collection[int],
     as_they_are: Collection[int],
+    reopened: Collection[int] = (),
 ) -> Replayed:
-    """Resolve rejected rows and load the days they can change again, from the stored files. Idempotent.
+    """Resolve rejected rows, then reload the affected days from the stored files. Idempotent.
 
-    A corrected text replaces the row in its file, with its line number; a discarded row is left out permanently.
-    Identical rows of other contents inherit the resolution, because these contents may be delivered again.
+    Raises `ResolutionError`, and stores nothing, for an unknown number, a correction that breaks a line rule, and a row
+    to be reopened that was not resolved.
     """
-    from sales_assets.pipeline.stage import exclude_other_recorders
+    from sales_assets.postgres.resolutions import CORRECT, DISCARD, PARSE_AGAIN, REOPEN, Resolution, resolve
 
-    ids = [*corrections, *discarded, *as_they_are]
-    show_lines(warehouse, ids)
+    resolutions = [
+        *(Resolution(number, CORRECT, text) for number, text in corrections.items()),
+        *(Resolution(number, DISCARD) for number in discarded),
+        *(Resolution(number, PARSE_AGAIN) for number in as_they_are),
+        *(Resolution(number, REOPEN) for number in reopened),
+    ]
     with warehouse.transaction("sales_assets quarantine replay") as transaction:
-        exclude_other_recorders(transaction)
-        for number, text in corrections.items():
-            transaction.run("staging/quarantine", "correct", id=number, text=text)
-        for number in discarded:
-            transaction.run("staging/quarantine", "discard", id=number)
-        transaction.run("staging/quarantine", "touch", ids=list(as_they_are))
-        resolved = [*corrections, *discarded]
-        inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=[], ids=resolved)
-    also = sorted({row["quarantine_id"] for row in inherited} - set(ids))
-    failures = _load_again(_days_by_file(show_lines(warehouse, [*ids, *also])))
-    return Replayed(warehouse.rows("staging/quarantine", "states", ids=ids), failures, also)
+        resolved = resolve(transaction, resolutions, by=_user_name(), via="command")
+    failures = _load_again(resolved.days)
+    ids = [resolution.quarantine_id for resolution in resolutions]
+    return Replayed(warehouse.rows("staging/quarantine", "states", ids=ids), failures, resolved.inherited)
 
 
-def _require_all(ids: Iterable[int], rows: Sequence[Row]) -> None:
-    unknown = sorted(set(ids) - {row["quarantine_id"] for row in rows})
-    if unknown:
-        raise QuarantineError(f"not in quarantine: {', '.join(map(str, unknown))}")
-
-
-def _days(line: Row) -> set[dt.date]:
-    """Find the days that a resolved row can change: its old day and that of the corrected text.
-
-    For an undated or unusable file these are all days of its fetch.
-    """
-    from sales_assets.pipeline.csv_reader import ReportReader, UnreadableFile, parse_line
-    from sales_assets.resources.raw_files import RawFiles, RawFilesError
-    from sales_assets.schemas.calendar import date_id
-    from sales_assets.schemas.report_files import REPORT_FILES
-
-    text = line["corrected_text"] or line["line_text"]
-    span = {line["first_day"] + dt.timedelta(days=n) for n in range((line["last_day"] - line["first_day"]).days + 1)}
-    if line["verdict"] == "failed":
-        return span  # with its first valid row the file becomes selectable for all of its days
-    file = REPORT_FILES[line["file"]]
+def _user_name() -> str:
     try:
-        # The header alone, unverified: the load reads and verifies the file.
-        reader = ReportReader(RawFiles().chunks(line["path"]), file)
-        parsed = parse_line(text, file, reader.header, line["line_no"]).lines
-    except (UnreadableFile, RawFilesError):
-        return span  # the load names the days that the file fails
-    numbers = {line["date_id"]}
-    if "date_id" in parsed.schema.names:
-        numbers |= set(parsed.column("date_id").to_pylist())
-    else:
-        return span
-    return {day for day in span if date_id(day) in numbers} or span
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container may run under a uid without a name
+        return f"uid {os.getuid()}"
 
 
-def _days_by_file(lines: Sequence[Row]) -> dict[str, set[dt.date]]:
-    by_file: dict[str, set[dt.date]] = {}
-    for line in lines:
-        by_file.setdefault(line["file"], set()).update(_days(line))
-    return by_file
-
-
-def _load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
+def _load_again(days: Collection[dt.date]) -> list[str]:
     import dagster as dg
 
     from sales_assets.dagster_internals import range_tags
     from sales_assets.definitions import defs
-    from sales_assets.defs.load_daily_sales import staged_and_published
     from sales_assets.deploy.instance import prepare_dagster_home
     from sales_assets.deploy.runs import failures_of, run_job
-    from sales_assets.partitions import DAYS, days_of, key_of, ranges
-    from sales_assets.schemas.report_files import REPORT_FILES
+    from sales_assets.partitions import key_of, ranges
 
     prepare_dagster_home()
     definitions = defs()
-    latest = days_of([DAYS.get_last_partition_key() or ""])[0]
     failures: list[str] = []
     with dg.DagsterInstance.get() as instance:
-        for name, days in days_by_file.items():
-            selection = staged_and_published(REPORT_FILES[name])
-            for first, last in ranges(day for day in days if first_day() <= day <= latest):
-                tags = range_tags(key_of(first), key_of(last))
-                run = run_job(definitions, instance, "load_days", tags, selection=selection)
-                failures += failures_of(run)
+        for first, last in ranges(days):
+            run = run_job(definitions, instance, "load_resolved_days", range_tags(key_of(first), key_of(last)))
+            failures += failures_of(run)
     return failures

@@ -15,27 +15,27 @@ def report_api(
         typer.Option(
             exists=True,
             file_okay=False,
-            help="Serve this folder: main/*.csv and inc/YYYY-MM-DD/*_inc.csv, any file missing, any number of days.",
+            help="Serve this folder: main/*.csv and inc/YYYY-MM-DD/*_inc.csv. Any file and any day may be missing.",
         ),
     ] = None,
     generated: Annotated[bool, typer.Option("--generated", help="Serve generated data up to today.")] = False,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8080,
-    report_seconds: Annotated[float, typer.Option(help="Seconds for which a report is RUNNING.", min=0)] = 1.0,
+    report_seconds: Annotated[float, typer.Option(help="Seconds for which a report stays RUNNING.", min=0)] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the generated data.", min=0)] = 0,
     lines_per_day: Annotated[int, typer.Option(help="Generated order lines per day.", min=0)] = 1000,
     news_every: Annotated[
         float | None, typer.Option(help="Seconds between new generated increments; default: all at once.")
     ] = None,
     slow: Annotated[float, typer.Option(help="Fault: seconds before every response.", min=0)] = 0,
-    trickle: Annotated[float, typer.Option(help="Fault: seconds between the pieces of a file.", min=0)] = 0,
-    bad_gateway: Annotated[float, typer.Option(help="Fault: share of responses that are a 502.", min=0, max=1)] = 0,
+    trickle: Annotated[float, typer.Option(help="Fault: seconds between the chunks of a file.", min=0)] = 0,
+    bad_gateway: Annotated[float, typer.Option(help="Fault: share of responses with status 502.", min=0, max=1)] = 0,
     html: Annotated[float, typer.Option(help="Fault: share of responses that are HTML.", min=0, max=1)] = 0,
-    cut: Annotated[float, typer.Option(help="Fault: share of downloads that break off.", min=0, max=1)] = 0,
+    cut: Annotated[float, typer.Option(help="Fault: share of downloads that are cut off.", min=0, max=1)] = 0,
     wrong_length: Annotated[int, typer.Option(help="Fault: bytes that Content-Length is off by.")] = 0,
     lost_file: Annotated[
-        str | None, typer.Option(help="Fault: a listed file that is a 404, such as price_log_inc.")
+        str | None, typer.Option(help="Fault: a listed file that returns 404, such as price_log_inc.")
     ] = None,
-    never_ready: Annotated[bool, typer.Option("--never-ready", help="Fault: reports are RUNNING for ever.")] = False,
+    never_ready: Annotated[bool, typer.Option("--never-ready", help="Fault: reports stay RUNNING forever.")] = False,
     expired_links: Annotated[int, typer.Option(help="Fault: number of links that are expired when issued.", min=0)] = 0,
 ) -> None:
     """Run a simulator of the report API, over a folder of files or over generated data, until Ctrl-C.
@@ -89,8 +89,8 @@ def partner_api(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8081,
     seed: Annotated[int, typer.Option(help="Seed that selects the responses with faults.", min=0)] = 0,
     slow: Annotated[float, typer.Option(help="Fault: seconds before every response.", min=0)] = 0,
-    server_error: Annotated[float, typer.Option(help="Fault: share of responses that are a 500.", min=0, max=1)] = 0,
-    too_many: Annotated[float, typer.Option(help="Fault: share of responses that are a 429.", min=0, max=1)] = 0,
+    server_error: Annotated[float, typer.Option(help="Fault: share of responses with status 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of responses with status 429.", min=0, max=1)] = 0,
     html: Annotated[float, typer.Option(help="Fault: share of responses that are HTML.", min=0, max=1)] = 0,
     lost: Annotated[
         float, typer.Option(help="Fault: share of creates and cancels done without a response.", min=0, max=1)
@@ -112,18 +112,18 @@ def sender_api(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 takes a free one.")] = 8082,
     seed: Annotated[int, typer.Option(help="Seed that selects the responses with faults.", min=0)] = 0,
     slow: Annotated[float, typer.Option(help="Fault: seconds before every response.", min=0)] = 0,
-    server_error: Annotated[float, typer.Option(help="Fault: share of responses that are a 500.", min=0, max=1)] = 0,
-    too_many: Annotated[float, typer.Option(help="Fault: share of responses that are a 429.", min=0, max=1)] = 0,
-    retry_after: Annotated[str, typer.Option(help="Retry-After of a 429: seconds, an HTTP date, or empty.")] = "1",
+    server_error: Annotated[float, typer.Option(help="Fault: share of responses with status 500.", min=0, max=1)] = 0,
+    too_many: Annotated[float, typer.Option(help="Fault: share of responses with status 429.", min=0, max=1)] = 0,
+    retry_after: Annotated[str, typer.Option(help="Retry-After of status 429: seconds, an HTTP date, or empty.")] = "1",
     html: Annotated[float, typer.Option(help="Fault: share of responses that are HTML.", min=0, max=1)] = 0,
     refused: Annotated[float, typer.Option(help="Fault: share of responses with another code.", min=0, max=1)] = 0,
     lost: Annotated[float, typer.Option(help="Fault: share of messages sent without a response.", min=0, max=1)] = 0,
 ) -> None:
     """Run a simulator of the service that sends messages, until Ctrl-C, for SENDER_URL=http://127.0.0.1:8082.
 
-    Accepts the token in SENDER_TOKEN, or any token if it is not set. Messages are kept in memory. While it runs:
-    PUT /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next responses; GET /_seen counts by message id;
-    GET /_messages shows the latest.
+    Accepts the token in SENDER_TOKEN, or any token if it is not set. Messages are kept in memory. While it runs: PUT
+    /_faults {"slow": 3}; PUT /_answers [{"status": 500}] for the next responses; GET /_seen counts sends by message id;
+    GET /_messages shows the latest messages.
     """
     from sales_assets.services.http.server import serve
     from sales_assets.settings import settings

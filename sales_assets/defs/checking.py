@@ -61,13 +61,12 @@ def evaluate(
 ) -> list[dg.AssetCheckResult]:
     """Evaluate each check over the span of the days; without days, over the whole history.
 
-    counted: {check: days for which the load has verified the same before its commit}. Only the other days are queried;
-    the metadata states how a result was obtained.
+    counted: {check: days that the load has already verified before its commit}. Only the remaining days are queried;
+    the metadata states the method.
 
-    The failing days are named in the metadata: a check records one result per run, not one per day, because a
-    result per check and day would be most of what a year's run writes to the event log. Checks with partitions, as of
-    Dagster 1.13.27, record the day in runs of one day only, leave the days of a range as planned for ever, and can't
-    be executed over the whole history.
+    A check records one result per run, with the failing days in its metadata. A result per check and day would be most
+    of what a year's run writes to the event log. As of Dagster 1.13.27, partitioned checks record their day only in
+    runs of one day, leave the days of a range in the state "planned", and can't be executed over the whole history.
     """
     span = f"{min(days)} to {max(days)}" if days else "the whole history"
     checks = list(checks)
@@ -80,16 +79,16 @@ def evaluate(
         for file in files
     }
 
-    def ask(file: str) -> list[dict[str, Any]]:
+    def query(file: str) -> list[dict[str, Any]]:
         return [] if days and not to_query[file] else warehouse.rows(file, "offending", **_window(to_query[file]))
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="check") as pool:
-        found = dict(zip(files, pool.map(ask, files), strict=True))
+        found = dict(zip(files, pool.map(query, files), strict=True))
     return [
         result_of(
             check,
             [row for row in found[check.file] if row.get("check_name", check.name) == check.name],
-            {"days asked": span, "obtained": _obtained(len(days), len(to_query[check.file]))},
+            {"days checked": span, "method": _method(len(days), len(to_query[check.file]))},
         )
         for check in checks
     ]
@@ -108,7 +107,7 @@ def _window(days: Sequence[dt.date]) -> dict[str, object]:
     }
 
 
-def _obtained(days: int, queried: int) -> str:
+def _method(days: int, queried: int) -> str:
     if queried == days:
         return "queried"
     return f"counted while loading; {queried} of {days} days queried" if queried else "counted while loading"

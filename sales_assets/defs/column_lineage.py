@@ -1,8 +1,7 @@
-"""Column lineage of the marts. A test finds each column in the schema of its table.
+"""Column lineage of the marts. A test checks that each column is in the schema of its table.
 
-Definition metadata, not that of a materialization: it follows from the statements in ``sql/mart``, and does not change
-from day to day. Columns without an upstream column (`source`, `events`), or from tables that are not assets, are
-omitted.
+It is definition metadata, because it follows from the statements in ``sql/mart`` and is the same for every day. Columns
+without an upstream column (`source`, `events`), or from tables that are not assets, are omitted.
 """
 
 from collections.abc import Mapping

@@ -3,21 +3,41 @@
 The files' and their staging tables' columns are described in `sales_assets.schemas.report_files`.
 """
 
+from collections.abc import Sequence
+
 import dagster as dg
 
 from sales_assets.schemas.lake import LAKE_TABLES
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG, Column, ReportFile
 
 _NOT_NULL = dg.TableColumnConstraints(nullable=False)
-_KEY = dg.TableColumnConstraints(nullable=False, unique=True)
 
 
-def _schema(*columns: tuple[str, str, str]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(name, kind, meaning) for name, kind, meaning in columns])
+def _schema(*columns: tuple[str, str, str], key: str = "") -> dg.TableSchema:
+    """Describe a table by its columns (name, type, meaning) and the columns of its primary key."""
+    constraints = dg.TableConstraints(other=[f"PRIMARY KEY ({key})"] if key else [])
+    return dg.TableSchema([dg.TableColumn(*column) for column in columns], constraints)
 
 
-def _dimension(key: tuple[str, str, str], *columns: tuple[str, str, str]) -> dg.TableSchema:
-    return dg.TableSchema(columns=[dg.TableColumn(*key, constraints=_KEY), *_schema(*columns).columns])
+def primary_key(schema: dg.TableSchema) -> tuple[str, ...]:
+    """Return the columns of a table's primary key; empty if it has no key."""
+    declared = schema.constraints.other[0] if schema.constraints and schema.constraints.other else ""
+    return tuple(declared.removeprefix("PRIMARY KEY (").removesuffix(")").split(", ")) if declared else ()
+
+
+def _with_null_rules(schema: dg.TableSchema, nullable: Sequence[str]) -> dg.TableSchema:
+    """Declare that all columns but `nullable` have a value, and whether one is unique."""
+    key = primary_key(schema)
+    columns = [
+        dg.TableColumn(
+            column.name,
+            column.type,
+            column.description,
+            constraints=dg.TableColumnConstraints(nullable=column.name in nullable, unique=(column.name,) == key),
+        )
+        for column in schema.columns
+    ]
+    return dg.TableSchema(columns, schema.constraints)
 
 
 def _delivered(file: ReportFile) -> dg.TableSchema:
@@ -41,11 +61,11 @@ def _typed(column: Column) -> dg.TableColumn:
     )
 
 
-# The price list carries no date: a day is told by the choice of its fetch.
-_DAY = dg.TableColumn("date_id", "integer", "Day on which the line is in force, YYYYMMDD", constraints=_NOT_NULL)
-_FETCH = dg.TableColumn("fetch_id", "bigint", "Number of the kept fetch that the line was taken from")
+# The price list has no dates: its day is that of the file that was selected for it.
+_DAY = dg.TableColumn("date_id", "integer", "Day that the price list is valid for, YYYYMMDD", constraints=_NOT_NULL)
+_FETCH = dg.TableColumn("fetch_id", "bigint", "Number of the raw file that the line comes from (raw.fetch)")
 _SALE_ID = dg.TableColumn("sale_id", "bigint", "Id of the row of mart.f_sales made from the line")
-_NAME_AS_OF = ("name_as_of", "timestamp", "Event time of the line that the name was taken from")
+_NAME_AS_OF = ("name_as_of", "timestamp", "Date and time of the line that the name was taken from")
 
 # {schema and name of the table, or of the file}
 COLUMNS = {
@@ -58,17 +78,18 @@ COLUMNS = {
     },
     "orders.outbox": _schema(
         ("event_no", "bigint", "Number of the event"),
-        ("message_id", "text", "The event's one name: project, order and kind"),
+        ("message_id", "text", "Identity of the event: project, order and kind"),
         ("order_id", "bigint", "Our id of the order"),
         ("kind", "text", "accepted, done or cancelled"),
         ("project_id", "integer", "Our project's id (PARTNERAPI_SOURCE_PROJECT_ID)"),
         ("kodpost", "integer", "Supplier code of the partner's chain (PARTNERAPI_KODPOST)"),
-        ("dated_at", "timestamp with time zone", "The moment that decides the day of the event"),
+        ("dated_at", "timestamp with time zone", "Time that determines the day of the event"),
         ("created_at", "timestamp with time zone", "When the service wrote it"),
-        ("published_at", "timestamp with time zone", "When the broker confirmed it; empty: the relay has it to send"),
+        ("published_at", "timestamp with time zone", "When the broker confirmed it; empty: not published yet"),
+        key="event_no",
     ),
     "staging.partner_order_event": _schema(
-        ("message_id", "text", "The event's one name: project, order and kind"),
+        ("message_id", "text", "Identity of the event: project, order and kind"),
         ("kind", "text", "accepted, done or cancelled"),
         ("project_id", "integer", "Our project's id (PARTNERAPI_SOURCE_PROJECT_ID)"),
         ("kodpost", "integer", "Supplier code of the partner's chain (PARTNERAPI_KODPOST)"),
@@ -79,18 +100,19 @@ COLUMNS = {
         (
             "dated_at",
             "timestamp with time zone",
-            "The moment that decides the day: the order's date, or when it was told",
+            "Time that determines the day: the date of the order, or the time of the cancel",
         ),
         ("lines", "jsonb", "The order's lines: line_no, their_id, price, count"),
         ("received_at", "timestamp with time zone", "When the consumer staged it"),
         (
             "loaded_at",
             "timestamp with time zone",
-            "When a run took it to the mart; empty: the sensor asks for its day",
+            "When a run loaded it into the mart; empty: not loaded, so the sensor requests its day",
         ),
+        key="message_id",
     ),
     "staging.partner_order_line": _schema(
-        ("uniq_id", "text", "Made from project, order, line and status"),
+        ("uniq_id", "text", "Identity of the line: project, order, line number and status"),
         ("date_id", "integer", "Calendar day of the sale or refund in SALES_TIMEZONE, YYYYMMDD"),
         ("status", "text", "shipped or refunded"),
         ("message_id", "text", "The event that made the line"),
@@ -103,8 +125,9 @@ COLUMNS = {
         ("quantity", "numeric(10,2)", "Pieces; positive, for refunds too"),
         ("amount", "numeric(10,2)", "Price times pieces; positive, for refunds too"),
         ("sale_id", "bigint", "Id of the row of mart.f_sales made from the line"),
+        key="uniq_id",
     ),
-    "mart.d_calendar": _dimension(
+    "mart.d_calendar": _schema(
         ("date_id", "integer", "The day as YYYYMMDD"),
         ("date_actual", "date", "The day"),
         ("year_num", "integer", "Year"),
@@ -115,22 +138,26 @@ COLUMNS = {
         ("day_of_week", "integer", "ISO day of the week: Monday is 1"),
         ("iso_year", "integer", "Year that the ISO week belongs to"),
         ("iso_week", "integer", "ISO week, 1 to 53"),
+        key="date_id",
     ),
-    "mart.d_city": _dimension(
+    "mart.d_city": _schema(
         ("city_id", "integer", "City"),
         ("city_name", "text", "Latest name of the city"),
         _NAME_AS_OF,
+        key="city_id",
     ),
-    "mart.d_customer": _dimension(
+    "mart.d_customer": _schema(
         ("customer_id", "integer", "Customer"),
         ("first_name", "text", "Latest first name"),
         ("last_name", "text", "Latest last name"),
         _NAME_AS_OF,
+        key="customer_id",
     ),
-    "mart.d_item": _dimension(
+    "mart.d_item": _schema(
         ("item_id", "integer", "Item"),
         ("item_name", "text", "Latest name of the item"),
         _NAME_AS_OF,
+        key="item_id",
     ),
     "mart.f_sales": _schema(
         ("id", "integer", "Id of the sale; a line keeps it when its day is loaded again"),
@@ -141,7 +168,8 @@ COLUMNS = {
         ("quantity", "numeric(10,2)", "Pieces; negative for refunded lines"),
         ("amount", "numeric(10,2)", "Total of the line; negative for refunded lines"),
         ("status", "text", "shipped or refunded"),
-        ("source", "text", "Who wrote the row: report_api, partner_orders or legacy"),
+        ("source", "text", "Writer of the row: report_api, partner_orders or legacy"),
+        key="id",
     ),
     "mart.f_activity": _schema(
         ("date_id", "integer", "Calendar day of the events, YYYYMMDD"),
@@ -149,6 +177,7 @@ COLUMNS = {
         ("action_id", "integer", "Action"),
         ("events", "bigint", "Lines of the activity log"),
         ("quantity", "numeric(20,2)", "Total quantity of the events; 0 is legal"),
+        key="date_id, customer_id, action_id",
     ),
     "mart.f_research": _schema(
         ("date_id", "integer", "Calendar day of the sales, YYYYMMDD"),
@@ -156,6 +185,7 @@ COLUMNS = {
         ("geo_id", "integer", "Region"),
         ("sales_qty", "numeric(10,2)", "Pieces sold"),
         ("sales_amt", "numeric(10,2)", "Amount sold"),
+        key="date_id, category_id, geo_id",
     ),
     "mart.f_customer_retention": _schema(
         ("period_name", "text", "weekly"),
@@ -165,69 +195,109 @@ COLUMNS = {
         ("returning_customers_count", "bigint", "Customers of the item with several shipped lines in the week"),
         ("refunded_customer_count", "bigint", "Customers with a refunded line of the item in the week"),
         ("new_customers_revenue", "numeric(20,2)", "Shipped lines of the new customers, gross"),
-        ("returning_customers_revenue", "numeric(20,2)", "Shipped lines of the returning ones, gross"),
+        ("returning_customers_revenue", "numeric(20,2)", "Shipped lines of the returning customers, gross"),
         ("customers_refunded", "bigint", "Refunded lines"),
         ("refunded_amount", "numeric(20,2)", "Total of the refunded lines, negative"),
+        key="period_name, period_id, item_id",
     ),
     "mart.f_mailing_deliveries": _schema(
-        ("message_id", "bigint", "Message; the sender knows it by the same id"),
+        ("message_id", "bigint", "Message; the sender gets the same id"),
         ("date_id", "integer", "Day in SALES_TIMEZONE on which the recipients were fixed, YYYYMMDD"),
         ("mailing_id", "bigint", "Mailing"),
         ("client_id", "bigint", "Client of the mailings"),
         ("customer_id", "integer", "Customer (mart.d_customer) that the client was linked to; empty: none"),
-        ("tag_filter", "text", "The mailing's tag filter; empty: it went to every tag"),
-        ("operator_code_filter", "text", "The mailing's operator code filter; empty: every operator"),
+        ("tag_filter", "text", "The mailing's tag filter; empty: all tags"),
+        ("operator_code_filter", "text", "The mailing's operator code filter; empty: all operators"),
         ("status", "text", "Pending, SENT, FAILED or TIMEOUT"),
-        ("attempts", "smallint", "Sends that were begun"),
+        ("attempts", "smallint", "Attempts to send it"),
         ("reason", "text", "Why the message, or its last attempt, failed"),
         ("created_at", "timestamp with time zone", "When the recipients were fixed"),
-        ("finished_at", "timestamp with time zone", "When the message got its last status; empty: Pending"),
-        ("seconds_to_deliver", "numeric(12,3)", "Between the two, of SENT messages"),
+        ("finished_at", "timestamp with time zone", "When the message got its final status; empty: Pending"),
+        ("seconds_to_deliver", "numeric(12,3)", "Seconds from created_at to finished_at, of SENT messages"),
+        key="message_id",
     ),
     "mart.f_mailing_statistics": _schema(
         ("date_id", "integer", "Day in SALES_TIMEZONE on which the recipients were fixed, YYYYMMDD"),
         ("mailing_id", "bigint", "Mailing"),
-        ("messages", "bigint", "Messages of the day, in whatever status"),
+        ("messages", "bigint", "Messages of the day, of all statuses"),
         ("pending", "bigint", "Still to be sent"),
-        ("sent", "bigint", "Taken by the sender"),
-        ("failed", "bigint", "Given up"),
+        ("sent", "bigint", "Accepted by the sender"),
+        ("failed", "bigint", "Failed permanently"),
         ("timed_out", "bigint", "Not sent before the mailing's end"),
-        ("attempts", "bigint", "Sends that were begun"),
+        ("attempts", "bigint", "Attempts to send them"),
         ("linked_customers", "bigint", "Customers of the mart among the recipients"),
         ("median_seconds", "numeric(12,3)", "Median of the seconds to deliver"),
         ("slowest_seconds", "numeric(12,3)", "Longest of the seconds to deliver"),
-        ("last_finished_at", "timestamp with time zone", "When the last message so far got its last status"),
+        (
+            "last_finished_at",
+            "timestamp with time zone",
+            "When the latest message was finished",
+        ),
+        key="date_id, mailing_id",
     ),
     "mailings.client": _schema(
         ("client_id", "bigint", "Client of the mailings"),
-        ("phone", "character varying(11)", "7 and ten digits; two clients may have one phone"),
+        ("phone", "character varying(11)", "7 and ten digits; two clients may share a phone"),
         ("operator_code", "text", "Operator code of the phone, for the filter of a mailing"),
-        ("tag", "text", "The client's own tag; those of the marts are in mailings.client_tag"),
-        ("timezone", "character varying(64)", "The client's time zone; a name that is unknown counts as UTC"),
+        ("tag", "text", "Tag set by users; the tags derived from the marts are in mailings.client_tag"),
+        ("timezone", "character varying(64)", "The client's time zone; an unknown name counts as UTC"),
         ("created_at", "timestamp with time zone", "When the client was added"),
         ("updated_at", "timestamp with time zone", "When the client was last changed"),
+        key="client_id",
     ),
     "mailings.message": _schema(
-        ("message_id", "bigint", "Message; the sender knows it by the same id"),
+        ("message_id", "bigint", "Message; the sender gets the same id"),
         ("mailing_id", "bigint", "Mailing"),
         ("client_id", "bigint", "Client of the mailings"),
         ("status", "text", "Pending, SENT, FAILED or TIMEOUT"),
-        ("attempts", "smallint", "Sends whose outcome was seen"),
-        ("next_attempt_at", "timestamp with time zone", "When it is sent next; of a claimed one, when its lease ends"),
-        ("claim", "text", "The worker that sends it"),
+        ("attempts", "smallint", "Attempts whose outcome is known"),
+        (
+            "next_attempt_at",
+            "timestamp with time zone",
+            "Time of the next attempt, or the end of a worker's claim",
+        ),
+        ("claim", "text", "Worker that is sending the message"),
         ("reason", "text", "Why the message, or its last attempt, failed"),
-        ("finished_at", "timestamp with time zone", "When it got its last status; empty: Pending"),
+        ("finished_at", "timestamp with time zone", "When it got its final status; empty: Pending"),
         ("created_at", "timestamp with time zone", "When the recipients were fixed"),
+        key="message_id",
     ),
     "mailings.client_customer": _schema(
         ("client_id", "bigint", "Client of the mailings"),
         ("customer_id", "integer", "Customer of the mart (mart.d_customer) that the client is"),
-        ("linked_by", "text", "phone: found by the phone of partner orders; api: told by hand, and never changed here"),
-        ("linked_at", "timestamp with time zone", "Since when it is this customer"),
+        (
+            "linked_by",
+            "text",
+            "phone: found by the phone of partner orders; api: set through the API",
+        ),
+        ("linked_at", "timestamp with time zone", "When the link was made"),
+        key="client_id",
     ),
     "mailings.client_tag": _schema(
         ("client_id", "bigint", "Client of the mailings"),
         ("tag", "text", "new, returning or refunded"),
-        ("since", "timestamp with time zone", "When the tag was given; a tag that stays keeps it"),
+        ("since", "timestamp with time zone", "When the tag was added; unchanged while the client keeps the tag"),
+        key="client_id, tag",
     ),
+}
+
+# Columns of the tables of the mart that may be NULL; a test compares them with the tables.
+_NULLABLE: dict[str, Sequence[str]] = {
+    "mart.d_calendar": (
+        *("date_actual", "year_num", "quarter_num", "month_num", "month_name"),
+        *("day_num", "day_of_week", "iso_year", "iso_week"),
+    ),
+    "mart.d_city": ("city_name", "name_as_of"),
+    "mart.d_customer": ("first_name", "last_name", "name_as_of"),
+    "mart.d_item": ("item_name", "name_as_of"),
+    "mart.f_sales": ("quantity", "amount"),  # of a legacy row
+    "mart.f_mailing_deliveries": (
+        *("customer_id", "tag_filter", "operator_code_filter", "reason", "finished_at", "seconds_to_deliver"),
+    ),
+    "mart.f_mailing_statistics": ("median_seconds", "slowest_seconds", "last_finished_at"),
+}
+COLUMNS |= {
+    table: _with_null_rules(schema, _NULLABLE.get(table, ()))
+    for table, schema in COLUMNS.items()
+    if table.startswith("mart.")
 }

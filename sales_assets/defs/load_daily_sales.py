@@ -17,7 +17,7 @@ from sales_assets.defs.mart.f_activity import ACTIVITY
 from sales_assets.defs.mart.f_research import RESEARCH
 from sales_assets.defs.mart.f_sales import f_sales_checks, f_sales_spec
 from sales_assets.defs.raw.report_files import increment_specs
-from sales_assets.defs.staging.report_files import staging_checks, staging_key, staging_specs
+from sales_assets.defs.staging.report_files import staging_checks, staging_specs
 from sales_assets.partitions import DAYS, LOAD_POLICY, days_of
 from sales_assets.pipeline.load import NoReportError, Pipeline, load_days
 from sales_assets.pipeline.load_report import LoadReport
@@ -26,7 +26,6 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
-from sales_assets.schemas.report_files import ReportFile
 from sales_assets.settings import first_day, settings
 
 # The marts that are filled with their staging table (docs/guides/add-a-mart.md).
@@ -39,10 +38,10 @@ def all_checks() -> dict[dg.AssetCheckKey, SqlCheck]:
     return {check.key: check for check in (*staging_checks(), *f_sales_checks(), *derived)}
 
 
-def staged_and_published(file: ReportFile) -> list[dg.AssetKey]:
-    """Find the staging table of a file and the marts that are filled with it."""
-    key = staging_key(file)
-    return [key, *(spec.key for spec in all_specs() if any(dep.asset_key == key for dep in spec.deps))]
+def stored_specs() -> list[dg.AssetSpec]:
+    """Declare the assets of a day that are loaded from stored raw files, without the report API."""
+    fetched = {spec.key for spec in increment_specs()}
+    return [spec for spec in all_specs() if spec.key not in fetched]
 
 
 def all_specs() -> list[dg.AssetSpec]:

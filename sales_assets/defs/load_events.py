@@ -9,10 +9,12 @@ import dagster as dg
 from sales_assets.dagster_internals import log_materializations, set_asset_metadata
 from sales_assets.defs.mart.dimensions import loaded_with
 from sales_assets.defs.summaries import plottable
-from sales_assets.partitions import key_of, spelled_out
+from sales_assets.partitions import format_days, key_of, ranges
 from sales_assets.pipeline.load_report import F_SALES, LoadReport
 
 _NAMED_CAUSES = 20
+# Metadata of a failure: [[cause, [[first day, last day], ...]], ...].
+CAUSES = "causes"
 # Metadata of `mart/f_sales`, only if the load had to wait.
 LOCK_WAITS = "load waited for locks, s"
 
@@ -84,17 +86,27 @@ def _log_good_days(
 
 
 def failure_of(report: LoadReport) -> dg.Failure:
-    """Name the days that broke, with each cause once."""
+    """Return the failure of a load: the failed days, and each cause once."""
     days = sorted(report.failures)
-    # One unreadable report fails all of its days: name each cause once.
+    # One unreadable report fails all of its days: list each cause once.
     causes: dict[str, list[dt.date]] = {}
     for day in days:
         causes.setdefault("; ".join(report.failures[day]), []).append(day)
-    named = "\n".join(f"{spelled_out(of)}: {cause}" for cause, of in list(causes.items())[:_NAMED_CAUSES])
-    more = f"\n... and {len(causes) - _NAMED_CAUSES} further causes" if len(causes) > _NAMED_CAUSES else ""
+    shown = dict(list(causes.items())[:_NAMED_CAUSES])
+    named = "\n".join(f"{format_days(of)}: {cause}" for cause, of in shown.items())
+    more = ""
+    if len(causes) > _NAMED_CAUSES:
+        further = f"{len(causes) - _NAMED_CAUSES} further causes"
+        more = f"\n... and {further}"
+        shown[further] = sorted({day for of in list(causes.values())[_NAMED_CAUSES:] for day in of})
     return dg.Failure(
-        f"{len(days)} of {len(report.days)} days broke and stay as they were; the others are loaded. "
-        f"Run these days again when the cause is gone:\n{named}{more}",
-        metadata={"broken days": ", ".join(key_of(day) for day in days)},
+        f"{len(days)} of {len(report.days)} days failed and have the rows of their last usable file; the other days "
+        f"are loaded. Fix the cause, then load these days again:\n{named}{more}",
+        metadata={
+            "failed days": ", ".join(key_of(day) for day in days),
+            CAUSES: dg.MetadataValue.json(
+                [[cause, [[key_of(day) for day in span] for span in ranges(of)]] for cause, of in shown.items()]
+            ),
+        },
         allow_retries=False,
     )

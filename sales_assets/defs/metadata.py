@@ -1,4 +1,4 @@
-"""Metadata of all assets, by one set of rules: owner, group, kinds, tags, freshness, table, columns and their lineage.
+"""Rules for the metadata of all assets: owner, group, kinds, tags, freshness, table, columns and their lineage.
 
 `sales_assets.definitions` applies the rules. Key, dependencies, partitions and description of an asset are in its
 module, the columns in `column_schemas` and `column_lineage`.
@@ -19,9 +19,11 @@ OWNERS = ["team:sales"]
 # last materialization, of any partition: a reload of an old day makes it fresh too.
 DAILY = dg.FreshnessPolicy.time_window(fail_window=dt.timedelta(hours=48), warn_window=dt.timedelta(hours=30))
 _PARTITION_COLUMNS = {"date_id", "period_id"}
-_KINDS = {"raw": {"csv"}, "lake": {"iceberg", "table"}}
+_KINDS = {"raw": {"csv"}, "lake": {"iceberg", "table"}, "reports": {"html"}}
+# Assets without columns.
+_NO_TABLES = {REPORT_API, dg.AssetKey(["reports", "sales_overview"])}
 
-# Columns that name or reach a person. Ids of customers and clients don't, without the assets that have these columns.
+# Columns that identify a person. Ids of customers and clients do so only together with the tables of these columns.
 PERSONAL_COLUMNS = frozenset({"first_name", "last_name", "phone"})
 
 
@@ -45,10 +47,10 @@ def with_metadata(definitions: dg.Definitions) -> dg.Definitions:
 
 
 def described(spec: dg.AssetSpec) -> dg.AssetSpec:
-    """Apply the rules to one asset. It is described as the table that its key names, unless it names another."""
+    """Apply the rules to one asset. Its table is named like its key, unless its metadata has `dagster/table_name`."""
     group, *name = spec.key.path
     table = str(spec.metadata.get("dagster/table_name", ".".join(name if group == "sources" else spec.key.path)))
-    columns = COLUMNS[table].columns if spec.key != REPORT_API else []
+    columns = [] if spec.key in _NO_TABLES else COLUMNS[table].columns
     kinds = {"api"} if spec.key == REPORT_API else _KINDS.get(group, {"postgres", "table"})
     is_personal = any(column.name in PERSONAL_COLUMNS for column in columns)
     freshness = DAILY if _moves_daily(spec) else None
@@ -61,7 +63,7 @@ def described(spec: dg.AssetSpec) -> dg.AssetSpec:
 
 
 def _metadata(spec: dg.AssetSpec, table: str) -> dict[str, Any]:
-    if spec.key == REPORT_API:
+    if spec.key in _NO_TABLES:
         return {}
     metadata: dict[str, Any] = {"dagster/column_schema": COLUMNS[table]}
     if spec.key in COLUMN_LINEAGE:
@@ -78,13 +80,13 @@ def _moves_daily(spec: dg.AssetSpec) -> bool:
     """Return whether daily increments change the asset. Reports, orders and mailings have no fixed schedule."""
     return (
         spec.partitions_def == DAYS
-        or spec.key.path[0] == "lake"
+        or spec.key.path[0] in ("lake", "reports")
         or (spec.key.path[0] == "mart" and spec.partitions_def != ORDER_DAYS)
     )
 
 
 def _cadence(spec: dg.AssetSpec) -> str:
-    """Name the period of a partition; `on_change` for an asset with one state, replaced when its source changes."""
+    """Return the period of a partition, or `on_change` for an asset without partitions."""
     if isinstance(spec.partitions_def, dg.WeeklyPartitionsDefinition):
         return "weekly"
     return "daily" if spec.partitions_def else "on_change"

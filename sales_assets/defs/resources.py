@@ -17,21 +17,22 @@ from sales_assets.settings import settings
 
 
 class ReportApiResource(dg.ConfigurableResource[ReportApi]):
-    """The report API of the settings; a given field overrides its setting for one run."""
+    """Client of the report API; each field overrides a setting for one run."""
 
     report_api_timeout: float | None = Field(
         default=None,
         gt=0,
-        description="Seconds without a byte before a call or a download counts as stuck. Empty: REPORT_API_TIMEOUT.",
+        description="Seconds without a received byte after which a call or a download times out. Empty: "
+        "REPORT_API_TIMEOUT.",
     )
     report_api_patience: float | None = Field(
-        default=None, gt=0, description="Seconds in which one call is retried. Empty: REPORT_API_PATIENCE."
+        default=None, gt=0, description="Seconds for which a call is retried. Empty: REPORT_API_PATIENCE."
     )
     report_api_report_deadline: float | None = Field(
-        default=None, gt=0, description="Seconds that a report may take. Empty: REPORT_API_REPORT_DEADLINE."
+        default=None, gt=0, description="Seconds to wait for a report. Empty: REPORT_API_REPORT_DEADLINE."
     )
     raw_files_max_bytes: int | None = Field(
-        default=None, gt=0, description="Largest file that is accepted, in bytes. Empty: RAW_FILES_MAX_BYTES."
+        default=None, gt=0, description="Maximum size of a file, in bytes. Empty: RAW_FILES_MAX_BYTES."
     )
 
     def create_resource(self, context: dg.InitResourceContext) -> ReportApi:  # noqa: ARG002  the base class's signature

@@ -1,4 +1,4 @@
-"""Celery application of the demo: that of the mailings, but its queues expire and its processes end with the demo."""
+"""Celery application of the demo: the mailings', with queues that expire and processes that end with the demo."""
 
 import os
 import signal
@@ -24,7 +24,7 @@ def _configuration() -> dict[str, Any]:
             Queue(name, exchange, routing_key=name, expires=_FLEETING_SECONDS)
             for name in (plan_queue(), dispatch_queue())
         ],
-        # It would leave exchanges at the broker.
+        # Remote control would leave exchanges at the broker.
         "worker_enable_remote_control": False,
     }
 
@@ -34,7 +34,7 @@ app.add_defaults(_configuration)
 
 
 def _end_with_the_demo() -> None:
-    """End this process when stdin closes: the demo holds its other end, and closes it even by `kill -9`."""
+    """End this process when stdin closes: the demo holds the other end, which closes even after `kill -9`."""
     while os.read(0, 1024):
         pass
     os.kill(os.getpid(), signal.SIGTERM)
@@ -46,6 +46,6 @@ def _watch(**_sent: Any) -> None:
     threading.Thread(target=_end_with_the_demo, name="demo", daemon=True).start()
 
 
-# weak=False: else the function is garbage collected, since only the signals refer to it.
+# weak=False: otherwise the function is garbage collected, since only the signals refer to it.
 signals.worker_init.connect(_watch, weak=False)
 signals.beat_init.connect(_watch, weak=False)

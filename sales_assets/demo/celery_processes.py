@@ -37,7 +37,7 @@ class CeleryProcess:
     log: Path
 
     @property
-    def why_ended(self) -> str | None:
+    def exit_reason(self) -> str | None:
         """Return a message if the process ended unexpectedly; None while it runs."""
         code = self.process.poll()
         return None if code is None else f"the mailings' {self.log.stem} exited with code {code}; see {self.log}"

@@ -67,19 +67,19 @@ def follow_mailing(services: Services, orders: Followed, progress: Progress) -> 
     """
     warehouse = Warehouse()
     failures: list[str] = []
-    progress.say("creating clients")
+    progress.notify("creating clients")
     for client in _CLIENTS:
         _create_client(services.url, client)
     prepare_dagster_home()
     with dg.DagsterInstance.get() as instance:
-        progress.say("computing customer retention")
+        progress.notify("computing customer retention")
         failures += _make(instance, "make_customer_retention", _weeks(), progress)
-        progress.say("linking and tagging clients")
+        progress.notify("linking and tagging clients")
         failures += _make(instance, "fill_audience", {}, progress)
-        progress.say("sending a mailing")
+        progress.notify("sending a mailing")
         mailing_id = create_mailing(services.url)
         statistics = when_finished(services, mailing_id)
-        progress.say("loading its deliveries")
+        progress.notify("loading its deliveries")
         days = _changed_days(warehouse)
         failures += _make(instance, "load_mailing_deliveries", days, progress) if days else []
     if set(statistics) != {"SENT"}:
@@ -96,7 +96,7 @@ def follow_mailing(services: Services, orders: Followed, progress: Progress) -> 
     )
 
 
-def _ask(url: str, method: str, path: str, **options: Any) -> Any:
+def _request(url: str, method: str, path: str, **options: Any) -> Any:
     answer = requests.request(method, f"{url}/api/v1/{path}", timeout=30, **options)
     if not answer.ok:
         raise DemoError(f"{method} {url}/api/v1/{path} returned {answer.text}; see {log_path()}")
@@ -104,9 +104,9 @@ def _ask(url: str, method: str, path: str, **options: Any) -> Any:
 
 
 def _create_client(url: str, client: Mapping[str, Any]) -> None:
-    """Create a client, unless an earlier demo has."""
-    if not _ask(url, "GET", "clients/list/", params={"phone": client["phone"], "limit": 1})["results"]:
-        _ask(url, "POST", "clients/", json=client)
+    """Create a client, unless an earlier demo has created it."""
+    if not _request(url, "GET", "clients/list/", params={"phone": client["phone"], "limit": 1})["results"]:
+        _request(url, "POST", "clients/", json=client)
 
 
 def create_mailing(url: str) -> int:
@@ -119,20 +119,20 @@ def create_mailing(url: str) -> int:
         "client_tag_filter": TAG,
         "end_time": (now + dt.timedelta(hours=1)).isoformat(),
     }
-    return int(_ask(url, "POST", "mailings/", json=mailing)["id"])
+    return int(_request(url, "POST", "mailings/", json=mailing)["id"])
 
 
 def when_finished(services: Services, mailing_id: int) -> dict[str, int]:
     """Wait until the mailing is finished; returns {status: messages}. Raises `DemoError` if that takes too long."""
     deadline = time.monotonic() + _SENT_SECONDS
-    while _ask(services.url, "GET", f"mailings/{mailing_id}/detail/")["state"] != "finished":
-        for ended in filter(None, (process.why_ended for process in services.celery)):
+    while _request(services.url, "GET", f"mailings/{mailing_id}/detail/")["state"] != "finished":
+        for ended in filter(None, (process.exit_reason for process in services.celery)):
             raise DemoError(ended)
         if time.monotonic() > deadline:
             logs = " and ".join(str(process.log) for process in services.celery)
             raise DemoError(f"the mailing was not finished in {_SENT_SECONDS:.0f} s; see {logs}")
         time.sleep(0.1)
-    counts = _ask(services.url, "GET", f"mailings/{mailing_id}")["message_data"]
+    counts = _request(services.url, "GET", f"mailings/{mailing_id}")["message_data"]
     return {row["status"]: row["count"] for row in counts}
 
 
@@ -150,7 +150,7 @@ def _changed_days(warehouse: Warehouse) -> dict[str, str]:
 
 
 def _make(instance: dg.DagsterInstance, job: str, tags: dict[str, str], progress: Progress) -> list[str]:
-    """Run a job; returns its failures. Warnings aren't failures: a user's own clients may be linked to nobody."""
+    """Run a job; returns its failures. Warnings aren't failures: clients that a user added may be unlinked."""
     run = run_job(defs(), instance, job, tags, progress)
     red = [
         check.check_name

@@ -34,11 +34,11 @@ def platform_running(progress: Progress, *, once: bool) -> Iterator[tuple[dt.dat
     key = secrets.token_hex(16)
     folder = settings().sales_home / "generated"
     with ExitStack() as stack:
-        progress.say("starting PostgreSQL")
+        progress.notify("starting PostgreSQL")
         stack.enter_context(embedded_running())
-        progress.say("migrating the warehouse")
+        progress.notify("migrating the warehouse")
         migrations.migrate(warehouse_url())
-        progress.say("generating reports")
+        progress.notify("generating reports")
         stack.enter_context(live(folder, Shop(seed=7), every=None if once else _NEWS_EVERY_SECONDS))
         url = stack.enter_context(running(ReportApi(folder, api_key=key)))
         today = utc_today()
@@ -54,7 +54,7 @@ def sales_by_day(first: dt.date, last: dt.date) -> list[dict[str, Any]]:
 
 
 def _first_day_of_home(first: dt.date) -> dt.date:
-    """Return the first day that this home was ever filled for: days that were loaded weeks ago stay in the calendar."""
+    """Return the first day of data ever loaded into this home: days loaded weeks ago stay in the calendar."""
     mark = settings().sales_home / _MARK
     if not mark.read_text(encoding="utf-8"):
         mark.write_text(first.isoformat(), encoding="utf-8")
@@ -76,9 +76,9 @@ def _require_own_home() -> None:
 
 
 def _point_settings_at(url: str, key: str, first: dt.date) -> None:
-    """Make this process and its children ask the demo's own report API, and see its orders as sales at once.
+    """Configure this process and its children for the demo's report API, and count accepted orders as sales.
 
-    The calendar begins with the demo's data. To be called before `sales_assets.partitions` is imported.
+    The calendar begins with the demo's data. Call it before `sales_assets.partitions` is imported.
     """
     os.environ |= {
         "REPORT_API_URL": url,

@@ -29,13 +29,16 @@ from sales_assets.deploy.runs import failures_of, run_job
 from sales_assets.pipeline.progress import Progress
 from sales_assets.postgres.database import warehouse_url
 from sales_assets.postgres.warehouse import Warehouse
+from sales_assets.services.http.admin import AdminPages
 from sales_assets.services.http.application import application
 from sales_assets.services.http.logging import configure_logging
 from sales_assets.services.http.server import running
+from sales_assets.services.http.users import UsersFile
 from sales_assets.services.mailings.bootstrap import Mailings
 from sales_assets.services.partner_orders.bootstrap import PartnerOrders
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.mapping import mappings_in, store
+from sales_assets.services.steward.bootstrap import steward_templates, steward_views
 from sales_assets.settings import settings
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets.simulators.sender_api import SenderApi
@@ -43,6 +46,7 @@ from sales_assets.simulators.sender_api import SenderApi
 _log = structlog.get_logger()
 
 PORT = 8000
+_ADMIN_USER = "demo"
 
 _BROKER_SECONDS = 3.0
 _STAGED_SECONDS = 60.0
@@ -67,15 +71,17 @@ class DemoError(Exception):
 
 @dataclass(frozen=True)
 class Services:
-    """The running services: their URL, the simulated sender, and Celery's processes."""
+    """The running services: their URL, a user of /admin, the simulated sender, and Celery's processes."""
 
     url: str
+    admin_user: str
+    admin_password: str
     sender: SenderApi
     sender_url: str
     celery: Sequence[CeleryProcess]
 
     @property
-    def on_wanted_port(self) -> bool:
+    def is_requested_port(self) -> bool:
         return urlsplit(self.url).port == PORT
 
 
@@ -99,7 +105,7 @@ def why_no_broker() -> str | None:
         asyncio.run(_broker("ready?", _BROKER_SECONDS).ping())
     except (*CONNECTION_EXCEPTIONS, OSError, ValueError) as error:  # ValueError: a malformed URL
         return (
-            f"Orders and mailings were skipped, they need RabbitMQ: none at {url.hostname}:{url.port or 5672} "
+            f"Orders and mailings are skipped: they need RabbitMQ, and none runs at {url.hostname}:{url.port or 5672} "
             f"({type(error).__name__}). `apt-get install rabbitmq-server` or `docker run -d -p 5672:5672 rabbitmq:4` "
             "provides one; set RABBITMQ_URL to its address."
         )
@@ -113,7 +119,7 @@ def services_running(progress: Progress) -> Iterator[Services]:
     Listens on port 8000 of the loopback, or on a free one if it is taken. The logs are SALES_HOME/services.log,
     worker.log and beat.log.
     """
-    progress.say("starting the simulators and the services")
+    progress.notify("starting the simulators and the services")
     broker = _broker(f"sales_assets_demo_{secrets.token_hex(4)}", settings().partnerapi_rabbitmq_timeout)
     with ExitStack() as stack:
         log = stack.enter_context((settings().sales_home / "services.log").open("a", encoding="utf-8"))
@@ -130,17 +136,25 @@ def services_running(progress: Progress) -> Iterator[Services]:
         chosen = settings().model_copy(update={"partnerapi_url": partner_url, "sender_url": sender_url})
         registry = CollectorRegistry()
         orders = PartnerOrders(chosen, warehouse_url(), registry=registry, broker=broker)
-        mailings = Mailings(chosen, warehouse_url(), registry=registry, kick=_leave_it_to_the_tick)
-        app = application(orders, mailings, registry=registry)
+        mailings = Mailings(chosen, warehouse_url(), registry=registry, enqueue_planner=_enqueue_nothing)
+        password = secrets.token_urlsafe(12)
+        UsersFile(chosen.users_file).add(_ADMIN_USER, password)
+        admin = AdminPages(
+            chosen,
+            warehouse_url(),
+            views=[*steward_views(warehouse_url()), *mailings.views],
+            templates=[steward_templates()],
+        )
+        app = application(orders, mailings, admin, registry=registry)
         try:
             url = stack.enter_context(running(app, lifespan=True, port=PORT))
         except OSError:
             url = stack.enter_context(running(app, lifespan=True))
         _log.info("the demo's services are running", url=url, broker_name=broker.name)
-        yield Services(url, sender, sender_url, celery)
+        yield Services(url, _ADMIN_USER, password, sender, sender_url, celery)
 
 
-def _leave_it_to_the_tick() -> None:
+def _enqueue_nothing() -> None:
     """Enqueue no planner task: the queues of the settings may be in use by others."""
 
 
@@ -150,7 +164,7 @@ def follow_orders(services: Services, progress: Progress) -> Followed:
     Raises `DemoError` if an order is refused, or its event is not staged in time.
     """
     warehouse = Warehouse()
-    progress.say("placing orders")
+    progress.notify("placing orders")
     first_id = int(time.time()) * 10  # different from those of an earlier demo
     placed = [
         _place(services.url, first_id + number, PHONES[customer], lines)
@@ -158,14 +172,14 @@ def follow_orders(services: Services, progress: Progress) -> Followed:
     ]
     for (order_id, theirs), (_, _, is_cancelled) in zip(placed, _ORDERS, strict=True):
         if is_cancelled:
-            _ask(services.url, "DELETE", {"order_id": order_id, "their_order_id": theirs})
+            _request(services.url, "DELETE", {"order_id": order_id, "their_order_id": theirs})
     cancelled = sum(is_cancelled for _, _, is_cancelled in _ORDERS)
     order_ids = [order_id for order_id, _ in placed]
-    progress.say("waiting for their events")
+    progress.notify("waiting for their events")
     _wait_until_staged(warehouse, order_ids, len(placed) + cancelled)
-    progress.say("mapping the partner's ids")
+    progress.notify("mapping the partner's ids")
     mapping_file, mapped = _map(warehouse)
-    progress.say("loading the days of the orders")
+    progress.notify("loading the days of the orders")
     days, failures = _load(warehouse, progress)
     lines = warehouse.rows("orders/demo", "lines", order_ids=order_ids)
     return Followed(order_ids, cancelled, mapped, mapping_file, days, lines, failures)
@@ -183,7 +197,7 @@ def _forget(broker: Broker) -> None:
 
 def _place(url: str, order_id: int, phone: str, lines: tuple[tuple[int, str, int], ...]) -> tuple[int, str]:
     yesterday = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
-    answer = _ask(
+    answer = _request(
         url,
         "POST",
         {
@@ -200,7 +214,7 @@ def _place(url: str, order_id: int, phone: str, lines: tuple[tuple[int, str, int
     return order_id, str(answer["their_order_id"])
 
 
-def _ask(url: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
+def _request(url: str, method: str, body: dict[str, Any]) -> dict[str, Any]:
     answer = requests.request(method, f"{url}/v2/orders/", json=body, timeout=settings().partnerapi_deadline + 10)
     content: dict[str, Any] = answer.json()
     if content.get("result") != "success":
@@ -235,7 +249,7 @@ def _map(warehouse: Warehouse) -> tuple[str, int]:
 
 
 def _load(warehouse: Warehouse, progress: Progress) -> tuple[list[str], list[str]]:
-    """Load the days that the sensor would request; returns them and the failures of the run."""
+    """Load the days that the sensor would request; return the days and the failures of the run."""
     changed = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     days = [row["day"] for row in changed]
     prepare_dagster_home()

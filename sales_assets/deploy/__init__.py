@@ -1,1 +1,1 @@
-"""Dagster's instance, storage and processes."""
+"""Deployment of Dagster: instance, storage, run launchers, daemon, UI and backups."""

@@ -1,4 +1,4 @@
-"""Backfills that the daemon of the storage executes: request them, read their progress, cancel them."""
+"""Read the progress of backfills, which the storage's daemon executes."""
 
 import time
 from dataclasses import dataclass, field
@@ -17,7 +17,7 @@ _SUCCESS = "COMPLETED_SUCCESS"
 
 @dataclass
 class BackfillProgress:
-    """State of a backfill. Runs that are retried count as running, their retries as the same run."""
+    """State of a backfill. A retried run counts as running, together with its retry as one run."""
 
     status: str
     has_ended: bool
@@ -72,7 +72,7 @@ class BackfillReader:
         return progress
 
     def _result(self, run: dg.DagsterRun) -> tuple[int, list[str]]:
-        """Return the number of days that a finished run has loaded, and why others failed."""
+        """Return the number of days that a finished run has loaded, and the reasons of failures."""
         if run.run_id not in self._finished:
             types = {
                 dg.DagsterEventType.ASSET_MATERIALIZATION,

@@ -11,15 +11,15 @@ import dagster as dg
 from sales_assets.deploy.instance import configuration_text
 from sales_assets.deploy.templates import Template
 
-# What earlier versions wrote, by the version that was the last to do so.
+# {fingerprint of a file that earlier versions wrote: the last of these versions}
 _EARLIER = {"bd9c5a13a0bdc35e": "0.1.0"}
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """The template that a configuration is nearest to, and the differences from it.
+    """The template most similar to a configuration, and the differences from it.
 
-    `earlier_version` wrote exactly this file, if any did.
+    earlier_version: version that wrote exactly this file, if any.
     """
 
     template: Template
@@ -28,7 +28,7 @@ class Comparison:
 
 
 def compare(configuration: Mapping[str, Any]) -> Comparison:
-    """Compare with all templates; the one with the fewest differences counts."""
+    """Compare a configuration with all templates, and return the comparison with the fewest differences."""
     found = [
         (list(_differences("", configuration, dg.config_from_yaml_strings([configuration_text(template)]))), template)
         for template in Template
@@ -38,7 +38,7 @@ def compare(configuration: Mapping[str, Any]) -> Comparison:
 
 
 def fingerprint(configuration: Mapping[str, Any]) -> str:
-    """Hash a configuration, apart from the folder that it was written for."""
+    """Hash a configuration without its SALES_HOME."""
     folderless = json.loads(json.dumps(configuration), object_hook=_without_sales_home)
     return hashlib.sha256(json.dumps(folderless, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -1,4 +1,4 @@
-"""Run Dagster's daemon under an advisory lock in the database of Dagster's storage: one works, the others stand by.
+"""Run Dagster's daemon under an advisory lock in the database of Dagster's storage: one is active, the others stand by.
 
 Two daemons would both start a queued run, which Dagster does not support. The lock belongs to a session of the daemon's
 own process, so that neither outlives the other: a killed process closes its session, and a process that loses its
@@ -37,11 +37,11 @@ _PING_SECONDS = 2
 _ANSWER_SECONDS = 5
 # The server ends a silent session later than its client gives it up, so that no other daemon starts before that.
 _LEASE_SECONDS = 12
-# A server that came back (a restart, a failover) has lost all locks, without having told their holders.
+# A server that was restarted or failed over has lost all locks, without notifying their holders.
 _SETTLE_SECONDS = 8
 
-WORKING = "this daemon works: it starts runs, and evaluates schedules and sensors"
-STANDING_BY = "this daemon stands by and takes over if the one that works on this storage ends"
+WORKING = "this daemon is active: it launches runs, and evaluates schedules and sensors"
+STANDING_BY = "this daemon stands by, and takes over if the active daemon of this storage ends"
 
 
 @dataclass(frozen=True)
@@ -53,20 +53,20 @@ class DaemonSession:
     holds: bool
 
 
-def run_daemon(workspace: Path, say: Callable[[str], None]) -> None:
-    """Run Dagster's daemon whenever this process has the storage's lock, until Ctrl-C or SIGTERM.
+def run_daemon(workspace: Path, notify: Callable[[str], None]) -> None:
+    """Wait for the storage's lock, then run Dagster's daemon until Ctrl-C or SIGTERM.
 
-    `say` gets the role of this daemon, once it is known and whenever it changes. DAGSTER_HOME names the instance.
+    `notify` gets the role of this daemon, once it is known and at each change. The instance is that of DAGSTER_HOME.
     """
     with dg.DagsterInstance.get() as instance:
         url = storage_url(instance)
     # Loaded before the lock is taken: a daemon that takes over starts seconds earlier.
     (program,) = entry_points(group="console_scripts", name="dagster-daemon")
     main = program.load()
-    lock = _Lock(url, say)
+    lock = _Lock(url, notify)
     lock.wait()
     sys.argv = ["dagster-daemon", "run", "--workspace", str(workspace)]
-    # stdout is for what is said; Dagster would log there.
+    # stdout is reserved for the role messages; Dagster would log there.
     with contextlib.redirect_stdout(sys.stderr):
         main()
 
@@ -80,14 +80,14 @@ def storage_url(instance: dg.DagsterInstance) -> str:
         raise SettingsError(f"the storage in dagster.yaml {error}") from None
     if not url:
         raise SettingsError(
-            f"the storage in {instance.root_directory}/dagster.yaml is not in PostgreSQL, whose locks make sure "
-            "that one daemon works: use the storage that `sales-assets dagster-yaml` prints"
+            f"the storage in {instance.root_directory}/dagster.yaml is not in PostgreSQL, whose locks ensure "
+            "that only one daemon is active: use the storage that `sales-assets dagster-yaml` prints"
         )
     return str(url)
 
 
 def daemon_sessions(url: str) -> list[DaemonSession]:
-    """List the daemons on a storage, the working one first. Raises `psycopg.OperationalError`."""
+    """List the daemons on a storage, the active one first. Raises `psycopg.OperationalError`."""
     parameters = {"schema": _schema(url), "prefix": f"{_PURPOSE} "}
     with connect(url, "sales_assets doctor", writing=False) as connection:
         rows = connection.execute(statements("dagster/daemon_lock")["sessions"], parameters).fetchall()
@@ -108,9 +108,9 @@ def _schema(url: str) -> str:
 class _Lock:
     """The lock, taken and guarded by a separate thread. Once lost, the process is replaced."""
 
-    def __init__(self, url: str, say: Callable[[str], None]) -> None:
+    def __init__(self, url: str, notify: Callable[[str], None]) -> None:
         self._url = url
-        self._say = say
+        self._notify = notify
         self._schema = _schema(url)
         self._is_held = threading.Event()
 
@@ -122,7 +122,7 @@ class _Lock:
     def _guard(self) -> None:
         try:
             asyncio.run(self._hold())
-        except BaseException:  # noqa: BLE001  a daemon without a guard must not work on
+        except BaseException:  # noqa: BLE001  a daemon without a guard must not continue
             traceback.print_exc()
             _replace_process()
 
@@ -141,12 +141,12 @@ class _Lock:
                 if self._is_held.is_set():
                     _log.error("lost the session that holds the daemon's lock, standing by: %s", reason)
                     _replace_process()
-                _log.warning("could not ask for the daemon's lock: %s", reason)
+                _log.warning("could not request the daemon's lock: %s", reason)
             is_reconnected = True
             await asyncio.sleep(_POLL_SECONDS)
 
     async def _hold_in(self, session: "psycopg.AsyncConnection[Any]", *, is_reconnected: bool) -> NoReturn:
-        """Wait for the lock in a session, and keep it until the session is lost, which raises."""
+        """Wait for the lock in a session and keep it; raises when the session is lost."""
         await _answer(session, "lease", seconds=_LEASE_SECONDS)
         holder = None
         while not (await _answer(session, "acquire", schema=self._schema))[0]["acquired"]:
@@ -154,12 +154,12 @@ class _Lock:
             found = next((_host_and_process(row["name"]) for row in rows if row["holds"]), holder)
             if found != holder:
                 holder = found
-                self._say(f"{STANDING_BY} ({holder})")
+                self._notify(f"{STANDING_BY} ({holder})")
             await asyncio.sleep(_POLL_SECONDS)
         if is_reconnected:
             await asyncio.sleep(_SETTLE_SECONDS)
             await _answer(session, "ping")
-        self._say(WORKING)
+        self._notify(WORKING)
         self._is_held.set()
         while True:
             # Raises at once if the server closes the connection.
@@ -171,7 +171,7 @@ class _Lock:
 async def _answer(session: "psycopg.AsyncConnection[Any]", name: str, **parameters: object) -> Sequence[Any]:
     """Run a statement; raises `TimeoutError`, an OSError, if the server is silent.
 
-    The statement is abandoned instead of cancelled: psycopg would wait for the server's answer for 10 s more.
+    The statement is abandoned instead of cancelled: psycopg would wait 10 s more for the server's response.
     """
 
     async def run() -> Sequence[Any]:

@@ -1,7 +1,7 @@
 """Prepare DAGSTER_HOME: its configuration file, and the environment that Dagster's processes need.
 
 dagster.yaml belongs to the operator: it is written if it is absent, and never changed. `sales_assets.deploy.comparison`
-explains how one differs from the templates.
+explains how it differs from the templates.
 """
 
 import importlib.resources
@@ -28,6 +28,8 @@ _DEFAULTS = {
     # A range of a year writes thousands of events; one INSERT for each would take most of the run.
     "DAGSTER_EVENT_BATCH_SIZE": "100",
     "DAGSTER_DISABLE_TELEMETRY": "1",
+    # A backfill waits for an unreachable code server; by default the daemon takes its assets for deleted and fails it.
+    "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1",
     # glibc reads it at process start: `share_one_pool` comes too late for threads that a run has by then.
     "MALLOC_ARENA_MAX": str(ARENAS),
 }
@@ -113,13 +115,13 @@ def read_configuration(home: Path) -> Mapping[str, Any]:
 
 
 def sales_home_of(configuration: Mapping[str, Any]) -> str | None:
-    """Return the SALES_HOME that a configuration names; None if it names none."""
+    """Return the SALES_HOME in a configuration; None if it has none."""
     home = _own_storage(configuration).get("sales_home")
     return home if isinstance(home, str) else None
 
 
 def uses_settings(configuration: Mapping[str, Any]) -> bool:
-    """Whether the storage is the platform's class with the address of the settings."""
+    """Return whether the storage is the platform's class, with the address from the settings."""
     config = _own_storage(configuration, {"postgres_url": None})
     return not config.keys() & {"postgres_url", "postgres_db"}
 

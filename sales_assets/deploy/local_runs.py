@@ -6,7 +6,7 @@ import dagster as dg
 
 from sales_assets.dagster_internals import CheckRunHealthResult, DagsterUserCodeUnreachableError, WorkerStatus
 
-# The monitor looks every 10 s (`poll_interval_seconds` in dagster.yaml); a busy code server may miss one look.
+# The monitor checks every 10 s (`poll_interval_seconds` in dagster.yaml); a busy code server may miss one check.
 _SILENT_LOOKS = 3
 
 
@@ -14,7 +14,7 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
     """Dagster's default run launcher, with a health check for its run monitor.
 
     A code server reports runs whose process died. If the code server itself dies, as in a power cut, Dagster leaves its
-    runs "started" for ever, and two of them block a queue with `max_concurrent_runs: 2`.
+    runs "started" permanently, and two of them block a queue with `max_concurrent_runs: 2`.
     """
 
     def __init__(self, inst_data: Any = None) -> None:
@@ -26,7 +26,7 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the code server that started the run. A run in the process of its command is taken to be running."""
+        """Ping the code server that started the run. A run in the process of a command counts as running."""
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
@@ -36,6 +36,6 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
             looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
             if looks < _SILENT_LOOKS:
                 return CheckRunHealthResult(WorkerStatus.RUNNING)
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its code server does not answer any more")
+            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its code server no longer responds")
         self._silent.pop(run.run_id, None)
         return CheckRunHealthResult(WorkerStatus.RUNNING)

@@ -1,6 +1,6 @@
 """Run launcher for Celery workers on any number of machines, with detection of lost workers.
 
-dagster-celery's launcher leaves the run of a killed worker in the state STARTED for ever. Requires the extra
+dagster-celery's launcher leaves the run of a killed worker in the state STARTED permanently. Requires the extra
 ``workers``; `run_workers` has the Celery application.
 """
 
@@ -10,32 +10,35 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.dagster_internals import CheckRunHealthResult, WorkerStatus
+from sales_assets.dagster_internals import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from sales_assets.deploy.run_workers import app, is_executed  # first: it names the extra if it is missing
 from sales_assets.settings import settings
 
 # isort: split
 from dagster_celery.launcher import CeleryRunLauncher
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from kombu.exceptions import OperationalError
 
 
 class RunLauncher(CeleryRunLauncher):
-    """Send runs to Celery workers, by the settings RABBITMQ_URL and SALES_RUNS_QUEUE; report lost ones to Dagster.
+    """Send runs to Celery workers, by the settings RABBITMQ_URL and SALES_RUNS_QUEUE; report lost runs to Dagster.
 
     A run in progress has a process that holds its lock in Dagster's database, and a worker that lists its task. It is
     lost if `silent_looks` checks in a row find neither: locks are lost in a restart of PostgreSQL, and a worker that is
-    shutting down answers no questions. `run_monitoring.poll_interval_seconds` is the time between checks.
+    shutting down does not respond. `run_monitoring.poll_interval_seconds` is the time between checks.
 
     silent_looks: number of checks after which a run counts as lost.
-    answer_seconds: time in which workers have to answer.
+    answer_seconds: time in which workers have to respond.
     """
 
     def __init__(self, silent_looks: int, answer_seconds: float, inst_data: Any = None) -> None:
-        # Not the parent's, which would make an application for the queue "dagster".
+        # The parent's constructor would create an application for the queue "dagster".
         super(CeleryRunLauncher, self).__init__()  # type: ignore[no-untyped-call]
         self._inst_data = inst_data
         self.default_queue = settings().sales_runs_queue
         self.celery = app
+        # Registers our task. dagster-celery makes one of the same name for each launch, and Celery keeps the first.
+        app.finalize()
         self._silent_looks = silent_looks
         self._answer_seconds = answer_seconds
         self._silent: dict[str, int] = {}
@@ -55,8 +58,26 @@ class RunLauncher(CeleryRunLauncher):
 
     @property
     def supports_resume_run(self) -> bool:
-        """Whether a lost run can be continued. It can't: a retry starts from its first day, idempotently."""
+        """Return False: a lost run can't be resumed. Its retry starts from the first day, idempotently."""
         return False
+
+    def launch_run(self, context: LaunchRunContext) -> None:
+        """Send a run to a worker. If the broker can't be reached, the run returns to the queue with the reason.
+
+        The queue launches it again. Dagster would count the run as failed instead, and with two retries an outage of
+        half a minute would end a backfill. Raises the broker's error for a run that was launched without the queue.
+        """
+        try:
+            super().launch_run(context)
+        except OperationalError as error:
+            if not isinstance(self._instance.run_coordinator, dg.QueuedRunCoordinator):
+                raise
+            run = self._instance.get_run_by_id(context.dagster_run.run_id)
+            if run is None or run.status != dg.DagsterRunStatus.STARTING:  # canceled meanwhile, or sent and started
+                return
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            self._instance.report_engine_event(f"RabbitMQ can't be reached, the run is queued again: {reason}", run)
+            self._instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run_id=run.run_id)
 
     def terminate(self, run_id: str) -> bool:
         """Cancel a run: the worker interrupts its process, or drops its message."""
@@ -77,22 +98,23 @@ class RunLauncher(CeleryRunLauncher):
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
         if looks < self._silent_looks:
-            return CheckRunHealthResult(WorkerStatus.RUNNING, f"no process found in {looks} of {self._silent_looks}")
+            found = f"no process found in {looks} of {self._silent_looks} checks"
+            return CheckRunHealthResult(WorkerStatus.RUNNING, found)
         del self._silent[run.run_id]
         return CheckRunHealthResult(
             WorkerStatus.FAILED, f"the process of the run was lost: {looks} checks found neither lock nor task"
         )
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
-        """Return the task's id, by which the logs of the workers name it."""
+        """Return the id of the task, which is in the logs of the workers."""
         del include_container_logs
         return f"Celery task {run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)} in queue {self.default_queue}"
 
     def _active_tasks(self) -> set[str]:
-        """Return the ids of the tasks that workers execute; asks once for all runs that are checked together."""
+        """Return the ids of the tasks that workers execute; queries them once for runs that are checked together."""
         if self._active is None or time.monotonic() - self._active[0] > self._answer_seconds:
             with self.celery.connection_for_write() as connection:
-                connection.connect()  # one attempt: by itself, the question would retry for minutes
+                connection.connect()  # one attempt: `inspect` would retry for minutes
                 replies = (
                     self.celery.control.inspect(timeout=self._answer_seconds, connection=connection).active() or {}
                 )

@@ -20,6 +20,7 @@ import psycopg
 from celery import Celery, Task, signals
 from celery.utils.log import get_task_logger
 from kombu.entity import Exchange, Queue
+from kombu.exceptions import OperationalError
 
 from sales_assets.dagster_internals import sent_run_id
 from sales_assets.deploy.instance import prepare_dagster_home
@@ -40,8 +41,10 @@ _log = get_task_logger(__name__)
 _BROKER_SECONDS = 5
 _RETRY_SECONDS = 10
 _RETRIES = 60
-# The launcher waits so long for a broker that is away, 5 minutes, before Dagster counts the run as failed.
-_PUBLISH_RETRIES = {"max_retries": 60, "interval_start": 0.2, "interval_step": 0.5, "interval_max": 5}
+# A launch waits this long for an unreachable broker, and then at most 5 s for each of connect, send and confirm.
+# Kombu's own retries aren't used: they count attempts, which take up to 5 s each.
+_REACH_SECONDS = 10
+_REACH_INTERVALS = {"interval_start": 0.5, "interval_step": 0.5, "interval_max": 2}
 _HELD_MILLISECONDS = 7 * 24 * 3600 * 1000
 
 
@@ -75,7 +78,7 @@ def _configuration() -> dict[str, Any]:
         "control_exchange": f"{name}.control",
         "event_exchange": f"{name}.events",
         "event_queue_prefix": f"{name}.events",
-        # The state of a run is in Dagster's storage; whether its process lives, the lock says. Celery's own result
+        # The state of a run is in Dagster's storage, and its lock shows whether the process is alive. Celery's result
         # tables would need `beat` to stay small.
         "result_backend": None,
         "task_ignore_result": True,
@@ -83,8 +86,7 @@ def _configuration() -> dict[str, Any]:
         "task_serializer": "json",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        "task_publish_retry": True,
-        "task_publish_retry_policy": _PUBLISH_RETRIES,
+        "task_publish_retry": False,
         "worker_pool": "prefork",
         "worker_concurrency": 1,
         "worker_max_tasks_per_child": 1,
@@ -94,7 +96,7 @@ def _configuration() -> dict[str, Any]:
         # Dagster logs to stderr: Celery would repeat each line as a warning.
         "worker_redirect_stdouts": False,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
-        # See services/mailings/celery_app.py: it was seen to hang a worker for good.
+        # See services/mailings/celery_app.py: it has been observed to hang a worker permanently.
         "worker_enable_prefetch_count_reduction": False,
         "timezone": "UTC",
         "enable_utc": True,
@@ -102,7 +104,24 @@ def _configuration() -> dict[str, Any]:
 
 
 class _RunTask(Task):  # type: ignore[misc]  # Celery has no annotations
-    """Task that executes a run, unless another process does."""
+    """Task that executes a run, unless another process executes it."""
+
+    def apply_async(self, *arguments: Any, **options: Any) -> Any:
+        """Send the task in bounded time, even if RabbitMQ accepts connections and confirms nothing (a full disk).
+
+        Raises `kombu.exceptions.OperationalError` if RabbitMQ can't be reached or does not answer.
+        """
+        connection = self.app.connection_for_write()
+        try:
+            connection.ensure_connection(timeout=_REACH_SECONDS, **_REACH_INTERVALS)
+            sent = super().apply_async(
+                *arguments, **options | {"connection": connection, "confirm_timeout": _BROKER_SECONDS}
+            )
+        except connection.recoverable_connection_errors as error:
+            connection.collect()  # `release` would wait for the broker's confirmation without a limit
+            raise OperationalError(str(error) or type(error).__name__) from error
+        connection.release()
+        return sent
 
     def __call__(self, execute_job_args_packed: dict[str, Any]) -> Any:
         """Execute the run under its lock; try again later if Dagster's database can't be reached."""
@@ -146,7 +165,7 @@ def _run_lock(run_id: str) -> Iterator[bool]:
 
 
 def is_executed(run_id: str) -> bool:
-    """Whether a process holds the run's lock. Raises `psycopg.OperationalError`."""
+    """Return whether a process holds the run's lock. Raises `psycopg.OperationalError`."""
     with connect(dagster_storage_url(), "sales_assets run launcher", autocommit=True, writing=False) as session:
         found = session.execute(statements("dagster/run_lock")["is_held"], {"key": _key(run_id)}).fetchone()
     assert found is not None
@@ -156,8 +175,8 @@ def is_executed(run_id: str) -> bool:
 # --- worker start -------------------------------------------------------------------------------------------------
 
 
-def _prepare(**_told: Any) -> None:
-    """Check the settings and import what runs need: the processes that are forked for runs start with it."""
+def _prepare(**_signal: Any) -> None:
+    """Check the settings and import what runs need, before processes are forked for runs."""
     try:
         if settings().warehouse_url is None:
             raise SettingsError("WAREHOUSE_URL: a run worker needs the PostgreSQL server that all machines share")

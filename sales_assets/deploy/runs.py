@@ -1,4 +1,4 @@
-"""Run jobs of the code location in this process, and explain why they failed."""
+"""Run jobs of the code location in this process, and list the reasons of failures."""
 
 from collections.abc import Iterable, Sequence
 
@@ -30,7 +30,7 @@ def run_job(
 
 
 def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:
-    """List why a run failed, by the errors of its ops without stack traces, which the UI shows."""
+    """List the reasons of a failed run: the errors of its ops, without stack traces, which the UI shows."""
     return reasons(run.all_events) or ([] if run.success else ["the run failed; see its log in the UI"])
 
 

@@ -2,7 +2,7 @@
 
 dagster-postgres opens two connections for each event and stores planned ones one by one: a run of a year over nine
 assets begins with 3 300 planned materializations and 4 000 planned checks, whose identical text it builds for each day.
-This module requires the version that pyproject.toml pins. If dagster.yaml names dagster-postgres's own class instead,
+This module requires the version that pyproject.toml pins. With dagster-postgres's own class in dagster.yaml,
 everything works, but slower, and a page fails after a restart of the server. See
 docs/decisions/0004-pooled-event-storage.md.
 """
@@ -133,7 +133,7 @@ class EventLog(_Connected, PostgresEventLogStorage):
         with self._connect() as connection:
             statement = self.prepare_insert_event_batch(events).returning(SqlEventLogStorageTable.c.id)
             event_ids = [cast("int", row[0]) for row in connection.execute(statement)]
-        # The row of an asset has only its last event.
+        # The row of an asset stores only its last event.
         last = {event.get_dagster_event().asset_key: at for at, event in enumerate(events)}
         with self.index_transaction() as connection:
             self._store_asset_event_tags(connection, events, event_ids)
@@ -204,7 +204,7 @@ def open_as_dagster(conninfo: str) -> None:
 
 
 def require_sales_home(sales_home: str | None) -> None:
-    """Raise `SettingsError` if dagster.yaml names another SALES_HOME than the settings: their files would be mixed."""
+    """Raise `SettingsError` if dagster.yaml has another SALES_HOME than the settings: their files would be mixed."""
     if sales_home is not None and Path(sales_home) != settings().sales_home:
         raise SettingsError(
             f"DAGSTER_HOME/dagster.yaml was written for SALES_HOME={sales_home}, but SALES_HOME is "
@@ -220,9 +220,9 @@ def _url_of_settings(sales_home: str | None) -> str:
 
 
 def _is_read_here(sales_home: str) -> bool:
-    """Whether the dagster.yaml of this process's DAGSTER_HOME names the folder.
+    """Return whether the dagster.yaml of this process's DAGSTER_HOME contains this SALES_HOME.
 
-    Code servers and runs are handed the configuration of the daemon instead, whose home may be on another machine.
+    Code servers and runs get the configuration of the daemon instead, whose home may be on another machine.
     """
     home = os.environ.get("DAGSTER_HOME")
     try:

@@ -18,6 +18,8 @@ from typing import IO, NoReturn
 
 import requests
 
+from sales_assets.deploy import child
+
 LOCATION = "sales_assets"
 CODE = "sales_assets.definitions"
 DAEMON = "daemon"
@@ -46,12 +48,12 @@ class Ui:
     log: Path
     start_daemon: Callable[[], None]
 
-    def wait(self, say: Callable[[str], None]) -> NoReturn:
-        """Pass on what the daemon says about its role, and start it again if it exits; raises `UiError`.
+    def wait(self, notify: Callable[[str], None]) -> NoReturn:
+        """Forward the daemon's role messages and restart it if it exits; raises `UiError` if another process exits.
 
-        It exits if its database stays away; the UI waits for that too.
+        The daemon exits if its database stays unreachable; the UI continues to run.
         """
-        self._pass_on(say)
+        self._forward_role_changes(notify)
         while True:
             time.sleep(1)
             for name, process in self.processes.items():
@@ -59,19 +61,19 @@ class Ui:
                 if code is not None and (name != DAEMON or code == _WRONG_SETTINGS):
                     raise UiError(f"the {name} exited with code {code}; see {self.log}")
             if (code := self.processes[DAEMON].returncode) is not None:
-                say(f"the daemon exited with code {code} and is started again; see {self.log}")
+                notify(f"the daemon exited with code {code} and is started again; see {self.log}")
                 time.sleep(_RESTART_SECONDS)
                 self.start_daemon()
-                self._pass_on(say)
+                self._forward_role_changes(notify)
 
-    def _pass_on(self, say: Callable[[str], None]) -> None:
+    def _forward_role_changes(self, notify: Callable[[str], None]) -> None:
         output = self.processes[DAEMON].stdout
         assert output is not None
 
         def read() -> None:
             with output:
                 for line in output:
-                    say(line.decode().strip())
+                    notify(line.decode().strip())
 
         threading.Thread(target=read, name="daemon-role", daemon=True).start()
 
@@ -80,7 +82,7 @@ class Ui:
 def ui_running(port: int, home: Path) -> Iterator[Ui]:
     """Run code server, web server and daemon on loopback; yields once the UI responds.
 
-    The daemon works or stands by, see `sales_assets.deploy.daemon`. Runs are processes of the code server.
+    The daemon is active or stands by, see `sales_assets.deploy.daemon`. Runs are processes of the code server.
     """
     url = f"http://127.0.0.1:{port}"
     _require_short_temporary_folder()
@@ -95,10 +97,10 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
         stack.callback(lambda: end_groups(processes.values()))
 
         def start(name: str, *arguments: str, stdout: int | IO[bytes] = output) -> subprocess.Popen[bytes]:
-            # A new session, so that the process can be ended with its children (except after `kill -9`).
+            # A new session, so that the process can be ended with its children; stdin ends with this process.
             processes[name] = subprocess.Popen(
-                [sys.executable, "-m", *arguments],
-                stdin=subprocess.DEVNULL,
+                [sys.executable, "-m", child.__name__, *arguments],
+                stdin=subprocess.PIPE,
                 stdout=stdout,
                 stderr=output,
                 start_new_session=True,
@@ -108,7 +110,7 @@ def ui_running(port: int, home: Path) -> Iterator[Ui]:
         module = ["-m", CODE, "--location-name", LOCATION]
         code = start("code server", "dagster", "code-server", "start", "--socket", str(address), *module)
         _wait_until("code server", lambda: _accepts(address), code, log)
-        # Not in the home: another `dev` may run on it, and Dagster reads the file again whenever it reloads.
+        # Not in the home, which another `dev` may use: Dagster reads the file again at each reload.
         workspace = address.with_name("workspace.yaml")
         write_workspace(workspace, {"grpc_server": {"socket": str(address), "location_name": LOCATION}})
         arguments = ["--workspace", str(workspace)]
@@ -128,17 +130,17 @@ def serve_ui(
     *,
     sensors: Sequence[str] = (),
     on_ready: Callable[[str], None],
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> NoReturn:
     """Run the Dagster UI, with the sensors switched on, until Ctrl-C, SIGTERM or SIGHUP. Raises `UiError`.
 
-    `on_ready` gets the URL; `say` the role of the daemon, then and whenever it changes.
+    `on_ready` gets the URL; `notify` gets the role of the daemon, at first and at each change.
     """
     with ui_running(port, home) as ui:
         for sensor in sensors:
             start_sensor(ui.url, sensor)
         on_ready(ui.url)
-        ui.wait(say)
+        ui.wait(notify)
 
 
 def write_workspace(file: Path, location: Mapping[str, object]) -> None:
@@ -147,7 +149,7 @@ def write_workspace(file: Path, location: Mapping[str, object]) -> None:
 
 
 def _require_short_temporary_folder() -> None:
-    """Raise UiError if TMPDIR is too long for the path of a socket, which Dagster reports by a page of traceback."""
+    """Raise UiError if TMPDIR is too long for the path of a socket; Dagster would show a page of traceback."""
     folder = tempfile.gettempdir()
     longest = _LONGEST_SOCKET_PATH - len(f"/{tempfile.gettempprefix()}12345678/{_SOCKET}")
     if len(os.fsencode(folder)) > longest:
@@ -193,7 +195,7 @@ def _answers(url: str) -> bool:
 
 
 def end_groups(processes: Iterable[subprocess.Popen[bytes]]) -> None:
-    """Interrupt the process groups of these leaders together, then kill what is left of them."""
+    """Interrupt the process groups of these leaders together, then kill the remaining processes."""
     processes = list(processes)
     for number, patience in ((signal.SIGINT, _SHUTDOWN_SECONDS), (signal.SIGKILL, 5)):
         for process in processes:
@@ -207,7 +209,7 @@ def end_groups(processes: Iterable[subprocess.Popen[bytes]]) -> None:
 
 
 def _group_lives(process: subprocess.Popen[bytes]) -> bool:
-    process.poll()  # else a zombie would count as alive
+    process.poll()  # otherwise a zombie would count as alive
     try:
         os.killpg(process.pid, 0)
     except ProcessLookupError:

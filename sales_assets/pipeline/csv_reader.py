@@ -15,7 +15,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sales_assets.pipeline.fast_path import Flags, Positions, convert_valid_lines
-from sales_assets.pipeline.line_rules import (
+from sales_assets.pipeline.prefetch import parallel_map
+from sales_assets.schemas.line_rules import (
     MAX_LINE,
     Header,
     InvalidRecordError,
@@ -24,14 +25,14 @@ from sales_assets.pipeline.line_rules import (
     UnreadableFile,
     plain_header,
     read_header,
+    record_of,
     refuse_utf16,
 )
-from sales_assets.pipeline.prefetch import parallel_map
 from sales_assets.schemas.report_files import ReportFile
 
 __all__ = ["REJECTED_SCHEMA", "Batch", "Header", "ReportReader", "UnreadableFile", "parse_line"]
 
-# Larger blocks are no faster, and cost some 25 times their size in memory.
+# Larger blocks are not faster, and take about 25 times their size in memory.
 BLOCK_SIZE: Final = 1 << 20
 # Maximum extent of a quoted value. Beyond it the quote counts as a stray one, and only its line is rejected.
 MAX_SPAN_LINES: Final = 100
@@ -57,7 +58,7 @@ _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Consecutive rows of a file in file order, valid and rejected ones apart; blank lines are skipped.
+    """Consecutive rows of a file in file order, split into valid and rejected rows; blank lines are skipped.
 
     lines: valid rows, with the schema of the ReportFile.
     rejected: line_no, text (as delivered, but shortened, and with undecodable bytes and NUL escaped), reason.
@@ -70,8 +71,8 @@ class Batch:
 class ReportReader:
     """Iterator over the batches of one report file, for one pass; valid_lines and rejected_lines count the rows so far.
 
-    The header is read on construction, which raises UnreadableFile for a wrong one. If the file proves not to be UTF-8,
-    perhaps only at its end, the iteration raises UnreadableFile and the batches yielded so far are void.
+    The header is read on construction, which raises UnreadableFile for a wrong one. If the file turns out not to be
+    UTF-8, perhaps only at its end, the iteration raises UnreadableFile and the batches yielded so far are invalid.
 
     A record that spans several lines (line breaks in a quoted value) counts as one, numbered by its first line.
 
@@ -153,7 +154,7 @@ class ReportReader:
     def _read(self, data: bytes, first_line: int, *, is_last: bool = False) -> "_Part":
         """Read complete lines. An unfinished record at the end is returned as `rest`, for the next block."""
         block = _Block(data)
-        plain, records, end = self._set_apart(block, is_last=is_last)
+        plain, records, end = self._split_lines(block, is_last=is_last)
         valid: list[pa.RecordBatch] = []
         has_multibyte = False
         if kept := block.cut(plain):
@@ -176,13 +177,13 @@ class ReportReader:
         rest = block.data[block.starts[end] :] if end < len(block) else b""
         return _Part(Batch(lines, rejected), rest, end, has_multibyte, next(iter(not_utf8.items()), None))
 
-    def _set_apart(self, block: "_Block", *, is_last: bool) -> tuple[Flags, list[tuple[int, bytes]], int]:
+    def _split_lines(self, block: "_Block", *, is_last: bool) -> tuple[Flags, list[tuple[int, bytes]], int]:
         """Split the lines of a block into those for `fast_path` and those for `line_rules`.
 
         Returns a flag per line for `fast_path`, the records for `line_rules` with their first line, and the number of
-        lines read: an unfinished record at the end is not.
+        lines read; an unfinished record at the end is not read.
         """
-        blank, odd = block.blank_lines(), block.odd_lines()
+        blank, odd = block.blank_lines(), block.irregular_lines()
         plain = ~(blank | odd)
         records: list[tuple[int, bytes]] = []
         after = 0
@@ -219,9 +220,7 @@ class ReportReader:
             if quotes % 2:
                 continue
             own = range(first, last + 1 if self.file.has_header else last)
-            if self._rules.fits(block.raw(first, last)) and not any(
-                self._rules.is_valid(block.raw(line).replace(b'"', b"")) for line in own
-            ):
+            if self._rules.fits(block.raw(first, last)) and not self._rules.has_valid_line(map(block.raw, own)):
                 return last + 1
             break
         return first + 1
@@ -250,7 +249,7 @@ def _numbered(blocks: Iterable[bytes], first_line: int) -> Iterator[tuple[bytes,
 
 
 class _Block:
-    """Complete lines, all with their line end, the last one included."""
+    """Block of complete lines, each with its line end."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -270,8 +269,8 @@ class _Block:
         blank: Flags = (lengths == 0) | ((lengths == 1) & (self.bytes[self.starts] == _CR))
         return blank
 
-    def odd_lines(self) -> Flags:
-        """Flag lines with a misplaced quote, NUL, a CR other than before LF, bytes that are not UTF-8, or too many."""
+    def irregular_lines(self) -> Flags:
+        """Flag lines with a misplaced quote, NUL, a CR other than before LF, invalid UTF-8, or too many bytes."""
         odd: Flags = self.ends - self.starts > MAX_LINE
         if b'"' in self.data:
             odd[self._lines_with_wrong_quotes()] = True
@@ -396,10 +395,9 @@ def _shortened(raw: bytes) -> str:
 
 
 def parse_line(text: str, file: ReportFile, header: Header, line_no: int) -> Batch:
-    """Parse one record, for example a corrected one: a batch of one valid or one rejected row.
+    """Parse one record, such as a corrected row, to a batch of one valid or one rejected row.
 
     Surrounding line ends are ignored; a text of several records is rejected.
     """
-    raw = text.strip("\r\n").encode(errors="surrogatepass")
-    lines, rejected, _ = _check_records([(line_no, raw)], LineRules(file, header))
+    lines, rejected, _ = _check_records([(line_no, record_of(text))], LineRules(file, header))
     return Batch(lines, rejected)

@@ -17,7 +17,7 @@ class DerivedTable:
     """A table of the mart that is filled from one staging table, in the transaction that stages a day.
 
     name: of the table in the schema ``mart``, and of its SQL file.
-    file: the report file whose staging table it is made of.
+    file: the report file whose staging table it is derived from.
     reconciliation: the check of ``sql/checks`` that finds days in which the table differs from staging.
     """
 
@@ -27,7 +27,7 @@ class DerivedTable:
 
     @property
     def table(self) -> str:
-        """The name under which its days are reported."""
+        """The schema-qualified name, as in the load report."""
         return f"mart.{self.name}"
 
     @property
@@ -35,7 +35,7 @@ class DerivedTable:
         return f"mart/{self.name}"
 
     def replace_days(self, transaction: Transaction, date_ids: Sequence[int]) -> None:
-        """Replace days by what staging holds of them. Raises `NotReconciledError`."""
+        """Replace days by rows derived from staging. Raises `NotReconciledError`."""
         transaction.run(self._statements, "clear_days", date_ids=list(date_ids))
         transaction.run(self._statements, "fill_days", date_ids=list(date_ids))
         wrong = self.differing_days(transaction, date_ids)
@@ -53,5 +53,5 @@ class DerivedTable:
         return {row["date_id"]: row["example"] for row in rows if row["date_id"] in set(date_ids)}
 
     def summary(self, warehouse: Warehouse, date_ids: Collection[int]) -> list[dict[str, Any]]:
-        """Summarize days for the load report: a row per day that has any."""
+        """Summarize days for the load report: a row per day that has rows."""
         return warehouse.rows(self._statements, "summary", date_ids=list(date_ids))

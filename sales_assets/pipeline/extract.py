@@ -12,8 +12,9 @@ from typing import Any, Literal
 from psycopg.types.json import Jsonb
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
+from sales_assets.pipeline.erasure import NameEraser, erased_customers
 from sales_assets.postgres.warehouse import Transaction, Warehouse
-from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
+from sales_assets.resources.raw_files import RawFiles, RawFilesError, StoredFile
 from sales_assets.resources.report_api import (
     Content,
     FileMissing,
@@ -25,7 +26,7 @@ from sales_assets.resources.report_api import (
 )
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ORDERS_LOG
 
-# A download is restarted from its beginning; the API's own calls are retried inside `ReportApi`.
+# A download is restarted from its beginning; other API calls are retried inside `ReportApi`.
 _DOWNLOAD_ATTEMPTS = 4
 # The API responds in tens of milliseconds and a day takes five calls: a few concurrent days hide the latency.
 _FETCHERS = 6
@@ -38,11 +39,11 @@ KnownContents = Mapping[str, Mapping[str, str]]
 
 @dataclass(frozen=True)
 class FetchedFile:
-    """One delivered file as it is stored."""
+    """A delivered file and its stored copy."""
 
     file: str
     url: str
-    kept: KeptFile
+    kept: StoredFile
     content: Content
 
 
@@ -61,7 +62,7 @@ class Delivery:
     missing: Mapping[str, str] = field(default_factory=dict)
 
     def facts(self, file: str, recorded: "RecordedFile | None") -> dict[str, Any]:
-        """Describe what was delivered for one of the four files."""
+        """Return the metadata of one of the four files."""
         facts: dict[str, Any] = {"response": self._outcome_of(file)}
         if self.kind == "report":
             facts["period"] = f"{self.first_day} to {self.last_day}"
@@ -70,7 +71,7 @@ class Delivery:
             facts |= {
                 "fetch number": recorded.fetch_id,
                 "delivery number": recorded.number,
-                "contents": f"the same as fetch {recorded.fetch_id}" if recorded.is_repeated else "new",
+                "contents": f"same as fetch {recorded.fetch_id}" if recorded.is_repeated else "new",
                 "bytes": fetched.kept.bytes,
                 "lines": fetched.kept.line_count,
                 "sha256": fetched.kept.sha256,
@@ -120,8 +121,9 @@ def fetch_report(
 
     def store(file: str, url: str) -> FetchedFile:
         progress(f"downloading {file}")
-        return _store(api, raw_files, file, f"{file}/{first}_{last}", ids, known.get(file, {}), url)
+        return _store(api, raw_files, eraser, file, f"{file}/{first}_{last}", ids, known.get(file, {}), url)
 
+    eraser = NameEraser(erased_customers(warehouse))
     known = known_contents(warehouse, "report", first, first).get((first, last), {})
     files, missing = _store_all(store, report.links, lambda: api.report_again(report).links)
     reason = _reason_without_orders(missing)
@@ -133,13 +135,13 @@ def fetch_increments(
 ) -> Iterator[list[Delivery]]:
     """Fetch the increments of groups of days; a day that fails gives a Delivery with the outcome "failed".
 
-    One group is downloaded while the caller loads the one before it. Not more: a long range would pile up in memory
-    and reach the API as a burst.
+    One group is downloaded while the caller loads the previous one. More prefetching would fill memory in a long range
+    and send the API a burst of requests.
     """
 
     def fetch(day: dt.date, known: KnownContents) -> Delivery:
         try:
-            return fetch_increment(api, raw_files, report_id, day, known)
+            return fetch_increment(api, raw_files, report_id, day, known, eraser)
         except (ReportApiError, RawFilesError) as error:
             return Delivery("increment", day, day, "failed", str(error), report_id)
 
@@ -147,6 +149,7 @@ def fetch_increments(
         known = known_contents(warehouse, "increment", group[0], group[-1])
         return [pool.submit(fetch, day, known.get((day, day), {})) for day in group]
 
+    eraser = NameEraser(erased_customers(warehouse))
     with ThreadPoolExecutor(_FETCHERS, thread_name_prefix="fetch") as pool:
         submitted = map(submit, groups)
         prefetched = next(submitted, None)
@@ -156,7 +159,7 @@ def fetch_increments(
 
 
 def fetch_increment(
-    api: ReportApi, raw_files: RawFiles, report_id: str, day: dt.date, known: KnownContents
+    api: ReportApi, raw_files: RawFiles, report_id: str, day: dt.date, known: KnownContents, eraser: NameEraser
 ) -> Delivery:
     """Request the increment of a day and store its files. Raises `ReportApiError`."""
     increment = api.increment(report_id, day)
@@ -165,7 +168,7 @@ def fetch_increment(
     ids = {"report_id": report_id, "increment_id": increment.increment_id, "day": day}
 
     def store(file: str, url: str) -> FetchedFile:
-        return _store(api, raw_files, file, f"{file}_inc/{day}", ids, known.get(file, {}), url)
+        return _store(api, raw_files, eraser, file, f"{file}_inc/{day}", ids, known.get(file, {}), url)
 
     files, missing = _store_all(store, increment.links, lambda: api.increment(report_id, day).links)
     reason = _reason_without_orders(missing)
@@ -182,7 +185,7 @@ def _reason_without_orders(missing: Mapping[str, str]) -> str | None:
 def _store_all(
     store: Callable[[str, str], FetchedFile], links: Links, request_links: Callable[[], Links]
 ) -> tuple[dict[str, FetchedFile], dict[str, str]]:
-    """Store each of the four files; returns ({file: stored}, {file: why it is missing}).
+    """Store each of the four files; returns ({file: stored}, {file: reason why it is missing}).
 
     If a link expired meanwhile, fresh links are requested once per file, and used for the remaining files too.
     """
@@ -207,6 +210,7 @@ def _store_all(
 def _store(
     api: ReportApi,
     raw_files: RawFiles,
+    eraser: NameEraser,
     file: str,
     folder: str,
     ids: Mapping[str, object],
@@ -217,7 +221,7 @@ def _store(
         with api.download(url) as download:
             content = download.content
 
-            def manifest(kept: KeptFile) -> Mapping[str, object]:
+            def manifest(kept: StoredFile) -> Mapping[str, object]:
                 return {
                     "file": file,
                     "url": without_query(url),
@@ -230,7 +234,8 @@ def _store(
                     **ids,
                 }
 
-            kept = raw_files.keep(folder, download.chunks, manifest, stored)
+            chunks = eraser.erase(REPORT_FILES[file], download.chunks)
+            kept = raw_files.add(folder, chunks, manifest, stored)
             return FetchedFile(file, without_query(url), kept, content)
 
     retrying = Retrying(
@@ -243,7 +248,7 @@ def _store(
 
 
 def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str) -> list[Mapping[str, RecordedFile]]:
-    """Record deliveries and their files; contents recorded before get a further delivery, not a further fetch."""
+    """Record deliveries and their files; contents recorded before get a new delivery, but no new fetch."""
     responses = [
         {
             "kind": delivery.kind,

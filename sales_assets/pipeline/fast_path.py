@@ -1,7 +1,7 @@
 """Convert many valid lines at once, column by column, with numpy and Arrow.
 
-Every test is stricter than the rule it replaces. A line that fails one is left to `line_rules`, which alone rejects
-lines and gives reasons.
+Every test is stricter than the rule it replaces. A line that fails a test is left to `line_rules`, the only module
+that rejects lines, with a reason.
 
 pyarrow's own conversions are too lenient to serve as the test: integers may have spaces around them or be 0x1F,
 decimals may be 1e2, .5 or +1. So columns are split as text, and converted once their bytes are checked.
@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from sales_assets.pipeline.line_rules import (
+from sales_assets.schemas.line_rules import (
     DECIMALS,
     INT4_DIGITS,
     MAX_INT4,
@@ -40,11 +40,11 @@ _UTF8_MARK: Final = b"\xef\xbb\xbf"
 
 @dataclass(frozen=True, slots=True)
 class ConvertedLines:
-    """The valid lines among some lines, converted.
+    """Result of converting lines.
 
-    columns: their values, in the order of the file's columns without the line number.
-    lines: their positions, counted from 0.
-    left: the positions of the other lines, in order.
+    columns: values of the valid lines, in the order of the file's columns without the line number.
+    lines: positions of the valid lines, counted from 0.
+    left: positions of the remaining lines, in order.
     """
 
     columns: list[pa.Array]

@@ -1,4 +1,4 @@
-"""Select raw files: which are not parsed yet, and which one wins each day.
+"""Find raw files that are not parsed yet, and select the file of each day.
 
 The rule itself (docs/data-contracts/day-rules.md, "Selection") is one SQL statement: `candidates` in
 ``sql/staging/staged_day.sql``.
@@ -19,7 +19,7 @@ class RawFile:
     corrected: whether a rejected row of it was resolved since it was parsed.
     found_at: when it was looked up.
     resolved_at: when a rejected row of it was last resolved, as of `found_at`.
-    read_at: of its recorded parse, as of `found_at`; None if it was never parsed.
+    read_at: time of its recorded parse, as of `found_at`; None if it was never parsed.
     is_quarantined: whether rows of it were ever rejected.
     """
 
@@ -39,7 +39,7 @@ class RawFile:
 
 @dataclass(frozen=True)
 class SelectedFile:
-    """The file selected for a day; `staged`: staging holds the day from another file or an earlier parse."""
+    """The file selected for a day; `staged`: staging has the day from another file or an earlier parse."""
 
     date_id: int
     fetch_id: int
@@ -50,14 +50,14 @@ class SelectedFile:
 def unparsed_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
     """Find raw files that cover some of the days and were not parsed since they were fetched or corrected.
 
-    Increments come first: days that they win need not be loaded from a report.
+    Increments come first: days loaded from them need no report.
     """
     rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
     return [RawFile(**row) for row in rows]
 
 
 def files_to_parse_again(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
-    """Find parsed files that now win days that staging holds from another file or not at all."""
+    """Find parsed files that are now selected for days that staging has from another file or not at all."""
     return look_up_files(transaction, {selected.fetch_id for selected in select_files(transaction, file, days)})
 
 
@@ -68,7 +68,7 @@ def look_up_files(transaction: Transaction, fetch_ids: Collection[int]) -> list[
 
 
 def select_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[SelectedFile]:
-    """Select a file for each day; days that staging already holds from it are left out."""
+    """Select a file for each day; days that staging already has from that file are left out."""
     rows = transaction.rows("staging/staged_day", "candidates", file=file.name, days=list(days), every=False)
     return [SelectedFile(row["date_id"], row["fetch_id"], row["revision"], bool(row["is_staged"])) for row in rows]
 

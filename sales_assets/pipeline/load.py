@@ -1,4 +1,4 @@
-"""Load days from the report API to the mart. Only this module knows the order of the steps.
+"""Load days from the report API to the mart. This module alone defines the order of the steps.
 
 ::
 
@@ -6,8 +6,8 @@
 
 A failing day never blocks the others: days are loaded together, and one by one where that fails. Loads of
 different days run at the same time, on any number of machines; those of the same day one after the other
-(``sql/locks.sql``). Files are parsed before the days are locked, so two loads may parse the same file; one of them
-records it.
+(``sql/locks.sql``). Files are parsed before the days are locked, so two loads may parse the same file; only one
+of them records it.
 """
 
 import datetime as dt
@@ -46,7 +46,7 @@ from sales_assets.pipeline.load_report import (
     raw_table,
     staging_table,
 )
-from sales_assets.pipeline.memory import give_back
+from sales_assets.pipeline.memory import release_memory
 from sales_assets.pipeline.names import add_calendar_days, forget_names, store_names, upsert_dimensions
 from sales_assets.pipeline.parse_file import ParsedFile, parse_file
 from sales_assets.pipeline.progress import Progress
@@ -110,13 +110,14 @@ def load_days(pipeline: Pipeline, days: Sequence[dt.date], tables: Collection[st
     connection (`psycopg.OperationalError`) or a missing report (`NoReportError`).
     """
     load = _Load(pipeline, LoadReport(tables, days), run_id)
-    load.run()
+    with pipeline.warehouse.reading_raw_files(f"{run_id[:8]} raw files"):
+        load.run()
     return load.report
 
 
 @dataclass(frozen=True)
 class Replaced:
-    """Days replaced together; sums: of their mart rows, if these were written too."""
+    """Days replaced together, with the sums of their mart rows if these were written too."""
 
     days: Sequence[SelectedFile]
     sums: Sums | None
@@ -144,11 +145,13 @@ class _Load:
     def run(self) -> None:
         days, progress = self.report.days, self.pipeline.progress
         self.pipeline.scratch.mkdir(parents=True, exist_ok=True)
-        progress.say("increments")
+        progress.notify("increments")
         progress.days_ahead(len(days))
         if self.publishes:
             with self._transaction("calendar") as transaction:
                 add_calendar_days(transaction, days[0], days[-1])
+        if self.files:
+            self._start_resolved_days()
         extracts = any(raw_table(file) in self.report.tables for file in REPORT_FILES.values())
         for group in self._extracted(days) if extracts else batched(days, DAYS_TOGETHER):
             for file in self.files:
@@ -157,14 +160,19 @@ class _Load:
                 )
             progress.days_done(len(group))
         for file in self.files:
-            progress.say(f"{file.name}: reports and newly selected files")
+            progress.notify(f"{file.name}: reports and newly selected files")
             self._load_other_files(file)
-            self._note_unusable_files(file)
         self._derive_remaining()
         if self.publishes:
             self._publish_remaining()
+        # Comes last: a day whose newest file is unusable is published from the file that is selected instead.
+        for file in self.files:
+            self._note_unusable_files(file)
+        if self.publishes:
             for day in days_of_other_sources(self.warehouse, self.sums):
                 del self.sums[day]
+        if self.files:
+            self._end_resolved_days()
         self._note_counted_rules()
         self._describe()
 
@@ -173,7 +181,7 @@ class _Load:
 
     @contextmanager
     def _writing(self, date_ids: Collection[int]) -> Iterator[Writer]:
-        """Hold the locks of days; the wait for them is reported."""
+        """Hold the locks of days, and report the time waited for them."""
         span = f"{min(date_ids)}..{max(date_ids)}"
         with self.warehouse.writing_days(f"{self.run_id[:8]} locks of days {span}", date_ids) as writer:
             if writer.waited_seconds:
@@ -230,7 +238,7 @@ class _Load:
         self._load_files(file, days, [raw_file for raw_file in unparsed if raw_file.kind == "increment"])
 
     def _load_other_files(self, file: ReportFile) -> None:
-        """Load reports that were not parsed yet, then days that a file parsed earlier now wins."""
+        """Load reports that were not parsed yet, then days for which a file parsed earlier is now selected."""
         for find in (unparsed_files, files_to_parse_again):
             days = self._good_days(file)
             if not days:
@@ -250,7 +258,7 @@ class _Load:
         self._fail_days(file, left, f"{raw_file.path}: {error}")
 
     def _load_files(self, file: ReportFile, days: Sequence[dt.date], raw_files: Sequence[RawFile]) -> None:
-        """Parse raw files and replace the days that they win."""
+        """Parse raw files and replace the days for which they are selected."""
         raw_files = [raw_file for raw_file in raw_files if raw_file.fetch_id not in self.out_of_reach[file]]
         if not raw_files:
             return
@@ -260,7 +268,7 @@ class _Load:
             parsed_files = self._parse(file, raw_files, corrections, Path(folder))
             if not parsed_files:
                 return
-            give_back()
+            release_memory()
             with self._writing(_written_days(days, parsed_files.values())) as writer:
                 outdated = self._write(file, days, parsed_files, writer)
         if outdated:
@@ -277,7 +285,7 @@ class _Load:
         corrections: Mapping[int, Mapping[int, str | None]],
         folder: Path,
     ) -> dict[int, ParsedFile]:
-        """Parse raw files. One that can't be read from storage, or was changed since its fetch, blocks no other."""
+        """Parse raw files. A file that can't be read, or was changed since its fetch, never blocks the others."""
         parsed_files: dict[int, ParsedFile] = {}
         for raw_file in raw_files:
             read = partial(self.pipeline.raw_files.verified_chunks, raw_file.path, raw_file.sha256)
@@ -293,13 +301,13 @@ class _Load:
     def _write(
         self, file: ReportFile, days: Sequence[dt.date], parsed_files: Mapping[int, ParsedFile], writer: Writer
     ) -> set[int]:
-        """Record parse results, then replace days: few in the same transaction, many in several.
+        """Record parse results, then replace days: a few in the same transaction, many in several.
 
         Returns the ids of files that have to be parsed again (see `record_parse_results`).
         """
         recorded: Recorded | None = None
         if any(may_be_recorded_by_others(one) for one in parsed_files.values()):
-            # Apart: writers of other days wait for this commit.
+            # In a separate transaction, because writers of other days wait for its commit.
             with self._transaction(f"parse results {file.name}", writer) as transaction:
                 exclude_other_recorders(transaction)
                 recorded = self._record(transaction, parsed_files)
@@ -341,10 +349,10 @@ class _Load:
     ) -> None:
         names = names_of(selected, parsed_files)
         self.names_stored_at = store_names(transaction, names, in_dimensions=self.publishes)
-        give_back()
+        release_memory()
 
     def _find_days_apart(self, selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> set[int]:
-        """Find days that share no uniq_id with another day; without a query, so only for the first load of one file."""
+        """Find days that share no uniq_id with another day, without a query; only in the first load of one file."""
         if len(parsed_files) > 1 or self.warehouse.rows(
             "staging/staged_day", "other_days", file=USER_ORDERS_LOG.name, date_ids=[day.date_id for day in selected]
         ):
@@ -421,7 +429,7 @@ class _Load:
         return done
 
     def _count(self, file: ReportFile, replaced: Sequence[Replaced]) -> None:
-        """Note committed days."""
+        """Record committed days and their sums."""
         for one in replaced:
             date_ids = [day.date_id for day in one.days]
             self.replaced[file].update(date_ids)
@@ -433,7 +441,7 @@ class _Load:
             transaction.run("mart/f_sales", "summarize_days")
 
     def _note_unusable_files(self, file: ReportFile) -> None:
-        """Fail days whose newest file can't be read or parsed, or has no valid row. They keep their present rows."""
+        """Fail days whose newest file can't be read or parsed, or has no valid row; they keep older rows."""
         days = self._good_days(file)
         if not days:
             return
@@ -487,10 +495,45 @@ class _Load:
             transaction.run("staging/name", "read_freely")
             upsert_dimensions(transaction, date_ids)
 
+    # --- resolutions --------------------------------------------------------------------------------------
+
+    def _start_resolved_days(self) -> None:
+        """Mark days that wait for a load after a resolution as being loaded."""
+        with self._transaction("resolved days") as transaction:
+            date_ids = [date_id(day) for day in self.report.days]
+            transaction.run("staging/resolution_day", "start", run_id=self.run_id, date_ids=date_ids)
+
+    def _end_resolved_days(self) -> None:
+        """Record which of the waiting days are loaded, and the reasons of failures.
+
+        A day counts as loaded if it is staged from its currently selected file: another load may have recorded a newer
+        parse of that file meanwhile.
+        """
+        with self._transaction("resolved days") as transaction:
+            for file in self.files:
+                table = F_SALES if file is USER_ORDERS_LOG else staging_table(file)
+                good = self.report.good_days(staging_table(file), self.report.good_days(table))
+                date_ids = [date_id(day) for day in good] if table in self.report.tables else []
+                waiting = transaction.rows("staging/resolution_day", "open", file=file.name, date_ids=date_ids)
+                if waiting:
+                    days = [day_of(row["date_id"]) for row in waiting]
+                    different = {selected.date_id for selected in select_files(transaction, file, days)}
+                    loaded = [row["date_id"] for row in waiting if row["date_id"] not in different]
+                    transaction.run(
+                        "staging/resolution_day", "finish", file=file.name, run_id=self.run_id, date_ids=loaded
+                    )
+            transaction.run(
+                "staging/resolution_day",
+                "fail",
+                run_id=self.run_id,
+                date_ids=[date_id(day) for day in self.report.failures],
+                reasons=["; ".join(reasons) for reasons in self.report.failures.values()],
+            )
+
     # --- report -------------------------------------------------------------------------------------------
 
     def _note_counted_rules(self) -> None:
-        """Record the days for which the load has proven what an asset check would query."""
+        """Record the days for which the load has already verified the rule of an asset check."""
         staged = self.replaced[USER_ORDERS_LOG] & {date_id(day) for day in self._good_days(USER_ORDERS_LOG)}
         proven = {
             UNIQUE_KEYS: staged,  # whole days, each from one file, in which `deduplicate` has compared the keys
@@ -507,7 +550,7 @@ class _Load:
         self.report.counted = {rule: {day_of(day) for day in days} for rule, days in proven.items()}
 
     def _describe(self) -> None:
-        """Add the numbers of each day to the report."""
+        """Add the counts of each day to the report."""
         days = {date_id(day): day for day in self.report.days}
         for file in self.files:
             rows = self.warehouse.rows("staging/staged_day", "summary", file=file.name, date_ids=list(days))
@@ -535,7 +578,7 @@ def _rows_of(selected: Iterable[SelectedFile], parsed_files: Mapping[int, Parsed
 
 
 def _written_days(days: Sequence[dt.date], parsed: Iterable[ParsedFile]) -> set[int]:
-    """Find the days to lock for files: those that they may be selected for, and those of increments to be recorded."""
+    """Find the days to lock: those for which the files may be selected, and those of increments to be recorded."""
     raw_files = [one.raw_file for one in parsed]
     covered = {day for day in days if any(raw.first_day <= day <= raw.last_day for raw in raw_files)}
     return {date_id(day) for day in covered | {raw.first_day for raw in raw_files if raw.kind == "increment"}}

@@ -8,7 +8,7 @@ from sales_assets.schemas.report_files import ReportFile
 
 F_SALES = "mart.f_sales"
 
-# Rules that a load proves for the days that it replaces, named like the asset checks that query the same.
+# Rules that a load verifies for the days that it replaces, named like the corresponding asset checks.
 RECONCILIATION = "equal_to_staging"
 UNIQUE_KEYS = "no_key_twice"
 ONE_DATE = "uniq_id_on_one_date"
@@ -16,22 +16,22 @@ ROW_RULES = ("statuses", "signs", "legacy_rows_shipped")
 
 
 def raw_table(file: ReportFile) -> str:
-    """Name the raw table under which the increments of a file are reported."""
+    """Return the name of the raw table for the increments of a file."""
     return f"raw.{file.name}_inc"
 
 
 def staging_table(file: ReportFile) -> str:
-    """Name the staging table of a file."""
+    """Return the name of a file's staging table."""
     return f"staging.{file.name}"
 
 
 class LoadReport:
-    """Facts and failures by table and day. A day is good for a table until it fails for it.
+    """Facts and failures by table and day. A day counts as good for a table until it fails.
 
     tables: schema-qualified names, in the order of the data flow.
     facts: {(table, day): metadata of the day}.
     failures: {day: reasons}.
-    counted: {rule: days for which the load has proven it}; its asset check skips them.
+    counted: {rule: days for which the load has verified it}; the asset check skips them.
     lock_wait_seconds: time that the load waited for other writers of its days.
     """
 
@@ -49,7 +49,7 @@ class LoadReport:
         self.facts.setdefault((table, day), {}).update(facts)
 
     def fail(self, day: dt.date, reason: str, tables: Collection[str]) -> None:
-        """Record that the day was not loaded into these tables, and why."""
+        """Record that the day was not loaded into these tables, with the reason."""
         for table in set(self.tables) & set(tables):
             self._failed[table].add(day)
         reasons = self.failures.setdefault(day, [])
@@ -57,6 +57,6 @@ class LoadReport:
             reasons.append(reason)
 
     def good_days(self, table: str, days: Sequence[dt.date] | None = None) -> list[dt.date]:
-        """Return the days (by default of all) that did not fail for a table."""
+        """Return the days that did not fail for a table, out of `days` or of all days."""
         failed = self._failed.get(table, set())
         return [day for day in (self.days if days is None else days) if day not in failed]

@@ -28,7 +28,7 @@ def share_one_pool() -> None:
     library = ctypes.CDLL(None)
     prctl = getattr(library, "prctl", None)
     if prctl is not None:
-        # numpy requests 2 MB pages, which are resident as soon as one byte is used: 10 MB more.
+        # numpy requests 2 MB pages, which are resident once one byte is used: this took 10 MB more.
         prctl(_PR_SET_THP_DISABLE, 1, 0, 0, 0)
     mallopt = getattr(library, "mallopt", None)
     if mallopt is not None:  # glibc only; other C libraries share their arenas anyway
@@ -36,7 +36,7 @@ def share_one_pool() -> None:
         mallopt(_M_MMAP_THRESHOLD, _MMAP_BYTES)
 
 
-def give_back() -> None:
+def release_memory() -> None:
     """Return free memory to the system, between two stages that allocate different sizes."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:

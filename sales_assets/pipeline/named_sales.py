@@ -1,6 +1,7 @@
 """Read rows of ``mart.f_sales`` with the names of their dimensions, a day at a time.
 
-Memory does not depend on the number of rows. A transaction that begins with `freeze` sees all days as of one moment.
+Memory does not depend on the number of rows. A transaction that begins with `use_one_snapshot` sees all days as of one
+moment.
 """
 
 import datetime as dt
@@ -14,18 +15,18 @@ from sales_assets.schemas.calendar import date_id
 
 _STATEMENTS = "mart/f_sales"
 _NUMERIC = re.compile(r"numeric\((\d+),(\d+)\)")
-# Of columns in an adopted mart. A value with more digits is an error.
+# Types for columns of an adopted mart. A value with more digits is an error.
 _INTEGER = pa.decimal128(19, 0)
 _ANY_NUMBER = pa.decimal128(38, 10)
 
 
-def freeze(transaction: Transaction) -> None:
-    """Make the transaction see one state of the mart; it must not have run a statement yet."""
+def use_one_snapshot(transaction: Transaction) -> None:
+    """Fix the transaction to one snapshot of the mart; it must not have run a statement yet."""
     transaction.run(_STATEMENTS, "one_snapshot")
 
 
 def row_counts(transaction: Transaction, days: Sequence[dt.date]) -> dict[dt.date, int]:
-    """Count the rows of the days that have any, in the order of the days."""
+    """Count the rows per day, in the order of the days; days without rows are left out."""
     numbers = [date_id(day) for day in days]
     rows = {row["date_id"]: row["rows"] for row in transaction.rows(_STATEMENTS, "summary", date_ids=numbers)}
     return {day: rows[number] for day, number in zip(days, numbers, strict=True) if number in rows}
@@ -60,9 +61,9 @@ def rows_of(transaction: Transaction, schema: pa.Schema, day: dt.date) -> Iterat
 
 
 def csv_of(transaction: Transaction, day: dt.date) -> Iterator[bytes]:
-    """Read the rows of a day as CSV without a header: PostgreSQL's own text, NULL as nothing and '' as two quotes.
+    """Read the rows of a day as CSV without a header: PostgreSQL's text, NULL as an empty field, '' as two quotes.
 
-    A name that a spreadsheet would read as a formula begins with an apostrophe.
+    A name that a spreadsheet would read as a formula is prefixed with an apostrophe.
     """
     return transaction.copy_text(_STATEMENTS, "named_rows", date_id=date_id(day), for_spreadsheets=True)
 

@@ -2,8 +2,8 @@
 
 Order rows are staged with ids only. Which name a dimension has is a rule of ``sql/mart``: the latest by event time.
 
-Loads of different days share names and rows of dimensions. What writes them takes one lock (``sql/locks.sql``), so call
-it last in a transaction: others wait until the commit.
+Loads of different days share names and rows of dimensions. The functions that write them take one lock
+(``sql/locks.sql``), so call them last in a transaction: other writers wait until the commit.
 """
 
 import datetime as dt
@@ -26,7 +26,7 @@ NAMED_DIMENSIONS = {
 
 
 def exclude_other_writers_of_names(transaction: Transaction) -> None:
-    """Wait for other writers of names and dimensions; they wait until the end of this transaction."""
+    """Lock names and dimensions until the end of the transaction; waits for other writers."""
     transaction.run("locks", "names")
 
 
@@ -93,7 +93,7 @@ _NAMES_A_BLOCK = 10_000
 
 
 def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimensions: bool) -> dt.datetime:
-    """Store collected names, each once; returns the time. in_dimensions: upsert the dimensions too."""
+    """Store collected names, each once; returns the time of storage. in_dimensions: upsert the dimensions too."""
     collected: list[pa.Table] = []
     more = 0
     for table in names:
@@ -108,6 +108,7 @@ def store_names(transaction: Transaction, names: Iterable[pa.Table], *, in_dimen
         transaction.copy("staging/name", "copy", encoded(batches))
     exclude_other_writers_of_names(transaction)
     if collected:
+        transaction.run("staging/name", "erase")
         transaction.run("staging/name", "remember")
     if in_dimensions:
         _upsert(transaction)

@@ -22,11 +22,11 @@ from sales_assets.pipeline.deduplicate import Deduplicated, deduplicate
 from sales_assets.pipeline.fast_path import Flags
 from sales_assets.pipeline.file_selection import RawFile
 from sales_assets.pipeline.hashing import hash_texts
-from sales_assets.pipeline.line_rules import UnreadableFile
 from sales_assets.pipeline.prefetch import parallel_map, prefetch
 from sales_assets.pipeline.spill import SpillBuffer
 from sales_assets.resources.raw_files import RawFilesError
 from sales_assets.schemas.calendar import date_id
+from sales_assets.schemas.line_rules import UnreadableFile
 from sales_assets.schemas.report_files import USER_ORDERS_LOG, ReportFile
 
 # Rows that are compared as texts at once: tens of megabytes.
@@ -52,7 +52,7 @@ _ISO_DAY = re.compile(r'(?:^|[,"])(\d{4}-\d{2}-\d{2})(?=[T ,"]|$)', re.ASCII)
 
 @dataclass
 class DayCounts:
-    """Rows of one day of a file."""
+    """Row counts of one day of a file."""
 
     kept: int = 0
     duplicates: int = 0
@@ -64,14 +64,16 @@ class ParsedFile:
     """The rows of one raw file, deduplicated and grouped by day.
 
     days: {date_id: counts}. An undated file (the price list) has the single day `NO_DAY`.
-    unreadable: why the file as a whole can't be read; such a file has no rows.
+    unreadable: reason why the file as a whole can't be read; such a file has no rows.
+    header: columns of the file in its order; empty if it can't be read.
     lacks_uniq_id: the file is a very old order file, whose rows are identified by their contents.
-    discarded: lines that a person discarded in quarantine.
+    discarded: lines that a user discarded in quarantine.
     """
 
     raw_file: RawFile
     file: ReportFile
     _buffer: SpillBuffer
+    header: list[str] = field(default_factory=list)
     has_status: bool = False
     extra_columns: list[str] = field(default_factory=list)
     unreadable: str | None = None
@@ -159,8 +161,8 @@ def parse_file(
 
     read: opens the file and yields its bytes; called again when the text of conflicting lines is needed.
     corrections: {line number: replacement text, or None for a discarded line}.
-    A file that can't be parsed gives a ParsedFile with `unreadable` set and no rows. Raises `RawFilesError` for one
-    that can't be read from storage, or isn't the one that was fetched; nothing of it is left in `folder`.
+    A file that can't be parsed gives a ParsedFile with `unreadable` set and no rows. Raises `RawFilesError` for a
+    file that can't be read from storage or has changed since its fetch; `folder` is cleaned up then.
     """
     parsed = ParsedFile(raw_file, file, SpillBuffer(folder / str(raw_file.fetch_id)))
     try:
@@ -168,7 +170,7 @@ def parse_file(
         try:
             _distribute(parsed, chunks, corrections)
         except UnreadableFile as error:
-            # A wrong encoding may show only at the end of the file; the rows read before that are void.
+            # A wrong encoding may show only at the end of the file; the rows read before that are invalid.
             parsed._buffer.close()
             _exhaust(chunks)
             empty = SpillBuffer(folder / f"{raw_file.fetch_id}-unreadable")
@@ -197,6 +199,7 @@ def _with_day(batch: pa.RecordBatch, day: int) -> pa.RecordBatch:
 
 def _distribute(parsed: ParsedFile, chunks: Iterator[bytes], corrections: Mapping[int, str | None]) -> None:
     reader = ReportReader(chunks, parsed.file)
+    parsed.header = list(reader.header.columns)
     parsed.has_status = reader.header.has_status
     parsed.extra_columns = list(reader.header.extra_columns)
     parsed.lacks_uniq_id = parsed.file is USER_ORDERS_LOG and "uniq_id" not in reader.header.columns
@@ -306,7 +309,7 @@ def _deduplicate(parsed: ParsedFile) -> dict[int, tuple[int | None, str]]:
         parsed.days.setdefault(day, DayCounts()).kept += int(len(suspected) - suspected.sum())
         if suspected.any():
             parsed._suspected[day] = suspected
-            _set_apart(buffer, day, suspected)
+            _partition_suspects(buffer, day, suspected)
 
     def work(partition: tuple[str, pa.Table]) -> tuple[str, Deduplicated]:
         name, rows = partition
@@ -361,7 +364,7 @@ def _hashes(buffer: SpillBuffer, day: int) -> Iterator[npt.NDArray[np.int64]]:
         yield batch.column(_KEY_HASH).to_numpy()
 
 
-def _set_apart(buffer: SpillBuffer, day: int, suspected: Flags) -> None:
+def _partition_suspects(buffer: SpillBuffer, day: int, suspected: Flags) -> None:
     """Copy the flagged rows into partitions; rows with equal keys go to the same partition."""
     parts = 1 + int(suspected.sum()) // _ROWS_PER_PARTITION
     at = 0
@@ -380,7 +383,7 @@ def _set_apart(buffer: SpillBuffer, day: int, suspected: Flags) -> None:
 
 
 def _reject_lines(parsed: ParsedFile, chunks: Iterator[bytes], reasons: Mapping[int, tuple[int | None, str]]) -> None:
-    """Reject lines that are valid on their own; their text is read from the file once more."""
+    """Reject valid lines that conflict with others or with the period; their text is read from the file again."""
     texts = _texts(chunks, reasons.keys())
     _exhaust(chunks)
     found = sorted(reasons)

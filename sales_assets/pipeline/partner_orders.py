@@ -8,12 +8,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import psycopg
+
 from sales_assets.pipeline.names import add_calendar_days
 from sales_assets.pipeline.sums import NotReconciledError
 from sales_assets.postgres.warehouse import DayLock, Transaction, Warehouse
 from sales_assets.schemas.calendar import date_id
 
 Rows = list[dict[str, Any]]
+
+# A load can meet one other load at a time that has another time zone; the second attempt has locked its day.
+_MOST_COLLISIONS = 5
 
 # {SALE_ON: type of the event that makes a sale}
 _SALE_KINDS = {"created": "accepted", "done": "done"}
@@ -43,21 +48,28 @@ def load_order_days(
     sale_on: SALE_ON, which determines the event that makes a sale.
     """
     locked = {date_id(day) for day in days}
-    waited = 0.0
+    date_ids = [date_id(day) for day in days]
+    waited, collisions = 0.0, 0
     while True:
         purpose = f"{run_id[:8]} locks of order days {min(locked)}..{max(locked)}"
-        with (
-            warehouse.writing_days(purpose, locked, DayLock.PARTNER_ORDERS) as writer,
-            writer.transaction(f"{run_id[:8]} partner orders") as transaction,
-        ):
-            waited += writer.waited_seconds
-            _make_lines(transaction, days, timezone=timezone, sale_on=sale_on)
-            date_ids = [date_id(day) for day in days]
-            former = transaction.rows("staging/partner_order_line", "former_days", date_ids=date_ids)
-            elsewhere = {row["date_id"] for row in former} - locked
-            if not elsewhere:
-                return _replace_days(transaction, days, waited)
-        # Another time zone or kind of sale moves lines from these days, which another load may be writing.
+        try:
+            with (
+                warehouse.writing_days(purpose, locked, DayLock.PARTNER_ORDERS) as writer,
+                writer.transaction(f"{run_id[:8]} partner orders") as transaction,
+            ):
+                waited += writer.waited_seconds
+                _make_lines(transaction, days, timezone=timezone, sale_on=sale_on)
+                former = transaction.rows("staging/partner_order_line", "former_days", date_ids=date_ids)
+                elsewhere = {row["date_id"] for row in former} - locked
+                if not elsewhere:
+                    return _replace_days(transaction, days, waited)
+        except psycopg.errors.UniqueViolation:
+            # Another load, with another time zone, has just put new lines on another day; the next attempt finds them.
+            collisions += 1
+            if collisions > _MOST_COLLISIONS:
+                raise
+            continue
+        # A changed time zone or SALE_ON moves lines from these days, which another load may be writing.
         locked |= elsewhere
 
 

@@ -2,9 +2,9 @@
 
 
 class Progress:
-    """Receiver of a load's progress. This one ignores it; the terminal's subclass shows it."""
+    """Receiver of a load's progress, which it ignores. The subclass for terminals shows it."""
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Receive the current step."""
 
     def days_ahead(self, number: int) -> None:

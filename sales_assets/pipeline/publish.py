@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
-from sales_assets.pipeline.line_rules import REFUNDED
 from sales_assets.pipeline.sums import Sums
 from sales_assets.postgres.binary_copy import BinaryEncoder
 from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets.schemas.line_rules import REFUNDED
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _SOURCE = "report_api"
@@ -73,7 +73,7 @@ def staged_rows(transaction: Transaction, date_ids: Sequence[int]) -> Iterator[p
 class MartRows:
     """Mart rows of some days, made from order rows while these are sent to staging.
 
-    They are encoded for COPY at once, and held in memory or, if they are many, in a temporary file in `folder`.
+    They are encoded for COPY immediately, and held in memory or, if they are many, in a temporary file in `folder`.
 
     sums: sums of the rows so far.
     """
@@ -101,11 +101,11 @@ class MartRows:
 
 
 def publish_days(transaction: Transaction, date_ids: Sequence[int], rows: MartRows, occupied: Collection[int]) -> Sums:
-    """Replace days of the mart with the given rows; days that were never staged are left alone.
+    """Replace days of the mart with the given rows; days that were never staged do not change.
 
     occupied: days with rows to delete (`occupied_days`), found once per file: in a first load, looking for them in each
     transaction would cost more with every day.
-    Returns the sums of the rows, which were sent and found again. Raises NotReconciledError.
+    Returns the sums of the sent rows, which equal those read back. Raises NotReconciledError.
     """
     sent = rows.sums
     if not date_ids:

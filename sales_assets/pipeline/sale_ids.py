@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sales_assets.pipeline.hashing import hash_texts
-from sales_assets.pipeline.line_rules import REFUNDED
 from sales_assets.postgres.warehouse import Transaction
+from sales_assets.schemas.line_rules import REFUNDED
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _FORMER = pa.schema([*map(USER_ORDERS_LOG.schema.field, USER_ORDERS_LOG.key), pa.field("sale_id", pa.int64())])

@@ -31,10 +31,10 @@ _ROWS_PER_NAMES = 40_000
 
 @dataclass(frozen=True)
 class Recorded:
-    """Which parses are those that are recorded.
+    """Result of recording parses.
 
     revisions: {fetch_id: revision under which its days are staged}.
-    outdated: fetch ids of files to be parsed again, since rows were resolved that the parse has not seen.
+    outdated: fetch ids of files to be parsed again, because their parse misses a resolution.
     """
 
     revisions: dict[int, int]
@@ -47,7 +47,7 @@ def may_be_recorded_by_others(parsed: ParsedFile) -> bool:
 
 
 def exclude_other_recorders(transaction: Transaction) -> None:
-    """Wait for other writers of parse results and quarantine. Commit soon, and take no other lock before."""
+    """Lock parse results and quarantine; waits for other writers. Commit soon, and take no other lock before."""
     transaction.run("locks", "parse_results")
 
 
@@ -109,7 +109,7 @@ def _record(
         corrected=[parsed.raw_file.fetch_id for parsed in parsed_files if parsed.raw_file.corrected],
         run_id=run_id,
     )
-    inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=fetch_ids, ids=[])
+    inherited = transaction.rows("staging/quarantine", "inherit", fetch_ids=fetch_ids, ids=[], reopened=[])
     revisions = {row["fetch_id"]: row["revision"] for row in recorded}
     return revisions, {row["fetch_id"] for row in inherited} & set(fetch_ids)
 
@@ -123,6 +123,7 @@ def _parse_result(parsed: ParsedFile, first_date_id: int) -> dict[str, object]:
         "fetch_id": raw_file.fetch_id,
         "verdict": "failed" if reason else "usable",
         "reason": f"{raw_file.path}: {reason}" if reason else None,
+        "header": parsed.header or None,
         "has_status": parsed.has_status,
         "extra_columns": parsed.extra_columns,
         "lines": parsed.lines,
@@ -154,7 +155,7 @@ def stage_days(
     rows: batches with the columns of the table (`selected_rows`, for order rows with their `sale_id`).
     """
     statements = f"staging/{file.name}"
-    # Skip days that staging never held: in a first load, looking for their rows would cost more with every day.
+    # Skip days that staging never had: in a first load, looking for their rows would cost more with every day.
     former = replaced_days(selected)
     if former:
         transaction.run_all(
@@ -178,12 +179,12 @@ def stage_days(
 
 
 def replaced_days(selected: Sequence[SelectedFile]) -> list[int]:
-    """List the days that staging holds from another file or an earlier parse."""
+    """List the days that staging has from another file or an earlier parse."""
     return [day.date_id for day in selected if day.staged]
 
 
 def selected_rows(selected: Sequence[SelectedFile], parsed_files: Mapping[int, ParsedFile]) -> Iterator[pa.RecordBatch]:
-    """Yield the rows of days, each from its selected file, with fetch_id and without names; small days are combined."""
+    """Yield the rows of days, each day from its selected file, with fetch_id and without names; combines small days."""
     waiting: list[pa.RecordBatch] = []
     size = 0
     for day in selected:

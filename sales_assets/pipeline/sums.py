@@ -8,8 +8,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sales_assets.pipeline.line_rules import REFUNDED, SHIPPED
 from sales_assets.postgres.binary_copy import unscaled
+from sales_assets.schemas.line_rules import REFUNDED, SHIPPED
 
 
 class NotReconciledError(Exception):
@@ -31,7 +31,7 @@ class Sums:
         self._sums: dict[tuple[int, str], list[int]] = {}
 
     def count(self, rows: pa.RecordBatch) -> pa.RecordBatch:
-        """Add a batch of mart rows; returns it."""
+        """Add a batch of mart rows to the sums; returns the batch."""
         ids, days, item, customer, city = (
             rows.column(name).to_numpy().astype(np.int64)
             for name in ("id", "date_id", "item_id", "customer_id", "city_id")
@@ -83,7 +83,7 @@ class Sums:
             for row in found
         }
         wrong = [
-            f"{key[0]}: {key[1]}: {_spelled(sent.get(key))} sent, {_spelled(held.get(key))} in the mart"
+            f"{key[0]}: {key[1]}: {_formatted(sent.get(key))} sent, {_formatted(held.get(key))} in the mart"
             for key in sorted(sent.keys() | held.keys())
             if sent.get(key) != held.get(key)
         ]
@@ -97,6 +97,6 @@ def _money(hundredths: int) -> Decimal:
     return Decimal(hundredths).scaleb(-2)
 
 
-def _spelled(sums: tuple[int, ...] | None) -> str:
+def _formatted(sums: tuple[int, ...] | None) -> str:
     rows, quantity, amount, keys = sums or (0, 0, 0, 0)
     return f"{rows} rows, quantity {quantity / 100:.2f}, amount {amount / 100:.2f}, keys {keys:x}"

@@ -1,7 +1,7 @@
-"""Arrow batches as the data of ``COPY ... FROM STDIN (FORMAT binary)``, which takes three quarters of CSV's time.
+"""Encode Arrow batches for ``COPY ... FROM STDIN (FORMAT binary)``, which takes three quarters of CSV's time.
 
-The encoding is pgpq's. Columns must have the types of the table: int32 for integer, int64 for bigint, string for text,
-decimal128 for numeric.
+The encoder is that of pgpq. Columns must have the types of the table: int32 for integer, int64 for bigint, string for
+text, decimal128 for numeric.
 """
 
 from collections.abc import Iterable, Iterator

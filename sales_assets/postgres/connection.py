@@ -1,7 +1,7 @@
-"""Open connections to PostgreSQL: the only module that does, for every driver and engine of the platform.
+"""Open connections to PostgreSQL, for all drivers and engines: no other module connects.
 
 Each connection has the session state of ``sql/session.sql``, regardless of the role, the database, a connection service
-or the PG* variables. Connections for writing are refused on a database that cannot store the text or accepts no
+or the PG* variables. Connections for writing are refused on a database that cannot store every text or accepts no
 writes. `sales_assets.postgres.database` chooses the server.
 """
 
@@ -27,11 +27,17 @@ Row = dict[str, Any]
 
 
 class UnusableDatabaseError(psycopg.OperationalError):
-    """The database answers but cannot be written to as the platform needs it. The message is one sentence."""
+    """The database is reachable but not writable as the platform requires. The message is one sentence."""
 
 
 def connect(
-    url: str, purpose: str, *, autocommit: bool = False, writing: bool = True, patience: float | None = None
+    url: str,
+    purpose: str,
+    *,
+    autocommit: bool = False,
+    writing: bool = True,
+    patience: float | None = None,
+    statement_ms: int = 0,
 ) -> psycopg.Connection[Row]:
     """Open a connection named `purpose`; rows come as mappings. Raises `psycopg.OperationalError`.
 
@@ -43,7 +49,7 @@ def connect(
     def attempt() -> psycopg.Connection[Row]:
         return psycopg.connect(conninfo, autocommit=True, row_factory=dict_row)
 
-    def is_away(error: BaseException) -> bool:
+    def is_unreachable(error: BaseException) -> bool:
         # Without a pgconn there was no connection attempt: the host is unknown.
         if not isinstance(error, psycopg.OperationalError) or error.pgconn is None:
             return False
@@ -51,7 +57,7 @@ def connect(
         return PGconn.ping(conninfo.encode()) in (Ping.REJECT, Ping.NO_RESPONSE)
 
     retrying = Retrying(
-        retry=retry_if_exception(is_away),
+        retry=retry_if_exception(is_unreachable),
         stop=stop_after_delay(_RESTART_SECONDS if patience is None else patience),
         wait=wait_exponential_jitter(multiplier=0.1, max=2, jitter=0.2),
         reraise=True,
@@ -61,7 +67,7 @@ def connect(
     except psycopg.OperationalError:
         connection = attempt()  # the server may have come up between the refusal and the ping
     try:
-        found = connection.execute(statements("session")["pin"], _session()).fetchone()
+        found = connection.execute(statements("session")["pin"], _session(statement_ms)).fetchone()
         if writing:
             _require_writable(found)
         connection.autocommit = autocommit
@@ -72,7 +78,7 @@ def connect(
 
 
 def rename(connection: psycopg.Connection[Row], purpose: str) -> None:
-    """Give an idle connection another purpose. Raises `psycopg.OperationalError` if it was lost."""
+    """Rename an idle connection to another purpose. Raises `psycopg.OperationalError` if it was lost."""
     connection.autocommit = True
     connection.execute(statements("session")["rename"], {"purpose": purpose[:_NAME_BYTES]})
     connection.autocommit = False
@@ -99,7 +105,7 @@ def connect_psycopg2(url: str, purpose: str) -> Any:
 
     The connection string may choose another schema for its tables (`options=-c search_path=...`).
     """
-    # Imported here: `sales-assets warehouse url` does without it.
+    # Imported here, because `sales-assets warehouse url` doesn't need it.
     import psycopg2
     from psycopg2.extras import RealDictCursor
 
@@ -119,7 +125,7 @@ def connect_psycopg2(url: str, purpose: str) -> Any:
 
 
 def is_same_database(one: str, other: str) -> bool:
-    """Whether two connection strings lead to one database: a lock taken by the first is seen by the second."""
+    """Return whether two connection strings lead to the same database: both see the same advisory lock."""
     probe = {"key": secrets.randbits(63)}
     with connect(one, "sales_assets comparison", writing=False) as first:
         first.execute(statements("session")["probe"], probe)
@@ -135,7 +141,7 @@ def _conninfo(url: str, purpose: str, timeout: int) -> str:
             "connect_timeout": str(timeout),
             **parse(url),
             "application_name": purpose[:_NAME_BYTES],
-            # Also here, since drivers choose their codec when they connect; and it beats PGCLIENTENCODING.
+            # Also here, because drivers choose their codec when they connect; it overrides PGCLIENTENCODING.
             "client_encoding": "UTF8",
         }
     )
@@ -146,13 +152,13 @@ def _session(statement_ms: int = 0, lock_ms: int = 0) -> dict[str, str]:
 
 
 def _require_writable(found: Mapping[str, Any] | None) -> None:
-    """Raise `UnusableDatabaseError` for a database that cannot store the text, or accepts no writes."""
+    """Raise `UnusableDatabaseError` for a database that cannot store every text, or accepts no writes."""
     assert found is not None
     database = f"the database {found['database']}"
     if found["encoding"] != "UTF8":
         raise UnusableDatabaseError(
-            f"{database} has the encoding {found['encoding']}, which cannot store every text: use one that was made "
-            "with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
+            f"{database} has the encoding {found['encoding']}, which cannot store every text: use one that was "
+            "created with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0"
         )
     if found["standby"]:
         raise UnusableDatabaseError(f"{database} accepts no writes: its server is a hot standby, use the primary")

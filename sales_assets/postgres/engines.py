@@ -15,7 +15,7 @@ from sales_assets.postgres.connection import connect, connect_async
 
 _POOL_SIZE = 16
 _POOL_SECONDS = 5
-# A server that hangs must not hold a request beyond what its caller waits for.
+# A hanging server must not hold a request longer than its caller waits.
 _STATEMENT_MS = 10_000
 # Waiting for a connection and running a statement take no longer than this.
 STATEMENT_SECONDS = _POOL_SECONDS + _STATEMENT_MS / 1000
@@ -33,7 +33,7 @@ def engine(url: str, purpose: str) -> sa.Engine:
 
 
 def engine_of(connection: psycopg.Connection[Any]) -> sa.Engine:
-    """Return an engine that runs everything on one open connection, and leaves closing it to the caller.
+    """Return an engine that runs everything on one open connection, which the caller closes.
 
     Rows of the connection come as tuples from then on.
     """

@@ -1,4 +1,4 @@
-"""Name conflicts of migrations: names that a migration's SQL creates, and foreign objects that have them already.
+"""Name conflicts of migrations: names that a migration creates, and foreign objects that already have them.
 
 `migrate` checks them before any change. A migration that takes over an existing table checks its contents itself.
 """
@@ -52,7 +52,7 @@ _ADOPTS = {"TABLE": "rp", "VIEW": "v", "SEQUENCE": "S"}
 
 @dataclass(frozen=True)
 class Name:
-    """A name that a migration creates. `adopts`: kinds of relation (relkind) that it takes over, if they exist."""
+    """A name that a migration creates. `adopts`: kinds of existing relation (relkind) that it takes over."""
 
     kind: str
     schema: str
@@ -90,9 +90,9 @@ def dropped(script: str) -> list[Name]:
 
 
 def pending(applied: Iterable[str], to_apply: Iterable[str]) -> list[Name]:
-    """Return the names that scripts create, without the platform's own.
+    """Return the names that pending scripts create, except names that already belong to the platform.
 
-    Those were created by an applied script or are dropped by a script: PostgreSQL may have named them implicitly.
+    The platform's names were created by an applied script, or are dropped by a script: PostgreSQL may have chosen them.
     """
     known = {name.key for script in applied for name in created(script)}
     wanted: dict[tuple[str, ...], Name] = {}
@@ -105,6 +105,6 @@ def pending(applied: Iterable[str], to_apply: Iterable[str]) -> list[Name]:
 
 
 def taken(cursor: psycopg.Cursor[tuple[str, str]], wanted: Iterable[Name]) -> list[tuple[str, str]]:
-    """Return (object, statement that renames it) for every object with one of the names."""
+    """Return (object, statement that renames it) for every object that has one of the names."""
     parameters = {"wanted": Jsonb([asdict(name) for name in wanted])}
     return cursor.execute(statements("migrations/taken")["taken"], parameters).fetchall()

@@ -1,4 +1,4 @@
-"""Named statements of ``sql/``: find a file and the statements in it.
+"""Read the named statements of the files in ``sql/``.
 
 A file belongs to the table it is named after and may hold several statements, each under a ``-- name:`` line.
 """

@@ -35,7 +35,7 @@ class DayLock(enum.IntEnum):
 
 
 class WarehouseError(Exception):
-    """The warehouse cannot be used. The message says what to do."""
+    """The warehouse cannot be used. The message suggests a fix."""
 
 
 def dagster_storage_url() -> str:
@@ -46,16 +46,16 @@ def dagster_storage_url() -> str:
         server = embedded()
         server.ensure_running()
         return server.url(DAGSTER_DATABASE)
-    return _beside_the_warehouse(settings().warehouse_url.get_secret_value())  # type: ignore[union-attr]
+    return _database_next_to_warehouse(settings().warehouse_url.get_secret_value())  # type: ignore[union-attr]
 
 
-def _beside_the_warehouse(url: str) -> str:
+def _database_next_to_warehouse(url: str) -> str:
     # CREATE DATABASE takes no transaction.
     with connect(url, "sales_assets storage", autocommit=True) as connection:
         name = f"{connection.info.dbname}_dagster"
         exists = connection.execute("SELECT FROM pg_database WHERE datname = %s", [name]).fetchone()
         if exists is None:
-            # The warehouse's locale suits UTF-8; the server's default, of template1, may be another.
+            # The warehouse's locale supports UTF-8; the server's default (template1) may not.
             locale = connection.execute(
                 "SELECT datcollate, datctype FROM pg_database WHERE datname = current_database()"
             ).fetchone()
@@ -130,7 +130,7 @@ class Transaction:
         """Stream a ``COPY (SELECT ...) TO STDOUT (FORMAT csv)`` as PostgreSQL writes it, in blocks of whole rows."""
         with self.connection.cursor() as cursor, cursor.copy(statements(file)[name], parameters) as copy:
             rows = iter(copy)
-            # A message is a row.
+            # Each message is one row.
             while block := b"".join(itertools.islice(rows, _ROWS_READ_AT_ONCE)):
                 yield block
 
@@ -142,7 +142,7 @@ class Warehouse:
         self._ready_url: str | None = None
 
     def url(self) -> str:
-        """Return a libpq connection string; the first call requires the schema that this code was written for."""
+        """Return a libpq connection string; the first call verifies the revision of the schema."""
         if self._ready_url is None:
             url = warehouse_url()
             self._require_schema(url)
@@ -155,19 +155,19 @@ class Warehouse:
         if found == latest:
             return
         if settings().warehouse_url is None and found is None:
-            migrations.migrate(url)  # a new embedded server holds nothing that could be harmed
+            migrations.migrate(url)  # a new embedded server has no data
             return
         raise WarehouseError(
             f"the warehouse is at revision {found or 'none'}, this version needs {latest}: run `sales-assets migrate`"
         )
 
     def require_writable(self) -> None:
-        """Raise `psycopg.OperationalError` for a database that cannot store the text or accepts no writes."""
+        """Raise `psycopg.OperationalError` for a database that cannot store every text or accepts no writes."""
         connect(warehouse_url(), "sales_assets examination").close()
 
     @contextlib.contextmanager
     def transaction(self, purpose: str, read_only: bool = False) -> Iterator[Transaction]:
-        """Open a transaction and commit at the end. `purpose` (run and asset) names the session in the server's log."""
+        """Open a transaction and commit at the end. `purpose` (run and asset) is the session's application name."""
         with self._connection(purpose, read_only) as connection:
             yield Transaction(connection)
 
@@ -193,7 +193,7 @@ class Warehouse:
         """Hold the locks of days of staging and the mart, over one or several transactions.
 
         Never nest it, and never hold another lock: ``sql/locks.sql`` has the order. More than 400 days count as
-        everything. `purpose` names the session that waits in ``pg_stat_activity``.
+        everything. `purpose` is the name of the waiting session in ``pg_stat_activity``.
         """
         if len(date_ids) > _MOST_DAY_LOCKS:
             with self.writing_everything(purpose) as writer:
@@ -209,6 +209,20 @@ class Warehouse:
         """Hold the lock that excludes all other writers of staging, dimensions and mart."""
         with connect(self.url(), purpose, autocommit=True) as session:
             yield Writer(self, session, _lock(session, "everything"))
+
+    @contextlib.contextmanager
+    def reading_raw_files(self, purpose: str) -> Iterator[None]:
+        """Fetch or parse raw files while no person is erased from them; take it before any lock of days."""
+        with connect(self.url(), purpose, autocommit=True) as session:
+            _lock(session, "share_raw_files")
+            yield
+
+    @contextlib.contextmanager
+    def rewriting_raw_files(self, purpose: str) -> Iterator["Writer"]:
+        """Wait for all loads, and exclude them and all other writers of staging, dimensions and mart."""
+        with connect(self.url(), purpose, autocommit=True) as session:
+            waited = _lock(session, "raw_files")
+            yield Writer(self, session, waited + _lock(session, "everything"))
 
     def rows(self, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
         """Run one statement in a separate read-only transaction, and return its rows."""
@@ -229,7 +243,7 @@ class _KeptConnections(Warehouse):
     @contextlib.contextmanager
     def _connection(self, purpose: str, read_only: bool) -> Iterator[psycopg.Connection[dict[str, Any]]]:
         connection = self._idle_connection(purpose) or connect(self.url(), purpose)
-        # A plan that is made for any parameters would read whole tables for a day.
+        # A generic plan would read whole tables for a day.
         connection.prepare_threshold = None
         connection.read_only = read_only
         with contextlib.ExitStack() as closing:
@@ -283,5 +297,5 @@ class Writer:
         """Open a transaction; raise `psycopg.OperationalError` if the lock was lost before the commit."""
         with self._warehouse.transaction(purpose) as transaction:
             yield transaction
-            # A server that was restarted meanwhile has released the lock, and another writer may hold it.
+            # A server that was restarted meanwhile has released the lock, which another writer may hold now.
             self._session.execute("SELECT")

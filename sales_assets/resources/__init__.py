@@ -1,1 +1,4 @@
-"""Clients of external systems, one class each: report API, raw files. They tell permanent from transient failures."""
+"""Clients of external systems, one class each: report API, raw files, receivers of alerts.
+
+They distinguish permanent from transient failures.
+"""

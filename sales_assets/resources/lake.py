@@ -23,7 +23,7 @@ from pyiceberg.catalog import MetastoreCatalog
 from pyiceberg.catalog.sql import SqlCatalog
 from pyiceberg.exceptions import CommitFailedException, NoSuchTableError
 from pyiceberg.expressions import AlwaysFalse, AlwaysTrue, In
-from pyiceberg.io import FSSPEC_FILE_IO, PY_IO_IMPL
+from pyiceberg.io import FSSPEC_FILE_IO, PY_IO_IMPL, load_file_io
 from pyiceberg.manifest import ManifestFile
 from pyiceberg.partitioning import UNPARTITIONED_PARTITION_SPEC, PartitionField, PartitionSpec
 from pyiceberg.schema import Schema
@@ -48,12 +48,14 @@ NAMESPACE = "lake"
 _LOCKS = 7_205_010
 _DIMENSIONS_LOCK = 0
 
+_PROBE = ".probe"
+
 _DAYS_PER_COMMIT = 31
 # Rows in memory: 130 bytes each as read, and two copies of them while they are written.
 _ROWS_AT_ONCE = 500_000
 
 _SNAPSHOT_AGE = dt.timedelta(days=7)
-# Files that no snapshot names may belong to a writer that has not committed yet.
+# Unreferenced files may belong to a writer that has not committed yet.
 _GRACE = dt.timedelta(days=1)
 
 _TYPES: Mapping[Kind, Any] = {
@@ -67,7 +69,7 @@ _TYPES: Mapping[Kind, Any] = {
 _PROPERTIES = {
     TableProperties.PARQUET_COMPRESSION: "zstd",
     TableProperties.COMMIT_NUM_RETRIES: "10",
-    # A commit adds a manifest and a metadata file; these bound how many a reader has to look at.
+    # A commit adds a manifest and a metadata file; these limit how many a reader has to read.
     TableProperties.MANIFEST_MERGE_ENABLED: "true",
     TableProperties.METADATA_DELETE_AFTER_COMMIT_ENABLED: "true",
     TableProperties.METADATA_PREVIOUS_VERSIONS_MAX: "20",
@@ -97,8 +99,8 @@ class LakeError(Exception):
 class ReplacedDays:
     """Days that one commit has replaced.
 
-    sums: {(date_id, status, source): sums} of the mart, at the moment that the days were copied.
-    differences: what the committed table has instead, a row (date_id, offending, example) per differing day.
+    sums: {(date_id, status, source): sums} of the mart, in the snapshot that was copied.
+    differences: a row (date_id, offending, example) per day in which the committed table differs.
     """
 
     days: Sequence[dt.date]
@@ -108,7 +110,7 @@ class ReplacedDays:
 
 @dataclass(frozen=True)
 class Maintained:
-    """What the maintenance of a table has removed, and the files that are left."""
+    """Result of a table's maintenance: what was removed, and the number of files left."""
 
     table: str
     expired_snapshots: int
@@ -116,17 +118,25 @@ class Maintained:
     files: int
 
 
+@dataclass(frozen=True)
+class LakeState:
+    """Rows of `lake.f_sales`, and when they were committed; None before the first commit."""
+
+    rows: int
+    committed_at: dt.datetime | None
+
+
 class Lake:
-    """The lake of the settings (LAKE_URL), and the warehouse that it is a copy of."""
+    """The lake at LAKE_URL, a copy of tables of a warehouse."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
 
     def replace_days(self, days: Sequence[dt.date], purpose: str) -> Iterator[ReplacedDays]:
-        """Replace days in ascending order, several in a commit, each commit from one moment of the mart.
+        """Replace days in ascending order, several per commit; each commit has one snapshot of the mart.
 
-        Other writers wait for the same days only, and then read the mart again: the newest data stays. Raises
-        `LakeError`; days yielded before are committed.
+        Concurrent writers of the same days wait, and then read the mart again, so that the newest data stays. Raises
+        `LakeError`; the days yielded before are committed.
         """
         with self._session() as session:
             ordered = sorted(set(days))
@@ -140,8 +150,17 @@ class Lake:
         with self._session() as session, _lake_errors("dimensions of the lake"):
             return session.refresh_dimensions(purpose)
 
+    def forget_names(self, purpose: str) -> int:
+        """Replace the customers by those of the mart, and delete all former snapshots of them immediately.
+
+        Returns the number of deleted files. A reader of a former snapshot fails, and reads the table again. Raises
+        `LakeError`.
+        """
+        with self._session() as session, _lake_errors("lake.d_customer"):
+            return session.forget_names(purpose)
+
     def maintain(self, now: dt.datetime) -> list[Maintained]:
-        """Expire old snapshots and delete the files that no snapshot names. Raises `LakeError`."""
+        """Expire old snapshots and delete the files that no snapshot references. Raises `LakeError`."""
         with self._session() as session:
             done = []
             for name in LAKE_TABLES:
@@ -149,8 +168,16 @@ class Lake:
                     done.append(session.maintain(name, now))
             return done
 
+    def probe(self) -> LakeState:
+        """Test that the catalog and every table can be read, and that the location can be written to.
+
+        Only an object `.probe` is created, and deleted again. Raises `LakeError`.
+        """
+        with self._session() as session, _lake_errors(f"the lake at {settings().lake_url}"):
+            return session.probe()
+
     def table(self, name: str) -> Table:
-        """Load a table, for reading. It is valid while nobody expires its snapshot. Raises `LakeError`."""
+        """Load a table, for reading. It is valid until its snapshot expires. Raises `LakeError`."""
         with self._session() as session, _lake_errors(f"lake.{name}"):
             return session.table(name)
 
@@ -164,7 +191,7 @@ class _Catalog(SqlCatalog):
     """PyIceberg's SQL catalog on an open connection."""
 
     def __init__(self, engine: sa.Engine, location: str) -> None:
-        # Not SqlCatalog's own, which makes an engine of a URL, and passes the URL on among its properties.
+        # SqlCatalog's constructor would create an engine from a URL, and expose the URL in its properties.
         properties = {"warehouse": location, PY_IO_IMPL: FSSPEC_FILE_IO, "init_catalog_tables": "false"}
         MetastoreCatalog.__init__(self, CATALOG, **properties)
         self.engine = engine
@@ -186,28 +213,28 @@ class _Session:
         date_ids = [date_id(day) for day in days]
         chosen = {"date_ids": date_ids, "first_date_id": min(date_ids), "last_date_id": max(date_ids)}
         of_the_days = In(PARTITION_COLUMN, days)  # type: ignore[call-arg, arg-type]  # its signature is pydantic's
-        began = time.time()  # goes on while a machine is suspended
+        began = time.time()  # this clock continues while a machine is suspended
         with self._locked(date_ids):
-            table = self.table("f_sales")
+            table, columns = self._current("f_sales")
             change = table.transaction()
             with self._mart(purpose) as mart:
                 sums = {
                     tuple(row[key] for key in _KEYS): {name: row[name] for name in ("rows", *_SUMMED.values())}
                     for row in mart.rows("lake/f_sales", "sums_of_days", **chosen)
                 }
-                # Not `overwrite`: it takes the new rows at once. A day that lost its last row is deleted here.
+                # `overwrite` would need all new rows at once. This also deletes a day that lost its last row.
                 if next(iter(table.scan(of_the_days).plan_files()), None) is not None:
                     change.delete(of_the_days)
-                rows = mart.copy_out("lake/f_sales", "copy_days", table.schema().as_arrow(), **chosen)
+                rows = mart.copy_out("lake/f_sales", "copy_days", columns, **chosen)
                 for chunk in _chunks(rows):
                     change.append(chunk)
             staged = DataScan(change.table_metadata, table.io, of_the_days, selected_fields=(*_KEYS, *_SUMMED))
             if wrong := differences(sums, sums_of(staged)):
                 raise LakeError("; ".join(f"{row['date_id']}: {row['example']}" for row in wrong))
-            # Before the days: no sale is seen without the names of its keys.
+            # Before the days, so that no sale is visible without its dimension rows.
             self.refresh_dimensions(purpose)
             if time.time() - began > _GRACE.total_seconds() / 2:
-                raise LakeError("writing took half a day: the files may be deleted as unreferenced")
+                raise LakeError("writing took more than half a day: maintenance may delete the files as unreferenced")
             change.commit_transaction()
             found = sums_of(table.scan(of_the_days, selected_fields=(*_KEYS, *_SUMMED)))
         return ReplacedDays(days, sums, differences(sums, found))
@@ -216,33 +243,63 @@ class _Session:
         refreshed = []
         with self._locked([_DIMENSIONS_LOCK]), self._mart(purpose) as mart:
             for name in DIMENSIONS:
-                table = self.table(name)
+                table, columns = self._current(name)
                 found = mart.rows(f"lake/{name}", "fingerprint")[0]["contents"]
                 if table.properties.get(_CONTENTS) == found:
                     continue
-                schema = table.schema().as_arrow()
-                rows = pa.RecordBatchReader.from_batches(schema, mart.copy_out(f"lake/{name}", "copy_rows", schema))
+                rows = pa.RecordBatchReader.from_batches(columns, mart.copy_out(f"lake/{name}", "copy_rows", columns))
                 with table.transaction() as change:
                     change.overwrite(rows, AlwaysTrue() if table.current_snapshot() else AlwaysFalse())
                     change.set_properties({_CONTENTS: found})
                 refreshed.append(name)
         return refreshed
 
+    def forget_names(self, purpose: str) -> int:
+        # All writers of the table take this lock, so no unreferenced file belongs to a running writer.
+        with self._locked([_DIMENSIONS_LOCK]):
+            self.refresh_dimensions(purpose)
+            table = self.table("d_customer")
+            if len(table.snapshots()) > 1:
+                # The manifests of a snapshot list the files that it deleted, with the least and greatest name in each:
+                # the first rewrite deletes the files with the names, the second the files of the first.
+                for _ in range(2):
+                    rows = table.scan().to_arrow()
+                    with table.transaction() as change:
+                        change.overwrite(rows, AlwaysTrue())
+                    table.refresh()
+                self._expire("d_customer", dt.datetime.now(dt.UTC))
+            return self._delete_unreferenced_files("d_customer", dt.datetime.now(dt.UTC) + _GRACE)[0]
+
     def maintain(self, name: str, now: dt.datetime) -> Maintained:
+        return Maintained(
+            name, self._expire(name, now - _SNAPSHOT_AGE), *self._delete_unreferenced_files(name, now - _GRACE)
+        )
+
+    def _expire(self, name: str, before: dt.datetime) -> int:
+        """Expire a table's snapshots older than `before`, except the current one; return their number."""
         expired = 0
-        # PyIceberg repeats only commits that add a snapshot.
-        for attempt in Retrying(
-            retry=retry_if_exception_type(CommitFailedException),
-            stop=stop_after_attempt(10),
-            wait=wait_exponential_jitter(multiplier=0.1, max=10, jitter=0.1),
-            reraise=True,
-        ):
+        for attempt in _commits():
             with attempt:
                 table = self.table(name)
-                before = len(table.snapshots())
-                table.maintenance.expire_snapshots().older_than(now - _SNAPSHOT_AGE).commit()
-                expired = before - len(table.refresh().snapshots())
-        return Maintained(name, expired, *self._sweep(name, now - _GRACE))
+                found = len(table.snapshots())
+                table.maintenance.expire_snapshots().older_than(before).commit()
+                expired = found - len(table.refresh().snapshots())
+        return expired
+
+    def probe(self) -> LakeState:
+        io = load_file_io({PY_IO_IMPL: FSSPEC_FILE_IO}, self._location)
+        probe = f"{self._location}/{_PROBE}"
+        with io.new_output(probe).create(overwrite=True) as file:
+            file.write(_PROBE.encode())
+        with io.new_input(probe).open() as file:
+            file.read()
+        io.delete(probe)
+        tables = {name: self.table(name) for _, name in self._catalog.list_tables((NAMESPACE,)) if name in LAKE_TABLES}
+        snapshot = tables["f_sales"].current_snapshot() if "f_sales" in tables else None
+        if snapshot is None:
+            return LakeState(0, None)
+        rows = snapshot.summary["total-records"] if snapshot.summary else None
+        return LakeState(int(rows or 0), dt.datetime.fromtimestamp(snapshot.timestamp_ms / 1000, dt.UTC))
 
     def table(self, name: str) -> Table:
         """Load a table, created where it is missing. Raises `LakeError` for one outside the lake's location."""
@@ -256,17 +313,41 @@ class _Session:
             )
         if table.location() != location:
             raise LakeError(
-                f"the table is at {table.location()}, and LAKE_URL says {self._location}; to make a new lake there, "
+                f"the table is at {table.location()}, but LAKE_URL is {self._location}; to create a new lake there, "
                 "delete the rows of lake.iceberg_tables and materialize the assets again"
             )
         return table
 
-    def _sweep(self, name: str, before: dt.datetime) -> tuple[int, int]:
-        """Delete files of a table that no snapshot names and that are older; return (deleted, left)."""
+    def _current(self, name: str) -> tuple[Table, pa.Schema]:
+        """Load a table for writing, and return it with the columns of its statement, in their order.
+
+        Columns that this version adds, widens or describes differently are changed in the table first; existing rows
+        have no value in an added column. Columns of another version stay, and are empty in new rows. Raises `LakeError`
+        for a type that existing rows can't be read as.
+        """
+        ours = [column.name for column in LAKE_TABLES[name]]
+        for attempt in _commits():
+            with attempt:
+                table = self.table(name)
+                change = table.transaction()
+                with change.update_schema() as update:
+                    update.union_by_name(_optional_where_new(_schema(name), table.schema()))
+                    for field in table.schema().fields:
+                        if field.required and field.name not in ours:
+                            update.make_column_optional(field.name)
+                if change.table_metadata.current_schema_id != table.metadata.current_schema_id:
+                    if _CONTENTS in table.properties:
+                        change.remove_properties(_CONTENTS)  # equal rows have to be written again
+                    table = change.commit_transaction()
+        # With the ids of the table's fields, by which PyIceberg writes columns.
+        return table, Schema(*(table.schema().find_field(column) for column in ours)).as_arrow()
+
+    def _delete_unreferenced_files(self, name: str, before: dt.datetime) -> tuple[int, int]:
+        """Delete a table's unreferenced files that are older than `before`; return (deleted, left)."""
         filesystem, folder = fsspec.core.url_to_fs(f"{self._location}/{name}")
         filesystem.invalidate_cache()
         found = set(filesystem.find(folder))
-        # Loaded after the files were listed: one that was committed meanwhile is named by it.
+        # Loaded after the files were listed, so that it references files committed meanwhile.
         kept = {fsspec.core.url_to_fs(location)[1] for location in _referenced(self.table(name))}
         deleted = [path for path in sorted(found - kept) if filesystem.modified(path) < before]
         if deleted:
@@ -275,7 +356,7 @@ class _Session:
 
     @contextlib.contextmanager
     def _mart(self, purpose: str) -> Iterator[Transaction]:
-        """Open a transaction that sees one moment of the mart."""
+        """Open a transaction with one snapshot of the mart."""
         with self._warehouse.transaction(purpose, read_only=True) as transaction:
             transaction.run("lake/session", "see_one_moment")
             yield transaction
@@ -288,7 +369,7 @@ class _Session:
         try:
             yield
         finally:
-            # With a lost connection the locks are gone, and the error of the block matters.
+            # A lost connection has released the locks, and the block's own error matters more.
             with contextlib.suppress(psycopg.OperationalError):
                 self._connection.execute(statements("lake/session")["unlock"], parameters)
 
@@ -321,12 +402,12 @@ def differences(expected: Sums, found: Sums) -> list[dict[str, Any]]:
     for key in sorted({*expected, *found}):
         if expected.get(key) != found.get(key):
             day, status, source = key
-            mart, lake = _spelled(expected.get(key)), _spelled(found.get(key))
+            mart, lake = _formatted(expected.get(key)), _formatted(found.get(key))
             wrong.setdefault(day, []).append(f"{status} of {source}: {mart} in the mart, {lake} in the lake")
     return [{"date_id": day, "offending": len(texts), "example": texts[0]} for day, texts in wrong.items()]
 
 
-def _spelled(sums: Mapping[str, Any] | None) -> str:
+def _formatted(sums: Mapping[str, Any] | None) -> str:
     return ", ".join(f"{name} {value}" for name, value in sums.items()) if sums else "nothing"
 
 
@@ -339,6 +420,24 @@ def _schema(name: str) -> Schema:
     )
 
 
+def _optional_where_new(schema: Schema, existing: Schema) -> Schema:
+    """Return the schema with optional fields for those that existing rows do not have."""
+    known = existing.column_names
+    return Schema(
+        *(field if field.name in known else field.model_copy(update={"required": False}) for field in schema.fields)
+    )
+
+
+def _commits() -> Retrying:
+    """Retry a commit that conflicts with another process. PyIceberg retries only commits that add a snapshot."""
+    return Retrying(
+        retry=retry_if_exception_type(CommitFailedException),
+        stop=stop_after_attempt(10),
+        wait=wait_exponential_jitter(multiplier=0.1, max=10, jitter=0.1),
+        reraise=True,
+    )
+
+
 def _partitions(schema: Schema, name: str) -> PartitionSpec:
     if LAKE_TABLES[name] is not F_SALES:
         return UNPARTITIONED_PARTITION_SPEC
@@ -347,7 +446,7 @@ def _partitions(schema: Schema, name: str) -> PartitionSpec:
 
 
 def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
-    """Gather batches to tables that fit into memory. Each becomes a file per day."""
+    """Combine batches to tables that fit into memory. Each becomes a file per day."""
     gathered: list[pa.RecordBatch] = []
     rows = 0
     for batch in batches:
@@ -361,7 +460,7 @@ def _chunks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
 
 
 def _referenced(table: Table) -> set[str]:
-    """Collect the locations of all files that the table's metadata leads to, of every snapshot."""
+    """Collect the locations of all files that the table's metadata references, in any snapshot."""
     metadata = table.metadata
     found = {table.metadata_location, *(entry.metadata_file for entry in metadata.metadata_log)}
     found |= {statistics.statistics_path for statistics in (*metadata.statistics, *metadata.partition_statistics)}

@@ -1,4 +1,4 @@
-"""Drivers of object stores: their timeouts, what an upload may hold in memory, and how they report an existing object.
+"""Drivers of object stores: timeouts, memory limits of uploads, and detection of existing objects.
 
 s3fs, gcsfs and adlfs upload a file by ``put_file``: in one request or, if it is larger, in parts that become visible
 together; an error aborts the parts. ``mode="create"`` is ``If-None-Match: *`` (gcsfs: ``ifGenerationMatch=0``) on the
@@ -21,7 +21,7 @@ Options = Mapping[str, object]
 
 @dataclass(frozen=True)
 class ObjectStore:
-    """What a driver needs: `limits` by the seconds without a byte, `upload` for each file, `attributes` once."""
+    """Options of a driver: `limits` for a timeout in seconds, `upload` for each file, `attributes` set once."""
 
     protocols: tuple[str, ...]
     limits: Callable[[float], Options]
@@ -29,14 +29,14 @@ class ObjectStore:
     attributes: Options
 
     def open(self, location: str, seconds: float) -> tuple[fsspec.AbstractFileSystem, str]:
-        """Return the file system of a location and the path in it. `seconds`: how long a request may give no byte."""
+        """Return the file system of a location and the path in it. `seconds`: timeout without a received byte."""
         filesystem, root = fsspec.core.url_to_fs(location, **self.options(seconds))
         for name, value in self.attributes.items():
             setattr(filesystem, name, value)
         return filesystem, root
 
     def options(self, seconds: float) -> dict[str, object]:
-        """Return the driver's options; those that the user set in fsspec's configuration (FSSPEC_S3 etc.) win."""
+        """Return the driver's options; those in fsspec's configuration (FSSPEC_S3 etc.) take precedence."""
         options = dict(self.limits(seconds))
         for protocol in self.protocols:
             for name, value in fsspec.config.conf.get(protocol, {}).items():
@@ -46,8 +46,13 @@ class ObjectStore:
 
 
 def _of_s3(seconds: float) -> Options:
-    timeouts = {"connect_timeout": min(seconds, _LONGEST_CONNECT_SECONDS), "read_timeout": seconds}
-    return {"config_kwargs": timeouts, "max_concurrency": _PARTS_AT_ONCE}
+    client = {
+        "connect_timeout": min(seconds, _LONGEST_CONNECT_SECONDS),
+        "read_timeout": seconds,
+        # 3 attempts with growing pauses, or AWS_MAX_ATTEMPTS. The default mode makes 5.
+        "retries": {"mode": "standard"},
+    }
+    return {"config_kwargs": client, "max_concurrency": _PARTS_AT_ONCE}
 
 
 def _of_gcs(seconds: float) -> Options:
@@ -63,9 +68,9 @@ def _of_azure(seconds: float) -> Options:
 
 
 _OBJECT_STORES = (
-    # s3fs makes up to 5 attempts, when reading 5 times 5, and botocore 5 for each of them (unless AWS_MAX_ATTEMPTS says
-    # otherwise): reading from a store that hangs would take 125 timeouts. Here it takes 20.
-    ObjectStore(("s3", "s3a"), _of_s3, {"chunksize": _PART_BYTES}, {"retries": 2}),
+    # botocore alone repeats requests. s3fs would make 5 attempts of each of them, when reading 5 times 5: a file would
+    # wait for 125 timeouts of a store that hangs. Here it is 3.
+    ObjectStore(("s3", "s3a"), _of_s3, {"chunksize": _PART_BYTES}, {"retries": 1}),
     ObjectStore(("gs", "gcs"), _of_gcs, {"chunksize": _PART_BYTES}, {}),
     ObjectStore(("abfs", "abfss", "az"), _of_azure, {}, {}),
 )
@@ -78,9 +83,9 @@ def object_store_of(location: str) -> ObjectStore | None:
 
 
 def exists_already(error: Exception) -> bool:
-    """Whether an exclusive upload failed because the object exists, or is being created by another upload (409).
+    """Return whether an exclusive upload failed because the object exists or is being created by another upload (409).
 
-    s3fs knows only AWS's way to say so; of other S3 servers it keeps the response.
+    s3fs recognizes only the error of AWS; for other S3 servers the kept response is inspected.
     """
     if isinstance(error, FileExistsError):
         return True

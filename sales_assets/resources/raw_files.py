@@ -1,9 +1,10 @@
-"""Raw files: every fetched file, kept for ever and unedited, each with a manifest.
+"""Store of raw files: every fetched file is kept permanently, with a manifest. Only erased names are removed.
 
 Files are written atomically and read with their checksum verified; errors of all storage libraries become one type.
 A file is stored as ``<file>[_inc]/<day or period>/<sha256 of its contents>.csv``, so that concurrent loaders of the
-same contents write one file. No part of the path comes from the network. Files from before migration 0008 are called
-``<time of the fetch>-<random>.csv``.
+same contents write one file. A file from which names were erased is called ``<sha256>-<number of its fetch>.csv``,
+because two files may have become equal. No part of the path comes from the network. Files from before migration 0008
+are called ``<time of the fetch>-<random>.csv``.
 
 The name is known only after the download, so a file is first written to a temporary one: in its folder, to be renamed;
 for other storage on the local disk, to be uploaded. `sales_assets.resources.object_stores` has what depends on the
@@ -31,7 +32,7 @@ from sales_assets.scrubbing import scrubbed
 from sales_assets.settings import settings
 
 _CHUNK = 1024 * 1024
-# The drivers' defaults, up to 50 MB, would be held for each file that is read at the time.
+# The drivers' defaults, up to 50 MB, would be held for each file that is being read.
 _READ_AHEAD = 8 * 1024 * 1024
 _PROBE = ".probe"
 _LONGEST_REASON = 300
@@ -46,7 +47,7 @@ class ChecksumMismatch(RawFilesError):
 
 
 @dataclass(frozen=True)
-class KeptFile:
+class StoredFile:
     """A completely written raw file. `path` is relative to the raw files' location."""
 
     path: str
@@ -57,20 +58,22 @@ class KeptFile:
 
 
 class RawFiles:
-    """A folder or fsspec URL (RAW_FILES_URL) to which files are only ever added."""
+    """A folder or fsspec URL (RAW_FILES_URL). Files are added; only the erasure of names replaces and deletes them."""
 
-    def keep(
+    def add(
         self,
         folder: str,
         chunks: Iterable[bytes],
-        manifest: Callable[[KeptFile], Mapping[str, object]],
+        manifest: Callable[[StoredFile], Mapping[str, object]],
         stored: Mapping[str, str] = MappingProxyType({}),
-    ) -> KeptFile:
+        suffix: str = "",
+    ) -> StoredFile:
         """Store contents under `folder`, with `manifest` as ``<path>.json``, unless they are stored already.
 
-        stored: {sha256: path} of the recorded contents. Such a file is written again only if it is missing or damaged.
-        An interrupted download or upload leaves nothing behind, a manifest that can't be written at most the complete
-        file, which the next call finds. An error of `chunks` is raised unchanged. Raises `RawFilesError`.
+        stored: {sha256: path} of recorded contents. A recorded file is written again only if it is missing or damaged.
+        suffix: part of the file's name after the hash.
+        An interrupted download or upload leaves nothing behind. If the manifest can't be written, at most the complete
+        file remains, which the next call finds. An error of `chunks` is raised unchanged. Raises `RawFilesError`.
         """
         now = dt.datetime.now(dt.UTC)
         digest, size, lines = hashlib.sha256(), 0, 0
@@ -92,7 +95,7 @@ class RawFiles:
         ):
             sha256 = digest.hexdigest()
             path = stored.get(sha256)
-            kept = KeptFile(path or f"{folder}/{sha256}.csv", sha256, size, lines, now)
+            kept = StoredFile(path or f"{folder}/{sha256}{suffix}.csv", sha256, size, lines, now)
             if path is not None and self._is_intact(path, sha256):
                 return kept
             text = json.dumps(manifest(kept), ensure_ascii=False, indent=2, default=str) + "\n"
@@ -128,6 +131,41 @@ class RawFiles:
                 f"{path}: the raw file was changed or truncated since it was fetched "
                 f"(its SHA-256 is {digest.hexdigest()}, recorded was {sha256})"
             )
+
+    def manifest(self, path: str) -> dict[str, object]:
+        """Read the manifest of a raw file; empty if it is missing or unreadable. Raises `RawFilesError`."""
+        try:
+            found = json.loads(b"".join(self.chunks(f"{path}.json")))
+        except ValueError:
+            return {}
+        except RawFilesError:
+            if f"{path}.json" in self.paths():
+                raise
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def paths(self) -> list[str]:
+        """List everything that is stored: raw files, manifests, and temporary files of killed writers.
+
+        Raises `RawFilesError`.
+        """
+        with _storage_errors(f"{settings().raw_files_location} can't be listed"):
+            filesystem, root = self._location()
+            filesystem.invalidate_cache()
+            if not filesystem.exists(root):
+                return []
+            return sorted(path.removeprefix(root).lstrip("/") for path in filesystem.find(root))
+
+    def delete(self, paths: Iterable[str]) -> None:
+        """Delete stored files; a missing file is not an error. Raises `RawFilesError`."""
+        filesystem, root = self._location()
+        for path in paths:
+            with _storage_errors(f"{path} can't be deleted from {settings().raw_files_location}"):
+                try:
+                    filesystem.rm_file(f"{root}/{path}")
+                except FileNotFoundError:
+                    continue
+                self._force_folder(path.rpartition("/")[0])
 
     def probe(self) -> str:
         """Test that the location is writable, and return it. Raises `RawFilesError`."""
@@ -181,11 +219,11 @@ class _Part(Protocol):
     def create(self, path: str) -> None:
         """Store the file atomically, so that a final name always means complete contents.
 
-        Raises FileExistsError if the storage has the name already and can tell.
+        Raises FileExistsError if the name exists and the storage can detect it.
         """
 
     def replace(self, path: str) -> None:
-        """Store the file atomically, in place of one that is there."""
+        """Store the file atomically, replacing an existing one."""
 
     def probe(self) -> None:
         """Test that a file can be stored, and leave nothing behind."""
@@ -198,7 +236,7 @@ def _temporary_name() -> str:
 
 
 class _LocalPart:
-    """A file in the folder of its final place, to be renamed."""
+    """Temporary file in the final folder, renamed when it is stored."""
 
     def __init__(self, root: Path, folder: str) -> None:
         self._root = root
@@ -217,14 +255,14 @@ class _LocalPart:
     create = replace
 
     def probe(self) -> None:
-        """Do nothing: the file is there."""
+        """Do nothing: writing the temporary file was the test."""
 
     def remove(self) -> None:
         self._file.unlink(missing_ok=True)
 
 
 class _RemotePart:
-    """A file on the local disk, to be uploaded."""
+    """Temporary file on the local disk, uploaded when it is stored."""
 
     def __init__(self, filesystem: fsspec.AbstractFileSystem, root: str, store: ObjectStore | None) -> None:
         self._filesystem = filesystem
@@ -274,7 +312,7 @@ class _RemotePart:
         self._file.close()
 
     def _upload(self, path: str, **options: object) -> None:
-        self._file.seek(0)  # where a descriptor shares its position with the file that is opened by it
+        self._file.seek(0)  # a file opened by a descriptor may share its position
         limits = self._store.upload if self._store else {}
         self._filesystem.put_file(f"/dev/fd/{self._file.fileno()}", f"{self._root}/{path}", **limits, **options)
 

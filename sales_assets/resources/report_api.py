@@ -42,7 +42,7 @@ T = TypeVar("T")
 
 
 class ReportApiError(Exception):
-    """A call or download failed. The message names the call, never the key or a signed query."""
+    """A call or download failed. The message contains the call, but never the key or a signed query."""
 
 
 class TransientError(ReportApiError):
@@ -54,11 +54,11 @@ class PermanentError(ReportApiError):
 
 
 class UnknownReport(PermanentError):
-    """The service does not know the report_id (400 or 404): a new report is needed."""
+    """The service rejects the report_id (400 or 404): a new report is needed."""
 
 
 class LinkExpired(PermanentError):
-    """A file's link is refused (403): ask the API for a fresh one."""
+    """A file's link is refused (403): request a fresh link."""
 
 
 class FileMissing(PermanentError):
@@ -109,7 +109,7 @@ class ReportApi:
 
     def make_report(self, progress: Callable[[str], None] = lambda _: None) -> Report:
         """Request a report and wait for it, at most REPORT_API_REPORT_DEADLINE seconds."""
-        task_id = self._ask("POST", "/generate_report", {}, TaskAnswer).task_id
+        task_id = self._call("POST", "/generate_report", {}, TaskAnswer).task_id
         deadline = time.monotonic() + self._settings.report_api_report_deadline
         started, pause = time.monotonic(), 0.2
         while True:
@@ -121,7 +121,7 @@ class ReportApi:
             waited = time.monotonic() - started
             if time.monotonic() + pause > deadline:
                 raise TransientError(f"GET /get_report: still RUNNING after {waited:.0f} s")
-            progress(f"the report is being made, {waited:.0f} s so far")
+            progress(f"the report is being generated, {waited:.0f} s so far")
             # Reports take 63 to 80 s at the real service and 1 s at the simulator: poll with pauses that grow to 5 s.
             time.sleep(pause)
             pause = min(pause * 1.5, 5)
@@ -131,13 +131,13 @@ class ReportApi:
         answer = self._report_answer(report.task_id)
         again = self._finished(answer) if answer.status == "SUCCESS" else None
         if again is None or again.model_copy(update={"links": report.links}) != report:
-            raise PermanentError("GET /get_report: the answer is about another report than before")
+            raise PermanentError("GET /get_report: the response is for another report than before")
         return again
 
     def _report_answer(self, task_id: str) -> ReportAnswer:
-        answer = self._ask("GET", "/get_report", {"task_id": task_id}, ReportAnswer)
+        answer = self._call("GET", "/get_report", {"task_id": task_id}, ReportAnswer)
         if answer.task_id != task_id:
-            raise PermanentError("GET /get_report: the answer is about another task_id")
+            raise PermanentError("GET /get_report: the response is for another task_id")
         return answer
 
     @staticmethod
@@ -158,10 +158,10 @@ class ReportApi:
     def increment(self, report_id: str, day: dt.date) -> Increment:
         """Request the increment of a day. Raises `UnknownReport` if the service does not accept the report_id."""
         question = {"report_id": report_id, "date": f"{day.isoformat()}T00:00:00"}
-        answer = self._ask("GET", "/get_increment", question, IncrementAnswer, unknown=UnknownReport)
+        answer = self._call("GET", "/get_increment", question, IncrementAnswer, unknown=UnknownReport)
         if (answer.report_id, answer.date) != (report_id, day):
             raise PermanentError(
-                f"GET /get_increment for {day}: the answer is about another report or day ({answer.date})"
+                f"GET /get_increment for {day}: the response is for another report or day ({answer.date})"
             )
         if answer.status == "NOT FOUND":
             reason = answer.debug_info or "NOT FOUND without a reason"
@@ -175,7 +175,7 @@ class ReportApi:
             links=links_by_file(answer.data.s3_path, increment=True),
         )
 
-    def _ask(
+    def _call(
         self,
         method: str,
         path: str,
@@ -197,14 +197,14 @@ class ReportApi:
                 answer = json.loads(body)
             except (ValueError, RecursionError) as error:  # bytes that are not UTF-8 are another ValueError
                 # A proxy's HTML page instead of the response was seen to be transient.
-                raise TransientError(f"{call}: the answer is not JSON ({r.headers.get('Content-Type')})") from error
+                raise TransientError(f"{call}: the response is not JSON ({r.headers.get('Content-Type')})") from error
             try:
                 return shape.model_validate(answer)
             except ValidationError as error:
                 faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-                raise PermanentError(f"{call}: the answer lacks what it must have: {faults}") from error
+                raise PermanentError(f"{call}: invalid response: {faults}") from error
 
-        return self._patiently(attempt)
+        return self._with_retries(attempt)
 
     @contextlib.contextmanager
     def patient_for(self, seconds: float) -> Iterator[None]:
@@ -216,7 +216,7 @@ class ReportApi:
         finally:
             self._local.patience = before
 
-    def _patiently(self, attempt: Callable[[], T]) -> T:
+    def _with_retries(self, attempt: Callable[[], T]) -> T:
         patience: float = getattr(self._local, "patience", math.inf)
         retrying = Retrying(
             retry=retry_if_exception_type(TransientError),
@@ -238,11 +238,11 @@ class ReportApi:
             with self._open_file(url) as response:
                 return self._content(response)
 
-        return self._patiently(attempt)
+        return self._with_retries(attempt)
 
     @contextlib.contextmanager
     def download(self, url: str) -> Iterator[Download]:
-        """Open a file for one streamed read. Retries are up to the caller, who has to start a new file."""
+        """Open a file for one streamed read. The caller retries, with a new file."""
         with self._open_file(url) as response:
             call = f"GET {without_query(url)}"
             yield Download(self._content(response), self._body(response, call, self._settings.raw_files_max_bytes))
@@ -351,7 +351,7 @@ class ReportApi:
         announced = response.headers.get("Content-Length")
         length = int(announced) if announced and announced.isdigit() else None
         if length is not None and length > limit:
-            raise PermanentError(f"{call}: {length} bytes announced, {limit} are accepted")
+            raise PermanentError(f"{call}: {length} bytes announced, at most {limit} are accepted")
         longest = self._settings.report_api_timeout * 60
         deadline = time.monotonic() + longest
         received = 0
@@ -371,7 +371,7 @@ class ReportApi:
                 f"{call}: the body broke off after {received} bytes ({type(error).__name__})"
             ) from None
         if length is not None and received != length:
-            raise TransientError(f"{call}: {received} bytes came, {length} were announced")
+            raise TransientError(f"{call}: {received} bytes received, {length} announced")
 
 
 def _unzipped(chunks: Iterator[bytes], call: str, limit: int) -> Iterator[bytes]:
@@ -384,7 +384,7 @@ def _unzipped(chunks: Iterator[bytes], call: str, limit: int) -> Iterator[bytes]
                 raise PermanentError(f"{call}: more than {limit} bytes, sent with Content-Encoding 'gzip'")
             yield plain
     except zlib.error:
-        raise PermanentError(f"{call}: the body is not what its Content-Encoding 'gzip' says") from None
+        raise PermanentError(f"{call}: the body does not match its Content-Encoding 'gzip'") from None
     except EOFError:
         raise TransientError(f"{call}: the body broke off, sent with Content-Encoding 'gzip'") from None
 
@@ -419,7 +419,7 @@ def _refuse_link_local(url: str, call: str) -> None:
     try:
         found = socket.getaddrinfo(parts.hostname, parts.port, type=socket.SOCK_STREAM)
     except (OSError, ValueError):
-        return  # the request reports the error of the name
+        return  # the request raises the error of the name
     for *_, address in found:
         ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
         if (getattr(ip, "ipv4_mapped", None) or ip).is_link_local:

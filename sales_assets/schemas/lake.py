@@ -1,4 +1,4 @@
-"""Columns of the lake's tables: names, types, and what they mean. The statements that fill them are in ``sql/lake``."""
+"""Columns of the lake's tables: names, types and descriptions. The statements that fill them are in ``sql/lake``."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -19,7 +19,7 @@ class LakeColumn:
     required: bool = False
 
 
-_NAME_AS_OF = LakeColumn("name_as_of", "timestamp", "Event time of the line that the name was taken from")
+_NAME_AS_OF = LakeColumn("name_as_of", "timestamp", "Date and time of the line that the name was taken from")
 
 F_SALES = (
     LakeColumn("date_id", "integer", "Calendar day of the event, YYYYMMDD (lake.d_calendar)", required=True),
@@ -34,7 +34,7 @@ F_SALES = (
     LakeColumn("quantity", "numeric(10,2)", "Pieces; negative for refunded lines"),
     LakeColumn("amount", "numeric(10,2)", "Total of the line; negative for refunded lines"),
     LakeColumn("status", "text", "shipped or refunded", required=True),
-    LakeColumn("source", "text", "Who wrote the row: report_api, partner_orders or legacy", required=True),
+    LakeColumn("source", "text", "Writer of the row: report_api, partner_orders or legacy", required=True),
 )
 
 DIMENSIONS = {

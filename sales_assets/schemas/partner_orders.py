@@ -1,7 +1,7 @@
 """Events of partner orders: the messages that the relay publishes and the consumer stages.
 
-HTTP schemas are in `sales_assets.services.partner_orders`; ``sql/staging/partner_order_line.sql`` makes order lines of
-events.
+HTTP schemas are in `sales_assets.services.partner_orders`; ``sql/staging/partner_order_line.sql`` derives order lines
+from events.
 """
 
 import datetime as dt
@@ -32,7 +32,7 @@ class OrderEvent(BaseModel):
     """A state change of an order: the partner accepted it, handed it out (done), or cancelled it.
 
     message_id: identifies an event, however often it is written or delivered.
-    dated_at: determines the day of the event: the order's date for accepted, else when the service learnt of it.
+    dated_at: determines the day of the event: the order's date for accepted, else when the service detected the change.
     """
 
     model_config = ConfigDict(extra="ignore", frozen=True)

@@ -22,7 +22,7 @@ def _calendar_day(value: object) -> object:
 def _plain(value: str) -> str:
     """Reject ids and links with NUL or line ends: they can't be valid, nor stored in a database."""
     if not value.isprintable():
-        raise ValueError("holds characters that can not be printed")
+        raise ValueError("contains unprintable characters")
     return value
 
 
@@ -44,13 +44,13 @@ class _Answer(BaseModel):
 
 
 class TaskAnswer(_Answer):
-    """``POST /generate_report``."""
+    """Response of ``POST /generate_report``."""
 
     task_id: Plain = Field(min_length=1)
 
 
 class ReportData(_Answer):
-    """The `data` of a report: its period and where its files are, once it is ready."""
+    """Field `data` of a report: its period and the links of its files, once it is ready."""
 
     report_id: Plain | None = None
     start_day: Day | None = None
@@ -59,7 +59,7 @@ class ReportData(_Answer):
 
 
 class ReportAnswer(_Answer):
-    """``GET /get_report``: RUNNING with empty data, then SUCCESS."""
+    """Response of ``GET /get_report``: RUNNING with empty data, then SUCCESS."""
 
     task_id: str
     status: str
@@ -67,14 +67,14 @@ class ReportAnswer(_Answer):
 
 
 class IncrementData(_Answer):
-    """The `data` of an increment: where its files are; empty for NOT FOUND."""
+    """Field `data` of an increment: the links of its files; empty for NOT FOUND."""
 
     increment_id: Plain | None = None
     s3_path: Mapping[str, Plain] = Field(default_factory=dict)
 
 
 class IncrementAnswer(_Answer):
-    """``GET /get_increment``: SUCCESS, or NOT FOUND with HTTP 200 and at times a reason."""
+    """Response of ``GET /get_increment``: SUCCESS, or NOT FOUND with HTTP 200 and sometimes a reason."""
 
     report_id: Plain
     date: Day

@@ -67,19 +67,25 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """One of the four files. columns: those of a parsed batch, in order; key: the columns that identify a row."""
+    """One of the four files.
+
+    columns: those of a parsed batch, in order.
+    key: the columns that identify a row.
+    personal: the columns with names of the customer.
+    """
 
     name: str
     description: str
     columns: tuple[Column, ...]
     key: tuple[str, ...]
+    personal: tuple[str, ...] = ()
     has_header: bool = True
     # Known columns that are ignored: `id` counts from 1 in every file.
     ignored: tuple[str, ...] = ()
 
     @property
     def is_dated(self) -> bool:
-        """Whether rows have a day; those of a price list have none."""
+        """Whether rows have a day; rows of a price list have none."""
         return any(column.kind is Kind.DAY for column in self.columns)
 
     @property
@@ -150,6 +156,7 @@ USER_ORDERS_LOG: Final = ReportFile(
         _column("status", Kind.STATUS, "shipped or refunded; shipped if not given", optional=True, blank=True),
     ),
     key=("date_id", "uniq_id", "status"),
+    personal=("first_name", "last_name"),
     ignored=("id",),
 )
 
@@ -203,9 +210,9 @@ _PRICE: Final = re.compile(r"[0-9]+(?:\.[0-9]+)?")
 
 
 def file_with_header(names: Sequence[str]) -> ReportFile | None:
-    """Find the file with such a header, in any order and with further columns; None if there is none.
+    """Find the file whose header has these columns, in any order and with further columns; None if there is none.
 
-    A price list, which has no header, is not found.
+    Two cells, of which the second is a price, are a row of the price list, which has no header.
     """
     found = {name.strip().lower() for name in names}
     for file in REPORT_FILES.values():
@@ -215,7 +222,7 @@ def file_with_header(names: Sequence[str]) -> ReportFile | None:
     return PRICE_LOG if is_price else None
 
 
-# The API's documentation has user_orders_log and custom_research; its responses have had these.
+# Names in the API's responses that differ from those in its documentation.
 _OTHER_SPELLINGS: Final = {"user_order_log": "user_orders_log", "customer_research": "custom_research"}
 
 _INCREMENT: Final = "_inc"

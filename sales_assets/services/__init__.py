@@ -1,1 +1,1 @@
-"""Long-running programs. Dagster never imports them: assets and services meet in tables or over HTTP."""
+"""Long-running services. Dagster never imports them: assets and services exchange data through tables or HTTP."""

@@ -32,7 +32,7 @@ _NO_RUNS = {"queued": 0, "in_progress": 0, "oldest_queued_seconds": 0.0}
 
 
 class PipelineMetrics:
-    """A service without routes: only its metrics. They are read for each scrape, which fails if they can't be."""
+    """A service of metrics only. They are read from the tables at each scrape, which fails if reading fails."""
 
     def __init__(self, warehouse_url: str, dagster_storage_url: str, *, registry: CollectorRegistry) -> None:
         self._warehouse_url = warehouse_url
@@ -45,11 +45,11 @@ class PipelineMetrics:
             "days_behind", "Days from the last requested increment to yesterday; +Inf before the first."
         )
         self._since_load = gauge("seconds_since_last_load", "Seconds since a day was staged; +Inf before the first.")
-        self._days_undone = gauge("days_undone", "Requested days that are not loaded whole; doctor lists them.")
+        self._days_undone = gauge("days_undone", "Requested days that are not completely loaded; doctor lists them.")
         self._quarantine = gauge("quarantine_open", "Rejected rows that wait for a resolution.")
         self._rows = gauge("rows", "Staged rows of the last days, by age of the day in days.", ["file", "day_age"])
         self._waiting = gauge("lock_waiting_loads", "Loads that wait for the lock of other writers.")
-        self._wait_seconds = gauge("lock_wait_seconds", "How long the first of them has been waiting.")
+        self._wait_seconds = gauge("lock_wait_seconds", "Wait of the load that has waited longest.")
         self._queued = gauge("runs_queued", "Dagster runs in the queue.")
         self._queue_seconds = gauge("run_queue_oldest_seconds", "Age of the oldest queued run.")
         self._in_progress = gauge("runs_in_progress", "Dagster runs that have started and not ended.")
@@ -75,7 +75,7 @@ class PipelineMetrics:
         yield
 
     async def measure(self) -> None:
-        """Read the metrics. A failed scrape is visible in Prometheus (`up` is 0), stale values would not be."""
+        """Read the metrics. An error fails the scrape, which is visible in Prometheus; stale values are not."""
         try:
             await self._update()
         except psycopg.Error as error:

@@ -15,7 +15,7 @@ HTML = "<!DOCTYPE html><html><body><h1>Scheduled maintenance</h1></body></html>"
 
 
 class Seeded(Protocol):
-    """The faults of a simulator, a frozen dataclass."""
+    """Protocol of a simulator's faults: a frozen dataclass with a seed."""
 
     @property
     def seed(self) -> int: ...
@@ -26,7 +26,7 @@ D = TypeVar("D")
 
 
 class FaultySimulator(Generic[F]):
-    """A simulator whose faults can be changed while it runs; `faults` are those in force."""
+    """A simulator whose faults can be changed while it runs; `faults` are the current ones."""
 
     def __init__(self, faults: F, routes: list[Route]) -> None:
         self._set(faults)
@@ -37,7 +37,7 @@ class FaultySimulator(Generic[F]):
 
     def _set(self, faults: F) -> None:
         self.faults = faults
-        self._random = random.Random(faults.seed)  # noqa: S311 - picks which responses fail, guards nothing
+        self._random = random.Random(faults.seed)  # noqa: S311 - picks which responses fail, not used for security
 
     async def _set_faults(self, request: Request) -> Response:
         self._set(changed(self.faults, await request.json()))

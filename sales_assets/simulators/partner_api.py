@@ -65,7 +65,7 @@ class Answer:
 
 @dataclass(frozen=True)
 class Stock:
-    """The partner's stock of an item; a price None is its NONE. Items without an entry are in unlimited supply."""
+    """The partner's stock of an item; a price of None is sent as NONE. Items without an entry have unlimited stock."""
 
     quantity: int | None = None
     known: bool = True
@@ -82,7 +82,7 @@ class _Order:
 
 
 class PartnerApi(FaultySimulator[Faults]):
-    """The ASGI application.
+    """ASGI application of the simulated partner API.
 
     Attributes:
         faults: Faults to inject; may be replaced while it runs.

@@ -77,7 +77,7 @@ class Arrival:
 
 
 class SenderApi(FaultySimulator[Faults]):
-    """The ASGI application.
+    """ASGI application of the simulated sender.
 
     Attributes:
         faults: Faults to inject; may be replaced while it runs.
@@ -173,7 +173,7 @@ class SenderApi(FaultySimulator[Faults]):
 
 
 def _understood(message_id: int, raw: bytes) -> Arrival | str:
-    """Parse a request; returns it, or what is wrong with it."""
+    """Parse a request; return it, or the text of the error."""
     try:
         body = json.loads(raw)
     except (ValueError, RecursionError):

@@ -1,6 +1,6 @@
-"""Everything that is defined, as text: ``definitions.txt`` beside this file, so that a review shows a renamed key.
+"""Inventory of all definitions as text, in ``definitions.txt`` next to this file, so that a review shows renamed keys.
 
-`python -m sales_assets_tests.architecture.inventory` writes it again.
+`python -m sales_assets_tests.architecture.inventory` rewrites the file.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("definitions.txt")
 
 
 def inventory() -> str:
-    """Assets with what they depend on, checks, jobs, sensors, schedules and resources, in alphabetical order."""
+    """Return assets with their dependencies, checks, jobs, sensors, schedules and resources, in alphabetical order."""
     definitions = defs()
     graph = definitions.resolve_asset_graph()
     nodes = [graph.get(key) for key in graph.get_all_asset_keys()]
@@ -30,10 +30,17 @@ def inventory() -> str:
     jobs = [
         f"{job.name}  {_list(map(_name, job.asset_layer.executable_asset_keys))}"
         for job in definitions.resolve_all_job_defs()
-        if not job.name.startswith("__")  # what "Materialize" in the UI runs
+        if not job.name.startswith("__")  # the job behind "Materialize" in the UI
     ]
     sensors = [
-        f"{sensor.name}  starts {_list(job.name for job in sensor.jobs)}" for sensor in definitions.sensors or []
+        f"{sensor.name}  starts {_list(job.name for job in sensor.jobs)}"
+        for sensor in definitions.sensors or []
+        if not isinstance(sensor, dg.AutomationConditionSensorDefinition)
+    ]
+    sensors += [
+        f"{sensor.name}  refreshes {_list(map(_name, sensor.asset_selection.resolve(graph)))}"
+        for sensor in definitions.sensors or []
+        if isinstance(sensor, dg.AutomationConditionSensorDefinition)
     ]
     schedules = [
         f"{schedule.name}  {schedule.cron_schedule}  {schedule.execution_timezone}  starts {schedule.job_name}"
@@ -52,7 +59,7 @@ def inventory() -> str:
 
 
 def _tags(tags: Mapping[str, str]) -> Iterator[str]:
-    """Without those that Dagster makes of the kinds."""
+    """Return the tags without those that Dagster derives from the kinds."""
     return (f"{name}={value}" for name, value in tags.items() if not name.startswith("dagster/"))
 
 

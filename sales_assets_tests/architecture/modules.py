@@ -1,4 +1,4 @@
-"""The modules of sales_assets as syntax trees: what they import and say, without running them."""
+"""The modules of sales_assets as syntax trees: imports and texts, without running the modules."""
 
 import ast
 import functools
@@ -24,15 +24,15 @@ class Module:
 
     @property
     def part(self) -> str:
-        """The folder of the package that it belongs to, or its own name beside the folders."""
+        """Return the top-level folder of the module, or the module's name if it is not in a folder."""
         return self.name.split("/")[0].removesuffix(".py")
 
     def nodes(self, kind: type[Node]) -> Iterator[Node]:
-        """All nodes of one kind."""
+        """Yield all nodes of one kind."""
         return (node for node in ast.walk(self.tree) if isinstance(node, kind))
 
     def imports(self) -> Iterator[str]:
-        """The dotted names of what is imported, at the top or inside functions."""
+        """Yield the dotted names of imports, at the top or inside functions."""
         for node in ast.walk(self.tree):
             if isinstance(node, ast.Import):
                 yield from (alias.name for alias in node.names)
@@ -43,7 +43,7 @@ class Module:
                 yield from ([f"{module}.{alias.name}" for alias in node.names] if "." not in module else [module])
 
     def parts_imported(self) -> set[str]:
-        """The other parts of sales_assets that it imports."""
+        """Return the other parts of sales_assets that the module imports."""
         names = [name.split(".") for name in self.imports()]
         return {name[1] for name in names if name[0] == "sales_assets" and len(name) > 1} - {self.part}
 
@@ -53,13 +53,13 @@ class Module:
 
 @functools.cache
 def modules() -> tuple[Module, ...]:
-    """All modules of the package."""
+    """Return all modules of the package."""
     paths = sorted(PACKAGE.rglob("*.py"))
     return tuple(Module(path.relative_to(PACKAGE).as_posix(), _tree(path)) for path in paths)
 
 
 def undocumented(folder: Path) -> list[str]:
-    """The files below a folder that don't say at their top what they are."""
+    """Return the files below a folder without a module docstring."""
     return [
         str(path) for path in sorted(folder.rglob("*.py")) if path.read_bytes() and not ast.get_docstring(_tree(path))
     ]

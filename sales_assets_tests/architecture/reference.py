@@ -1,17 +1,23 @@
-"""Pages of ``docs/reference/``, made from the settings and the commands themselves.
+"""Generated pages of ``docs/reference/``, from settings, commands, definitions and the warehouse's catalog.
 
-`python -m sales_assets_tests.architecture.reference` writes them again.
+`python -m sales_assets_tests.architecture.reference` rewrites the pages, and starts a PostgreSQL for the catalog.
 """
 
 import inspect
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import typer
 from typer.core import TyperArgument, TyperOption
 
 from sales_assets.cli import app
+from sales_assets.postgres import migrations
+from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.settings import describe
 from sales_assets_tests.architecture.modules import PACKAGE
+from sales_assets_tests.architecture.reference_assets import assets_page, cell, tables_page, tables_without_asset
+from sales_assets_tests.site.diagrams import draw
 
 FOLDER = PACKAGE.parent / "docs" / "reference"
 
@@ -38,21 +44,23 @@ settings or usage. `--debug`, before or after the command, shows the traceback o
 
 
 def settings_page() -> str:
-    """The table of all settings, in the order of ``.env.example``."""
+    """Return the table of all settings, in the order of ``.env.example``."""
     rows = (
-        f"| `{name}` | {f'`{default}`' if default else 'empty'} | {_cell(meaning)} |"
+        f"| `{name}` | {f'`{default}`' if default else 'empty'} | {cell(meaning)} |"
         for name, default, meaning in describe()
     )
     return _SETTINGS_HEADER + "\n".join(rows) + "\n"
 
 
 def commands_page() -> str:
-    """Every command with its help, arguments and options."""
+    """Return every command with its help, arguments and options."""
     group = typer.main.get_command(app)
     return _COMMANDS_HEADER + "".join(_sections(group, "sales-assets"))
 
 
-PAGES = {"settings.md": settings_page, "cli.md": commands_page}
+# The pages that need no database.
+PAGES = {"settings.md": settings_page, "cli.md": commands_page, "assets.md": assets_page}
+TABLES = "tables.md"
 
 
 def _sections(group: object, path: str) -> Iterator[str]:
@@ -77,13 +85,22 @@ def _parameters(command: object) -> Iterator[str]:
             continue
         has_default = isinstance(parameter.default, str | int | float) and parameter.default is not False
         default = f"`{parameter.default}`" if has_default else ""
-        yield f"| {names} | {default} | {_cell(parameter.help or '')} |"
+        yield f"| {names} | {default} | {cell(parameter.help or '')} |"
 
 
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
+def _tables_page() -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        server = EmbeddedPostgres(Path(folder) / "postgres")
+        server.ensure_running()
+        try:
+            migrations.migrate(server.url("sales"))
+            return tables_page(tables_without_asset(server.url("sales")))
+        finally:
+            server.stop()
 
 
 if __name__ == "__main__":
     for file, page in PAGES.items():
         (FOLDER / file).write_text(page(), encoding="utf-8")
+    (FOLDER / TABLES).write_text(_tables_page(), encoding="utf-8")
+    draw()

@@ -1,4 +1,4 @@
-"""What Dagster is given: complete, named alike in four places, and loadable where nothing else exists."""
+"""The Dagster definitions: complete, consistently named in four places, and loadable in an empty environment."""
 
 import os
 import re
@@ -11,21 +11,24 @@ import dagster as dg
 import pytest
 
 from sales_assets.cli.load import defs as defs_of_load
-from sales_assets.definitions import defs
+from sales_assets.defs.reports.sales_overview import SALES_OVERVIEW
 from sales_assets.defs.sources.report_api import REPORT_API
 from sales_assets.postgres.queries import sql_folder
 from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 from sales_assets_tests.architecture import inventory
+from sales_assets_tests.builders import definitions
+
+NO_TABLES = {REPORT_API, SALES_OVERVIEW}
 
 Query = Callable[..., list[tuple[object, ...]]]
 
-# Files of sql/mart that are named after no table: they read the whole mart.
+# Files of sql/mart that belong to no single table: they read the whole mart.
 NOT_TABLES = {"load_summary"}
 
 LOAD = "from sales_assets.definitions import defs; defs(); from sales_assets.partitions import DAYS; "
 
-# Ends the process at the first file written and the first call out. Libraries look at the machine while they are
-# imported (/dev/null, a socket that is never connected), which is not held against them.
+# Ends the process at the first write to a file or outgoing call. Libraries access the machine during their import
+# (/dev/null, a socket that is never connected); these accesses are allowed.
 WATCH = """
 import os, sys
 def watch(event, arguments):
@@ -41,8 +44,8 @@ sys.addaudithook(watch)
 
 
 def specs() -> list[dg.AssetSpec]:
-    """In order: pytest-xdist compares what its processes have collected."""
-    return sorted(defs().resolve_all_asset_specs(), key=lambda spec: spec.key)
+    """Return all asset specs in a stable order: pytest-xdist compares what its processes have collected."""
+    return sorted(definitions().resolve_all_asset_specs(), key=lambda spec: spec.key)
 
 
 def tables() -> list[dg.AssetSpec]:
@@ -50,12 +53,12 @@ def tables() -> list[dg.AssetSpec]:
 
 
 def each(found: list[dg.AssetSpec]) -> pytest.MarkDecorator:
-    """A test per asset, named after it."""
+    """Parametrize a test by asset, with the asset's key as its id."""
     return pytest.mark.parametrize("spec", [pytest.param(spec, id=spec.key.to_user_string()) for spec in found])
 
 
 def columns_of(query: Query, table: str) -> dict[str, str]:
-    """{column: type as in DDL} of a table of the warehouse, in order."""
+    """Return {column: type as in DDL} of a table of the warehouse, in order."""
     rows = query(
         "SELECT attname, format_type(atttypid, atttypmod) FROM pg_attribute "
         "WHERE attrelid = to_regclass(%s) AND attnum > 0 AND NOT attisdropped ORDER BY attnum",
@@ -65,7 +68,7 @@ def columns_of(query: Query, table: str) -> dict[str, str]:
 
 
 def load(folder: Path, script: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run Python in an empty folder, with the PATH for its only variable but those given."""
+    """Run Python in an empty folder, with no environment variables but PATH and the given ones."""
     return subprocess.run(
         [sys.executable, "-B", "-c", script],
         cwd=folder,
@@ -77,25 +80,28 @@ def load(folder: Path, script: str, **environment: str) -> subprocess.CompletedP
 
 
 @pytest.mark.external
-def test_definitions_load_with_nothing_around_them(tmp_path: Path) -> None:
+def test_definitions_load_in_an_empty_environment(tmp_path: Path) -> None:
     done = load(tmp_path, WATCH + LOAD)
     assert (done.returncode, done.stderr) == (0, "")
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.external
-def test_loading_reads_two_settings_and_no_other(tmp_path: Path) -> None:
+def test_loading_definitions_reads_only_two_settings(tmp_path: Path) -> None:
     nonsense = {"WAREHOUSE_URL": "nonsense", "SALES_HOME": "/dev/null/home", "REPORT_API_TIMEOUT": "nonsense"}
-    done = load(tmp_path, LOAD + "print(DAYS.get_first_partition_key())", SALES_FIRST_DAY="2024-02-29", **nonsense)
-    assert (done.returncode, done.stdout) == (0, "2024-02-29\n")
-    assert load(tmp_path, LOAD, SALES_FIRST_DAY="2024-02-30").returncode != 0
-    policy = "import sales_assets.partitions as p; print(p.LOAD_POLICY.max_partitions_per_run)"
-    assert load(tmp_path, policy, SALES_DAYS_PER_RUN="30").stdout == "30\n"
-    assert load(tmp_path, policy, SALES_DAYS_PER_RUN="").stdout == "None\n"
-    assert load(tmp_path, policy, SALES_DAYS_PER_RUN="0").returncode != 0
+    read = "import sales_assets.partitions as p; print(p.DAYS.get_first_partition_key(), p.LOAD_POLICY)"
+    both = {"SALES_FIRST_DAY": "2024-02-29", "SALES_DAYS_PER_RUN": "30"}
+    done = load(tmp_path, f"{LOAD}{read}", **both, **nonsense)
+    assert (done.returncode, done.stdout) == (0, f"2024-02-29 {dg.BackfillPolicy.multi_run(30)}\n")
+    policy = load(tmp_path, read, SALES_DAYS_PER_RUN="").stdout.partition(" ")[2]
+    assert policy == f"{dg.BackfillPolicy.single_run()}\n"
+    for setting, value in (("SALES_FIRST_DAY", "2024-02-30"), ("SALES_DAYS_PER_RUN", "0")):
+        refused = load(tmp_path, read, **{setting: value})
+        assert refused.returncode != 0
+        assert setting in refused.stderr
 
 
-def test_what_is_defined_is_what_was_reviewed() -> None:
+def test_the_definitions_match_the_reviewed_inventory() -> None:
     assert inventory.inventory() == inventory.FILE.read_text(encoding="utf-8"), (
         "definitions changed: python -m sales_assets_tests.architecture.inventory writes them down for the review"
     )
@@ -109,18 +115,18 @@ def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
     assert spec.tags["cadence"] in ("daily", "weekly", "on_change")
     assert (spec.tags["cadence"] == "on_change") == (spec.partitions_def is None)
     assert spec.group_name == spec.key.path[0]
-    assert spec.key == REPORT_API or spec.metadata.get("dagster/column_schema"), "no columns"
+    assert spec.key in NO_TABLES or spec.metadata.get("dagster/column_schema"), "no columns"
 
 
 def test_lineage_starts_at_the_sources() -> None:
     roots = {spec.key for spec in specs() if not spec.deps}
     assert {key.path[0] for key in roots} == {"sources"}
-    assert roots == defs().resolve_asset_graph().external_asset_keys
+    assert roots == definitions().resolve_asset_graph().external_asset_keys
 
 
-def test_what_an_increment_leads_to_should_be_fresh_daily() -> None:
-    """But the audience, which is filled for those that send mailings."""
-    graph = defs().resolve_asset_graph()
+def test_assets_downstream_of_increments_have_a_daily_freshness_policy() -> None:
+    """The audience is an exception: it is filled only for platforms that send mailings."""
+    graph = definitions().resolve_asset_graph()
     moving = {spec.key for spec in specs() if spec.key.path[-1].endswith("_inc")}
     for key in graph.toposorted_asset_keys:
         if graph.get(key).parent_keys & moving and key.path[0] != "mailings":
@@ -129,11 +135,11 @@ def test_what_an_increment_leads_to_should_be_fresh_daily() -> None:
     assert moving == {key for key in graph.get_all_asset_keys() if graph.get(key).freshness_policy}
 
 
-def test_column_lineage_is_of_columns_that_exist() -> None:
+def test_column_lineage_refers_to_existing_columns() -> None:
     columns = {
         spec.key: {column.name for column in spec.metadata["dagster/column_schema"].columns}
         for spec in specs()
-        if spec.key != REPORT_API
+        if spec.key not in NO_TABLES
     }
     parents = {spec.key: {dep.asset_key for dep in spec.deps} for spec in specs()}
     lineages = {spec.key: spec.metadata.get("dagster/column_lineage") for spec in specs()}
@@ -157,18 +163,18 @@ def test_assets_with_names_or_phones_are_tagged_as_personal() -> None:
         "staging/partner_order_event",
         "mart/d_customer",
     }
-    # By what a column is called, whatever the rule of the tag is.
+    # Decide by the names of columns, independent of the rule for the tag.
     personal = re.compile(r"phone|e_?mail|address|birth|(first|last|middle|customer|client)_name")
     found = {
         spec.key.to_user_string()
         for spec in specs()
-        if spec.key != REPORT_API
+        if spec.key not in NO_TABLES
         and any(personal.search(column.name) for column in spec.metadata["dagster/column_schema"].columns)
     }
     assert found == tagged
 
 
-def test_one_name_in_four_places(query: Query) -> None:
+def test_asset_sql_file_and_table_have_the_same_name(query: Query) -> None:
     for spec in tables():
         *_, schema, name = spec.key.path
         assert (sql_folder() / schema / f"{name}.sql").exists(), f"{spec.key}: sql/{schema} has no {name}.sql"
@@ -180,23 +186,34 @@ def test_one_name_in_four_places(query: Query) -> None:
 
 
 @each(tables())
-def test_columns_are_shown_as_they_are(spec: dg.AssetSpec, query: Query) -> None:
+def test_displayed_columns_equal_those_of_the_table(spec: dg.AssetSpec, query: Query) -> None:
     shown = {column.name: column.type for column in spec.metadata["dagster/column_schema"].columns}
     assert shown == columns_of(query, str(spec.metadata["dagster/table_name"]))
 
 
+@each(tables())
+def test_displayed_primary_keys_equal_those_of_the_table(spec: dg.AssetSpec, query: Query) -> None:
+    """Staging tables of the report files have no primary key: their keys are checked while a file is parsed."""
+    shown = spec.metadata["dagster/column_schema"].constraints.other
+    keys = query(
+        "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conrelid = to_regclass(%s) AND contype = 'p'",
+        str(spec.metadata["dagster/table_name"]),
+    )
+    assert [(key,) for key in shown] == keys
+
+
 @pytest.mark.parametrize("job", ["load_report", "load_days"])
-def test_the_jobs_of_the_command_are_those_of_the_code_location(job: str) -> None:
-    """Dagster shows a run under the job that it knows by name and snapshot."""
-    mine, whole = (made.resolve_job_def(job) for made in (defs_of_load(), defs()))
+def test_the_jobs_of_the_load_command_equal_those_of_the_code_location(job: str) -> None:
+    """Dagster assigns a run to a job by the job's name and snapshot."""
+    mine, whole = (made.resolve_job_def(job) for made in (defs_of_load(), definitions()))
     assert mine.get_job_snapshot_id() == whole.get_job_snapshot_id()
     assert mine.resource_defs.keys() == whole.resource_defs.keys()
 
 
 @pytest.mark.parametrize("file", REPORT_FILES.values(), ids=REPORT_FILES)
-def test_staging_tables_hold_what_the_contracts_describe(file: ReportFile, query: Query) -> None:
+def test_staging_tables_have_the_columns_of_the_contracts(file: ReportFile, query: Query) -> None:
     table = columns_of(query, f"staging.{file.name}")
     described = {column.name: column.kind.sql_type for column in file.staged}
     assert {name: table.get(name) for name in described} == described
-    # Beside them: where a line came from, the sale it became, and the day of a file that has no dates.
+    # Further columns: the fetch of a line, the id of its sale, and the day if the file has no dates.
     assert set(table) - set(described) <= {"fetch_id", "sale_id", "date_id"}

@@ -7,6 +7,7 @@ import pytest
 
 from sales_assets_tests.architecture import reference
 from sales_assets_tests.architecture.modules import PACKAGE
+from sales_assets_tests.architecture.reference_assets import tables_page, tables_without_asset, undescribed
 
 ROOT = PACKAGE.parent
 README = ROOT / "README.md"
@@ -18,31 +19,31 @@ _CODE = re.compile(r"`[^`\n]*`")
 _LINK = re.compile(r"\]\(([^)\s]+)\)|src=\"([^\"]+)\"")
 _NAME_IN_FILE = re.compile(r"\[`([^`\n]+)`\]\(([^)#\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+)$", re.MULTILINE)
-# A page, also followed by the names of its sections in quotes, in brackets or behind a comma.
+# A page, optionally followed by its sections in quotes, in brackets or after a comma.
 _CITATION = re.compile(r"(docs/[\w/.-]+\.md)((?:,| and| \()? ?\"[^\"\n]+\"(?: and \"[^\"\n]+\")*)?")
 _QUOTED = re.compile(r"\"([^\"]+)\"")
 _FOLDER = re.compile(r"^( *)(\w+)/")
 
 
 def text_of(page: Path) -> str:
-    """The text of a page without its blocks of code."""
+    """Return the text of a page without code blocks."""
     return _FENCED.sub("", page.read_text(encoding="utf-8"))
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors of a page's headings, as GitHub makes them."""
+    """Return the anchors of a page's headings, like GitHub."""
     names = (re.sub(r"[^\w\- ]", "", heading.strip().lower()) for heading in _HEADING.findall(text_of(page)))
     return {name.replace(" ", "-") for name in names}
 
 
 def links(page: Path) -> list[str]:
-    """The relative links and images of a page."""
+    """Return the relative links and images of a page."""
     found = (link or image for link, image in _LINK.findall(_CODE.sub("", text_of(page))))
     return [link for link in found if "://" not in link and not link.startswith("mailto:")]
 
 
 def broken_links(page: Path) -> list[str]:
-    """The links of a page to files or headings that do not exist."""
+    """Return the links of a page to files or headings that don't exist."""
     broken = []
     for link in links(page):
         path, _, anchor = link.partition("#")
@@ -54,7 +55,7 @@ def broken_links(page: Path) -> list[str]:
 
 
 def missing_names(page: Path) -> list[str]:
-    """The names in code style that a page links to a file which neither is called so nor contains them."""
+    """Return the linked names in code style that are neither the name of their target file nor in its text."""
     missing = []
     for name, link in _NAME_IN_FILE.findall(text_of(page)):
         target = page.parent / link
@@ -64,7 +65,7 @@ def missing_names(page: Path) -> list[str]:
 
 
 def tree(page: Path, top: str, levels: int) -> list[str]:
-    """The folders that a page's tree shows below a top folder, down to a number of levels."""
+    """Return the folders that a page's tree shows below a top folder, down to a number of levels."""
     block = re.search(rf"^```\n({top}/.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
     assert block, f"{page.name} has no tree of {top}/"
     found: list[str] = []
@@ -79,7 +80,7 @@ def tree(page: Path, top: str, levels: int) -> list[str]:
 
 
 def packages(levels: int) -> list[str]:
-    """The folders with modules below sales_assets, down to a number of levels."""
+    """Return the folders with modules below sales_assets, down to a number of levels."""
     parents = {module.parent.relative_to(PACKAGE) for module in PACKAGE.rglob("*.py")}
     return sorted(parent.as_posix() for parent in parents if 1 <= len(parent.parts) <= levels)
 
@@ -93,7 +94,7 @@ def test_every_relative_link_resolves(page: Path) -> None:
     assert broken_links(page) == []
 
 
-def test_a_broken_link_is_noticed(tmp_path: Path) -> None:
+def test_a_broken_link_is_detected(tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(
         "# A title, of *two* parts\n[a](#a-title-of-two-parts) [b](page.md#no) [c](gone.md) [d](https://example.org)\n"
@@ -108,14 +109,14 @@ def test_linked_names_are_in_their_files(page: Path) -> None:
     assert missing_names(page) == []
 
 
-def test_a_name_that_is_gone_is_noticed(tmp_path: Path) -> None:
+def test_a_missing_name_is_detected(tmp_path: Path) -> None:
     (tmp_path / "code.py").write_text("HERE = 1\n", encoding="utf-8")
     page = tmp_path / "page.md"
     page.write_text("[`HERE`](code.py) [`code.py`](code.py) [`GONE`](code.py) [`lost.py`](code.py)\n", encoding="utf-8")
     assert missing_names(page) == ["GONE: code.py", "lost.py: code.py"]
 
 
-def test_code_cites_pages_and_sections_that_exist() -> None:
+def test_code_cites_existing_pages_and_sections() -> None:
     missing = []
     for file in sorted(path for folder in CITING for path in folder.rglob("*") if path.suffix in (".py", ".sql")):
         for page, sections in _CITATION.findall(file.read_text(encoding="utf-8")):
@@ -139,11 +140,11 @@ def test_every_page_is_reachable_from_the_readme() -> None:
     assert [page for page in PAGES if page not in reached] == []
 
 
-def test_the_tree_of_the_architecture_is_the_real_one() -> None:
+def test_the_tree_of_the_architecture_page_is_current() -> None:
     assert sorted(tree(ROOT / "docs" / "architecture.md", "sales_assets", 2)) == packages(2)
 
 
-def test_the_tree_of_the_readme_is_the_real_one() -> None:
+def test_the_tree_of_the_readme_is_current() -> None:
     assert sorted(tree(README, "sales_assets", 1)) == packages(1)
 
 
@@ -151,4 +152,14 @@ def test_the_tree_of_the_readme_is_the_real_one() -> None:
 def test_the_reference_is_current(page: str) -> None:
     assert (reference.FOLDER / page).read_text(encoding="utf-8") == reference.PAGES[page](), (
         "settings or commands changed: python -m sales_assets_tests.architecture.reference writes the pages again"
+    )
+
+
+def test_the_reference_of_the_tables_is_current_and_complete(warehouse_url: str) -> None:
+    """Every table and column that is not described by an asset has a comment in the migrations."""
+    tables = tables_without_asset(warehouse_url)
+    assert undescribed(tables) == []
+    assert "staging.quarantine" in {table["name"] for table in tables}
+    assert (reference.FOLDER / reference.TABLES).read_text(encoding="utf-8") == tables_page(tables), (
+        "tables changed: python -m sales_assets_tests.architecture.reference writes the pages again"
     )

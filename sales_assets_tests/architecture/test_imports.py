@@ -1,7 +1,7 @@
-"""One-way imports: schemas <- postgres <- resources <- pipeline <- defs, and schemas, postgres <- services.
+"""Import rules: schemas <- postgres <- resources <- pipeline <- defs, and schemas, postgres <- services.
 
-The command line alone may import everything. Simulators and the demo are imported by nothing else, but that the demo
-shows the simulators.
+The command line is the only part that may import everything. Nothing imports the simulators and the demo, except that
+the demo imports the simulators.
 """
 
 import ast
@@ -17,10 +17,11 @@ from sales_assets_tests.architecture.modules import PACKAGE, TESTS, modules, und
 
 EVERYTHING = {
     "backoff", "connection_strings", "dagster_internals", "definitions", "defs", "demo", "deploy", "failures", "fsync",
-    "partitions", "pipeline", "postgres", "resources", "schemas", "scrubbing", "services", "settings", "simulators",
+    "partitions", "pipeline", "postgres", "reports", "resources", "schemas", "scrubbing", "services",
+    "settings", "simulators",
 }  # fmt: skip
 
-# What each part may import of the others. Assets and services meet in tables, never here.
+# The other parts that each part may import. Assets and services exchange data by tables, and never import each other.
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": set(),
     "backoff": set(),
@@ -35,11 +36,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "postgres": {"connection_strings", "fsync", "schemas", "settings"},
     "resources": {"fsync", "postgres", "schemas", "scrubbing", "settings"},
     "pipeline": {"postgres", "resources", "schemas"},
-    "defs": {"backoff", "dagster_internals", "partitions", "pipeline", "postgres", "resources", "schemas", "settings"},
+    "reports": {"fsync", "postgres", "schemas"},
+    "defs": {
+        *("backoff", "dagster_internals", "partitions", "pipeline", "postgres", "reports", "resources", "schemas"),
+        "scrubbing",
+        "settings",
+    },
     "definitions": {"defs"},
     "services": {"backoff", "postgres", "schemas", "settings"},
     "simulators": {"services"},
-    "deploy": {"connection_strings", "dagster_internals", "pipeline", "postgres", "settings"},
+    "deploy": {"connection_strings", "dagster_internals", "fsync", "pipeline", "postgres", "resources", "settings"},
     "demo": {
         "dagster_internals",
         "definitions",
@@ -55,24 +61,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cli": EVERYTHING,
 }
 
-# Data contracts are pure: nothing that opens, requests or starts something.
-DOORS = {
+# Data contracts are pure: these libraries open, request or start something.
+IO_MODULES = {
     "aiohttp", "aio_pika", "asyncio", "dagster", "fastapi", "fsspec", "http", "os", "pathlib", "psycopg", "requests",
     "shutil", "socket", "sqlalchemy", "starlette", "subprocess", "tempfile", "threading", "time", "urllib", "uvicorn",
 }  # fmt: skip
 
-# Every other part leaves the environment alone; these hand it on to processes that they start.
+# No other module accesses the environment. Most of these modules pass it on to processes that they start.
 ENVIRONMENT = {
     "settings.py", "deploy/instance.py", "deploy/storage.py", "postgres/embedded/postgres.py", "demo/platform.py",
+    "postgres/dump.py",  # passes the password to pg_dump
+    "defs/automation/openlineage.py",  # the integration reads no settings file
     "demo/celery_processes.py",
-    "services/http/workers.py",  # tells prometheus_client where the processes share their metrics
-    "scrubbing.py",  # the secrets that it removes from messages are those of the environment
+    "services/http/workers.py",  # tells prometheus_client the folder of the metrics that processes share
+    "reports/charts.py",  # tells Matplotlib the folder of its cache
+    "scrubbing.py",  # removes secrets from messages, also those in the environment
 }  # fmt: skip
 
-# Every other statement is a file of sql/. These speak of the server, its locks and databases; the doctor asks questions
-# that nobody else has.
+# All other statements are files in sql/. These concern the server, its locks and databases, or, in the doctor, are used
+# nowhere else.
 STATEMENTS = {
     "postgres/embedded/postgres.py", "postgres/warehouse.py", "postgres/migrations.py", "cli/doctor.py",
+    "postgres/dump.py",  # counts the rows of tables by their names
+    "deploy/backup.py",  # contains the names of roles to create
+    "defs/reader_contract.py",  # the rules of the contract are queries that readers run
 }  # fmt: skip
 INTERNALS = re.compile(r"^\s*(from|import) dagster(_\w+)?\._", re.MULTILINE)
 STATEMENT = re.compile(
@@ -80,7 +92,7 @@ STATEMENT = re.compile(
 )
 
 
-def test_imports_point_one_way() -> None:
+def test_imports_follow_the_rules() -> None:
     against = {module.name: module.parts_imported() - MAY_IMPORT[module.part] for module in modules()}
     assert {name: parts for name, parts in against.items() if parts} == {}
 
@@ -90,7 +102,7 @@ def test_no_two_parts_import_each_other() -> None:
 
 
 def test_services_and_simulators_share_http_and_nothing_else() -> None:
-    """The services know nothing of each other, and simulators nothing of the services that call them."""
+    """Services don't import each other, and simulators don't import the services that call them."""
     against: dict[str, set[str]] = {}
     for module in modules():
         if module.part in ("services", "simulators"):
@@ -99,27 +111,27 @@ def test_services_and_simulators_share_http_and_nothing_else() -> None:
     assert {name: services for name, services in against.items() if services} == {}
 
 
-def test_only_what_is_made_of_dagster_imports_it() -> None:
+def test_only_dagster_specific_parts_import_dagster() -> None:
     importing = {module.part for module in modules() if "dagster" in module.libraries_imported()}
     assert importing == {"cli", "dagster_internals", "definitions", "defs", "demo", "deploy", "partitions"}
 
 
 def test_internals_of_dagster_are_imported_in_one_place() -> None:
-    """Its tests know none of them either."""
+    """The tests don't import internals of Dagster either."""
     importing = {path for path in (*PACKAGE.rglob("*.py"), *TESTS.rglob("*.py")) if INTERNALS.search(path.read_text())}
     assert importing == {PACKAGE / "dagster_internals.py"}
 
 
 @pytest.mark.external
 def test_the_loading_engine_runs_without_dagster() -> None:
-    """Not even indirectly: a notebook that loads days need not have it installed."""
+    """Dagster is not even imported indirectly: a notebook that loads days doesn't need it."""
     loaded = "import sys, sales_assets.pipeline.load; print('dagster' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
     assert done.stdout == "False\n"
 
 
 def test_schemas_are_pure() -> None:
-    doors = {module.name: module.libraries_imported() & DOORS for module in modules() if module.part == "schemas"}
+    doors = {module.name: module.libraries_imported() & IO_MODULES for module in modules() if module.part == "schemas"}
     assert {name: libraries for name, libraries in doors.items() if libraries} == {}
 
 
@@ -133,7 +145,7 @@ def test_the_environment_is_read_in_one_place() -> None:
     assert touching <= ENVIRONMENT
 
 
-def test_statements_stand_in_sql() -> None:
+def test_sql_statements_are_files_in_sql() -> None:
     speaking = {
         module.name
         for module in modules()
@@ -155,7 +167,7 @@ def test_connections_to_postgresql_are_opened_in_one_place() -> None:
         )
         or ast.unparse(node.func).split(".")[-1] in ("create_engine", "create_async_engine", "engine_from_config")
     }
-    # By another name: `from psycopg import connect`.
+    # The function may also be imported by its name: `from psycopg import connect`.
     importing = {
         module.name
         for module in modules()
@@ -177,7 +189,7 @@ def test_connection_strings_are_parsed_in_one_place() -> None:
     assert parsing == {"connection_strings.py", "postgres/connection.py"}
 
 
-def test_nothing_is_printed_but_by_the_command() -> None:
+def test_only_the_command_line_prints() -> None:
     printing = {
         module.name
         for module in modules()
@@ -187,5 +199,5 @@ def test_nothing_is_printed_but_by_the_command() -> None:
 
 
 @pytest.mark.parametrize("folder", [PACKAGE, TESTS], ids=["sales_assets", "sales_assets_tests"])
-def test_every_file_says_what_it_is(folder: Path) -> None:
+def test_every_file_has_a_module_docstring(folder: Path) -> None:
     assert undocumented(folder) == []

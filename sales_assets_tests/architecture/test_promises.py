@@ -1,4 +1,4 @@
-"""Two tables of docs/: each promise names tests that exist, and input is accepted or rejected as the day rules say."""
+"""Two tables of docs/: each guarantee names existing tests, and input is accepted or rejected as the day rules say."""
 
 import re
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.pipeline.csv_reader import ReportReader
-from sales_assets.pipeline.line_rules import MAX_LINE, UnreadableFile
+from sales_assets.schemas.line_rules import MAX_LINE, UnreadableFile
 from sales_assets.schemas.report_files import PRICE_LOG, USER_ORDERS_LOG, ReportFile, canonical_name
 from sales_assets_tests.architecture.modules import PACKAGE, TESTS
 from sales_assets_tests.pipeline.test_csv_reader import HEADER, order
@@ -17,7 +17,7 @@ DAY_RULES = DOCS / "data-contracts" / "day-rules.md"
 
 
 def table(page: Path, first_cell: str) -> list[list[str]]:
-    """The rows of the table whose header begins with this cell."""
+    """Return the rows of the table whose header begins with this cell."""
     _, _, rest = page.read_text(encoding="utf-8").partition(f"| {first_cell} |")
     assert rest, f"there is no table of {first_cell}"
     rows = []
@@ -28,16 +28,16 @@ def table(page: Path, first_cell: str) -> list[list[str]]:
     return rows
 
 
-PROMISES = table(GUARANTEES, "promise")
+PROMISES = table(GUARANTEES, "guarantee")
 
 
 @pytest.mark.parametrize(("promise", "named"), PROMISES, ids=[row[0][:60] for row in PROMISES])
-def test_each_promise_names_tests_that_exist(promise: str, named: str) -> None:
+def test_each_guarantee_names_existing_tests(promise: str, named: str) -> None:
     files = re.findall(r"`([\w/]+\.py)`", named)
     assert files, "no test is named"
     folder = Path()
     for name in files:
-        # A bare name lies in the folder of the one before it, or at the top.
+        # A bare name is a file in the folder of the previous one, or at the top.
         places = [TESTS / name, TESTS / folder / name]
         found = [place for place in places if place.exists()]
         assert found, f"{name} does not exist"
@@ -46,7 +46,7 @@ def test_each_promise_names_tests_that_exist(promise: str, named: str) -> None:
 
 
 def read(data: bytes, file: ReportFile = USER_ORDERS_LOG) -> tuple[int, int]:
-    """Count (valid rows, rejected rows) of a file. Raises `UnreadableFile`."""
+    """Return (valid rows, rejected rows) of a file. Raises `UnreadableFile`."""
     batches = list(ReportReader(iter([data]), file))
     return sum(batch.lines.num_rows for batch in batches), sum(batch.rejected.num_rows for batch in batches)
 
@@ -75,27 +75,41 @@ FINE: dict[str, list[bytes]] = {
         columns(without="status"),
     ],
     "` Shipped `, `REFUNDED`, empty status": [lines(order(status=text)) for text in (" Shipped ", "REFUNDED", "")],
-    "leading zeros, `2.00` for 2, amount 0, a time of day or zone after the date (never converted)": [
+    "leading zeros, `2.00` or `2.` for 2, zeros behind the second decimal, amount 0, "
+    "a time of day or zone after the date (never converted)": [
         lines(order(city_id="007")),
         lines(order(quantity="2.00")),
+        lines(order(quantity="2.")),
+        lines(order(quantity="2.000")),
         lines(order(payment_amount="0")),
         lines(order(date_time="2024-09-08T23:59:59+03:00")),
+    ],
+    "a line break in a quoted value, up to 100 lines or 64 KiB": [
+        lines(order(item_name='"two\nlines"')),
+        lines(order(item_name='"' + "\n" * 99 + '"')),
     ],
     "no `uniq_id` column (very old files)": [columns(without="uniq_id")],
     "blank lines": [lines(order(), b"", b"")],
 }
 BAD: dict[str, list[bytes]] = {
-    "negative or non-numeric amounts, more than two decimals, `1e3`, `NaN`, `1 234,50`, spaces around numbers": [
-        order(payment_amount=text) for text in ("-1", "ten", "1.005", "1e3", "NaN", '"1 234,50"', " 1 ")
+    "negative or non-numeric amounts (also `-0`), more than two decimals, more than eight digits before the point, "
+    "`1e3`, `+1`, `NaN`, `1 234,50`, spaces around numbers": [
+        order(payment_amount=text)
+        for text in ("-1", "-0", "ten", "1.005", "123456789", "1e3", "+1", "NaN", '"1 234,50"', " 1 ")
     ],
-    "ids that are empty, not whole numbers or beyond 32 bit; dates that do not exist; unknown status; "
-    "too few or many fields; stray quotes; NUL; over 1 MiB": [
+    "a line that is not UTF-8, in a file that has other characters beyond ASCII in valid UTF-8": [
+        order().decode().encode("cp1251")
+    ],
+    "ids that are empty, not whole numbers or beyond 32 bit; dates that do not exist, years before 1000, "
+    "other text behind the date; unknown status; too few or many fields; stray quotes; NUL; over 1 MiB": [
         order(city_id=""),
         order(uniq_id=""),
         order(item_id="1.5"),
         order(customer_id="2147483648"),
         order(date_time="2024-02-30"),
         order(date_time="0000-00-00"),
+        order(date_time="0999-12-31"),
+        order(date_time="2024-09-08 noon"),
         order(status="cancelled"),
         order() + b",",
         order().rpartition(b",")[0],
@@ -109,6 +123,9 @@ REFUSED: list[bytes] = [
     columns(extra="city_id"),
     order() + b"\n",
     b"",
+    b"a,b\n1,2\n",
+    b"item_name,1.5\n",
+    lines(order(), end=b"\r"),
     lines(order()).decode().encode("utf-16"),
     lines(*[order()] * 20).decode().encode("cp1251"),
 ]
@@ -116,7 +133,7 @@ ROWS = {row[0]: row[1] for row in table(DAY_RULES, "in a file")}
 
 
 @pytest.mark.parametrize("row", FINE)
-def test_input_documented_as_fine_is_read(row: str) -> None:
+def test_input_documented_as_fine_is_accepted(row: str) -> None:
     assert row in ROWS
     for data in FINE[row]:
         assert read(data) == (1, 0), data[:300]
@@ -130,7 +147,11 @@ def test_input_documented_as_rejected_is_rejected(row: str) -> None:
 
 
 def test_files_documented_as_refused_are_refused() -> None:
-    row = "a wrong or repeated header, no header, 0 bytes (but for price_log), UTF-16, a file that is not UTF-8"
+    row = (
+        "a header that lacks a column, has one twice, or is that of another file; no header; "
+        "0 bytes (but for price_log); UTF-16; line ends of CR alone; "
+        "bytes that are not UTF-8 and no valid character beyond ASCII, as in cp1251"
+    )
     assert "refused" in ROWS[row]
     for data in REFUSED:
         with pytest.raises(UnreadableFile):
@@ -138,14 +159,14 @@ def test_files_documented_as_refused_are_refused() -> None:
     assert read(b"", PRICE_LOG) == (0, 0)
 
 
-def test_no_row_is_forgotten() -> None:
-    """The days of a fetch and of SALES_FIRST_DAY are held where days are loaded: mart/ and staging/."""
+def test_every_row_of_the_day_rules_is_tested() -> None:
+    """The rules for periods and SALES_FIRST_DAY are tested with loads of days, in mart/ and staging/."""
     elsewhere = {
         "`user_order_log`, `customer_research`",
         "a day outside the period of the file",
         "a day before `SALES_FIRST_DAY`",
     }
-    refused = {row for row, told in ROWS.items() if "refused" in told}
+    refused = {row for row, guarantee in ROWS.items() if "refused" in guarantee}
     assert set(ROWS) == {*FINE, *BAD, *elsewhere, *refused}
     assert canonical_name("user_order_log_inc") == ("user_orders_log", True)
     assert canonical_name("customer_research") == ("custom_research", False)

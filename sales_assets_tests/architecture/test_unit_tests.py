@@ -1,9 +1,9 @@
-"""Unit tests are recognized by their fixtures; they can't open a socket or start a process."""
+"""Unit tests: recognised by their fixtures, and unable to open a socket or start a process."""
 
 import pytest
 
 pytest_plugins = ["pytester"]
-# The guard is one for the whole process: it must not watch the test that tries it.
+# The guard applies to the whole process, so it must be off in the tests that try it.
 pytestmark = pytest.mark.external
 
 TESTS = """
@@ -45,13 +45,13 @@ def run(pytester: pytest.Pytester, *arguments: str) -> pytest.HookRecorder:
     return pytester.inline_run("-p", "sales_assets_tests.unit", "-p", "no:randomly", *arguments)
 
 
-def test_unit_tests_are_those_whose_fixtures_need_nothing(pytester: pytest.Pytester) -> None:
+def test_tests_without_external_fixtures_are_unit_tests(pytester: pytest.Pytester) -> None:
     passed, skipped, failed = run(pytester, "-m", "unit").listoutcomes()
     assert not skipped
     assert sorted({report.nodeid.partition("::")[2] for report in [*passed, *failed]}) == sorted(UNIT)
 
 
-def test_a_unit_test_that_reaches_out_fails(pytester: pytest.Pytester) -> None:
+def test_a_unit_test_that_opens_a_socket_or_starts_a_process_fails(pytester: pytest.Pytester) -> None:
     passed, _, failed = run(pytester).listoutcomes()
     assert [report.nodeid.partition("::")[2] for report in passed] == [
         "test_plain",

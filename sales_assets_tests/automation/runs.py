@@ -1,4 +1,4 @@
-"""Runs as Dagster's storage holds them, without running anything."""
+"""Records of runs in Dagster's storage, without executing the runs."""
 
 import uuid
 from collections.abc import Mapping, Sequence

@@ -1,6 +1,6 @@
-"""Why weeks are requested by a sensor: what Dagster's automation conditions make of days that are loaded at any time.
+"""Why a sensor requests weeks: behaviour of Dagster's automation conditions for days that are loaded at any time.
 
-docs/decisions/0008-sensors-for-weeks-and-audiences.md draws the conclusion. A failure here is news from Dagster.
+docs/decisions/0008-sensors-for-weeks-and-audiences.md states the conclusion. A failing test means that Dagster changed.
 """
 
 import datetime as dt
@@ -39,7 +39,7 @@ OTHERS: dict[str, Condition] = {
 
 
 def ticks(instance: dg.DagsterInstance, condition: Condition) -> Tick:
-    """A function that evaluates the condition once more and gives the weeks that it requests."""
+    """Return a function that evaluates the condition again and returns the requested weeks."""
 
     @dg.asset(partitions_def=DAYS)
     def day() -> None: ...
@@ -78,7 +78,7 @@ def test_eager_waits_for_all_days_of_a_week(instance: dg.DagsterInstance, name: 
 
 
 @pytest.mark.parametrize("name", OTHERS)
-def test_a_day_that_is_loaded_while_its_week_is_made_is_lost(instance: dg.DagsterInstance, name: str) -> None:
+def test_a_day_loaded_while_its_week_is_computed_is_lost(instance: dg.DagsterInstance, name: str) -> None:
     tick = ticks(instance, OTHERS[name])
     tick()
     happen(instance, "day", MONDAY)

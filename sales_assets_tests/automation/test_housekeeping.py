@@ -1,4 +1,4 @@
-"""Housekeeping deletes old events, and nothing that the UI or a sensor reads."""
+"""Housekeeping: old events are deleted, except those that the UI or a sensor reads."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -8,6 +8,7 @@ import psycopg
 import pytest
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage
 
+from sales_assets.defs.reports.sales_overview import SALES_OVERVIEW
 from sales_assets_tests.builders import Order, fetch_report, job, load_days
 from sales_assets_tests.fixtures import F_SALES, RAW_ORDERS, Shop
 
@@ -46,7 +47,7 @@ def rows(storage: str, statement: str) -> list[tuple[Any, ...]]:
 
 
 def age(storage: str, days: int) -> None:
-    """Make all that Dagster remembers so much older."""
+    """Make all of Dagster's records older by a number of days."""
     for table, column in [
         ("event_logs", "timestamp"),
         ("asset_event_tags", "event_timestamp"),
@@ -56,7 +57,7 @@ def age(storage: str, days: int) -> None:
 
 
 def known(instance: dg.DagsterInstance) -> dict[str, Any]:
-    """What the UI and the sensors read."""
+    """Return the records that the UI and the sensors read."""
     failed = instance.event_log_storage.get_latest_asset_partition_materialization_attempts_without_materializations(
         F_SALES
     )
@@ -79,7 +80,9 @@ def known(instance: dg.DagsterInstance) -> dict[str, Any]:
     }
 
 
-def test_old_events_go_and_what_is_read_from_them_stays(shop: Shop, instance: dg.DagsterInstance, storage: str) -> None:
+def test_housekeeping_deletes_old_events_and_keeps_what_is_read(
+    shop: Shop, instance: dg.DagsterInstance, storage: str
+) -> None:
     for day in (FIRST, BAD, LAST):
         shop.reports.increment(day, [Order(day, day=day)])
     assert fetch_report(instance).success
@@ -106,3 +109,28 @@ def test_old_events_go_and_what_is_read_from_them_stays(shop: Shop, instance: dg
     ((left,),) = rows(storage, "SELECT count(*) FROM event_logs WHERE timestamp < now() - interval '30 days'")
     assert left < everything / 3
     assert load_days(instance, FIRST, FIRST).success
+
+
+def test_housekeeping_keeps_the_last_refresh_of_the_charts_of_each_past_day(
+    instance: dg.DagsterInstance, storage: str
+) -> None:
+    def refresh(number: int) -> None:
+        instance.report_runless_asset_event(dg.AssetMaterialization(SALES_OVERVIEW, metadata={"number": number}))
+
+    def recorded_numbers() -> list[Any]:
+        records = instance.fetch_materializations(SALES_OVERVIEW, limit=20).records
+        return [
+            record.asset_materialization.metadata["number"].value for record in records if record.asset_materialization
+        ]
+
+    for day in range(2):
+        for refreshed in (1, 2, 3):
+            refresh(day * 10 + refreshed)
+        rows(storage, "UPDATE event_logs SET timestamp = date_trunc('day', timestamp) - interval '36 hours'")
+    for refreshed in (21, 22):
+        refresh(refreshed)
+    instance.report_runless_asset_event(dg.AssetMaterialization(F_SALES, partition=FIRST))
+    rows(storage, "UPDATE event_logs SET timestamp = timestamp - interval '3 days' WHERE asset_key LIKE '%f_sales%'")
+    assert job("housekeeping").execute_in_process(instance=instance).success
+    assert recorded_numbers() == [22, 21, 13, 3]
+    assert instance.get_materialized_partitions(F_SALES) == {FIRST}

@@ -1,8 +1,7 @@
-"""The sensor `new_increments`: what is new is asked for once, and an outage is not "nothing new"."""
+"""The sensor `new_increments`: new increments are requested once, and an outage is not "nothing new"."""
 
 import datetime as dt
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -18,14 +17,17 @@ from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.automation.runs import record_runs
 from sales_assets_tests.builders import Order, job
 from sales_assets_tests.cache import cached
-from sales_assets_tests.fixtures import RAW, Shop
+from sales_assets_tests.fixtures import RAW, Shop, stored_files
+
+# `day` is relative to today.
+pytestmark = pytest.mark.usefixtures("today")
 
 Tick = Callable[..., dg.SensorResult | dg.SkipReason]
 HEADER = "date_id,category_id,geo_id,sales_qty,sales_amt\n"
 
 
 def day(age: int) -> str:
-    """The calendar day so many days before today, in UTC; yesterday, age 1, is the last partition."""
+    """Return the date a number of days before today, in UTC; age 1, yesterday, is the last partition."""
     return (dt.datetime.now(dt.UTC).date() - dt.timedelta(days=age)).isoformat()
 
 
@@ -50,7 +52,7 @@ def requests(result: dg.SensorResult | dg.SkipReason) -> list[dg.RunRequest]:
 
 
 def run(shop: Shop, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-    """What the daemon does with a request."""
+    """Execute a run request, like the daemon."""
     return job("load_days").execute_in_process(
         instance=shop.instance, partition_key=request.partition_key, tags=dict(request.tags), raise_on_error=False
     )
@@ -60,33 +62,33 @@ def increment(shop: Shop, age: int, uniq_id: str) -> None:
     shop.reports.increment(day(age), [Order(uniq_id, day=day(age))])
 
 
-def test_without_a_report_nothing_is_asked_for(shop: Shop, tick: Tick) -> None:
+def test_without_a_report_nothing_is_requested(shop: Shop, tick: Tick) -> None:
     increment(shop, 1, "a")
     assert isinstance(tick(), dg.SkipReason)
     assert shop.api.count("/generate_report") == 0
     assert shop.api.count("/get_increment") == 0
 
 
-def test_new_days_are_asked_for_a_few_at_a_time_and_once(shop: Shop, tick: Tick) -> None:
+def test_new_days_are_requested_once_and_a_few_per_tick(shop: Shop, tick: Tick) -> None:
     for age in range(1, 6):
         increment(shop, age, f"u{age}")
     shop.reports.without_increment(day(6))
     shop.fetch_report()
-    asked: list[str | None] = []
+    requested_days: list[str | None] = []
     cursor: str | None = None
     for _ in range(4):
         result = tick(cursor)
         assert len(requests(result)) <= 3
         for request in requests(result):
-            asked.append(request.partition_key)
+            requested_days.append(request.partition_key)
             assert run(shop, request).success
         assert isinstance(result, dg.SensorResult)
         cursor = result.cursor
-    assert asked == [day(age) for age in (5, 4, 3, 2, 1)]
+    assert requested_days == [day(age) for age in (5, 4, 3, 2, 1)]
     assert [name for name, _ in shop.sales()] == ["u5", "u4", "u3", "u2", "u1"]
 
 
-def test_an_idle_tick_is_cheap(shop: Shop, tick: Tick) -> None:
+def test_a_tick_without_changes_is_cheap(shop: Shop, tick: Tick) -> None:
     for age in (1, 2):
         increment(shop, age, f"u{age}")
     shop.load(day(2), day(1))
@@ -96,7 +98,7 @@ def test_an_idle_tick_is_cheap(shop: Shop, tick: Tick) -> None:
     assert shop.api.count("/generate_report") == 0
 
 
-def test_changed_contents_are_asked_for_though_their_id_stays(shop: Shop, tick: Tick) -> None:
+def test_changed_contents_are_requested_even_if_their_id_is_the_same(shop: Shop, tick: Tick) -> None:
     increment(shop, 2, "before")
     shop.fetch_report()
     first = requests(tick())[0]
@@ -110,14 +112,14 @@ def test_changed_contents_are_asked_for_though_their_id_stays(shop: Shop, tick: 
     assert requests(tick()) == []
 
 
-def test_a_fresh_report_renames_every_increment_and_is_no_news(shop: Shop, tick: Tick) -> None:
+def test_a_new_report_changes_the_ids_of_increments_and_requests_nothing(shop: Shop, tick: Tick) -> None:
     increment(shop, 1, "a")
     shop.load(day(1))
     shop.fetch_report()
     assert requests(tick()) == []
 
 
-def test_a_request_is_not_repeated_while_its_run_is_under_way(shop: Shop, tick: Tick) -> None:
+def test_a_request_is_not_repeated_during_its_run(shop: Shop, tick: Tick) -> None:
     increment(shop, 1, "a")
     shop.fetch_report()
     first = requests(tick())[0]
@@ -127,7 +129,7 @@ def test_a_request_is_not_repeated_while_its_run_is_under_way(shop: Shop, tick: 
     assert requests(tick()) == []
 
 
-def test_a_failed_load_is_asked_for_again_after_a_pause(
+def test_a_failed_load_is_requested_again_after_a_pause(
     shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     increment(shop, 1, "a")
@@ -144,7 +146,7 @@ def test_a_failed_load_is_asked_for_again_after_a_pause(
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
-def test_hundreds_of_runs_for_one_day_block_no_day(
+def test_hundreds_of_runs_of_one_day_block_no_other_day(
     shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch, status: dg.DagsterRunStatus
 ) -> None:
     for age in (1, 2):
@@ -153,7 +155,7 @@ def test_hundreds_of_runs_for_one_day_block_no_day(
     first = requests(tick())[0]
     assert first.partition_key == day(2)
     record_runs(shop.instance, [status] * 300, tags=dict(first.tags))
-    # Contents that were loaded before and are new again are requested at once; a failing day waits.
+    # Contents that were loaded before and are current again are requested at once; a failing day waits.
     waits = status is dg.DagsterRunStatus.FAILURE
     assert [request.partition_key for request in requests(tick())] == ([] if waits else [day(2)]) + [day(1)]
     monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
@@ -166,14 +168,14 @@ def test_one_failing_day_is_reported_and_blocks_no_other(
     for age in range(1, 8):
         increment(shop, age, f"u{age}")
     shop.fetch_report()
-    ask = ReportApi.increment
+    request_increment = ReportApi.increment
 
-    def poisoned(api: ReportApi, report_id: str, asked: dt.date) -> Increment:
-        if asked.isoformat() == day(5):
+    def failing_increment(api: ReportApi, report_id: str, requested_day: dt.date) -> Increment:
+        if requested_day.isoformat() == day(5):
             raise OverflowError("date value out of range")
-        return ask(api, report_id, asked)
+        return request_increment(api, report_id, requested_day)
 
-    monkeypatch.setattr(ReportApi, "increment", poisoned)
+    monkeypatch.setattr(ReportApi, "increment", failing_increment)
     first = tick()
     assert [request.partition_key for request in requests(first)] == [day(7), day(6), day(4)]
     assert f"no run requested for {day(5)}: OverflowError: date value out of range" in capsys.readouterr().err
@@ -182,21 +184,21 @@ def test_one_failing_day_is_reported_and_blocks_no_other(
     assert [request.partition_key for request in requests(second)] == [day(3), day(2), day(1)]
 
 
-def test_a_failing_day_alone_fails_the_tick_and_never_loses_the_days_before_it(
+def test_a_tick_with_only_a_failing_day_fails_and_the_days_before_it_are_not_lost(
     shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.fetch_report()
-    ask = ReportApi.increment
+    request_increment = ReportApi.increment
 
-    def poisoned(api: ReportApi, report_id: str, asked: dt.date) -> Increment:
-        if asked.isoformat() == day(5):
+    def failing_increment(api: ReportApi, report_id: str, requested_day: dt.date) -> Increment:
+        if requested_day.isoformat() == day(5):
             raise OverflowError("date value out of range")
-        return ask(api, report_id, asked)
+        return request_increment(api, report_id, requested_day)
 
-    monkeypatch.setattr(ReportApi, "increment", poisoned)
+    monkeypatch.setattr(ReportApi, "increment", failing_increment)
     with pytest.raises(OverflowError):
         tick()
-    # Of a tick that looks at the rest of the days only: the next one begins at the first day again.
+    # A tick that covers only the rest of the days: the next tick starts at the first day again.
     rest = tick(day(6))
     assert isinstance(rest, dg.SensorResult)
     assert (rest.run_requests, rest.cursor) == ([], "")
@@ -204,12 +206,12 @@ def test_a_failing_day_alone_fails_the_tick_and_never_loses_the_days_before_it(
     assert f"{day(5)} failed: OverflowError: date value out of range." in str(rest.skip_reason.skip_message)
 
 
-def test_an_outage_is_a_failed_tick_and_nothing_is_forgotten(
+def test_an_outage_is_a_failed_tick_and_no_change_is_lost(
     shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     increment(shop, 1, "a")
     shop.fetch_report()
-    ask = ReportApi.increment
+    request_increment = ReportApi.increment
 
     def out_of_reach(*_: object) -> None:
         raise TransientError("GET /get_increment: connection refused")
@@ -217,13 +219,11 @@ def test_an_outage_is_a_failed_tick_and_nothing_is_forgotten(
     monkeypatch.setattr(ReportApi, "increment", out_of_reach)
     with pytest.raises(TransientError):
         tick()
-    monkeypatch.setattr(ReportApi, "increment", ask)
+    monkeypatch.setattr(ReportApi, "increment", request_increment)
     assert [request.partition_key for request in requests(tick())] == [day(1)]
 
 
-def test_without_marks_of_the_storage_the_contents_are_compared(
-    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_etags_the_contents_are_compared(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ReportApi, "content", lambda *_: Content(None, None))
     increment(shop, 1, "a")
     shop.load(day(1))
@@ -232,14 +232,14 @@ def test_without_marks_of_the_storage_the_contents_are_compared(
     assert [request.partition_key for request in requests(tick())] == [day(1)]
 
 
-def test_an_increment_that_is_gone_is_no_news(shop: Shop, tick: Tick) -> None:
+def test_a_removed_increment_is_not_a_change(shop: Shop, tick: Tick) -> None:
     increment(shop, 1, "a")
     shop.load(day(1))
     shop.reports.without_increment(day(1))
     assert requests(tick()) == []
 
 
-def test_a_listed_file_that_is_missing_is_waited_for(shop: Shop, tick: Tick) -> None:
+def test_a_day_with_a_missing_listed_file_is_requested_once_the_file_is_available(shop: Shop, tick: Tick) -> None:
     increment(shop, 1, "a")
     shop.fetch_report()
     shop.fault(Faults(lost_file="user_orders_log_inc"))
@@ -257,14 +257,14 @@ def test_expired_links_are_a_failed_tick(shop: Shop, tick: Tick) -> None:
     assert [request.partition_key for request in requests(tick())] == [day(1)]
 
 
-def test_a_file_that_was_fetched_and_never_read_is_asked_for(shop: Shop, tick: Tick) -> None:
-    """As after a load that died between download and staging."""
+def test_a_file_that_was_fetched_but_not_parsed_is_requested(shop: Shop, tick: Tick) -> None:
+    """A load may have died between download and staging."""
     increment(shop, 1, "a")
     shop.load(day(1), selection=RAW)
     assert [request.partition_key for request in requests(tick())] == [day(1)]
 
 
-def test_a_tick_that_takes_long_goes_on_where_it_was(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_long_tick_is_continued_by_the_next(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.fetch_report()
     monkeypatch.setattr("sales_assets.defs.automation.new_increments._TICK_SECONDS", -1)
     cursors: list[str | None] = []
@@ -275,8 +275,8 @@ def test_a_tick_that_takes_long_goes_on_where_it_was(shop: Shop, tick: Tick, mon
     assert cursors == [day(age) for age in (7, 6, 5, 4, 3, 2, 1, 7)]
 
 
-def test_a_repeated_delivery_that_was_not_staged_is_asked_for(shop: Shop, tick: Tick) -> None:
-    """As after a load that died between recording and staging: storage has what was delivered last, the mart not."""
+def test_a_repeated_delivery_that_was_not_staged_is_requested(shop: Shop, tick: Tick) -> None:
+    """A load was killed between recording and staging: the delivery is stored, but not in the mart."""
     for name in ("a", "b"):
         increment(shop, 1, name)
         shop.load(day(1))
@@ -289,7 +289,7 @@ def test_a_repeated_delivery_that_was_not_staged_is_asked_for(shop: Shop, tick: 
     assert requests(tick()) == []
 
 
-def test_an_unfinished_day_is_asked_for_though_its_increment_has_expired(shop: Shop, tick: Tick) -> None:
+def test_an_unfinished_day_is_requested_even_if_its_increment_has_expired(shop: Shop, tick: Tick) -> None:
     increment(shop, 1, "a")
     shop.load(day(1), selection=RAW)
     shop.reports.without_increment(day(1))
@@ -299,8 +299,8 @@ def test_an_unfinished_day_is_asked_for_though_its_increment_has_expired(shop: S
     assert requests(tick()) == []
 
 
-def test_contents_of_before_are_news(shop: Shop, tick: Tick) -> None:
-    """A, B, A: their mark is known, but not as that of the contents delivered last."""
+def test_former_contents_delivered_again_are_a_change(shop: Shop, tick: Tick) -> None:
+    """After A, B and A again, the ETag of A is known, but not as that of the last delivery."""
     for name in ("a", "b"):
         increment(shop, 1, name)
         shop.load(day(1))
@@ -311,8 +311,8 @@ def test_contents_of_before_are_news(shop: Shop, tick: Tick) -> None:
     assert requests(tick()) == []
 
 
-def test_a_missing_file_hides_no_news_of_the_others(shop: Shop, tick: Tick) -> None:
-    """Whichever file of the day is missing."""
+def test_a_missing_file_does_not_hide_changes_of_other_files(shop: Shop, tick: Tick) -> None:
+    """Any file of the day may be the missing one."""
     prices = "Milk,100\n"
     shop.reports.increment(day(1), [Order("a", day=day(1))], price_log=prices, custom_research=HEADER)
     shop.load(day(1))
@@ -335,10 +335,10 @@ def test_a_missing_file_hides_no_news_of_the_others(shop: Shop, tick: Tick) -> N
 
 
 @pytest.mark.parametrize("storage", [{"flapping": True}, {"zipped": True}, {"flapping": True, "zipped": True}])
-def test_marks_and_encodings_of_the_storage_are_no_news(
-    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, storage: dict[str, bool]
+def test_changed_etags_and_encodings_of_equal_contents_are_not_changes(
+    shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch, storage: dict[str, bool]
 ) -> None:
-    """The same contents under two ETags in turn, or zipped though nobody asked for it: no run, no copy."""
+    """Equal contents with alternating ETags, or with unrequested gzip, cause no run and no copy."""
     for age in (1, 2):
         increment(shop, age, f"u{age}")
     with cached(settings().report_api_url, **storage) as url:
@@ -352,10 +352,10 @@ def test_marks_and_encodings_of_the_storage_are_no_news(
             assert run(shop, request).success
         for _ in range(3):
             assert requests(tick()) == []
-        files = sorted(tmp_path.glob("home/raw/**/*"))
+        files = sorted(stored_files())
         for _ in range(2):
             shop.load(day(2), day(1))
-        assert sorted(tmp_path.glob("home/raw/**/*")) == files
+        assert sorted(stored_files()) == files
         increment(shop, 1, "changed")
         (request,) = requests(tick())
         assert run(shop, request).success
@@ -366,13 +366,13 @@ def test_marks_and_encodings_of_the_storage_are_no_news(
     assert shop.query("SELECT bytes FROM raw.fetch ORDER BY fetch_id DESC LIMIT 1") == [(size,)]
 
 
-def test_a_known_mark_spares_the_download(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Both marks of a storage that gives two, once both were delivered with the contents."""
+def test_a_known_etag_avoids_the_download(shop: Shop, tick: Tick, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A store may alternate between two ETags, which are known once both were delivered with the contents."""
     increment(shop, 1, "a")
     with cached(settings().report_api_url, flapping=True) as url:
         monkeypatch.setenv("REPORT_API_URL", url)
         settings.cache_clear()
-        # The report has no file of its own: these are the turns of the increment's.
+        # The report has no file, so the ETags alternate only for the increment's file.
         for _ in range(2):
             shop.load(day(1))
         assert len(shop.query("SELECT DISTINCT etag FROM raw.file_delivery")) == 2
@@ -381,8 +381,8 @@ def test_a_known_mark_spares_the_download(shop: Shop, tick: Tick, monkeypatch: p
             assert requests(tick()) == []
 
 
-def test_a_file_that_can_not_be_downloaded_holds_up_no_other_day(shop: Shop, tick: Tick) -> None:
-    """The load fails with the reason; the sensor goes on."""
+def test_a_file_that_cannot_be_downloaded_blocks_no_other_day(shop: Shop, tick: Tick) -> None:
+    """The load of the day fails with the reason; the sensor continues."""
     for age in (1, 2):
         increment(shop, age, f"u{age}")
     shop.fetch_report()
@@ -390,7 +390,7 @@ def test_a_file_that_can_not_be_downloaded_holds_up_no_other_day(shop: Shop, tic
     assert [request.partition_key for request in requests(tick())] == [day(2), day(1)]
 
 
-def test_the_schedule_asks_for_the_window_of_the_api() -> None:
+def test_the_schedule_requests_the_window_of_the_api() -> None:
     from sales_assets.defs.automation.schedules import fresh_report
 
     context = dg.build_schedule_context(scheduled_execution_time=dt.datetime(2026, 3, 10, 4, 30, tzinfo=dt.UTC))

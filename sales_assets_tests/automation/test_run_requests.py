@@ -1,4 +1,4 @@
-"""Run requests of sensors: pauses after failures, and one failing item among others."""
+"""Run requests of sensors: pauses after failures, and isolation of a failing item."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def newest_run(instance: dg.DagsterInstance) -> dt.datetime:
     ("failures", "seconds"),
     [(0, 0), (1, 120), (2, 240), (5, 1920), (6, 3600), (41, 3600), (1_100, 3600), (10**9, 3600)],
 )
-def test_pauses_double_up_to_the_longest(failures: int, seconds: float) -> None:
+def test_pauses_double_up_to_a_maximum(failures: int, seconds: float) -> None:
     assert doubling_pause(failures, first=120, longest=3600) == seconds
 
 
@@ -43,7 +43,7 @@ def test_pauses_double_up_to_the_longest(failures: int, seconds: float) -> None:
         ([dg.DagsterRunStatus.CANCELED], 2),
     ],
 )
-def test_only_failures_in_a_row_make_a_pause(
+def test_only_consecutive_failures_cause_a_pause(
     instance: dg.DagsterInstance,
     monkeypatch: pytest.MonkeyPatch,
     statuses: list[dg.DagsterRunStatus],
@@ -58,7 +58,7 @@ def test_only_failures_in_a_row_make_a_pause(
     assert request_once(instance, "load_days", "b") is not None, "another change waits for nothing"
 
 
-def test_what_a_successful_run_leaves_as_it_is_can_wait(
+def test_a_change_that_remains_after_a_run_is_requested_again_after_a_pause(
     instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     record_runs(instance, [SUCCESS] * 300, tags={CHANGE_KEY_TAG: "load_days.a"})
@@ -69,7 +69,7 @@ def test_what_a_successful_run_leaves_as_it_is_can_wait(
         assert (request is not None) == expected
 
 
-def test_each_further_run_for_a_change_has_a_key_of_its_own(instance: dg.DagsterInstance) -> None:
+def test_each_further_run_for_a_change_has_a_separate_key(instance: dg.DagsterInstance) -> None:
     keys = set()
     for _ in range(60):
         request = request_once(instance, "load_days", "a")
@@ -79,7 +79,9 @@ def test_each_further_run_for_a_change_has_a_key_of_its_own(instance: dg.Dagster
     assert len(keys) == 60
 
 
-def test_a_run_under_way_is_waited_for(instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_run_is_requested_during_another_run_for_the_same_change(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
     record_runs(instance, [dg.DagsterRunStatus.STARTED, SUCCESS, FAILURE], tags={CHANGE_KEY_TAG: "load_days.a"})
     tomorrow = newest_run(instance) + dt.timedelta(days=1)
     monkeypatch.setattr(run_requests, "_now", lambda: tomorrow)
@@ -94,14 +96,14 @@ def _request(key: str) -> Callable[[], dg.RunRequest]:
     return lambda: dg.RunRequest(run_key=key)
 
 
-def test_a_poisoned_item_is_reported_and_the_others_are_requested(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_failing_item_is_reported_and_the_others_are_requested(capsys: pytest.CaptureFixture[str]) -> None:
     context = dg.build_sensor_context(instance=dg.DagsterInstance.ephemeral())
     items = [("first", _request("1")), ("second", _poisoned), ("third", lambda: None), ("fourth", _request("4"))]
     assert [request.run_key for request in request_each(context, items)] == ["1", "4"]
     assert "no run requested for second: RuntimeError: a poisoned item" in capsys.readouterr().err
 
 
-def test_where_nothing_else_is_requested_a_poisoned_item_fails_the_tick() -> None:
+def test_a_failing_item_fails_the_tick_if_nothing_else_is_requested() -> None:
     context = dg.build_sensor_context(instance=dg.DagsterInstance.ephemeral())
     with pytest.raises(RuntimeError, match="a poisoned item"):
         request_each(context, [("first", lambda: None), ("second", _poisoned)])
@@ -110,5 +112,5 @@ def test_where_nothing_else_is_requested_a_poisoned_item_fails_the_tick() -> Non
 @pytest.mark.parametrize(
     ("version", "number"), [("17", 17), (None, 0), ("", 0), ("by hand", 0), ("\u0661", 0), ("9" * 5_000, 0)]
 )
-def test_data_versions_of_others_are_not_numbers(version: str | None, number: int) -> None:
+def test_unknown_data_versions_are_number_zero(version: str | None, number: int) -> None:
     assert number_of(version) == number

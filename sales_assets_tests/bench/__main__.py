@@ -1,4 +1,4 @@
-"""``python -m sales_assets_tests.bench``: measure, print the table. ``make bench`` and ``make bench-large`` call it."""
+"""``python -m sales_assets_tests.bench``: measure, print a table. ``make bench`` and ``make bench-large`` run it."""
 
 import argparse
 import datetime as dt
@@ -36,7 +36,7 @@ def main() -> None:
             groups = [figures(bench, lines)]
             if not options.large:
                 groups += [
-                    peer_figures(bench, partial(_asked, only=options.only)),
+                    peer_figures(bench, partial(_is_selected, only=options.only)),
                     small_figures(bench),
                     long_range_figures(bench),
                     backfill_figures(bench),
@@ -45,7 +45,7 @@ def main() -> None:
             machine = f"{platform.machine()}, {os.cpu_count()} processors"
             print(f"{dt.datetime.now(dt.UTC).date()}, {machine}, {options.rounds} rounds\n")
             print(HEADER, flush=True)
-            if not options.large and _asked("a tick of the sensor", options.only):
+            if not options.large and _is_selected("a tick of the sensor", options.only):
                 groups.append(tick_figures(bench, other))
             for data, figure in itertools.chain(*groups, _growth(bench, other, lines, options.only)):
                 if options.only in figure.name:
@@ -60,11 +60,11 @@ def main() -> None:
 
 
 def _growth(bench: Bench, other: Bench, lines: int, only: str) -> Iterator[tuple[Data, Figure]]:
-    return growth_figures(bench, other, lines) if _asked("a day's reload beside", only) else iter(())
+    return growth_figures(bench, other, lines) if _is_selected("a day's reload beside", only) else iter(())
 
 
-def _asked(name: str, only: str) -> bool:
-    """Preparing some figures takes loads, which nobody waits for who asked for others."""
+def _is_selected(name: str, only: str) -> bool:
+    """Return whether `only` selects a figure. Some figures need loads as preparation, which others skip."""
     return not only or only in name
 
 

@@ -1,6 +1,6 @@
-"""The assets and checks of `load_daily_sales` without any work: what Dagster itself costs for a range of days.
+"""The assets and checks of `load_daily_sales` without any work: Dagster's own cost for a range of days.
 
-Run as ``python -m sales_assets_tests.bench.bare FIRST LAST`` by `loading`.
+`loading` runs it as ``python -m sales_assets_tests.bench.bare FIRST LAST``.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""The pipeline's figures: loading against PostgreSQL's own COPY, and growing sizes against smaller ones."""
+"""Benchmarks of the pipeline: loading against PostgreSQL's COPY, and large inputs against smaller ones."""
 
 import datetime as dt
 import os
@@ -33,13 +33,13 @@ from sales_assets.simulators.report_api.generate import Shop, generate
 from sales_assets_tests.bench.measuring import Cost, Figure, measured, run
 
 FIRST = dt.date(2024, 1, 1)
-Data = Callable[[], Path]  # makes the files that a figure needs, where they are not made yet
+Data = Callable[[], Path]  # generates the files for a figure, unless they exist
 _COMMAND = [sys.executable, "-m", "sales_assets.cli"]
 _PORT, _OTHER_PORT = 18765, 18766
 _TYPED = """CREATE UNLOGGED TABLE typed (id integer, uniq_id text, date_time timestamp, city_id integer, city_name text,
     customer_id integer, first_name text, last_name text, item_id integer, item_name text, quantity numeric(10, 2),
     payment_amount numeric(10, 2))"""
-# The row that days of staging refer to.
+# The raw file that staged days refer to.
 _KEPT = """WITH d AS (INSERT INTO raw.delivery (kind, first_day, last_day, outcome)
                       VALUES ('report', %s, %s, 'delivered') RETURNING *)
     INSERT INTO raw.fetch (fetch_id, delivery_id, file, kind, first_day, last_day, url, path, sha256, bytes, line_count,
@@ -48,7 +48,7 @@ _KEPT = """WITH d AS (INSERT INTO raw.delivery (kind, first_day, last_day, outco
 
 
 class Bench:
-    """A platform below a folder: an embedded server, report files by size, a simulator that serves one set of them."""
+    """A platform in a folder: an embedded server, generated report files, and a simulator that serves some of them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -66,7 +66,7 @@ class Bench:
         return self.server.url("sales")
 
     def data(self, shop: Shop, days: int, increments: int = 0, first_day: dt.date = FIRST) -> Path:
-        """A folder of generated files, made once."""
+        """Return a folder of generated files; each is generated once."""
         name = f"{shop.lines_per_day * days}-{shop.repeats}-{shop.bad}-{days}-{increments}-{first_day}"
         folder = self.folder / "data" / name
         if not folder.exists():
@@ -94,7 +94,7 @@ class Bench:
             process.wait()
 
     def fresh(self) -> None:
-        """An empty, migrated warehouse, and the server at rest."""
+        """Create an empty, migrated warehouse, and run a checkpoint."""
         self.server.ensure_running()
         with psycopg.connect(self.server.url("dagster"), autocommit=True) as connection:
             connection.execute("DROP DATABASE sales WITH (FORCE)")
@@ -114,7 +114,7 @@ class Bench:
 
     @contextmanager
     def as_environment(self) -> Iterator[None]:
-        """This platform's settings in this process, for what is started from it."""
+        """Apply the settings of this platform to this process and its children."""
         before = dict(os.environ)
         os.environ.update(self.environment)
         settings.cache_clear()
@@ -135,14 +135,14 @@ class Bench:
         return replace(cost[0], megabytes=megabytes)
 
     def bare(self, first: dt.date, days: int) -> Cost:
-        """The same assets and checks over the same days, without anything to do."""
+        """Run the assets and checks of the same days without any work."""
         last = first + dt.timedelta(days=days - 1)
         with measured(self.server.data) as cost:
             run([sys.executable, "-m", f"{__package__}.bare", first.isoformat(), last.isoformat()], self.environment)
         return cost[0]
 
     def copy(self, data: Path) -> Cost:
-        """The floor: psql's \\copy of the order file into a typed table without any rule, index or log."""
+        """The lower bound: psql's \\copy of the order file into a typed table without constraints, indexes or WAL."""
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("DROP TABLE IF EXISTS typed")
             connection.execute(_TYPED)
@@ -152,7 +152,7 @@ class Bench:
         return cost[0]
 
     def stage(self, data: Path, days: int) -> Cost:
-        """From the raw file to committed rows of staging, without Dagster."""
+        """Parse the raw file, and stage and commit its rows, without Dagster."""
         file = data / "main" / f"{USER_ORDERS_LOG.name}.csv"
         last = FIRST + dt.timedelta(days=days - 1)
 
@@ -176,7 +176,7 @@ class Bench:
         return cost[0]
 
     def to_sql(self, data: Path) -> Cost:
-        """pandas' own way into a table, without any rule."""
+        """Load the order file with pandas' `to_sql`, without any rule."""
         frame = pd.read_csv(data / "main" / "user_orders_log.csv")
         with psycopg.connect(self.url, autocommit=True) as connection:
             connection.execute("DROP TABLE IF EXISTS to_sql")
@@ -187,13 +187,13 @@ class Bench:
 
 
 def figures(bench: Bench, lines: int) -> Iterator[tuple[Data, Figure]]:
-    """(what the simulator serves, the figure), for order logs of so many lines."""
+    """Yield (files that the simulator serves, figure) for order logs with this number of lines."""
     days = 20
     shop = Shop(seed=1, lines_per_day=lines // days, repeats=0.0)
     size = f"{lines // 1_000_000} M" if lines >= 1_000_000 else f"{lines // 1000} k"
     load = partial(bench.load, FIRST, days)
     clean = partial(bench.data, shop, days)
-    aims = ("2.8", "1.6") if lines > 1_000_000 else ("4.8", "3.8")  # the start of the command counts less and less
+    aims = ("2.8", "1.6") if lines > 1_000_000 else ("4.8", "3.8")  # the start of the command matters less and less
     for name, aim, kind in (
         (f"order log, {size} distinct lines, HTTP to mart, checks passed, against `\\copy`", aims[0], shop),
         (f"the same, {size} lines with 80 % repeats", aims[1], replace(shop, repeats=0.8)),
@@ -216,11 +216,13 @@ def _address(port: int) -> str:
 
 
 def _make_report(port: int) -> None:
-    """Have a report made: the simulator then knows the period of its files, 0.4 s of reading a million lines."""
+    """Request a report, so that the simulator knows the period of its files; reading a million lines takes it 0.4 s."""
     headers = {"X-API-KEY": "bench", "X-Nickname": "bench", "X-Cohort": "1", "X-Project": "True"}
-    answer = requests.post(f"{_address(port)}/generate_report", headers=headers, timeout=60)
-    answer.raise_for_status()
-    requests.get(f"{_address(port)}/get_report", headers=headers, params=answer.json(), timeout=600).raise_for_status()
+    response = requests.post(f"{_address(port)}/generate_report", headers=headers, timeout=60)
+    response.raise_for_status()
+    requests.get(
+        f"{_address(port)}/get_report", headers=headers, params=response.json(), timeout=600
+    ).raise_for_status()
 
 
 def _copy(bench: Bench, data: Data) -> Cost:
@@ -233,7 +235,7 @@ def small_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
     yield (
         data,
         Figure(
-            "100 k lines read, checked, settled and staged, against `DataFrame.to_sql` of them",
+            "100 k lines read, checked, deduplicated and staged, against `DataFrame.to_sql` of them",
             "0.033",
             lambda: bench.stage(data(), days),
             lambda: bench.to_sql(data()),
@@ -253,7 +255,7 @@ def small_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
 
 
 def years(bench: Bench) -> tuple[Data, dt.date]:
-    """Three years of small increments up to yesterday, and the first of their days."""
+    """Return three years of small increments up to yesterday, and their first day."""
     last = days_of([DAYS.get_last_partition_key() or ""])[0]
     first = last - dt.timedelta(days=1094)
     shop = Shop(seed=3, lines_per_day=50, repeats=0.5)
@@ -285,7 +287,7 @@ def long_range_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
 
 
 def growth_figures(large: Bench, small: Bench, lines: int) -> Iterator[tuple[Data, Figure]]:
-    """The same work beside a mart of `lines` rows, and beside one of a tenth; both are loaded once, here."""
+    """Yield the figure of one load into a mart of `lines` rows against a mart of a tenth; both are loaded here once."""
     days = 20
     sizes = ((large, lines), (small, lines // 10))
     folders = [bench.data(Shop(seed=1, lines_per_day=count // days, repeats=0.0), days) for bench, count in sizes]

@@ -1,8 +1,8 @@
-"""``python -m sales_assets_tests.bench.mailings``: the mailings against their own parts, as ratios.
+"""``python -m sales_assets_tests.bench.mailings``: ratios of the mailings service against its own parts.
 
-A list of recipients against a plain INSERT ... SELECT of the same rows; dispatch through a Celery worker against the
-same number of posts at once from one process; statistics over many messages against counting them. The second needs
-RabbitMQ.
+Creating the messages of a mailing against a plain INSERT ... SELECT of the same rows; dispatch by a Celery worker
+against the same number of concurrent requests from one process; statistics of many messages against counting them. The
+dispatch needs RabbitMQ.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from sales_assets.postgres import migrations
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.queries import statements
 from sales_assets.simulators.sender_api import SenderApi
-from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, TOKEN, Post
+from sales_assets_tests.services.mailings.worker import PHONES_FROM, TEXT, TOKEN, MailingsEnvironment
 from sales_assets_tests.services.partner_orders.fixtures import broker_reachable, until
 
 IN_FLIGHT = 100
@@ -48,9 +48,9 @@ def main() -> None:
 
 
 def show(number: int, sends: int, rounds: int, only: str, *, large: bool = False) -> None:
-    """Print the table of the figures whose name holds `only`."""
-    asked = {figure for figure in (_LIST, _DISPATCH, _STATISTICS) if only in figure}
-    if not asked:
+    """Print the table of the figures whose name contains `only`."""
+    selected_figures = {figure for figure in (_LIST, _DISPATCH, _STATISTICS) if only in figure}
+    if not selected_figures:
         return
     print("\n| figure | aim | ratio, median (min to max) | a round |\n| --- | --- | --- | --- |", flush=True)
     with tempfile.TemporaryDirectory(prefix="sales-assets-bench-") as place:
@@ -59,14 +59,14 @@ def show(number: int, sends: int, rounds: int, only: str, *, large: bool = False
         try:
             url = server.url("sales")
             migrations.migrate(url)
-            if _LIST in asked:
+            if _LIST in selected_figures:
                 recipients(url, number, rounds)
-            if _DISPATCH in asked:
+            if _DISPATCH in selected_figures:
                 if broker_reachable():
                     dispatching(url, Path(place), sends, rounds)
                 else:
                     print("RabbitMQ does not answer: the dispatch was left out", file=sys.stderr)
-            if _STATISTICS in asked:
+            if _STATISTICS in selected_figures:
                 counting(url, 10_000_000 if large else 1_000_000, rounds)
         finally:
             server.stop()
@@ -76,7 +76,7 @@ def show(number: int, sends: int, rounds: int, only: str, *, large: bool = False
 
 
 def recipients(url: str, number: int, rounds: int) -> None:
-    """The start of a mailing, as the planner does it, against the same rows into a table without counts or checks."""
+    """Start a mailing as the planner does, against inserting the same rows into a table without counts or checks."""
     seconds: list[tuple[float, float]] = []
     bare: list[tuple[float, float]] = []
     with psycopg.connect(url, autocommit=True) as connection:
@@ -110,12 +110,12 @@ def _clients(connection: psycopg.Connection, number: int) -> None:
 
 
 def _timed_insert(connection: psycopg.Connection, table: str) -> float:
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     connection.execute(
         f"INSERT INTO mailings.{table} (mailing_id, client_id, next_attempt_at)"
         " SELECT 1, client_id, now() FROM mailings.client".encode()
     )
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time
 
 
 def _timed_start(connection: psycopg.Connection) -> float:
@@ -124,7 +124,7 @@ def _timed_start(connection: psycopg.Connection) -> float:
         (TEXT,),
     )
     statement = statements("mailings/message")
-    began = time.perf_counter()
+    start_time = time.perf_counter()
     with connection.transaction():
         row = connection.execute(statement["start"]).fetchone()
         assert row is not None
@@ -133,41 +133,41 @@ def _timed_start(connection: psycopg.Connection) -> float:
             statement["write_recipients"],
             {"mailing_id": mailing_id, "operator_code_filter": operator_code, "tag_filter": tag},
         )
-    return time.perf_counter() - began
+    return time.perf_counter() - start_time
 
 
 # --- the dispatch -------------------------------------------------------------------------------------------------
 
 
 def dispatching(url: str, place: Path, sends: int, rounds: int) -> None:
-    """Messages per second from the first to the last at the sender, against bare posts, as many at once."""
+    """Measure messages per second, first to last at the sender, against bare requests with the same concurrency."""
     rates: list[tuple[float, float]] = []
     with _sender() as sender_url, psycopg.connect(url, autocommit=True) as connection:
         _clients(connection, sends)
         settings = {"MAILINGS_IN_FLIGHT": str(IN_FLIGHT), "SENDER_RATE": "0"}
         folder = place / "post"
         folder.mkdir()
-        post = Post(url, SenderApi(), sender_url, folder, settings=settings)
+        mailings_env = MailingsEnvironment(url, SenderApi(), sender_url, folder, settings=settings)
         try:
-            post.worker()
-            post.beat()
+            mailings_env.worker()
+            mailings_env.beat()
             for _ in range(rounds):
                 bare = asyncio.run(_bare(sender_url, sends))
-                rates.append((_dispatched(post, sends), bare))
+                rates.append((_dispatched(mailings_env, sends), bare))
         finally:
-            post.end()
+            mailings_env.end()
     _row(
         f"dispatch by a worker with {IN_FLIGHT} in flight, 5 ms a send, against bare posts", "0.5", rates, "messages/s"
     )
 
 
-def _dispatched(post: Post, sends: int) -> float:
-    """From the moment at which the list is there to the last result."""
-    mailing_id = post.mailing()
-    until(lambda: post.state(mailing_id) != "scheduled")
-    began = time.perf_counter()
-    until(lambda: post.statuses(mailing_id)["SENT"] == sends, seconds=300)
-    return sends / (time.perf_counter() - began)
+def _dispatched(mailings_env: MailingsEnvironment, sends: int) -> float:
+    """Return messages per second, from the start of the mailing to the last stored result."""
+    mailing_id = mailings_env.mailing()
+    until(lambda: mailings_env.state(mailing_id) != "scheduled")
+    start_time = time.perf_counter()
+    until(lambda: mailings_env.statuses(mailing_id)["SENT"] == sends, seconds=300)
+    return sends / (time.perf_counter() - start_time)
 
 
 async def _bare(sender_url: str, sends: int) -> float:
@@ -177,18 +177,18 @@ async def _bare(sender_url: str, sends: int) -> float:
     async def client(session: aiohttp.ClientSession) -> None:
         for number in numbers:
             body = {"id": number, "phone": PHONES_FROM + number, "text": TEXT}
-            async with session.post(f"{sender_url}/v1/send/{number}", json=body) as answer:
-                assert (await answer.json())["code"] == 0
+            async with session.post(f"{sender_url}/v1/send/{number}", json=body) as response:
+                assert (await response.json())["code"] == 0
 
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), headers=headers) as session:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         await asyncio.gather(*(client(session) for _ in range(IN_FLIGHT)))
-        return sends / (time.perf_counter() - began)
+        return sends / (time.perf_counter() - start_time)
 
 
 @contextmanager
 def _sender() -> Iterator[str]:
-    """The simulator in a process of its own."""
+    """Run the simulator as a separate process."""
     command = [sys.executable, "-m", "sales_assets.cli", "sender-api", "--port", "0", "--slow", str(_SENDER_SECONDS)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -202,7 +202,7 @@ def _sender() -> Iterator[str]:
 
 
 def counting(url: str, messages: int, rounds: int) -> None:
-    """The statistics of all mailings, and of one, against counting the rows."""
+    """Time the statistics of all mailings against counting the rows."""
     times: list[tuple[float, float]] = []
     with psycopg.connect(url, autocommit=True) as connection:
         connection.execute("TRUNCATE mailings.mailing, mailings.message, mailings.message_count")
@@ -222,11 +222,11 @@ def counting(url: str, messages: int, rounds: int) -> None:
         overall = statements("mailings/statistics")["overall"]
         plain = 'SELECT status, count(*) FROM mailings.message GROUP BY status ORDER BY status COLLATE "C"'
         for _ in range(rounds):
-            began = time.perf_counter()
+            start_time = time.perf_counter()
             counts = connection.execute(overall).fetchall()
             middle = time.perf_counter()
             assert connection.execute(plain.encode()).fetchall() == counts
-            times.append(((middle - began) * 1000, (time.perf_counter() - middle) * 1000))
+            times.append(((middle - start_time) * 1000, (time.perf_counter() - middle) * 1000))
     _row(f"{_STATISTICS}, {messages:,} rows", "under 100 ms", times, "ms")
 
 

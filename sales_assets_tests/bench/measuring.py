@@ -1,4 +1,4 @@
-"""Costs of commands and how two of them compare: pairs in turn, medians and spreads of their ratios."""
+"""Measurement of commands and comparison of pairs: alternating runs, medians and spreads of ratios."""
 
 import os
 import resource
@@ -13,7 +13,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Cost:
-    """What something took: seconds by the clock, of processors (its own and the server's), and peak megabytes."""
+    """The cost of a block: wall-clock seconds, CPU seconds (of the process and the server), and peak megabytes."""
 
     wall: float
     processor: float
@@ -22,7 +22,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure of the page: `measured` against `against`, each a callable that makes its cost."""
+    """A figure of the benchmark page: `measured` against `against`, two functions that each return a cost."""
 
     name: str
     aim: str
@@ -42,7 +42,7 @@ class Ratios:
         seconds = [statistics.median(cost.wall for cost in costs) for costs in zip(*self.pairs, strict=True)]
         peak = max(measured.megabytes for measured, _ in self.pairs)
         return (
-            f"| {self.figure.name} | {self.figure.aim} | {_told(wall)} | {_told(processor)} "
+            f"| {self.figure.name} | {self.figure.aim} | {_median_and_range(wall)} | {_median_and_range(processor)} "
             f"| {seconds[0]:.3g} against {seconds[1]:.3g} | {peak:.0f} |"
         )
 
@@ -54,7 +54,7 @@ HEADER = (
 
 
 def compare(figure: Figure, rounds: int) -> Ratios:
-    """Measure both sides in turn, so that a machine that slows down slows both."""
+    """Measure both sides alternately, so that a machine that slows down affects both."""
     pairs = []
     for _ in range(rounds):
         figure.prepare()
@@ -64,13 +64,13 @@ def compare(figure: Figure, rounds: int) -> Ratios:
     return Ratios(figure, pairs)
 
 
-def _told(ratios: Sequence[float]) -> str:
+def _median_and_range(ratios: Sequence[float]) -> str:
     return f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})"
 
 
 @contextmanager
 def measured(server_data: Path) -> Iterator[list[Cost]]:
-    """The cost of a block that runs child processes, with the processor seconds of the server on `server_data`."""
+    """Measure a block that runs child processes, including the CPU seconds of the database server on `server_data`."""
     result: list[Cost] = []
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     own = time.process_time()
@@ -85,7 +85,7 @@ def measured(server_data: Path) -> Iterator[list[Cost]]:
 
 
 def run(command: Sequence[str], environment: Mapping[str, str]) -> float:
-    """Run a command that must succeed; returns its peak memory in megabytes, the largest of its processes."""
+    """Run a command that must succeed; return its peak memory in megabytes, of the largest of its processes."""
     output = subprocess.run(
         [_TIME, "-f", "%M", *command] if Path(_TIME).exists() else command,
         env=environment_of(environment),
@@ -94,8 +94,8 @@ def run(command: Sequence[str], environment: Mapping[str, str]) -> float:
         check=False,
     )
     if output.returncode:
-        said = f"{output.stdout[-2000:]}\n{output.stderr[-2000:]}"
-        raise RuntimeError(f"{' '.join(command)} ended with {output.returncode}:\n{said}")
+        tail = f"{output.stdout[-2000:]}\n{output.stderr[-2000:]}"
+        raise RuntimeError(f"{' '.join(command)} ended with {output.returncode}:\n{tail}")
     last = output.stderr.strip().splitlines()[-1:] or ["0"]
     return int(last[0]) / 1024 if last[0].isdigit() else 0.0
 
@@ -104,12 +104,12 @@ _TIME = "/usr/bin/time"
 
 
 def environment_of(chosen: Mapping[str, str]) -> dict[str, str]:
-    """What a child process is given."""
+    """Return the environment of a child process."""
     return {**os.environ, **chosen}
 
 
 def _server_seconds(data: Path) -> float:
-    """Processor seconds of all processes that work in the server's data folder, the ended ones included."""
+    """Return the CPU seconds of all processes that run in the server's data folder, including ended ones."""
     total = 0
     for status in Path("/proc").glob("[0-9]*/stat"):
         try:
@@ -117,5 +117,5 @@ def _server_seconds(data: Path) -> float:
                 fields = status.read_text().rpartition(") ")[2].split()
                 total += sum(int(field) for field in fields[11:15])
         except OSError:
-            continue  # it has just ended, or is not ours to look at
+            continue  # the process has just ended, or belongs to another user
     return total / os.sysconf("SC_CLK_TCK")

@@ -1,7 +1,7 @@
-"""The partner orders against their own parts, as ratios; also ``python -m sales_assets_tests.bench.partner_orders``.
+"""Ratios of the partner orders service against its own parts (``python -m sales_assets_tests.bench.partner_orders``).
 
-Creating orders through the service against the same two calls at the simulator directly; confirmed publishes against
-unconfirmed ones; the latency of a create with the broker down against up. Needs RabbitMQ for the latter two.
+Creating orders through the service against the same two calls at the simulator; confirmed publishes against unconfirmed
+ones; the latency of a create with the broker down against up. The latter two need RabbitMQ.
 """
 
 import argparse
@@ -28,7 +28,7 @@ from sales_assets.schemas.partner_orders import OrderEvent
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER
-from sales_assets_tests.services.partner_orders.fixtures import broker_reachable, order, own_names
+from sales_assets_tests.services.partner_orders.fixtures import broker_reachable, order, unique_names
 from sales_assets_tests.services.partner_orders.process import http_running
 
 CLIENTS = 50
@@ -36,7 +36,7 @@ _BATCH = 500
 _ids = itertools.count(1)
 
 
-# What find and create of a real partner take, over the internet and through its own database, is no less than the last.
+# Response times of the partner. A real one, on the internet and with its own database, takes at least the longest.
 _PARTNER_SECONDS = (0.0, 0.02, 0.1)
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def show(orders: int, rounds: int, only: str = "") -> None:
-    """Measure and print the table of the figures whose name holds `only`."""
+    """Measure and print the table of the figures whose name contains `only`."""
     figures: dict[str, Callable[[str, str], None]] = {}
     for seconds in _PARTNER_SECONDS:
         slow = f", partner answers after {seconds * 1000:.0f} ms" if seconds else ""
@@ -86,7 +86,7 @@ def show(orders: int, rounds: int, only: str = "") -> None:
 
 
 def creation(orders: int, rounds: int, partner_seconds: float, name: str, database_url: str) -> None:
-    """Orders per second through the whole path against find + create at the simulator, by 50 clients at once."""
+    """Measure orders per second through the service against find + create at the simulator, with 50 clients."""
     rates: list[tuple[float, float]] = []
     with (
         _partner(partner_seconds) as partner_url,
@@ -102,7 +102,7 @@ def creation(orders: int, rounds: int, partner_seconds: float, name: str, databa
 
 @contextmanager
 def _partner(delay: float) -> Iterator[str]:
-    """The simulator in a process of its own."""
+    """Run the simulator as a separate process."""
     command = [sys.executable, "-m", "sales_assets.cli", "partner-api", "--port", "0", "--slow", str(delay)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -113,7 +113,7 @@ def _partner(delay: float) -> Iterator[str]:
 
 
 async def _rate(orders: int, call: Callable[[aiohttp.ClientSession, int], Awaitable[None]]) -> float:
-    """Calls per second: each client makes the next as soon as the last is answered."""
+    """Return calls per second: each client makes its next call as soon as the last one returns."""
     numbers = iter([next(_ids) for _ in range(orders)])
 
     async def client(session: aiohttp.ClientSession) -> None:
@@ -121,9 +121,9 @@ async def _rate(orders: int, call: Callable[[aiohttp.ClientSession, int], Awaita
             await call(session, number)
 
     async with _session() as session:
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         await asyncio.gather(*(client(session) for _ in range(CLIENTS)))
-        return orders / (time.perf_counter() - began)
+        return orders / (time.perf_counter() - start_time)
 
 
 @asynccontextmanager
@@ -133,27 +133,27 @@ async def _session() -> AsyncIterator[aiohttp.ClientSession]:
 
 
 async def _create(session: aiohttp.ClientSession, url: str, number: int) -> None:
-    async with session.post(f"{url}/v2/orders/", json=order(number)) as answer:
-        assert (await answer.json())["result"] == "success"
+    async with session.post(f"{url}/v2/orders/", json=order(number)) as response:
+        assert (await response.json())["result"] == "success"
 
 
 async def _direct(session: aiohttp.ClientSession, url: str, number: int) -> None:
-    """What the service asks of the partner for one order."""
-    async with session.get(f"{url}/find-orders", params={"external_id": str(number)}) as answer:
-        assert (await answer.json())["data"]["ids"] == []
+    """Make the calls that the service makes at the partner for one order."""
+    async with session.get(f"{url}/find-orders", params={"external_id": str(number)}) as response:
+        assert (await response.json())["data"]["ids"] == []
     form = [("shop_id", "1086"), ("phone", "79997772211"), ("first_name", "Test"), ("email", "example@example.com")]
     form += [("external_id", str(number)), ("ids[]", "58"), ("quantity[]", "10"), ("prices[]", "10")]
     form += [("ids[]", "21737"), ("quantity[]", "12"), ("prices[]", "10")]
-    async with session.post(f"{url}/create", data=form) as answer:
-        assert (await answer.json())["status"] == "ok"
+    async with session.post(f"{url}/create", data=form) as response:
+        assert (await response.json())["status"] == "ok"
 
 
 # --- publishing -------------------------------------------------------------------------------------------------
 
 
 def publishing(messages: int, rounds: int, name: str, _database_url: str) -> None:
-    """The relay's confirmed publishes per second against unconfirmed ones, over one connection each."""
-    with own_names() as broker:
+    """Measure the relay's confirmed publishes per second against unconfirmed ones, with one connection each."""
+    with unique_names() as broker:
         rates = [
             (asyncio.run(_publish(broker, messages, True)), asyncio.run(_publish(broker, messages, False)))
             for _ in range(rounds)
@@ -181,22 +181,22 @@ async def _publish(broker: Broker, messages: int, confirmed: bool) -> float:
         exchange = await broker.declare(channel)
         queue = await channel.get_queue(broker.events_queue, ensure=False)
         await queue.purge()
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         for _ in range(messages // _BATCH):
             assert not any(await publish_all(exchange, [event] * _BATCH, broker.timeout))
-        # Unconfirmed ones are done when the broker has them too: the purge is answered after all of them.
+        # Unconfirmed messages count once the broker has received them: it handles the purge after all of them.
         if not confirmed:
             await queue.purge()
-        return messages / (time.perf_counter() - began)
+        return messages / (time.perf_counter() - start_time)
 
 
 # --- latency ----------------------------------------------------------------------------------------------------
 
 
 def latency(orders: int, rounds: int, name: str, database_url: str) -> None:
-    """The 99th percentile of a create, by 5 clients, with the relay's broker down against up."""
+    """Measure the 99th percentile of a create, with 5 clients, with the relay's broker down against up."""
     pairs: list[tuple[float, float]] = []
-    with _partner(0) as partner_url, own_names() as broker:
+    with _partner(0) as partner_url, unique_names() as broker:
         for _ in range(rounds):
             _empty(database_url)
             down = _p99(database_url, NO_BROKER, partner_url, orders)
@@ -211,9 +211,9 @@ def _p99(database_url: str, broker: Broker, partner_url: str, orders: int) -> fl
         seconds: list[float] = []
 
         async def timed(session: aiohttp.ClientSession, number: int) -> None:
-            began = time.perf_counter()
+            start_time = time.perf_counter()
             await _create(session, url, number)
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start_time)
 
         async def clients() -> None:
             async with _session() as session:

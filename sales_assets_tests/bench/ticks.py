@@ -1,7 +1,7 @@
-"""Ticks of the sensor `new_increments` with nothing new: what each costs, whatever is loaded.
+"""Ticks of the sensor `new_increments` without new increments: their cost must not depend on the number of loaded days.
 
-Run as ``python -m sales_assets_tests.bench.ticks COUNT`` by `watching`; prints seconds by the clock and of the
-processor for all of them, without the start of the process.
+`watching` runs it as ``python -m sales_assets_tests.bench.ticks COUNT``; it prints the total wall-clock and CPU
+seconds, without the start of the process.
 """
 
 import sys
@@ -27,7 +27,7 @@ if __name__ == "__main__":
     prepare_dagster_home()
     with dg.DagsterInstance.get() as dagster_instance:
         tick(dagster_instance)
-        began, processor = time.monotonic(), time.process_time()
+        start_time, processor = time.monotonic(), time.process_time()
         for _ in range(int(sys.argv[1])):
             tick(dagster_instance)
-        print(time.monotonic() - began, time.process_time() - processor)
+        print(time.monotonic() - start_time, time.process_time() - processor)

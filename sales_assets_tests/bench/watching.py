@@ -1,4 +1,4 @@
-"""Times that a person waits: a year's backfill from the UI, a sensor tick, the demo on a bare machine."""
+"""Benchmarks of waiting times: a backfill of a year from the UI, a sensor tick, the demo on a new machine."""
 
 import datetime as dt
 import shutil
@@ -47,13 +47,15 @@ def tick_figures(large: Bench, small: Bench) -> Iterator[tuple[Data, Figure]]:
 
 def _ticks(bench: Bench) -> Cost:
     command = [sys.executable, "-m", f"{__package__}.ticks", str(_TICKS)]
-    answer = subprocess.run(command, env=environment_of(bench.environment), capture_output=True, text=True, check=True)
-    wall, processor = map(float, answer.stdout.split())
+    response = subprocess.run(
+        command, env=environment_of(bench.environment), capture_output=True, text=True, check=True
+    )
+    wall, processor = map(float, response.stdout.split())
     return Cost(wall / _TICKS, processor / _TICKS)
 
 
 def backfill_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
-    """The days of a year through the daemon; the increment of one of them has no header."""
+    """Yield the figure of a year's backfill through the daemon; the increment of one day has no header."""
     whole, first = years(bench)
 
     def data() -> Path:
@@ -78,25 +80,29 @@ def backfill_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
 
 
 def _backfill(bench: Bench, first: dt.date) -> Cost:
-    bench.load(first - dt.timedelta(days=1), 1)  # the report, by whose id increments are asked for
+    bench.load(first - dt.timedelta(days=1), 1)  # loads the report, whose id is needed to request increments
     days = [(first + dt.timedelta(days=n)).isoformat() for n in range(365)]
     with bench.as_environment(), ui_running(_free_port(), bench.home / "dagster") as ui:
         with measured(bench.server.data) as cost:
             assets = [{"path": list(key.path)} for key in sorted(load_daily_sales.keys)]
             params = {"partitionNames": days, "assetSelection": assets, "title": "bench"}
-            answer = _ask(ui.url, _LAUNCH, params=params)["launchPartitionBackfill"]
-            if answer["__typename"] != "LaunchBackfillSuccess":
-                raise RuntimeError(f"the backfill was not launched: {answer}")
-            _wait(lambda: _ended(_ask(ui.url, _STATUS, id=answer["backfillId"])["partitionBackfillOrError"]["status"]))
+            response = _graphql(ui.url, _LAUNCH, params=params)["launchPartitionBackfill"]
+            if response["__typename"] != "LaunchBackfillSuccess":
+                raise RuntimeError(f"the backfill was not launched: {response}")
+            _wait(
+                lambda: _ended(
+                    _graphql(ui.url, _STATUS, id=response["backfillId"])["partitionBackfillOrError"]["status"]
+                )
+            )
         _wait_for_loaded(bench, 364)
     return cost[0]
 
 
-def _ask(url: str, query: str, **variables: object) -> dict[str, Any]:
-    answer = requests.post(f"{url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
-    if answer.get("errors"):
-        raise RuntimeError(f"the UI answered {answer['errors']}")
-    data: dict[str, Any] = answer["data"]
+def _graphql(url: str, query: str, **variables: object) -> dict[str, Any]:
+    response = requests.post(f"{url}/graphql", json={"query": query, "variables": variables}, timeout=60).json()
+    if response.get("errors"):
+        raise RuntimeError(f"the UI answered {response['errors']}")
+    data: dict[str, Any] = response["data"]
     return data
 
 
@@ -119,7 +125,7 @@ def _wait_for_loaded(bench: Bench, days: int) -> None:
 
 
 def demo_figures(bench: Bench) -> Iterator[tuple[Data, Figure]]:
-    """A copy of the project with nothing installed, each time."""
+    """Yield the figure of the demo in a copy of the project, with nothing installed, in each round."""
     data, _first = years(bench)
     yield (
         data,

@@ -1,6 +1,6 @@
-"""The checks on staging and mart: each passes on a right day and fails on one that is broken by hand.
+"""The checks on staging and mart: each passes on a correct day and fails on a corrupted one.
 
-The break goes past the loader, by SQL, because the loader would not let it through.
+Days are corrupted by SQL, because the loader would reject such rows.
 """
 
 import datetime as dt
@@ -31,7 +31,7 @@ DAY, OTHER = "2024-10-01", "2024-10-02"
 DATE_ID, OTHER_ID = 20241001, 20241002
 ERROR, WARN = dg.AssetCheckSeverity.ERROR, dg.AssetCheckSeverity.WARN
 
-# (check, how bad it is, the statements that break the day)
+# (check, severity, the statements that corrupt the day)
 BREAKS = [
     (
         "statuses",
@@ -125,7 +125,7 @@ BREAKS = [
 
 
 def write_right_days(reports: ReportFolderBuilder) -> None:
-    """Two days with a sale and a refund each, a price list that agrees, an action and a row of the research."""
+    """Deliver two days, each with a sale, a refund, a matching price list, an activity and a row of the research."""
     for day, sale, refund in ((DAY, "a", "b"), (OTHER, "c", "d")):
         reports.increment(
             day,
@@ -138,7 +138,7 @@ def write_right_days(reports: ReportFolderBuilder) -> None:
 
 @pytest.fixture
 def loaded(shop: Shop) -> Shop:
-    """A shop with the right days loaded."""
+    """Return a shop with the correct days loaded."""
     write_right_days(shop.reports)
     shop.load(DAY, OTHER)
     return shop
@@ -146,7 +146,7 @@ def loaded(shop: Shop) -> Shop:
 
 @pytest.fixture(scope="module")
 def right_days(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A database with the right days, loaded once to be copied: a load for each break would be most of its test."""
+    """Yield the name of a database with the correct days, loaded once and copied, because a load takes long."""
     name, folder = f"right_days_{secrets.token_hex(4)}", tmp_path_factory.mktemp("right_days")
     reports = ReportFolderBuilder(folder / "reports")
     write_right_days(reports)
@@ -175,7 +175,7 @@ def right_days(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactor
 def statement(
     right_days: str, new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> Callable[[str], object]:
-    """Run a statement, committed, on a copy of the right days, which the settings point at."""
+    """Return a function that commits a statement on the configured warehouse, a copy of the correct days."""
     url = new_database(right_days)
     monkeypatch.setenv("WAREHOUSE_URL", url)
     settings.cache_clear()
@@ -192,14 +192,14 @@ def evaluations(days: list[str]) -> dict[str, dg.AssetCheckResult]:
     return {str(result.check_name): result for result in results}
 
 
-def test_all_checks_pass_on_right_days(loaded: Shop) -> None:
+def test_all_checks_pass_on_correct_days(loaded: Shop) -> None:
     results = evaluations([DAY, OTHER])
     assert set(results) == {name for name, _, _ in BREAKS}, "a check without a break below is a check that can't fail"
     assert [name for name, result in results.items() if not result.passed] == []
 
 
-def test_an_order_file_that_was_fetched_and_never_parsed_is_not_done(loaded: Shop) -> None:
-    """New contents after those that were loaded, and contents of a day that was never loaded."""
+def test_a_fetched_but_unparsed_order_file_fails_the_check_of_requested_days(loaded: Shop) -> None:
+    """One day has new contents after the loaded ones, the other was never loaded."""
     loaded.reports.increment(DAY, [Order("new")])
     loaded.reports.increment("2024-10-03", [Order("e", day="2024-10-03")])
     for day in (DAY, "2024-10-03"):
@@ -216,8 +216,8 @@ def test_an_order_file_that_was_fetched_and_never_parsed_is_not_done(loaded: Sho
     assert evaluations([DAY, "2024-10-03"])["asked_days_done"].passed
 
 
-def test_the_verdict_of_repeated_contents_is_that_of_their_first_delivery(loaded: Shop) -> None:
-    """Usable contents are done without parsing them again; contents of no use are not done however often they come."""
+def test_repeated_contents_have_the_verdict_of_their_first_delivery(loaded: Shop) -> None:
+    """Usable contents pass without being parsed again; unusable contents fail however often they are delivered."""
     loaded.load(DAY, selection=RAW)
     assert evaluations([DAY])["asked_days_done"].passed
     loaded.reports.increment(DAY, None, user_orders_log="what is this\n")
@@ -227,7 +227,7 @@ def test_the_verdict_of_repeated_contents_is_that_of_their_first_delivery(loaded
 
 
 @pytest.mark.parametrize(("check", "severity", "statements"), BREAKS, ids=[name for name, _, _ in BREAKS])
-def test_a_broken_day_is_named(
+def test_a_corrupted_day_is_named(
     statement: Callable[[str], object], check: str, severity: dg.AssetCheckSeverity, statements: list[str]
 ) -> None:
     for text in statements:
@@ -240,36 +240,36 @@ def test_a_broken_day_is_named(
     assert evaluations([])[check].passed is False, "without days the whole history is asked"
 
 
-def test_days_that_were_not_asked_for_do_not_count(statement: Callable[[str], object]) -> None:
+def test_days_that_were_not_requested_are_not_checked(statement: Callable[[str], object]) -> None:
     statement(f"UPDATE mart.f_sales SET amount = amount + 1 WHERE date_id = {DATE_ID}")
     assert evaluations([OTHER])["equal_to_staging"].passed
 
 
-def test_a_day_is_compared_with_days_around_it_as_far_as_half_a_million_lines(
+def test_a_day_is_compared_with_neighbouring_days_up_to_half_a_million_rows(
     statement: Callable[[str], object],
 ) -> None:
-    """Or a day's reload would take longer with every line of the month around it."""
+    """Without a limit, reloading a day would take longer with every row of the month around it."""
     copied = f"AS (SELECT (jsonb_populate_record(t, '%s')).* FROM %s AS t WHERE date_id = {OTHER_ID})"
     for day, uniq_id in ((20240929, "near"), (20240901, "far")):
         other = f'{{"date_id": {day}, "uniq_id": "{uniq_id}"}}'
         for table in ("staging.user_orders_log", "staging.staged_day"):
             statement(f"WITH c {copied % (other, table)} INSERT INTO {table} SELECT * FROM c")
 
-    def is_found(uniq_id: str) -> bool:
+    def is_reported(uniq_id: str) -> bool:
         statement(f"UPDATE staging.user_orders_log SET uniq_id = '{uniq_id}' WHERE date_id = {DATE_ID}")
         return not evaluations([DAY])["uniq_id_on_one_date"].passed
 
-    assert not is_found("nowhere")
-    assert is_found("near")
-    assert is_found("far")
+    assert not is_reported("nowhere")
+    assert is_reported("near")
+    assert is_reported("far")
     statement(f"UPDATE staging.staged_day SET rows = 500000 WHERE date_id = {OTHER_ID}")
-    assert is_found("c"), "the nearest day is among them, however many lines it has"
-    assert not is_found("near")
-    assert not is_found("far")
+    assert is_reported("c"), "the nearest day is among them, however many lines it has"
+    assert not is_reported("near")
+    assert not is_reported("far")
 
 
-def test_days_that_were_counted_while_loading_are_not_queried_again(statement: Callable[[str], object]) -> None:
-    """And the result says how it was obtained."""
+def test_days_counted_during_the_load_are_not_queried_again(statement: Callable[[str], object]) -> None:
+    """The result states the method, counted or queried."""
     statement("UPDATE mart.f_sales SET amount = amount + 1")
     days = [dt.date.fromisoformat(day) for day in (DAY, OTHER)]
     check = next(check for check in all_checks().values() if check.name == "equal_to_staging")
@@ -277,7 +277,7 @@ def test_days_that_were_counted_while_loading_are_not_queried_again(statement: C
     def failing(counted: list[dt.date]) -> tuple[list[str], object]:
         (result,) = evaluate(Warehouse(), [check], days, {check.name: counted})
         table: Any = result.metadata.get("first failing days")
-        obtained: Any = result.metadata["obtained"]
+        obtained: Any = result.metadata["method"]
         return [record.data["day"] for record in table.records] if table else [], obtained.value
 
     assert failing([]) == ([str(DATE_ID), str(OTHER_ID)], "queried")
@@ -286,15 +286,15 @@ def test_days_that_were_counted_while_loading_are_not_queried_again(statement: C
 
 
 def obtained(shop: Shop) -> dict[str, object]:
-    """How the latest result of each check was obtained."""
+    """Return the method by which the latest result of each check was obtained."""
     keys = list(all_checks())
     records = shop.instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
     evaluated = [record.event.asset_check_evaluation for record in records.values() if record.event]
-    return {check.check_name: check.metadata["obtained"].value for check in evaluated if check}
+    return {check.check_name: check.metadata["method"].value for check in evaluated if check}
 
 
-def test_a_load_says_which_checks_it_has_counted(loaded: Shop) -> None:
-    """What was loaded just now is counted; a day that a run leaves as it is, is queried."""
+def test_a_load_reports_which_checks_it_counted(loaded: Shop) -> None:
+    """Days loaded by the run are counted; days that the run did not change are queried."""
     counted = {name for name, how in obtained(loaded).items() if how == "counted while loading"}
     of_sales = {"equal_to_staging", "statuses", "signs", "legacy_rows_shipped"}
     assert counted == of_sales | {"equal_to_activity_log", "equal_to_research"}
@@ -303,10 +303,8 @@ def test_a_load_says_which_checks_it_has_counted(loaded: Shop) -> None:
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_first_load_of_many_rows_counts_its_uniq_ids(
-    shop: Shop, monkeypatch: pytest.MonkeyPatch, shared: bool
-) -> None:
-    """Unless days share one: then they are queried, and named."""
+def test_a_large_first_load_counts_its_uniq_ids(shop: Shop, monkeypatch: pytest.MonkeyPatch, shared: bool) -> None:
+    """If days share a uniq_id, the days are queried and named."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 2)
     lines = [
         Order(uniq_id, day=day) for day in (DAY, OTHER) for uniq_id in (f"{day}1", f"{day}2", "both" if shared else day)
@@ -315,15 +313,15 @@ def test_a_first_load_of_many_rows_counts_its_uniq_ids(
     shop.load(DAY, OTHER)
     assert obtained(shop)["uniq_id_on_one_date"] == ("queried" if shared else "counted while loading")
     assert evaluations([DAY, OTHER])["uniq_id_on_one_date"].passed is not shared
-    # From now on there are other days to compare with.
+    # From now on, there are other days to compare with.
     shop.reports.report([*lines, Order("late", day="2024-10-03"), Order("later", day="2024-10-03")])
     shop.fetch_report()
     shop.load("2024-10-03")
     assert obtained(shop)["uniq_id_on_one_date"] == "queried"
 
 
-def test_rows_of_other_sources_are_queried(loaded: Shop) -> None:
-    """The load has not seen the partner orders of its days."""
+def test_days_with_rows_of_other_sources_are_queried(loaded: Shop) -> None:
+    """The load does not read the partner orders of its days."""
     loaded.query(
         "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, status, source)"
         f" VALUES ({DATE_ID}, 3, 1, 1, -1, 1, 'shipped', 'partner_orders')"
@@ -347,8 +345,8 @@ def test_rows_of_other_sources_are_queried(loaded: Shop) -> None:
     assert passed["equal_to_staging"] is True
 
 
-def test_a_run_records_its_checks_also_when_a_day_broke(loaded: Shop) -> None:
-    """A check that did not run must not look as if it had; one that ran is told, green day or not."""
+def test_a_run_records_its_checks_even_if_a_day_failed(loaded: Shop) -> None:
+    """A check that did not run has no result; a check that ran has a result, whether the day passed or not."""
     (loaded.reports.folder / "inc" / OTHER / "user_orders_log_inc.csv").write_text("no header\n")
     loaded.fail_to_load(DAY, OTHER)
     checks = {key.name: key for key in all_checks()}
@@ -360,8 +358,8 @@ def test_a_run_records_its_checks_also_when_a_day_broke(loaded: Shop) -> None:
     assert evaluated["signs"].passed
 
 
-def test_checks_can_be_run_alone(loaded: Shop) -> None:
-    """As the button in the UI does: without a partition, over the whole history."""
+def test_checks_can_be_run_without_a_load(loaded: Shop) -> None:
+    """Like the button in the UI, the run has no partition and checks the whole history."""
     loaded.query(f"UPDATE mart.f_sales SET quantity = -1 WHERE date_id = {OTHER_ID} AND status = 'shipped'")
     resources = {
         "warehouse": Warehouse(),

@@ -1,4 +1,4 @@
-"""Running `sales-assets` as a process, and finding every process that it left."""
+"""Run `sales-assets` as a process, and find every process that it left running."""
 
 import ipaddress
 import os
@@ -22,16 +22,17 @@ from sales_assets_tests.builders import definitions
 
 SECONDS = 120
 
-_LISTEN = "0A"  # state of a socket in /proc/net/tcp
+_LISTEN = "0A"  # state LISTEN of a socket in /proc/net/tcp
 
 
-def run_here(
+def run_command_in_process(
     arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> subprocess.CompletedProcess[str]:
-    """Run the command in this process, where nothing but its words and its end is looked at: it saves seconds."""
-    # Set here, so that what the command sets goes with the test.
+    """Run the command in this process, which saves seconds; for tests that check only its output and exit code."""
+    # Set by monkeypatch, so that values set by the command are undone after the test.
     defaults = {"DAGSTER_HOME": "", "DAGSTER_STORAGE_URL": "", "DAGSTER_EVENT_BATCH_SIZE": "100"}
-    for name, value in (defaults | {"DAGSTER_DISABLE_TELEMETRY": "1"}).items():
+    defaults |= {"DAGSTER_DISABLE_TELEMETRY": "1", "DAGSTER_BACKFILL_RETRY_DEFINITION_CHANGED_ERROR": "1"}
+    for name, value in defaults.items():
         monkeypatch.setenv(name, os.environ.get(name, value))
     for module in (load, sales_assets.definitions):
         monkeypatch.setattr(module, "defs", definitions)
@@ -41,13 +42,15 @@ def run_here(
     with pytest.raises(SystemExit) as ended:
         cli.main()
     settings_module.settings.cache_clear()
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     code = ended.value.code
-    return subprocess.CompletedProcess(list(arguments), code if isinstance(code, int) else 1, told.out, told.err)
+    return subprocess.CompletedProcess(
+        list(arguments), code if isinstance(code, int) else 1, captured.out, captured.err
+    )
 
 
 def listening(processes: Iterable[int]) -> set[str]:
-    """The addresses that processes listen on by TCP, as the kernel knows them: "127.0.0.1:3000", "::1:3000"."""
+    """Return the TCP addresses that processes listen on, as in /proc: "127.0.0.1:3000", "::1:3000"."""
     found = set()
     for number in processes:
         with suppress(OSError):
@@ -62,19 +65,19 @@ def listening(processes: Iterable[int]) -> set[str]:
 
 
 def _address(text: str) -> str:
-    """An address as the kernel writes it: 32 bits at a time, each in the machine's own order."""
+    """Parse an address of /proc/net/tcp: 32-bit words in the byte order of the machine."""
     host, _, port = text.partition(":")
     words = [bytes.fromhex(host[n : n + 8])[::-1] for n in range(0, len(host), 8)]
     return f"{ipaddress.ip_address(b''.join(words))}:{int(port, 16)}"
 
 
 def beyond_this_machine(addresses: Iterable[str]) -> list[str]:
-    """Those that others can reach."""
+    """Return the addresses that other machines can reach."""
     return [text for text in addresses if not ipaddress.ip_address(text.rpartition(":")[0]).is_loopback]
 
 
 def as_in_the_foreground() -> None:
-    """Undo what a shell does to its background jobs: they ignore SIGINT, and Dagster's processes then SIGTERM too."""
+    """Restore SIGINT, which shells ignore in background jobs; while it is ignored, Dagster ignores SIGTERM as well."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
@@ -88,7 +91,7 @@ def cells(line: str) -> list[str]:
 
 
 def table(text: str, *columns: str) -> list[list[str]]:
-    """The rows of the printed table with these columns first."""
+    """Return the rows of the printed table whose first columns are these."""
     lines = text.splitlines()
     start = next(
         n for n, line in enumerate(lines) if [c.strip() for c in line.split("┃")[1:-1]][: len(columns)] == [*columns]
@@ -102,10 +105,10 @@ def table(text: str, *columns: str) -> list[list[str]]:
 
 
 class Command:
-    """Runs the command in a folder of its own; HOME and TMPDIR point into it as well.
+    """Run the command in a separate folder, which also contains HOME and TMPDIR.
 
     Attributes:
-        outside: Folders that no command may write to: the current one, the user's home, the one for temporary files.
+        outside: Folders that no command may write to: the working directory, HOME and TMPDIR.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -115,7 +118,7 @@ class Command:
             place.mkdir()
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run it to its end. Output is read to its end, so whoever keeps it open is waited for."""
+        """Run the command until it exits and its output is closed, also by any child that keeps it open."""
         return subprocess.run(
             self._line(arguments),
             cwd=self.outside[0],
@@ -127,7 +130,7 @@ class Command:
         )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
-        """Start it, as the leader of a session, as a terminal does."""
+        """Start the command as a session leader, as a terminal does."""
         return subprocess.Popen(
             self._line(arguments),
             cwd=self.outside[0],
@@ -146,11 +149,11 @@ class Command:
         _, user, temporary = (str(place) for place in self.outside)
         return os.environ | {"HOME": user, "TMPDIR": temporary, "PYTHONWARNINGS": "ignore"}
 
-    def written_outside(self) -> list[str]:
+    def files_outside(self) -> list[str]:
         return [str(path) for place in self.outside for path in place.rglob("*")]
 
     def processes(self) -> dict[int, str]:
-        """{process number: command line} of everything that was started with this home, zombies left out."""
+        """Return {pid: command line} of all processes started with this SALES_HOME, without zombies."""
         mark = f"SALES_HOME={self.home}\0".encode()
         found = {}
         for entry in Path("/proc").glob("[0-9]*"):
@@ -159,19 +162,22 @@ class Command:
                     found[int(entry.name)] = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode().strip()
         return {number: line for number, line in found.items() if line}
 
-    def wait_until(self, happened: Callable[[], object], what: str) -> None:
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Wait until the condition holds, with growing pauses: `processes` reads the environment of every process."""
         deadline = time.monotonic() + SECONDS
-        while not happened():
-            assert time.monotonic() < deadline, f"in vain: {what}; running: {self.processes()}"
-            time.sleep(0.05)
+        pause = 0.02
+        while not condition():
+            assert time.monotonic() < deadline, f"timed out waiting until {what}; running: {self.processes()}"
+            time.sleep(pause)
+            pause = min(2 * pause, 0.2)
 
-    def kill_what_is_left(self) -> None:
+    def kill_remaining(self) -> None:
         for number in self.processes():
             with suppress(ProcessLookupError):
                 os.kill(number, signal.SIGKILL)
 
 
-def no_process_is_left(command: Command) -> None:
+def assert_no_process_left(command: Command) -> None:
     command.wait_until(lambda: not command.processes(), "all processes of the home are gone")
-    # PostgreSQL's processes write over their environment, by which the others are found.
+    # PostgreSQL's processes overwrite their environment, so `processes` does not find them.
     assert not EmbeddedPostgres(command.home / "postgres").is_running()

@@ -1,4 +1,4 @@
-"""`sales-assets api` and `partner-api`: the services as processes, whole and in parts, and how they end."""
+"""`sales-assets api` and `partner-api` as processes: all parts, single parts, and shutdown."""
 
 import re
 import signal
@@ -30,7 +30,7 @@ def first_line(process: "subprocess.Popen[str]") -> str:
 
 
 def ended(process: "subprocess.Popen[str]") -> str:
-    """Terminate the process; returns its stderr."""
+    """Terminate the process; return its stderr."""
     process.send_signal(signal.SIGTERM)
     errors = process.communicate(timeout=60)[1]
     assert process.returncode == 0, errors
@@ -43,13 +43,13 @@ def test_an_order_through_the_commands(
     partner = command.start("partner-api", "--port", "0")
     partner_url = first_line(partner).removeprefix("partner API: ")
     metrics_port = free_port()
-    # As an env file hands them over.
+    # Quoted and commented, as an env file may contain them.
     monkeypatch.setenv("PARTNERAPI_URL", f"'{partner_url}'")
     monkeypatch.setenv("PARTNERAPI_METRICS_PORT", f"{metrics_port} # of the container")
     services = command.start("api", "--port", "0")
     url = first_line(services).removeprefix("services: ")
-    told = requests.post(f"{url}/v2/orders/", json=order(), timeout=30).json()
-    assert (told["result"], told["their_order_id"]) == ("success", "777")
+    response = requests.post(f"{url}/v2/orders/", json=order(), timeout=30).json()
+    assert (response["result"], response["their_order_id"]) == ("success", "777")
     for path in ("/docs", "/docs/"):
         assert "swagger" in requests.get(url + path, timeout=30).text
     assert requests.get(f"{url}/ready", timeout=30).json()["checks"]["partner"] == "ok"
@@ -65,13 +65,13 @@ def test_an_order_through_the_commands(
     assert command.processes() == {}
 
 
-def test_no_phone_and_no_text_of_a_mailing_gets_into_the_log(command: Command, warehouse_url: str) -> None:
+def test_log_contains_no_phone_and_no_mailing_text(command: Command, warehouse_url: str) -> None:
     services = command.start("api", "--port", "0")
     api = Api(first_line(services).removeprefix("services: "), warehouse_url)
     client = api.client(phone="79161234567")
     number = api.mailing(text="a secret offer")
-    assert api.ask("PUT", f"/clients/{client}", {"phone": "79161234567x"}).status_code == 400
-    assert api.ask("GET", "/clients/list/?phone=79161234567").status_code == 200
+    assert api.send("PUT", f"/clients/{client}", {"phone": "79161234567x"}).status_code == 400
+    assert api.send("GET", "/clients/list/?phone=79161234567").status_code == 200
     log = ended(services)
     assert f'"client_id": {client}' in log
     assert f'"mailing_id": {number}' in log
@@ -79,7 +79,7 @@ def test_no_phone_and_no_text_of_a_mailing_gets_into_the_log(command: Command, w
         assert personal not in log
 
 
-def test_parts_in_a_process_of_their_own_answer_no_requests(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_in_a_separate_process_serve_no_requests(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     port, metrics_port = free_port(), free_port()
     monkeypatch.setenv("PARTNERAPI_METRICS_PORT", str(metrics_port))
     parts = command.start("api", "--part", "relay", "--part", "reconciler", "--port", str(port))
@@ -91,22 +91,22 @@ def test_parts_in_a_process_of_their_own_answer_no_requests(command: Command, mo
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (("--part", "dispatcher"), "unknown part dispatcher; choose from http, relay, consumer, reconciler"),
         (("--port", "{taken}"), "Address already in use"),
     ],
 )
-def test_what_the_services_can_not_do(command: Command, arguments: tuple[str, str], told: str) -> None:
+def test_unknown_part_and_taken_port_are_errors(command: Command, arguments: tuple[str, str], message: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         done = command("api", *(argument.format(taken=port) for argument in arguments))
     assert done.returncode != 0
-    assert told in re.sub(r"[\s│]+", " ", done.stderr)
+    assert message in re.sub(r"[\s│]+", " ", done.stderr)
     assert "Traceback" not in done.stderr
 
 
-def test_a_warehouse_of_another_revision_is_not_served(
+def test_warehouse_at_another_revision_is_refused(
     command: Command, new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))

@@ -1,4 +1,4 @@
-"""`sales-assets api --workers`: several processes behind one port."""
+"""`sales-assets api --workers`: several processes on one port."""
 
 import os
 import re
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import requests
 
-from sales_assets_tests.cli.processes import Command, run_here
+from sales_assets_tests.cli.processes import Command, run_command_in_process
 from sales_assets_tests.cli.test_api import NO_BROKER, ended, first_line
 
 REQUESTS = 40
@@ -23,7 +23,7 @@ def _on_this_machine(warehouse_url: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def children_of(pid: int) -> set[int]:
-    """The serving processes: children that have a thread that watches the parent."""
+    """Return the pids of the worker processes, which are the children started by `spawn_main`."""
     found = set()
     for task in Path(f"/proc/{pid}/task").iterdir():
         found |= {int(child) for child in (task / "children").read_text().split()}
@@ -37,8 +37,8 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def answered(url: str) -> int:
-    """Requests that the metrics count, whichever process answers the scrape."""
+def requests_counted(url: str) -> int:
+    """Return the number of requests in the metrics, which must not depend on the process that serves the scrape."""
     text = requests.get(f"{url}/metrics", timeout=30).text
     counts = re.findall(r'^http_request_seconds_count\{.*route="/api/v1/clients/list/".*\} (\S+)$', text, re.MULTILINE)
     return int(sum(map(float, counts)))
@@ -57,18 +57,18 @@ def test_processes_share_port_and_metrics_and_are_replaced(command: Command) -> 
     workers = children_of(services.pid)
     assert len(workers) == 2
 
-    def ask(_: int) -> int:
+    def get_status(_: int) -> int:
         return requests.get(f"{url}/api/v1/clients/list/", timeout=60).status_code
 
     with ThreadPoolExecutor(8) as pool:
-        assert set(pool.map(ask, range(REQUESTS))) == {200}
-    assert [answered(url) for _ in range(6)] == [REQUESTS] * 6
+        assert set(pool.map(get_status, range(REQUESTS))) == {200}
+    assert [requests_counted(url) for _ in range(6)] == [REQUESTS] * 6
 
-    victim = workers.pop()
-    os.kill(victim, signal.SIGKILL)
-    wait_until(lambda: len(children_of(services.pid) - {victim}) == 2)
-    assert ask(0) == 200
-    assert answered(url) == REQUESTS + 1  # nothing that the dead process counted is lost
+    killed_worker = workers.pop()
+    os.kill(killed_worker, signal.SIGKILL)
+    wait_until(lambda: len(children_of(services.pid) - {killed_worker}) == 2)
+    assert get_status(0) == 200
+    assert requests_counted(url) == REQUESTS + 1  # the counts of the killed process are still included
 
     last = children_of(services.pid)
     ended(services)
@@ -87,6 +87,6 @@ def test_no_process_outlives_a_killed_parent(command: Command) -> None:
 def test_workers_without_the_http_part_are_refused(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    done = run_here(("api", "--workers", "2", "--part", "relay"), capsys, monkeypatch)
+    done = run_command_in_process(("api", "--workers", "2", "--part", "relay"), capsys, monkeypatch)
     assert done.returncode == 2
-    assert "--workers is for the part http" in done.stderr
+    assert "--workers requires the part http" in done.stderr

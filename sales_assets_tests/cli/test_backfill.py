@@ -1,4 +1,4 @@
-"""`sales-assets backfill` where nothing is executed; `deploy/test_distributed_runs` has the rest."""
+"""`sales-assets backfill` without execution of runs; `deploy/test_distributed_runs.py` tests complete backfills."""
 
 from collections.abc import Callable, Iterator
 
@@ -19,8 +19,8 @@ DAY = "2024-10-02"
 
 
 @pytest.fixture
-def storage(loading_here: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance of the command, and loaded definitions for it."""
+def storage(run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch) -> Iterator[dg.DagsterInstance]:
+    """The Dagster instance of the command, with the loaded definitions."""
     monkeypatch.setattr(backfill, "defs", definitions)
     monkeypatch.setenv("DAGSTER_HOME", "")
     prepare_dagster_home()
@@ -32,42 +32,42 @@ def with_a_daemon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfills, "seconds_without_daemon", lambda _instance: None)
 
 
-def test_what_can_not_be_loaded_is_refused(
-    loading_here: Run, storage: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+def test_backfill_that_cannot_be_loaded_is_refused(
+    run_with_warehouse: Run, storage: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = storage.get_backfills()  # of other tests of this file
+    before = storage.get_backfills()  # backfills of other tests in this file
     refused = {
-        ("--from", DAY): "no daemon works on Dagster's storage",
+        ("--from", DAY): "no daemon is running on Dagster's storage",
         ("--from", "2019-01-01"): "before the first day",
         ("--from", DAY, "--to", "2024-10-01"): "the range is reversed",
         ("--follow", "unknown"): "no backfill unknown of assets in Dagster's storage",
         ("--cancel", "unknown"): "no backfill unknown of assets in Dagster's storage",
     }
     for arguments, reason in refused.items():
-        done = loading_here("backfill", *arguments)
+        done = run_with_warehouse("backfill", *arguments)
         assert (done.returncode, reason in done.stderr) == (1, True), (arguments, done.stderr)
     for arguments in ((), ("--from", DAY, "--follow", "x"), ("--to", DAY)):
-        assert loading_here("backfill", *arguments).returncode == 2
+        assert run_with_warehouse("backfill", *arguments).returncode == 2
     with_a_daemon(monkeypatch)
-    assert "no report is stored" in loading_here("backfill", "--from", DAY).stderr
+    assert "no report is stored" in run_with_warehouse("backfill", "--from", DAY).stderr
     assert storage.get_backfills() == before
 
 
-def test_a_canceled_backfill_is_a_failure(loading_here: Run, storage: dg.DagsterInstance) -> None:
+def test_canceled_backfill_is_a_failure(run_with_warehouse: Run, storage: dg.DagsterInstance) -> None:
     number = request_backfill(storage, definitions(), [F_SALES], [DAY])
-    done = loading_here("backfill", "--cancel", number)
+    done = run_with_warehouse("backfill", "--cancel", number)
     assert (done.returncode, f"--follow {number}" in done.stdout) == (0, True)
     backfill_now = storage.get_backfill(number)
     assert backfill_now is not None
     assert backfill_now.status.value == "CANCELING"
-    # As the daemon does when the runs have ended.
+    # The daemon does this when the runs have ended.
     storage.update_backfill(backfill_now._replace(status=type(backfill_now.status)("CANCELED")))
-    done = loading_here("backfill", "--follow", number)
+    done = run_with_warehouse("backfill", "--follow", number)
     assert (done.returncode, f"backfill {number} ended as CANCELED" in done.stderr) == (1, True)
 
 
 def test_failures_name_days_and_reasons(shop: Shop, query: Callable[..., object]) -> None:
-    """Of a failed step, what it says; of a lost process, its days. A run that is repeated is no failure."""
+    """The reason of a lost process is listed with its day; a run that will be retried is not a failure."""
     number = request_backfill(shop.instance, definitions(), [F_SALES], [DAY])
     tags = {"dagster/backfill": number, "dagster/partition": DAY}
     for lost in ({}, {"dagster/will_retry": "true"}):

@@ -1,7 +1,7 @@
-"""Every command that the documentation tells people to type is executed by a test, here as it is written there.
+"""Every command in the documentation is executed by a test, literally where possible.
 
-A command that is new in README.md or below docs/ fails `test_every_documented_command_has_a_test` until it is in one of
-the three tables below. CI itself runs `make check`, and with it what `make install`, `lint` and `test` do.
+A new command in README.md or below docs/ fails `test_every_documented_command_has_a_test` until it is added to one of
+the three tables below. CI runs `make check`, which includes the steps of `make install`, `lint` and `test`.
 """
 
 import ast
@@ -25,12 +25,13 @@ from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.processes import Command, free_port
 from sales_assets_tests.conftest import KEY
+from sales_assets_tests.services.partner_orders import test_guide
 
 TESTS = Path(__file__).resolve().parent.parent
 PROJECT = TESTS.parent
 SECONDS = 180
 
-# Programs whose name opens a command. A span of code that opens with none of them is a value, a path or a fragment.
+# Programs that start a command. A code span that starts with another word is a value, a path or a fragment.
 PROGRAMS = {
     *("sales-assets", "make", "celery", "dagster", "dagster-webserver", "dagster-daemon", "dg", "psql", "eval"),
     *("manage.py", "uvx", "uv", "pip", "apt-get", "docker", "curl", "nginx", "caddy"),
@@ -41,11 +42,16 @@ _SPAN = re.compile(r"`([^`\n]+(?:\n[^`\n]+)?)`")
 
 _CORRECTED = Order("x", day="2024-10-02").line(9, statuses=True)
 
-# What an operator types on a platform at work, in an order in which each has something to do: the command as it is
-# documented (and its shorter mentions), as it is typed where that leaves something to be filled in, what it must print.
+# Commands for a running platform, in an order in which each has an effect: the documented command (and its shorter
+# mentions), the command to execute if it differs, and the expected output.
 OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (("sales-assets migrate",), "", "the warehouse is at revision"),
     (("migrate --list",), "sales-assets migrate --list", "0004  "),
+    (
+        ('psql "$(sales-assets warehouse url)" -f sql/roles.sql',),
+        f'psql "$(sales-assets warehouse url)" -v ON_ERROR_STOP=1 -f {PROJECT}/sql/roles.sql',
+        "^GRANT$",
+    ),
     (("sales-assets --version",), "", r"^sales-assets \d+\.\d+\.\d+"),
     (
         ("sales-assets load --report --from 2024-09-08 --to 2024-10-02",),
@@ -63,11 +69,36 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "selected",
     ),
     (
-        ("sales-assets export --from 2024-09-08 --to 2024-10-02 sales.parquet",),
+        ("sales-assets export --from 2024-09-08 --to 2024-10-02 sales.parquet", "sales-assets export"),
         "",
         r"sales.parquet: [1-9]\d* rows, 2024-09-08 to 2024-10-02",
     ),
-    (("sales-assets quarantine list", "quarantine list"), "", "bad one"),
+    (("sales-assets warehouse url",), "", "^postgresql://"),
+    (
+        ("sales-assets backup /backups/2024-10-03",),
+        "sales-assets backup backup",
+        r"rows in 2 databases, [1-9]\d* raw files",
+    ),
+    (
+        ("SALES_HOME=~/restored sales-assets restore /backups/2024-10-03",),
+        (
+            "export SALES_ENV_FILE=/dev/null SALES_HOME=~/restored; sales-assets restore backup && "
+            "sales-assets why 2024-10-02 && sales-assets warehouse stop"
+        ),
+        r"(?s)restored the backup of .*selected.*embedded server was stopped",
+    ),
+    (("sales-assets warehouse upgrade",), "", "nothing to upgrade"),
+    (("sales-assets report sales.html",), "", r"sales.html: [1-9]\d* rows, 2024-09-30 to 2024-10-02"),
+    (
+        ("sales-assets report --from 2024-09-08 --to 2024-10-02 sales.html",),
+        "sales-assets report --force --from 2024-09-08 --to 2024-10-02 sales.html",
+        r"sales.html: [1-9]\d* rows, 2024-09-08 to 2024-10-02",
+    ),
+    (
+        ("sales-assets quarantine list", "quarantine list", "sales-assets quarantine"),
+        "sales-assets quarantine list",
+        "bad one",
+    ),
     (("quarantine list --all",), "sales-assets quarantine list --all", "bad three"),
     (("sales-assets quarantine list --day D",), "sales-assets quarantine list --day 2024-10-02", "bad two"),
     (
@@ -89,6 +120,18 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         f"sed -i 's/bad three/{_CORRECTED}/' bad.jsonl; sales-assets quarantine replay --file bad.jsonl",
         "3: corrected",
     ),
+    (
+        ("quarantine reopen 18", "sales-assets quarantine reopen"),
+        "sales-assets quarantine reopen 2; sales-assets quarantine replay 2 --discard",
+        "2: open",
+    ),
+    (
+        ("sales-assets users add anna", "sales-assets users add NAME", "sales-assets users add", "sales-assets users"),
+        "echo 'a long password' | sales-assets users add anna",
+        "anna: added",
+    ),
+    (("sales-assets users list",), "", "^anna$"),
+    (("sales-assets users remove anna",), "", "anna: removed"),
     (
         ('psql "$(sales-assets warehouse url)"',),
         """psql "$(sales-assets warehouse url)" -Atc 'SELECT sum(amount) FROM mart.f_sales'""",
@@ -116,16 +159,59 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         'DAGSTER_HOME=.; sales-assets dagster-yaml celery > "$DAGSTER_HOME/dagster.yaml"; cat dagster.yaml',
         "^run_launcher:",
     ),
+    (
+        ("sales-assets suppressions import stop.csv", "suppressions import"),
+        "printf 'phone\\n79997772211\\n' > stop.csv; sales-assets suppressions import stop.csv",
+        "1 phones; 1 were not suppressed before",
+    ),
+    (
+        ("sales-assets suppressions export all.csv", "suppressions export"),
+        "sales-assets suppressions export all.csv",
+        "1 phones",
+    ),
+    (("sales-assets suppressions remove 79997772211",), "", "^removed"),
+    (
+        ("sales-assets forget --customer 51", "sales-assets forget"),
+        "SALES_ERASURE_SECRET='the key of the test' sales-assets forget --customer 51",
+        "names: 1",
+    ),
+    (
+        ("sales-assets forget --phone 79997772211",),
+        "SALES_ERASURE_SECRET='the key of the test' sales-assets forget --phone 79997772211",
+        "nothing to erase",
+    ),
     (("sales-assets migrate --to 0003", "migrate --to 0003"), "sales-assets migrate --to 0003", "to 0003"),
 ]
 
-# Long-running ones, by the test that executes them.
+# Long-running commands, by the test that executes them.
 _HERE = "cli/test_documented.py::"
 _SERVICES = "cli/test_api.py::"
 _DEMO = "cli/test_demo.py::"
-_CELERY = "services/mailings/test_worker_faults.py::test_from_beat_to_the_sender_and_no_log_knows_a_person"
-ELSEWHERE = {
-    "lake/test_assets.py::test_the_command_prints_how_engines_read_it": [
+_CELERY = "services/mailings/test_worker_faults.py::test_beat_and_worker_send_a_mailing_without_personal_data_in_logs"
+TESTED_ELSEWHERE = {
+    "defs/test_reader_contract.py::test_contract_file_equals_the_command_output": [
+        "sales-assets contract odcs > sales_mart.odcs.yaml",
+        "sales-assets contract dbt > models/sources.yml",
+        "sales-assets contract dbt",
+    ],
+    "defs/test_reader_contract.py::test_mart_satisfies_the_contract_and_a_changed_mart_violates_it": [
+        "export DATACONTRACT_POSTGRES_HOST=db.example DATACONTRACT_POSTGRES_DATABASE=shop",
+        "export DATACONTRACT_POSTGRES_USERNAME=analyst DATACONTRACT_POSTGRES_PASSWORD=...",
+        "datacontract test docs/data-contracts/sales_mart.odcs.yaml --checks properties,quality",
+    ],
+    "defs/test_reader_contract.py::test_the_example_project_builds_a_model_on_the_mart": [
+        "export PGHOST=localhost PGUSER=analyst PGPASSWORD=... PGDATABASE=sales",
+        "dbt build --project-dir examples/dbt --profiles-dir examples/dbt",
+    ],
+    "postgres/embedded/test_upgrade.py::test_upgrade_command_uses_the_programs_of_another_release": [
+        "sales-assets warehouse upgrade --programs /usr/lib/postgresql/17/bin"
+    ],
+    "cli/test_alerts.py::test_each_receiver_gets_a_test_message": ["sales-assets alerts test"],
+    "faults/test_ui_up.py::test_failed_load_is_reported_by_mail": ["sales-assets alerts list"],
+    "cli/test_init.py::test_five_answers_become_a_file_that_the_settings_read": ["sales-assets init"],
+    "cli/test_init.py::test_every_setting_is_a_comment_with_its_default": ["sales-assets init --yes"],
+    "cli/test_cli.py::test_a_shell_completes_commands_and_options": ["sales-assets --install-completion"],
+    "lake/test_assets.py::test_lake_url_command_prints_a_snippet_per_engine": [
         "sales-assets lake url",
         "sales-assets lake url --engine duckdb",
     ],
@@ -138,14 +224,15 @@ ELSEWHERE = {
         *("dg launch", "dg list defs", "dg check defs"),
         "dagster asset materialize -m sales_assets.definitions --select 'key:\"mart/d_*\"'",
         "dg launch --assets 'key:\"mart/f_sales\"' --partition 2024-10-02",
+        *("dagster dev -w workspace.yaml", "dagster dev", "dg dev"),
     ],
-    f"{_HERE}test_dagster_dev_runs_on_the_instance": ["dagster dev -w workspace.yaml", "dagster dev", "dg dev"],
     "deploy/test_daemon.py::test_a_second_daemon_stands_by_and_takes_over": [
         *("sales-assets daemon", "sales-assets daemon --workspace workspace.yaml", "dagster-daemon run"),
     ],
     f"{_HERE}test_the_simulator_of_the_sender": ["sales-assets sender-api"],
     f"{_HERE}test_make_knows_the_target": [
         *("make bench", "make bench-large", "make torture", "make test", "make check", "make install"),
+        *("make docs", "make docs-serve", "make screenshots"),
         *("make help", "make lint", "make format", "make lock", "make unit", "make coverage"),
         "make bench BENCH_ARGS='--only \"dlt + dbt\"'",
         *("make mutants", "make mutants MUTANTS_ARGS=sales_assets/pipeline/sums.py"),
@@ -153,7 +240,7 @@ ELSEWHERE = {
         'make mutants MUTANTS_ARGS="--tests sales_assets_tests/mart/test_f_sales.py sales_assets/pipeline/publish.py"',
         *('make mutants MUTANTS_ARGS="--unit sales_assets/pipeline"', "make mutants MUTANTS_ARGS=--report"),
     ],
-    f"{_DEMO}test_the_demo_with_ui_and_services_ends_as_a_whole_when_its_terminal_dies": ["make demo"],
+    f"{_DEMO}test_demo_with_ui_and_services_ends_completely_when_its_terminal_closes": ["make demo"],
     f"{_DEMO}test_the_demo_once_without_a_broker_shows_sales_and_leaves_nothing_running": [
         "make demo DEMO_ARGS=--once"
     ],
@@ -168,12 +255,13 @@ ELSEWHERE = {
         "sales-assets api",
         "PARTNERAPI_URL=http://127.0.0.1:8081 sales-assets api",
     ],
-    f"{_SERVICES}test_parts_in_a_process_of_their_own_answer_no_requests": [
+    f"{_SERVICES}test_parts_in_a_separate_process_serve_no_requests": [
         "sales-assets api --part relay",
+        "sales-assets api --part http",
         "api --part http",
         "api --part relay",
     ],
-    "cli/test_simulators.py::test_a_folder_is_served_soon_and_until_stopped": [
+    "cli/test_simulators.py::test_a_folder_is_served_until_stopped": [
         *("sales-assets report-api --data DIR", "sales-assets report-api"),
     ],
     "cli/test_quick_start.py::test_the_quick_start_sends_a_message": [
@@ -188,6 +276,9 @@ ELSEWHERE = {
         ),
         "curl http://127.0.0.1:8000/api/v1/mailings/",
     ],
+    "services/partner_orders/test_guide.py::test_guide_shows_the_actual_responses": [
+        command for command, _ in test_guide.examples()
+    ],
     "services/http/test_reverse_proxy.py::test_the_admin_page_works_behind_the_example": [
         "SALES_TRUSTED_PROXIES=127.0.0.1 sales-assets api"
     ],
@@ -195,7 +286,7 @@ ELSEWHERE = {
     "cli/test_warehouse.py::test_the_embedded_server_outlives_the_command_that_started_it": [
         "sales-assets warehouse stop"
     ],
-    "deploy/test_topology.py::test_a_day_is_loaded_and_a_mailing_sent_by_what_compose_starts": [
+    "deploy/test_topology.py::test_compose_services_load_a_day_and_send_a_mailing": [
         *("sales-assets dagster-yaml", "sales-assets dagster-yaml kubernetes > deploy/kubernetes/dagster.yaml"),
     ],
     "deploy/test_compose.py::test_the_commands_of_the_guide_make_a_configuration_that_is_complete": [
@@ -214,11 +305,13 @@ ELSEWHERE = {
     ],
 }
 
-# Other projects' programs, with why no test runs them.
+# Commands that no test runs, with the reason.
 NOT_OURS = {
     "apt-get install rabbitmq-server": "installs on the machine; .ci/run does it",
     "docker run -d -p 5672:5672 rabbitmq:4": "needs Docker and the internet",
     "pip install '.[lake]'": "needs a package index; the development extra has the same packages",
+    "pip install '.[alerts]'": "needs a package index; the development extra has the same packages",
+    "pip install '.[reports]'": "needs a package index; the development extra has the same packages",
     "pip install '.[s3]'": "needs a package index; the development extra has the same packages",
     "pip install '.[gcs]'": "needs a package index",
     "pip install '.[azure]'": "needs a package index",
@@ -250,6 +343,7 @@ NOT_OURS = {
         "needs a cluster; deploy/test_kubernetes.py checks the manifests",
     ),
     "uvx pip-audit -r requirements.lock": "needs the internet",
+    "pip install '.[openlineage]'": "installs; sales_assets_tests/bench/peers has a lock file of these packages",
     "manage.py makemigrations": "the model project's, in a comparison",
     "manage.py migrate": "the model project's, in a comparison",
     "manage.py runserver": "the model project's, in a comparison",
@@ -259,7 +353,7 @@ NOT_OURS = {
 
 
 def _is_command(words: list[str]) -> bool:
-    """Whether words open with a program, or with a subcommand of ours and something that belongs to it."""
+    """Return whether the words start with a program, or with a subcommand of sales-assets and one of its arguments."""
     first, second = words[:2]
     top = getattr(typer.main.get_command(app), "commands", {})
     nested = {name: getattr(command, "commands", {}).keys() for name, command in top.items()}
@@ -270,7 +364,7 @@ def _is_command(words: list[str]) -> bool:
 
 
 def commands_in(text: str) -> Iterator[str]:
-    """The commands of a page: lines of shell blocks, and spans of code that are commands."""
+    """Yield the commands of a page: lines of shell blocks, and code spans that are commands."""
     for block in _SHELL.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
             if command := re.sub(r"(^|\s+)#\s.*", "", line).strip():
@@ -282,14 +376,14 @@ def commands_in(text: str) -> Iterator[str]:
 
 
 def documented() -> dict[str, str]:
-    """{command: page}"""
+    """Return {command: page} of all pages."""
     pages = [PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md"))]
     return {command: page.name for page in pages for command in commands_in(page.read_text(encoding="utf-8"))}
 
 
 TESTED = {
     *(command for commands, _, _ in OPERATOR for command in commands),
-    *(command for commands in ELSEWHERE.values() for command in commands),
+    *(command for commands in TESTED_ELSEWHERE.values() for command in commands),
     *NOT_OURS,
 }
 
@@ -298,8 +392,8 @@ def test_every_documented_command_has_a_test() -> None:
     assert {command: page for command, page in documented().items() if command not in TESTED} == {}
 
 
-def test_a_new_command_is_noticed() -> None:
-    """The harness itself: in a shell block, in a sentence, over two lines, behind a variable."""
+def test_commands_are_found_in_a_page() -> None:
+    """Test of `commands_in`: a command in a shell block, in a sentence, on two lines, and after a variable."""
     page = (
         "Run `sales-assets nonsense --now`, or\n`A=1 make nonsense`; not `mart.f_sales` or `make`.\n"
         "```sh\nsales-assets \\\n  load   # comment\n```\n```\nmake no command\n```\n`quarantine list\n--all`"
@@ -312,9 +406,9 @@ def test_a_new_command_is_noticed() -> None:
     ]
 
 
-def test_the_named_tests_are_there() -> None:
+def test_every_test_named_in_the_tables_exists() -> None:
     missing = []
-    for place in ELSEWHERE:
+    for place in TESTED_ELSEWHERE:
         file, _, name = place.partition("::")
         tree = ast.parse((TESTS / file).read_text(encoding="utf-8"))
         if not any(isinstance(node, ast.FunctionDef) and node.name == name for node in ast.walk(tree)):
@@ -322,7 +416,7 @@ def test_the_named_tests_are_there() -> None:
     assert missing == []
 
 
-@pytest.mark.parametrize("command", ELSEWHERE[f"{_HERE}test_make_knows_the_target"])
+@pytest.mark.parametrize("command", TESTED_ELSEWHERE[f"{_HERE}test_make_knows_the_target"])
 def test_make_knows_the_target(command: str) -> None:
     words = shlex.split(command)
     done = subprocess.run(
@@ -335,7 +429,7 @@ def test_make_knows_the_target(command: str) -> None:
 
 
 class Shell:
-    """A shell in the folder of a platform's `.env`, with this environment's commands on its PATH."""
+    """A shell in the folder of a platform's `.env` file, with the commands of this environment on its PATH."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -367,7 +461,7 @@ def shell(
     new_database: Callable[..., str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Shell:
-    """A platform configured by nothing but a `.env` file, on a shop with two days and three rejected rows."""
+    """A platform configured only by a `.env` file, for a shop with two days and three rejected rows."""
     reports.report([Order("r", day="2024-09-30")])
     reports.increment("2024-10-01", [Order("a"), "bad one"])
     reports.increment("2024-10-02", [Order("b", day="2024-10-02"), "bad two", "bad three"])
@@ -389,8 +483,8 @@ def shell(
 
 
 @pytest.mark.timeout(900)
-def test_an_operators_commands(shell: Shell) -> None:
-    """Each exactly as it is documented, in one go: they work on what the ones before have left."""
+def test_operator_commands_work_in_sequence(shell: Shell) -> None:
+    """Run the commands as documented, one after another: each uses the results of the previous ones."""
     for (command, *_), typed, printed in OPERATOR:
         done = shell(typed or command)
         assert done.returncode == 0, (command, done.stdout, done.stderr)
@@ -402,11 +496,11 @@ RUNS = "{ runsOrError(limit: 50) { ... on Runs { results { runId status jobName 
 
 
 def runs_shown(url: str) -> list[tuple[str, str]]:
-    answer = requests.post(f"{url}/graphql", json={"query": RUNS}, timeout=60).json()
-    return [(run["jobName"], run["status"]) for run in answer["data"]["runsOrError"]["results"]]
+    response = requests.post(f"{url}/graphql", json={"query": RUNS}, timeout=60).json()
+    return [(run["jobName"], run["status"]) for run in response["data"]["runsOrError"]["results"]]
 
 
-def until_it_answers(url: str, process: "subprocess.Popen[str]") -> None:
+def wait_for_http(url: str, process: "subprocess.Popen[str]") -> None:
     deadline = time.monotonic() + SECONDS
     while time.monotonic() < deadline:
         assert process.poll() is None, process.communicate()[0]
@@ -429,7 +523,7 @@ def ended(process: "subprocess.Popen[str]") -> str:
 
 @pytest.mark.timeout(900)
 def test_dagsters_own_commands_share_the_instance(shell: Shell, tmp_path: Path) -> None:
-    """The read-only UI lists the runs of `load`, and those that Dagster's commands started themselves."""
+    """Each of Dagster's UIs lists the runs of `load` and the runs started by Dagster's own commands."""
     environment = shell("sales-assets env")
     assert environment.returncode == 0, environment.stderr
     assert not re.search(rf"{KEY}|postgresql:", environment.stdout)
@@ -447,42 +541,35 @@ def test_dagsters_own_commands_share_the_instance(shell: Shell, tmp_path: Path) 
     assert {'"mart/f_sales"', '"sources/report_api"', '"load_days"', '"new_increments"'} <= set(
         re.findall(r'"[^"]+"', listed.stdout)
     )
-    # Another folder than that of .env: all that the command needs is in the environment.
-    elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir()
-    listed = shell(f'{in_environment} cd "{elsewhere}"; dagster run list')
+    # A folder without a .env file: all settings that the command needs are in the environment.
+    folder_without_env = tmp_path / "elsewhere"
+    folder_without_env.mkdir()
+    listed = shell(f'{in_environment} cd "{folder_without_env}"; dagster run list')
     assert listed.returncode == 0, listed.stderr
     assert len(re.findall(r"^Run: ", listed.stdout, re.MULTILINE)) == 3
 
-    port = free_port()
-    ui = shell.start(f"{in_environment} exec dagster-webserver --read-only -w workspace.yaml --port {port}")
-    try:
-        until_it_answers(f"http://127.0.0.1:{port}", ui)
-        shown = runs_shown(f"http://127.0.0.1:{port}")
-    finally:
-        ended(ui)
-    assert [status for _, status in shown] == ["SUCCESS"] * 3
-    assert sorted(job for job, _ in shown) == ["__ASSET_JOB", "__ASSET_JOB", "load_report_and_days"]
-
-
-# `dagster dev` takes DAGSTER_HOME from .env; `dg dev` is run in the checkout.
-@pytest.mark.parametrize(
-    "line", ["exec dagster dev -w workspace.yaml", f'eval "$(sales-assets env)"; cd {PROJECT}; exec dg dev']
-)
-@pytest.mark.timeout(900)
-def test_dagster_dev_runs_on_the_instance(shell: Shell, line: str) -> None:
-    loaded = shell("sales-assets load --report --from 2024-10-02 --to 2024-10-02")
-    assert loaded.returncode == 0, loaded.stderr
+    # `dagster dev` reads DAGSTER_HOME from .env; `dg dev` runs in the checkout.
     written = shell("sales-assets env --format dotenv >> .env")
     assert written.returncode == 0, written.stderr
+    for line in (
+        f"{in_environment} exec dagster-webserver --read-only -w workspace.yaml",
+        "exec dagster dev -w workspace.yaml --host 127.0.0.1",
+        f"{in_environment} cd {PROJECT}; exec dg dev --host 127.0.0.1",
+    ):
+        shown = runs_of_ui(shell, line)
+        assert [status for _, status in shown] == ["SUCCESS"] * 3, line
+        assert sorted(job for job, _ in shown) == ["__ASSET_JOB", "__ASSET_JOB", "load_report_and_days"], line
+
+
+def runs_of_ui(shell: Shell, line: str) -> list[tuple[str, str]]:
+    """Start a UI, return the (job, status) of the runs that it shows, and stop it."""
     port = free_port()
-    ui = shell.start(f"{line} --host 127.0.0.1 --port {port}")
+    ui = shell.start(f"{line} --port {port}")
     try:
-        until_it_answers(f"http://127.0.0.1:{port}", ui)
-        shown = runs_shown(f"http://127.0.0.1:{port}")
+        wait_for_http(f"http://127.0.0.1:{port}", ui)
+        return runs_shown(f"http://127.0.0.1:{port}")
     finally:
         ended(ui)
-    assert shown == [("load_report_and_days", "SUCCESS")]
 
 
 def test_the_simulator_of_the_sender(command: Command) -> None:

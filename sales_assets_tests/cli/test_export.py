@@ -1,4 +1,4 @@
-"""`sales-assets export`: files that equal the mart to the kopeck, complete or not there."""
+"""`sales-assets export`: files that equal the mart exactly, written completely or not at all."""
 
 import csv
 import datetime as dt
@@ -27,7 +27,7 @@ NAMES = [
 
 @pytest.fixture
 def query(query: Query) -> Query:
-    """A mart with names that are hard to write down, a day without rows, and a city without a name."""
+    """A mart with names that need escaping, a day without rows, and a city without a name."""
     query("INSERT INTO mart.d_city (city_id, city_name) VALUES (1, 'Тверь'), (2, NULL)")
     query("INSERT INTO mart.d_customer (customer_id, first_name, last_name) VALUES (7, E'two\nlines', '')")
     query("INSERT INTO mart.d_item (item_id, item_name) VALUES (3, 'Молоко, \"3,2 %\"')")
@@ -52,10 +52,12 @@ def rows_of(table: pa.Table) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in table.columns), strict=True))
 
 
-def test_parquet_equals_the_mart(query: Query, here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parquet_equals_the_mart(
+    query: Query, run_in_process: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(export_module, "_ROWS_PER_GROUP", 20)
     file = tmp_path / "sales.parquet"
-    done = here("export", *RANGE, str(file))
+    done = run_in_process("export", *RANGE, str(file))
     assert (done.returncode, done.stdout) == (0, f"{file}: 42 rows, {FIRST} to {LAST}\n")
     table = pq.read_table(file)
     assert table.column_names == NAMES
@@ -64,26 +66,26 @@ def test_parquet_equals_the_mart(query: Query, here: Run, tmp_path: Path, monkey
     assert [path.name for path in tmp_path.glob(".*")] == []
 
 
-def test_csv_equals_the_mart(query: Query, here: Run, tmp_path: Path) -> None:
+def test_csv_equals_the_mart(query: Query, run_in_process: Run, tmp_path: Path) -> None:
     file = tmp_path / "sales.csv"
-    assert here("export", *RANGE, str(file)).returncode == 0
+    assert run_in_process("export", *RANGE, str(file)).returncode == 0
     with file.open(encoding="utf-8", newline="") as text:
         header, *rows = csv.reader(text)
     assert header == NAMES
     assert rows == [["" if value is None else str(value) for value in row] for row in mart(query)]
-    # NULL and '' differ.
+    # NULL and '' are written differently.
     assert ",2,," in file.read_text()
     assert ',"",' in file.read_text()
 
 
-def test_names_are_no_formulas_in_a_spreadsheet(query: Query, here: Run, tmp_path: Path) -> None:
+def test_names_are_not_evaluated_as_spreadsheet_formulas(query: Query, run_in_process: Run, tmp_path: Path) -> None:
     hostile = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "＝1"]
     for number, name in enumerate([*hostile, "a=b", "'=1"], start=10):
         query("INSERT INTO mart.d_city (city_id, city_name) VALUES (%s, %s)", number, name)
         query("UPDATE mart.f_sales SET city_id = %s WHERE id = (SELECT min(id) + %s FROM mart.f_sales)", number, number)
     query("UPDATE mart.d_item SET item_name = '=1'")
     query("UPDATE mart.d_customer SET first_name = '=2', last_name = '=3'")
-    assert here("export", *RANGE, str(tmp_path / "sales.csv")).returncode == 0
+    assert run_in_process("export", *RANGE, str(tmp_path / "sales.csv")).returncode == 0
     with (tmp_path / "sales.csv").open(encoding="utf-8", newline="") as text:
         rows = list(csv.DictReader(text))
     assert [row["city_name"] for row in rows if int(row["city_id"]) >= 10] == [
@@ -94,33 +96,33 @@ def test_names_are_no_formulas_in_a_spreadsheet(query: Query, here: Run, tmp_pat
         ("'=1", "'=2", "'=3"),
         ("", "'=2", "'=3"),
     }
-    assert here("export", *RANGE, str(tmp_path / "sales.parquet")).returncode == 0
+    assert run_in_process("export", *RANGE, str(tmp_path / "sales.parquet")).returncode == 0
     assert rows_of(pq.read_table(tmp_path / "sales.parquet")) == mart(query)
 
 
-def test_a_folder_has_a_file_per_day_with_rows(query: Query, here: Run, tmp_path: Path) -> None:
-    assert here("export", *RANGE, f"{tmp_path}/sales/").returncode == 0
+def test_folder_export_has_one_file_per_day_with_rows(query: Query, run_in_process: Run, tmp_path: Path) -> None:
+    assert run_in_process("export", *RANGE, f"{tmp_path}/sales/").returncode == 0
     assert sorted(path.name for path in (tmp_path / "sales").iterdir()) == [f"{FIRST}.parquet", f"{LAST}.parquet"]
     assert rows_of(pq.read_table(tmp_path / "sales")) == mart(query)
-    done = here("export", *RANGE, "--force", f"{tmp_path}/sales/")
+    done = run_in_process("export", *RANGE, "--force", f"{tmp_path}/sales/")
     assert (done.returncode, done.stderr.strip()) == (1, f"error: {tmp_path}/sales/ exists")
 
 
-def test_an_existing_file_is_replaced_only_by_force(query: Query, here: Run, tmp_path: Path) -> None:
+def test_an_existing_file_is_replaced_only_by_force(query: Query, run_in_process: Run, tmp_path: Path) -> None:
     file = tmp_path / "sales"
     file.write_text("precious")
-    done = here("export", *RANGE, "--format", "csv", str(file))
+    done = run_in_process("export", *RANGE, "--format", "csv", str(file))
     assert (done.returncode, done.stderr.strip()) == (1, f"error: {file} exists: --force replaces it")
     assert file.read_text() == "precious"
-    assert here("export", *RANGE, "--format", "csv", "--force", str(file)).returncode == 0
+    assert run_in_process("export", *RANGE, "--format", "csv", "--force", str(file)).returncode == 0
     assert file.read_text().startswith("id,date_id,")
 
 
 @pytest.mark.parametrize("name", ["sales.csv", "sales.parquet", "sales/"])
-def test_an_export_that_breaks_off_leaves_nothing(
-    query: Query, here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+def test_interrupted_export_leaves_no_file(
+    query: Query, run_in_process: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """The server ends the session before the last day is read."""
+    """The server terminates the session before the last day is read."""
     folder = tmp_path / "exports"
     folder.mkdir()
 
@@ -135,12 +137,12 @@ def test_an_export_that_breaks_off_leaves_nothing(
 
     for function in ("rows_of", "csv_of"):
         monkeypatch.setattr(named_sales, function, disturbed(getattr(named_sales, function)))
-    assert here("export", *RANGE, f"{folder}/{name}").returncode == 1
+    assert run_in_process("export", *RANGE, f"{folder}/{name}").returncode == 1
     assert list(folder.iterdir()) == []
 
 
-def test_days_are_of_one_moment(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A day that is loaded while the others are written is as it was when the export began."""
+def test_export_reads_all_days_from_one_snapshot(query: Query, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A day that changes during the export is exported as it was when the export began."""
     before = mart(query)
     read = named_sales.rows_of
 
@@ -154,28 +156,28 @@ def test_days_are_of_one_moment(query: Query, tmp_path: Path, monkeypatch: pytes
     assert mart(query) != before
 
 
-def test_amounts_of_an_adopted_mart_are_exact_or_refused(query: Query, here: Run, tmp_path: Path) -> None:
+def test_amounts_of_an_adopted_mart_are_exact_or_refused(query: Query, run_in_process: Run, tmp_path: Path) -> None:
     query("ALTER TABLE mart.f_sales ALTER COLUMN amount TYPE numeric, ALTER COLUMN quantity TYPE integer")
     query("UPDATE mart.f_sales SET amount = 0.0000000001")
-    assert here("export", *RANGE, str(tmp_path / "exact.parquet")).returncode == 0
+    assert run_in_process("export", *RANGE, str(tmp_path / "exact.parquet")).returncode == 0
     assert set(pq.read_table(tmp_path / "exact.parquet")["amount"].to_pylist()) == {Decimal("0.0000000001")}
     query("UPDATE mart.f_sales SET amount = 0.00000000001 WHERE date_id = 20241003")
-    done = here("export", *RANGE, str(tmp_path / "refused.parquet"))
+    done = run_in_process("export", *RANGE, str(tmp_path / "refused.parquet"))
     assert done.returncode == 1
     assert "would cause data loss" in done.stderr
     assert not (tmp_path / "refused.parquet").exists()
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (("--from", LAST, "--to", FIRST, "sales.csv"), f"the range is reversed: {LAST} is after {FIRST}"),
         ((*RANGE, "nowhere/sales.csv"), "nowhere is not a folder"),
     ],
 )
-def test_wrong_arguments_are_one_sentence(
-    here: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+def test_invalid_arguments_are_reported_in_one_sentence(
+    run_in_process: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    done = here("export", *arguments)
-    assert (done.returncode, done.stderr.strip()) == (1, f"error: {said}")
+    done = run_in_process("export", *arguments)
+    assert (done.returncode, done.stderr.strip()) == (1, f"error: {message}")

@@ -1,4 +1,4 @@
-"""Failures of the command: one sentence on stderr, a traceback only with --debug."""
+"""Errors of the command: one sentence on stderr, a traceback only with --debug."""
 
 import subprocess
 import sys
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from dagster import DagsterExecutionInterruptedError
 
-from sales_assets.cli import why
+from sales_assets.postgres import explanation
 from sales_assets_tests.cli.conftest import Run
 from sales_assets_tests.cli.processes import Command
 
@@ -16,7 +16,7 @@ DAY = "2024-10-01"
 
 
 def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
-    """The error of a command that failed as it should."""
+    """Check that a command failed with a single error line; return that line."""
     assert done.returncode == 1, done
     assert done.stdout == ""
     lines = done.stderr.splitlines()
@@ -25,57 +25,57 @@ def one_sentence(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0].removeprefix("error: ")
 
 
-def test_an_error_of_the_database(loading_here: Run, query: Callable[..., object]) -> None:
-    query("DROP TABLE staging.quarantine")
-    assert one_sentence(loading_here("quarantine", "list")) == 'relation "staging.quarantine" does not exist'
+def test_database_error_is_one_sentence(run_with_warehouse: Run, query: Callable[..., object]) -> None:
+    query("DROP TABLE staging.quarantine CASCADE")
+    assert one_sentence(run_with_warehouse("quarantine", "list")) == 'relation "staging.quarantine" does not exist'
 
 
-def test_a_full_disk(loading_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device", "/data/x")
 
-    monkeypatch.setattr(why, "explain", full)
-    assert one_sentence(loading_here("why", DAY)) == "/data/x: No space left on device"
+    monkeypatch.setattr(explanation, "explain", full)
+    assert one_sentence(run_with_warehouse("why", DAY)) == "/data/x: No space left on device"
 
 
-def test_a_mapping_file_in_another_encoding(loading_here: Run, tmp_path: Path) -> None:
+def test_a_mapping_file_in_another_encoding(run_with_warehouse: Run, tmp_path: Path) -> None:
     file = tmp_path / "mapping.csv"
     file.write_bytes("kind,theirs,ours\nitem,Молоко,3\n".encode("cp1251"))
-    told = one_sentence(loading_here("orders", "map", str(file)))
-    assert "unexpected error" not in told
+    error = one_sentence(run_with_warehouse("orders", "map", str(file)))
+    assert "unexpected error" not in error
 
 
 @pytest.mark.parametrize("arguments", [("--debug", "why", DAY), ("why", DAY, "--debug")], ids=" ".join)
-def test_a_bug(loading_here: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
-    def mistaken(*_: object) -> None:
+def test_a_bug(run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]) -> None:
+    def raise_key_error(*_: object) -> None:
         raise KeyError("fetch_id")
 
-    monkeypatch.setattr(why, "explain", mistaken)
-    told = (
+    monkeypatch.setattr(explanation, "explain", raise_key_error)
+    error = (
         "unexpected error, probably a bug in sales_assets: KeyError: 'fetch_id' "
         "(`sales-assets --debug ...` shows where)"
     )
-    assert one_sentence(loading_here("why", DAY)) == told
-    with_traceback = loading_here(*arguments)
+    assert one_sentence(run_with_warehouse("why", DAY)) == error
+    with_traceback = run_with_warehouse(*arguments)
     assert with_traceback.returncode == 1
     assert with_traceback.stderr.startswith("Traceback (most recent call last):")
-    assert with_traceback.stderr.endswith(f"error: {told}\n")
+    assert with_traceback.stderr.endswith(f"error: {error}\n")
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, DagsterExecutionInterruptedError])
-def test_ctrl_c(loading_here: Run, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]) -> None:
-    """Also while an op runs, which Dagster reports by an exception of its own."""
+def test_ctrl_c(run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch, interrupt: type[BaseException]) -> None:
+    """Ctrl-C exits with 130 and without output, also while an op runs, when Dagster raises a separate exception."""
 
     def interrupted(*_: object) -> None:
         raise interrupt
 
-    monkeypatch.setattr(why, "explain", interrupted)
-    done = loading_here("why", DAY)
+    monkeypatch.setattr(explanation, "explain", interrupted)
+    done = run_with_warehouse("why", DAY)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_a_reader_that_has_seen_enough(command: Command, query: Callable[..., object]) -> None:
-    """`quarantine list --json | head -n 1`, with more than a pipe holds."""
+def test_closed_output_pipe_ends_the_command_silently(command: Command, query: Callable[..., object]) -> None:
+    """Run `quarantine list --json | head -n 1` with more output than a pipe buffers."""
     query(
         """WITH answer AS (
                INSERT INTO raw.delivery (kind, first_day, last_day, outcome)

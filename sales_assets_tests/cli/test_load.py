@@ -1,4 +1,4 @@
-"""`sales-assets load`: its output, its exit code, and its behaviour if the report API fails."""
+"""`sales-assets load`: its output, its exit code, and failures of the report API."""
 
 import socket
 from collections.abc import Callable
@@ -19,7 +19,7 @@ DAYS = ("--from", "2024-10-01", "--to", "2024-10-02")
 
 @pytest.fixture
 def two_days(reports: ReportFolderBuilder) -> ReportFolderBuilder:
-    """A report of 30 September and the increment of 1 October; 2 October is NOT FOUND."""
+    """A report for 30 September and an increment for 1 October; the API returns NOT FOUND for 2 October."""
     reports.report([Order("a" * 32, day="2024-09-30")])
     reports.increment("2024-10-01", [Order("b" * 32), Order("c" * 32, amount="50.25", status="refunded")])
     return reports
@@ -42,36 +42,36 @@ def test_results_go_to_stdout_and_the_rest_to_stderr(
     }
     assert "requesting a report" in done.stderr
     assert "increments" in done.stderr
-    assert loading.written_outside() == []
+    assert loading.files_outside() == []
 
 
 def test_a_report_is_requested_if_none_is_stored_or_by_option(
-    loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
+    run_with_warehouse: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
     made = []
     for arguments in (["--to", "2024-10-01"], DAYS, ["--report", *DAYS]):
-        done = loading_here("load", *arguments)
+        done = run_with_warehouse("load", *arguments)
         assert done.returncode == 0, done.stderr
         made.append(report_api.count("/generate_report"))
     assert made == [1, 1, 2]
-    # Without --from the first load begins where the report does.
+    # Without --from the first load starts with the first day of the report.
     assert query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY 1 ORDER BY 1") == [(20240930, 1), (20241001, 2)]
 
 
-def test_a_failing_day_is_named_and_blocks_no_other(
-    loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
+def test_failing_day_is_named_and_does_not_block_the_other(
+    run_with_warehouse: Run, two_days: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
     two_days.increment("2024-10-02", None, user_orders_log="<html>[/bold] :boom:</html>\n")
-    done = loading_here("load", *DAYS)
+    done = run_with_warehouse("load", *DAYS)
     assert done.returncode == 1
-    assert "1 of 2 days broke" in done.stderr
+    assert "1 of 2 days failed" in done.stderr
     assert "2024-10-02: " in done.stderr
     assert "2024-10-01: " not in done.stderr
     assert "Traceback" not in done.stderr
     assert query("SELECT count(*) FROM mart.f_sales WHERE date_id = 20241001") == [(2,)]
 
 
-def test_an_api_that_comes_up_late_is_waited_for(
+def test_load_waits_for_a_report_api_that_starts_later(
     loading: Command, two_days: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
@@ -90,21 +90,23 @@ def test_an_api_that_comes_up_late_is_waited_for(
     assert "149.75" in out
 
 
-def test_an_unreachable_api_is_reported_without_a_traceback(loading_here: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_api_is_reported_without_a_traceback(
+    run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("REPORT_API_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("REPORT_API_PATIENCE", "0.3")
-    done = loading_here("load", *DAYS)
+    done = run_with_warehouse("load", *DAYS)
     assert (done.returncode, done.stdout) == (1, "")
-    assert "error: POST /generate_report: connection refused" in done.stderr
+    assert "error: POST /generate_report: connection refused (`sales-assets doctor` checks" in done.stderr
     assert "Traceback" not in done.stderr
 
 
 def test_a_wrong_key_is_reported_with_the_name_of_its_setting(
-    loading_here: Run, two_days: ReportFolderBuilder, report_api: ReportApi, monkeypatch: pytest.MonkeyPatch
+    run_with_warehouse: Run, two_days: ReportFolderBuilder, report_api: ReportApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("REPORT_API_KEY", "not-the-key-of-the-api")
     settings_module.settings.cache_clear()
-    done = loading_here("load", *DAYS)
+    done = run_with_warehouse("load", *DAYS)
     assert (done.returncode, done.stdout) == (1, "")
     assert "check REPORT_API_KEY" in done.stderr
     assert "not-the-key-of-the-api" not in done.stderr
@@ -112,31 +114,31 @@ def test_a_wrong_key_is_reported_with_the_name_of_its_setting(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (
             ("--from", "2019-12-31", "--to", "2020-01-02"),
             "2019-12-31 is before the first day, 2020-01-01: set",
         ),
-        (("--from", "2024-10-01", "--to", "2999-01-01"), "2999-01-01 is not over yet"),
+        (("--from", "2024-10-01", "--to", "2999-01-01"), "2999-01-01 has not ended yet"),
         (("--from", "2024-10-02", "--to", "2024-10-01"), "the range is reversed: 2024-10-02 is after 2024-10-01"),
     ],
 )
-def test_a_range_that_can_not_be_loaded_requests_no_report(
-    loading_here: Run, report_api: ReportApi, arguments: tuple[str, ...], told: str
+def test_invalid_range_requests_no_report(
+    run_with_warehouse: Run, report_api: ReportApi, arguments: tuple[str, ...], message: str
 ) -> None:
-    done = loading_here("load", "--report", *arguments)
+    done = run_with_warehouse("load", "--report", *arguments)
     assert (done.returncode, done.stdout) == (1, "")
-    assert f"error: {told}" in done.stderr
+    assert f"error: {message}" in done.stderr
     assert report_api.count("/generate_report") == 0
 
 
 def test_an_outdated_schema_is_reported_with_the_command(
-    here: Run, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
+    run_in_process: Run, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", new_database("template1"))
     monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
-    done = here("load", *DAYS)
+    done = run_in_process("load", *DAYS)
     assert done.returncode == 1
     assert "error: the warehouse is at revision none" in done.stderr
     assert "run `sales-assets migrate`" in done.stderr
@@ -144,10 +146,10 @@ def test_an_outdated_schema_is_reported_with_the_command(
 
 @pytest.mark.parametrize("name", ["WAREHOUSE_URL", "DAGSTER_STORAGE_URL"])
 def test_a_refused_login_is_reported_at_once_and_without_the_password(
-    loading_here: Run, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, name: str
+    run_with_warehouse: Run, warehouse_url: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setenv(name, warehouse_url.replace("user=sales", "user=nobody&password=hush"))
-    done = loading_here("load", *DAYS)
+    done = run_with_warehouse("load", *DAYS)
     assert done.returncode == 1
     assert "error: connection failed" in done.stderr
     assert 'role "nobody" does not exist' in done.stderr

@@ -1,4 +1,4 @@
-"""`sales-assets quarantine`: list rejected rows, resolve them one by one or by a file."""
+"""`sales-assets quarantine`: list rejected rows, resolve them one by one or with a file."""
 
 import json
 from collections.abc import Callable
@@ -13,24 +13,24 @@ from sales_assets_tests.cli.conftest import Run
 Query = Callable[..., list[tuple[object, ...]]]
 
 DAY = "2024-10-01"
-# Markup and emoji of the printing library, and line ends that are none in CSV and JSON.
-NASTY = "[/bold] :boom: \u2028\x85 [red]"
+# Markup and emoji codes of the printing library, and line separators that do not end a line in CSV and JSON.
+MARKUP = "[/bold] :boom: \u2028\x85 [red]"
 GOOD, REFUND = Order("a" * 32), Order("b" * 32, amount="10", status="refunded")
 
 
 @pytest.fixture
-def three_rejected_rows(loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi) -> Run:
-    """One valid row, and three rejected ones: a status, an amount, a quantity."""
+def three_rejected_rows(run_with_warehouse: Run, reports: ReportFolderBuilder, report_api: ReportApi) -> Run:
+    """One valid row, and three rows rejected for status, amount and quantity."""
     bad = [
         REFUND.but(status="refnuded"),
-        Order("c" * 32, amount="1e2", city_name=NASTY),
+        Order("c" * 32, amount="1e2", city_name=MARKUP),
         Order("d" * 32, quantity="-1"),
     ]
     reports.increment(DAY, [GOOD, *bad])
-    done = loading_here("load", "--from", DAY, "--to", DAY)
+    done = run_with_warehouse("load", "--from", DAY, "--to", DAY)
     assert done.returncode == 0, done.stderr
     assert "rows in quarantine" in done.stdout
-    return loading_here
+    return run_with_warehouse
 
 
 def listed(command: Run, *arguments: str) -> list[dict[str, object]]:
@@ -81,13 +81,13 @@ def test_a_list_is_corrected_in_a_file_and_replayed(three_rejected_rows: Run, qu
         assert done.returncode == 0, done.stderr
         assert [line.partition(": ")[2] for line in done.stdout.splitlines()] == ["corrected"] * 3
         assert query("SELECT count(*), sum(amount)::text FROM mart.f_sales") == [(4, "490.00")]
-    assert (NASTY,) in query("SELECT first FROM staging.name WHERE dimension = 'd_city'")
+    assert (MARKUP,) in query("SELECT first FROM staging.name WHERE dimension = 'd_city'")
 
 
 def test_an_inherited_resolution_is_visible(
     three_rejected_rows: Run, reports: ReportFolderBuilder, query: Query
 ) -> None:
-    """In the list and in `why`, with the row that it comes from; and a replay names the rows that follow."""
+    """The list and `why` show the row whose resolution is inherited; a replay names the rows that inherit it."""
     command = three_rejected_rows
     refund = listed(command)[0]
     number, text = refund["quarantine_id"], str(refund["line_text"])
@@ -96,22 +96,41 @@ def test_an_inherited_resolution_is_visible(
     done = command("load", "--from", DAY, "--to", DAY)
     assert done.returncode == 0, done.stderr
     assert query("SELECT sum(amount)::text FROM mart.f_sales") == [("390.00",)]
-    (heir,) = [row for row in listed(command, "--all", "--day", DAY) if row["inherited_from"] is not None]
-    assert (heir["state"], heir["inherited_from"]) == ("corrected", number)
-    for told in (command("quarantine", "list", "--all").stdout, command("why", DAY).stdout):
-        assert f"corrected, inherited from {number}" in " ".join(told.split())
+    (inheriting_row,) = [row for row in listed(command, "--all", "--day", DAY) if row["inherited_from"] is not None]
+    assert (inheriting_row["state"], inheriting_row["inherited_from"]) == ("corrected", number)
+    for output in (command("quarantine", "list", "--all").stdout, command("why", DAY).stdout):
+        assert f"corrected, inherited from {number}" in " ".join(output.split())
     done = command("quarantine", "replay", str(number), "--discard")
     assert done.stdout.splitlines() == [
         f"{number}: discarded",
-        f"inherited by identical rows of other contents: {heir['quarantine_id']}",
+        f"inherited by identical rows of other contents: {inheriting_row['quarantine_id']}",
     ]
     assert query("SELECT sum(amount)::text FROM mart.f_sales") == [("400.00",)]
 
 
+def test_a_discarded_row_is_reopened(three_rejected_rows: Run, query: Query) -> None:
+    """Reopening a row loads its day again, and succeeds although the row is rejected again."""
+    command = three_rejected_rows
+    number = str(listed(command)[0]["quarantine_id"])
+    refused = command("quarantine", "reopen", number)
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert f"{number}: was neither corrected nor discarded" in refused.stderr
+    assert command("quarantine", "replay", number, "--discard").returncode == 0
+    assert len(listed(command)) == 2
+    done = command("quarantine", "reopen", number)
+    assert (done.returncode, done.stdout) == (0, f"{number}: open (status 'refnuded' is unknown)\n"), done.stderr
+    assert len(listed(command)) == 3
+    assert query("SELECT action, via FROM staging.resolution ORDER BY resolution_id") == [
+        ("discard", "command"),
+        ("reopen", "command"),
+    ]
+    assert query("SELECT count(*) FROM staging.resolution_day WHERE loaded_at IS NULL") == [(0,)]
+
+
 @pytest.mark.parametrize(
-    ("arguments", "code", "told"),
+    ("arguments", "code", "message"),
     [
-        (("4711",), 1, "not in quarantine: 4711"),
+        (("4711",), 1, "not in quarantine: 4711; `sales-assets quarantine list --all` lists the rows"),
         ((), 2, "give numbers, or --file"),
         (("1", "--file", "{file}"), 2, "give numbers, or --file"),
         (("1", "2", "--line", "x"), 2, "--line requires a single number"),
@@ -121,39 +140,39 @@ def test_an_inherited_resolution_is_visible(
     ],
 )
 def test_impossible_resolutions_are_refused(
-    loading_here: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, told: str
+    run_with_warehouse: Run, tmp_path: Path, arguments: tuple[str, ...], code: int, message: str
 ) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(b'{"quarantine_id": 1}\n' if code == 1 else b"\xff")
-    done = loading_here("quarantine", "replay", *(argument.format(file=file) for argument in arguments))
+    done = run_with_warehouse("quarantine", "replay", *(argument.format(file=file) for argument in arguments))
     assert done.returncode == code
-    assert told in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_a_corrections_file_that_is_not_utf8_is_refused(loading_here: Run, tmp_path: Path) -> None:
+def test_a_corrections_file_that_is_not_utf8_is_refused(run_with_warehouse: Run, tmp_path: Path) -> None:
     file = tmp_path / "wrong"
     file.write_bytes(b"\xff\xfe")
-    done = loading_here("quarantine", "replay", "--file", str(file))
+    done = run_with_warehouse("quarantine", "replay", "--file", str(file))
     assert done.returncode == 1
     assert "is not UTF-8" in done.stderr
     assert "Traceback" not in done.stderr
 
 
-def test_the_rows_of_a_day_are_those_of_its_file_too(
-    loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi
+def test_rows_of_a_day_include_the_rows_of_its_file(
+    run_with_warehouse: Run, reports: ReportFolderBuilder, report_api: ReportApi
 ) -> None:
-    """Rows of the day's file that name another day or none; of a report, which is for many days, those of no day."""
+    """The rows of a day include every row of its increment, of any date, and rows of a report without a valid date."""
     reports.report([Order("r", day="2024-09-29"), Order("s", day="2024-09-30"), Order("t", day="2024-09-31")])
     reports.increment(DAY, [GOOD, Order("b", amount="x"), Order("c", day="2024-10-02"), Order("d", day="soon"), "1,2"])
     reports.increment(
         "2024-10-02", [Order("e", day="2024-10-02"), Order("f", day=DAY), Order("g", day="2024-10-02", quantity="x")]
     )
-    loaded = loading_here("load", "--report", "--from", "2024-09-29", "--to", "2024-10-02")
+    loaded = run_with_warehouse("load", "--report", "--from", "2024-09-29", "--to", "2024-10-02")
     assert loaded.returncode == 0, loaded.stderr
 
     def rows_of(day: str) -> list[str]:
-        found = listed(loading_here, "--day", day)
+        found = listed(run_with_warehouse, "--day", day)
         return sorted(f"{str(row['line_text']).partition(',')[2][:1]} line {row['line_no']}" for row in found)
 
     assert rows_of(DAY) == ["2 line 6", "b line 3", "c line 4", "d line 5", "f line 3"]

@@ -1,4 +1,4 @@
-"""The quick start of the mailings in their guide: its commands, in its order, send a message."""
+"""Quick start in the guide of the mailings: its commands, executed in order, send a message."""
 
 import os
 import re
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.broker
 
 @pytest.fixture
 def commands() -> list[str]:
-    """The lines of the first block below the heading, without comments."""
+    """Return the lines of the first shell block below the heading, without comments."""
     block = re.search(r"## Try it\n.*?```sh\n(.*?)```", GUIDE.read_text(encoding="utf-8"), re.DOTALL)
     assert block is not None
     return [line for text in block[1].splitlines() if (line := re.sub(r"(^|\s+)# .*", "", text).strip())]
@@ -48,9 +48,9 @@ def environment(warehouse_url: str, tmp_path: Path) -> Iterator[dict[str, str]]:
 def test_the_quick_start_sends_a_message(commands: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     ports = {"8000": str(free_port()), "8082": str(free_port())}
     listens = {"sales-assets api": ports["8000"], "sales-assets sender-api": ports["8082"]}
-    answers: list[str] = []
+    responses: list[str] = []
 
-    def ask(command: str) -> str:
+    def run_shell(command: str) -> str:
         done = subprocess.run(
             ["sh", "-c", command],
             env=environment,
@@ -71,7 +71,7 @@ def test_the_quick_start_sends_a_message(commands: list[str], environment: dict[
                 name, _, value = line.removeprefix("export ").partition("=")
                 environment[name] = value
             elif line.startswith("curl "):
-                answers.append(until(lambda line=line: ask(line), seconds=120))  # type: ignore[misc]
+                responses.append(until(lambda line=line: run_shell(line), seconds=120))  # type: ignore[misc]
             else:
                 assert line.startswith(("sales-assets ", "celery ")), line
                 if line in listens:
@@ -82,11 +82,11 @@ def test_the_quick_start_sends_a_message(commands: list[str], environment: dict[
                     env=environment, cwd=tmp_path, stdout=log, stderr=log, start_new_session=True,
                 )  # fmt: skip
                 stack.callback(_end, process)
-        assert '"phone":"78218173218"' in answers[0]
-        assert '"text":"hello"' in answers[1]
+        assert '"phone":"78218173218"' in responses[0]
+        assert '"text":"hello"' in responses[1]
         sent = '{"message_data":[{"status":"SENT","count":1}],"total_mailings":1}'
         logs = {path.name: path.read_text() for path in tmp_path.glob("*.log")}
-        assert until(lambda: sent in ask(line), seconds=120), logs
+        assert until(lambda: sent in run_shell(line), seconds=120), logs
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:

@@ -1,4 +1,4 @@
-"""The commands on databases whose roles and environments decide otherwise about a session."""
+"""Commands with databases whose roles and environment variables override session settings."""
 
 import os
 from collections.abc import Callable
@@ -25,14 +25,14 @@ def one_day(reports: ReportFolderBuilder, report_api: ReportApi) -> None:
         "2024-10-01",
         [
             Order("b" * 32, city_id="0", city_name="Москва", first_name="Игорь", item_id="4", item_name="Молоко 3%"),
-            # Outside every single-byte encoding.
+            # Not representable in any single-byte encoding.
             Order("c" * 32, customer_id="52", first_name="Zoë → Ия", amount="50.25", status="refunded"),
             "a bad line: Ёж",
         ],
     )
 
 
-def test_text_and_dates_are_right_whatever_role_and_environment_say(
+def test_text_and_dates_do_not_depend_on_role_and_environment_settings(
     command: Command,
     new_database: Callable[[str], str],
     one_day: None,
@@ -61,9 +61,9 @@ def test_text_and_dates_are_right_whatever_role_and_environment_say(
     assert "ok report: 2024-09-30 to 2024-09-30, fetched 20" in doctor.stdout
     with api_running(url) as api:
         body = mailing(text="Привет → Ёж", start_time="2031-02-03T04:05:06Z", end_time="2031-02-03T05:05:06Z")
-        answer = api.ask("POST", "/mailings/", body)
-        assert answer.status_code < 300, answer.text
-        assert answer.json()["start_time"] == "2031-02-03T04:05:06Z"
+        response = api.send("POST", "/mailings/", body)
+        assert response.status_code < 300, response.text
+        assert response.json()["start_time"] == "2031-02-03T04:05:06Z"
     for name in ENVIRONMENT:
         monkeypatch.delenv(name)
     assert {name for name in os.environ if name.startswith("PG")} == set()
@@ -87,17 +87,17 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("fault", "told"), REFUSED, ids=[fault for fault, _ in REFUSED])
+@pytest.mark.parametrize(("fault", "message"), REFUSED, ids=[fault for fault, _ in REFUSED])
 @pytest.mark.parametrize("which", ["WAREHOUSE_URL", "DAGSTER_STORAGE_URL"])
 def test_an_unusable_database_is_rejected_in_one_sentence(
-    here: Run,
+    run_in_process: Run,
     server: EmbeddedPostgres,
     new_database: Callable[..., str],
     warehouse_url: str,
     dagster_storage: str,
     monkeypatch: pytest.MonkeyPatch,
     fault: str,
-    told: str,
+    message: str,
     which: str,
 ) -> None:
     url = new_database() if which == "WAREHOUSE_URL" else new_database("template1")
@@ -118,9 +118,9 @@ def test_an_unusable_database_is_rejected_in_one_sentence(
     monkeypatch.setenv(which, url)
     commands = [("doctor",), ("load", *DAYS)] + ([("migrate",)] if which == "WAREHOUSE_URL" else [])
     for arguments in commands:
-        done = here(*arguments)
+        done = run_in_process(*arguments)
         assert done.returncode == 1, arguments
-        assert told in done.stdout + done.stderr, arguments
+        assert message in done.stdout + done.stderr, arguments
         assert "Traceback" not in done.stderr
         if arguments == ("doctor",):
             subject = "warehouse" if which == "WAREHOUSE_URL" else "Dagster storage"
@@ -130,23 +130,23 @@ def test_an_unusable_database_is_rejected_in_one_sentence(
             assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_read_only_warehouse_can_be_explained(here: Run, warehouse_url: str, dagster_storage: str) -> None:
+def test_a_read_only_warehouse_can_be_explained(run_in_process: Run, warehouse_url: str, dagster_storage: str) -> None:
     set_defaults(warehouse_url, {"default_transaction_read_only": "on"})
-    done = here("why", "2024-10-01")
+    done = run_in_process("why", "2024-10-01")
     assert (done.returncode, done.stderr) == (0, "")
     assert "mart.f_sales has no row on 2024-10-01" in done.stdout
 
 
-def test_dagsters_database_is_made_in_utf8_beside_the_warehouse(
-    here: Run, server: EmbeddedPostgres, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
+def test_dagster_database_is_created_in_utf8_on_the_server_of_the_warehouse(
+    run_in_process: Run, server: EmbeddedPostgres, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = psycopg.conninfo.conninfo_to_dict(warehouse_url)["dbname"]
-    done = here("doctor")
+    done = run_in_process("doctor")
     try:
         assert f"ok Dagster storage: database {name}_dagster" in done.stdout
         with psycopg.connect(server.url(f"{name}_dagster")) as connection:
             assert connection.info.parameter_status("server_encoding") == "UTF8"
-            # Opened the way Dagster does: its tables are there.
+            # Dagster has created its tables.
             assert connection.execute("SELECT to_regclass('public.runs')::text").fetchone() == ("runs",)
     finally:
         with psycopg.connect(server.url("sales"), autocommit=True) as connection:

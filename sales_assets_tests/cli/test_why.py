@@ -1,30 +1,27 @@
 """`sales-assets why`: the selected file of a day, and the reasons why the others were not selected."""
 
-import datetime as dt
-
 from sales_assets_tests.builders import Order
 from sales_assets_tests.cli.conftest import Run
 from sales_assets_tests.cli.processes import table
 from sales_assets_tests.fixtures import Shop
 
-YESTERDAY = str(dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1))
 DAY = "2024-10-01"
 
 
-def test_why_explains_the_selection(loading_here: Run, shop: Shop) -> None:
+def test_why_explains_the_selection(run_with_warehouse: Run, shop: Shop) -> None:
     shop.reports.report([Order("r", day=DAY), Order("q", day="2024-09-30")])
     shop.reports.increment(
-        DAY, [Order("a", day=DAY), Order("b", day=DAY, status="refunded", amount="50"), Order("z", amount="1e2")]
+        DAY, [Order("a", day=DAY), Order("b", day=DAY, status="refunded", amount="50"), Order("z", amount="[/bold]")]
     )
     shop.load(DAY)
     shop.reports.increment(DAY, [Order("c", day=DAY)], statuses=False)
     shop.load(DAY)
-    shop.reports.increment(DAY, None, user_orders_log="[/bold] no header\n")
+    shop.reports.increment(DAY, None, user_orders_log="no header\n")
     shop.fail_to_load(DAY)
     shop.reports.without_increment(DAY)
     shop.load(DAY)
 
-    done = loading_here("why", DAY)
+    done = run_with_warehouse("why", DAY)
     assert done.returncode == 0, done.stderr
     assert [row[:5] for row in table(done.stdout, "source", "status")] == [
         ["report_api", "shipped", "1", "2.00", "200.00"],
@@ -34,40 +31,40 @@ def test_why_explains_the_selection(loading_here: Run, shop: Shop) -> None:
     best = fetches[0][0]
     assert [(row[1], row[2], row[6].partition(":")[0]) for row in fetches] == [
         ("increment", "yes", "selected"),
-        ("increment", "no", f"has no statuses, {best} has"),
-        ("report", "no", f"has no statuses, {best} has"),
+        ("increment", "no", f"has no statuses, unlike fetch {best}"),
+        ("report", "no", f"has no statuses, unlike fetch {best}"),
         ("increment", "no", "never selected"),
     ]
     assert fetches[0][3:6] == ["2", "0", "1"]
     assert "[/bold]" in done.stdout
-    answers = [row[1] for row in table(done.stdout, "requested at", "outcome")]
-    assert answers == ["not_found", "delivered", "delivered", "delivered"]
+    outcomes = [row[1] for row in table(done.stdout, "requested at", "outcome")]
+    assert outcomes == ["not_found", "delivered", "delivered", "delivered"]
     assert [row[2:4] for row in table(done.stdout, "id", "fetch")] == [["4", "open"]]
 
 
-def test_why_shows_repeated_deliveries(loading_here: Run, shop: Shop) -> None:
-    """A, B, A, A: the first contents count, delivered three times."""
+def test_why_shows_repeated_deliveries(run_with_warehouse: Run, shop: Shop) -> None:
+    """After deliveries with the contents A, B, A and A, file A is selected and shown as delivered three times."""
     for name in "abaa":
         shop.reports.increment(DAY, [Order(name)])
         shop.load(DAY)
     first, second = (fetch for (fetch,) in shop.query("SELECT fetch_id FROM raw.fetch ORDER BY 1"))
-    done = loading_here("why", DAY)
+    done = run_with_warehouse("why", DAY)
     assert done.returncode == 0, done.stderr
     fetches = table(done.stdout, "fetch", "kind")
     assert [row[0] for row in fetches] == [str(first), str(second)]
-    assert [row[6] for row in fetches] == ["selected", f"delivered before {first}"]
+    assert [row[6] for row in fetches] == ["selected", f"delivered before fetch {first}"]
     assert [row[7].partition(",")[0] for row in fetches] == ["3 times", "once"]
-    answers = [row[2] for row in table(done.stdout, "requested at", "outcome")]
+    outcomes = [row[2] for row in table(done.stdout, "requested at", "outcome")]
     again = f"same contents as fetch {first}"
-    assert answers == [again, again, f"fetch {second}", f"fetch {first}"]
+    assert outcomes == [again, again, f"fetch {second}", f"fetch {first}"]
     assert f"staged from fetch {first}: 1 rows" in done.stdout
 
 
-def test_why_of_a_day_that_was_never_requested(loading_here: Run) -> None:
-    done = loading_here("why", DAY)
+def test_why_of_a_day_that_was_never_requested(run_with_warehouse: Run) -> None:
+    done = run_with_warehouse("why", DAY)
     assert done.returncode == 0
     assert done.stdout.splitlines() == [
         f"mart.f_sales has no row on {DAY}",
         "no stored file covers the day",
-        "the increment of the day was never requested",
+        f"the increment of the day was never requested: `sales-assets load --from {DAY} --to {DAY}` requests it",
     ]

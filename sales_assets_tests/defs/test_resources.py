@@ -1,4 +1,4 @@
-"""Resources: what a run may set, and that it is neither a secret nor where a secret is sent."""
+"""Resources: the fields that a run may set, none of which is a secret or the address that receives a secret."""
 
 import dagster as dg
 import pytest
@@ -20,7 +20,7 @@ def load_report(shop: Shop, **fields: float) -> dg.ExecuteInProcessResult:
     return job("load_report").execute_in_process(instance=shop.instance, run_config=config, raise_on_error=False)
 
 
-def test_a_field_takes_the_place_of_its_setting_for_one_run(shop: Shop) -> None:
+def test_a_field_overrides_its_setting_for_one_run(shop: Shop) -> None:
     shop.reports.report([Order("a", day="2024-09-30")])
     failed = load_report(shop, raw_files_max_bytes=10)
     assert not failed.success
@@ -28,12 +28,12 @@ def test_a_field_takes_the_place_of_its_setting_for_one_run(shop: Shop) -> None:
     assert load_report(shop).success
 
 
-def test_a_field_is_checked_before_anything_is_asked(shop: Shop) -> None:
+def test_a_field_is_validated_before_any_request(shop: Shop) -> None:
     assert not load_report(shop, report_api_timeout=-1).success
     assert shop.api.count("/generate_report") == 0
 
 
-def test_fields_are_settings_and_the_others_stay_in_force() -> None:
+def test_fields_are_settings_and_other_settings_remain_in_effect() -> None:
     assert set(Settings.model_fields) >= FIELDS
     made = ReportApiResource(report_api_timeout=3).create_resource(dg.build_init_resource_context())
     assert made._settings == settings().model_copy(update={"report_api_timeout": 3.0})
@@ -45,7 +45,7 @@ def test_no_field_is_a_secret_or_an_address() -> None:
     assert KEY not in str(dg.validate_run_config(job("load_report"), {}))
 
 
-def test_a_client_needs_no_environment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_with_given_settings_ignores_the_environment(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     url = settings().report_api_url
     monkeypatch.setenv("REPORT_API_URL", "http://127.0.0.1:9")
     settings.cache_clear()

@@ -1,4 +1,4 @@
-"""Celery's processes in the demo: they end with it, and it detects when one of them ends."""
+"""Celery processes of the demo: they end with the demo, which detects if one of them ends."""
 
 from functools import partial
 
@@ -10,13 +10,19 @@ from sales_assets.demo.celery_processes import celery_running
 from sales_assets.demo.mailings import create_mailing, when_finished
 from sales_assets.demo.services import DemoError, Services
 from sales_assets.simulators.sender_api import SenderApi
-from sales_assets_tests.demo.broker import mailings_queues, nothing_has_the_name_of
+from sales_assets_tests.demo.broker import assert_names_unused, mailings_queues
 from sales_assets_tests.services.mailings.fixtures import api_running
-from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, at_broker, need_broker, own_names, until
+from sales_assets_tests.services.partner_orders.fixtures import (
+    BROKER_URL,
+    need_broker,
+    unique_names,
+    until,
+    with_channel,
+)
 
 
 async def _declare_fleeting(queue: str, channel: AbstractChannel) -> None:
-    """The broker refuses it where the queue is there by other arguments."""
+    """Declare a queue with the demo's arguments; the broker refuses if it exists with other arguments."""
     await channel.declare_queue(queue, durable=True, arguments={"x-expires": 24 * 3600 * 1000})
 
 
@@ -29,18 +35,18 @@ def test_celery_ends_with_the_killed_demo_and_its_own_end_is_detected(
     settings_module.settings.cache_clear()
     settings_module.settings().sales_home.mkdir()
     with (
-        own_names() as broker,
+        unique_names() as broker,
         api_running(warehouse_url) as api,
         celery_running(broker, sender_url="http://127.0.0.1:9", sender_token="t") as (beat, worker),
     ):
         until(lambda: "worker ready" in worker.log.read_text() and beat.log.stat().st_size, seconds=90)
         for queue in mailings_queues(broker):
-            at_broker(broker, partial(_declare_fleeting, queue))
+            with_channel(broker, partial(_declare_fleeting, queue))
         for one in (worker, beat):
-            assert one.why_ended is None
+            assert one.exit_reason is None
             assert one.process.stdin is not None
-            one.process.stdin.close()  # which the kernel does for whoever is killed
+            one.process.stdin.close()  # the kernel does the same when the demo is killed
             one.process.wait(30)
         with pytest.raises(DemoError, match=r"the mailings' worker exited with code -?\d+; see .*/worker\.log"):
-            when_finished(Services(api.url, SenderApi(), "", [worker]), create_mailing(api.url))
-    nothing_has_the_name_of(broker)
+            when_finished(Services(api.url, "", "", SenderApi(), "", [worker]), create_mailing(api.url))
+    assert_names_unused(broker)

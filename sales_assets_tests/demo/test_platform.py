@@ -1,4 +1,4 @@
-"""The demo's home: it refuses one with other data."""
+"""SALES_HOME of the demo: a home with other data is refused."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from sales_assets.pipeline.progress import Progress
 from sales_assets.settings import SettingsError
 
 
-def test_the_demo_refuses_a_home_that_it_did_not_create() -> None:
+def test_demo_refuses_a_home_created_by_another_command() -> None:
     home = settings_module.settings().sales_home
     (home / "postgres" / "data").mkdir(parents=True)
     with (

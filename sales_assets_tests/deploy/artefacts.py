@@ -1,4 +1,4 @@
-"""Reading the deployment artefacts: the program that checks each of them, and the services of compose.yaml."""
+"""Helpers for tests of the deployment artefacts: the checker programs, and the services of compose.yaml."""
 
 import json
 import os
@@ -14,12 +14,14 @@ from typing import Any, cast
 
 import pytest
 
+from sales_assets.settings import Settings
+
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
 VERSION = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text(encoding="utf-8"))["project"]["version"]
 PROFILES = ("core", "services", "workers", "monitoring", "s3")
 HOME = "/var/lib/sales_assets"
 
-# What an operator writes to .env: all that has no default.
+# The values without a default, which an operator writes to .env.
 SECRETS = {
     "POSTGRES_PASSWORD": "canary-of-postgres",
     "RABBITMQ_PASSWORD": "canary-of-rabbitmq",
@@ -28,12 +30,17 @@ SECRETS = {
 }
 ENVIRONMENT = SECRETS | {"REPORT_API_URL": "http://report.example"}
 
+# Settings that are secret. DAGSTER_STORAGE_URL is left out: by default Dagster uses the database of the warehouse.
+SECRET_SETTINGS = {
+    name.upper() for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation)
+} - {"DAGSTER_STORAGE_URL"}
+
 _BIN = Path(sys.executable).parent
 COMPOSE = (_BIN / "docker-compose", "--file", DEPLOY / "compose.yaml", "--env-file", "/dev/null")
 
 
 def tool(name: str, *, wheel: bool = True) -> str:
-    """The path of a checker. One of a wheel is there; without another one the test is skipped or, in CI, fails."""
+    """Return the path of a checker. One from a wheel must exist; without another, skip the test, or fail it in CI."""
     place = _BIN if wheel else f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin"
     found = shutil.which(name, path=str(place))
     if found is None:
@@ -56,16 +63,16 @@ def run(*line: str | Path, **environment: str) -> subprocess.CompletedProcess[st
 
 
 def compose(*profiles: str, **environment: str) -> dict[str, Any]:
-    """compose.yaml as Docker Compose itself reads it, with the services of some profiles."""
+    """Return compose.yaml as parsed by Docker Compose, with the services of some profiles."""
     selected = [word for profile in profiles for word in ("--profile", profile)]
     done = run(*COMPOSE, *selected, "config", "--format", "json", **environment)
     assert done.returncode == 0, done.stderr
-    # Compose writes a literal dollar twice.
+    # Compose escapes each dollar sign as two.
     return cast("dict[str, Any]", json.loads(done.stdout.replace("$$", "$")))
 
 
 def instructions() -> list[tuple[str, str]]:
-    """(instruction, value) of the Dockerfile's last stage."""
+    """Return (instruction, value) of the last stage of the Dockerfile."""
     text = re.sub(r"^#.*\n", "", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     lines = [line.split(maxsplit=1) for line in text.replace("\\\n", "").splitlines() if line.strip()]
     start = max(number for number, (name, _) in enumerate(lines) if name == "FROM")
@@ -73,7 +80,7 @@ def instructions() -> list[tuple[str, str]]:
 
 
 def image_environment() -> dict[str, str]:
-    """What the image sets."""
+    """Return the environment variables that the image sets."""
     return {
         name: value
         for instruction, values in instructions()
@@ -84,11 +91,11 @@ def image_environment() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Service:
-    """A service of our image, as Docker would start it.
+    """A service that runs the image of sales_assets, as Docker would start it.
 
     Attributes:
         argv: The command; the image has no entry point.
-        health: The command of its health check; None if it is switched off.
+        health: The command of its health check; None if it is disabled.
         needs: The services that it depends on, with the condition.
         grace: Seconds from SIGTERM to SIGKILL.
     """
@@ -115,7 +122,7 @@ class Service:
 
 
 def our_services(composed: Mapping[str, Any]) -> dict[str, Service]:
-    """The services of our image by name."""
+    """Return the services that run the image of sales_assets, by name."""
     return {
         name: Service.of(name, service, composed.get("configs", {}))
         for name, service in composed["services"].items()

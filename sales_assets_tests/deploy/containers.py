@@ -1,8 +1,8 @@
-"""The services of compose.yaml as processes on this machine: their commands, environments and health checks.
+"""Run the services of compose.yaml as local processes, with their commands, environments and health checks.
 
-What containers have is mapped: a service's name to an address of the loopback network that nobody else uses (ports stay
-as they are), volumes and configuration files to folders, the image to this environment. PostgreSQL is an embedded
-server, RabbitMQ the machine's.
+Container features are mapped: each service name to a separate loopback address (with the original ports), volumes and
+configuration files to folders, the image to this Python environment. PostgreSQL is an embedded server, RabbitMQ the
+machine's.
 """
 
 import os
@@ -21,12 +21,12 @@ import pytest
 from sales_assets_tests.cli.processes import as_in_the_foreground
 from sales_assets_tests.deploy.artefacts import HOME, Service, image_environment
 
-# Far more than a loaded machine needs.
+# Far longer than a loaded machine needs.
 _SECONDS = 240
 
 
 class Topology:
-    """The processes of some services, each started when what it depends on is there."""
+    """The processes of some services; each is started once its dependencies are running."""
 
     def __init__(
         self,
@@ -36,13 +36,13 @@ class Topology:
         provided: Mapping[str, str],
         environment: Mapping[str, str],
     ) -> None:
-        """Prepare, and start nothing.
+        """Prepare the topology without starting processes.
 
         Args:
-            services: Those to start; what they depend on beyond is there.
-            folder: For volumes, configuration and logs.
-            provided: What is in the environment in place of parts of it: addresses of what is there.
-            environment: Set for all services besides their own.
+            services: The services to start; their other dependencies are provided.
+            folder: Folder for volumes, configuration and logs.
+            provided: Text to replace in the environment, mapped to the addresses of provided services.
+            environment: Variables set for all services in addition to their own.
         """
         self._services = services
         self._provided = dict(provided)
@@ -52,7 +52,7 @@ class Topology:
         self._checks: dict[str, tuple[subprocess.Popen[bytes], float]] = {}
         self._not_before: dict[str, float] = {}
         self._healthy: set[str] = set()
-        # 127.0.0.0/8 is all loopback: a network for each topology, an address for each service.
+        # All of 127.0.0.0/8 is loopback: each topology gets a network, and each service an address.
         network = f"127.{secrets.randbelow(200) + 20}.{secrets.randbelow(250) + 1}"
         self._addresses = {name: f"{network}.{number}" for number, name in enumerate(services, start=1)}
         self.home = folder / "home"
@@ -62,7 +62,7 @@ class Topology:
         return f"http://{self._addresses[service]}:{port}"
 
     def start(self) -> None:
-        """Start all services in the order of their dependencies, and wait until each is healthy or has finished."""
+        """Start all services in dependency order, and wait until each is healthy or has finished."""
         waiting = dict(self._services)
         deadline = time.monotonic() + _SECONDS
         while waiting or not all(map(self._is_healthy, self._processes)):
@@ -80,7 +80,7 @@ class Topology:
         return needed in self._processes and (condition == "service_started" or self._is_healthy(needed))
 
     def _is_healthy(self, name: str) -> bool:
-        """Whether its check passes; one without a check runs, or is a job that has succeeded."""
+        """Return whether a service passes its check, runs (if it has no check) or has succeeded (if it is a job)."""
         code = self._processes[name].poll()
         if code is not None:
             if code or not self._is_job(name):
@@ -91,19 +91,19 @@ class Topology:
         return name in self._healthy
 
     def _passes(self, service: Service) -> bool:
-        """Whether its check has passed; starts the next one if it has not. The checks of all services run at once."""
+        """Return whether a service has passed its check, and start the next check if not. Checks run in parallel."""
         if service.health is None:
             return True
         now = time.monotonic()
-        check, began = self._checks.get(service.name, (None, 0.0))
+        check, start_time = self._checks.get(service.name, (None, 0.0))
         if check is None:
             if now >= self._not_before.get(service.name, 0.0):
                 self._checks[service.name] = (self._execute(service, service.health, "health.log"), now)
         elif check.poll() is not None:
             if check.returncode == 0:
                 return True
-            # Leave the processors to what is starting: most checks import Dagster or Celery, for seconds.
-            self._not_before[service.name] = now + max(1.0, now - began)
+            # Leave the CPU to starting services: most checks import Dagster or Celery, which takes seconds.
+            self._not_before[service.name] = now + max(1.0, now - start_time)
             del self._checks[service.name]
         return False
 
@@ -150,12 +150,12 @@ class Topology:
         own = {name: self.resolved(value) for name, value in service.environment.items()}
         own = {name: self._addresses[service.name] if value == "0.0.0.0" else value for name, value in own.items()}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        # Celery's titles overwrite the environment, by which `processes` finds them.
+        # Celery's process titles overwrite the environment, which `processes` searches.
         machine = {"PATH": path, "HOME": str(self.home), "TMPDIR": str(temporary), "SPT_NOENV": "1"}
         return image | own | self._environment | machine
 
     def resolved(self, text: str) -> str:
-        """A text with addresses in place of the names of services, in URLs and in `host: name`."""
+        """Replace service names in a text by addresses, in URLs and in `host: name`."""
         for named, there in self._provided.items():
             text = text.replace(named, there)
         for name, address in self._addresses.items():
@@ -173,9 +173,9 @@ class Topology:
         return "\n".join(path.read_text(errors="replace") for path in self._folder.glob("*.log"))
 
     def stop(self) -> dict[str, int | None]:
-        """End all services as `docker compose stop` does: dependent ones first, SIGTERM to the first process only.
+        """Stop all services as `docker compose stop` does: dependents first, SIGTERM to the main process only.
 
-        Returns the exit code of each service, None for one that needed more than its grace.
+        Returns the exit code of each service, None for a service that exceeded its grace period.
         """
         codes: dict[str, int | None] = {}
         left = {name for name, process in self._processes.items() if process.poll() is None}
@@ -192,7 +192,7 @@ class Topology:
         return codes
 
     def kill(self) -> None:
-        """End what is left, with all that it started."""
+        """Kill the remaining processes with their children."""
         checks = [check for check, _ in self._checks.values() if check.poll() is None]
         for process in (*self._processes.values(), *checks):
             with suppress(ProcessLookupError):
@@ -200,7 +200,7 @@ class Topology:
             process.wait()
 
     def processes(self) -> list[str]:
-        """The command lines of all processes of the home, zombies left out."""
+        """Return the command lines of all processes with this SALES_HOME, without zombies."""
         found = []
         mark = f"SALES_HOME={self.home}\0".encode()
         for entry in Path("/proc").glob("[0-9]*"):

@@ -1,4 +1,4 @@
-"""Daemons as processes, each with its home, on one storage and one code server; and their runs in the event log."""
+"""Daemon processes with separate homes that share one storage and one code server; counts of run events."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SECONDS = 120
 
 
 def configuration(home: Path) -> Mapping[str, Any]:
-    """What an operator makes of the template: one run at a time."""
+    """Return the template as edited by an operator: one run at a time."""
     found = dg.config_from_yaml_strings([configuration_text(Template.ONE_MACHINE)])
     found["storage"]["custom"]["config"]["sales_home"] = str(home)
     found["run_coordinator"]["config"]["max_concurrent_runs"] = 1
@@ -32,7 +32,7 @@ def configuration(home: Path) -> Mapping[str, Any]:
 
 
 class Daemon:
-    """A process of `sales-assets daemon`, with the lines that it has said."""
+    """A process of `sales-assets daemon`, with its lines of output."""
 
     def __init__(self, home: Path, workspace: Path, storage: str) -> None:
         (home / "dagster").mkdir(parents=True)
@@ -54,8 +54,8 @@ class Daemon:
         for line in self.process.stdout:
             self.lines.put(line.strip())
 
-    def says(self, text: str) -> None:
-        """Wait until its next line, which must begin like this."""
+    def expect_line(self, text: str) -> None:
+        """Wait for the next line of output, and assert that it starts with this text."""
         try:
             line = self.lines.get(timeout=SECONDS)
         except queue.Empty:
@@ -63,7 +63,7 @@ class Daemon:
         assert line.startswith(text), line
 
     def kill(self) -> None:
-        """Kill it and all its children at once."""
+        """Kill the daemon and all its children at once."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
@@ -74,7 +74,7 @@ class Daemon:
 
 @contextmanager
 def daemons(folder: Path, storage: str, *, runs: int) -> Iterator[Callable[[str], Daemon]]:
-    """Run a code server whose sensor queues these runs; gives what starts a daemon in a home of this name."""
+    """Run a code server whose sensor queues `runs` runs; yield a function that starts a daemon in a named home."""
     address = folder / "code"
     command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(address)]
     with ExitStack() as stack:
@@ -102,17 +102,17 @@ def daemons(folder: Path, storage: str, *, runs: int) -> Iterator[Callable[[str]
         yield start
 
 
-def until(happened: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
-    """Poll until something is true; gives it."""
+def until(condition: Callable[[], Any], what: str, seconds: float = SECONDS) -> Any:
+    """Poll until a function returns a true value; return that value."""
     deadline = time.monotonic() + seconds
-    while not (found := happened()):
-        assert time.monotonic() < deadline, f"in vain: {what}"
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"timed out waiting until {what}"
         time.sleep(0.1)
     return found
 
 
 def events(storage: str, kind: str) -> dict[str, int]:
-    """{run: number of its events of this type}."""
+    """Return {run id: number of its events of this type}."""
     with psycopg.connect(storage) as connection:
         rows = connection.execute(
             "SELECT run_id, count(*) FROM event_logs WHERE dagster_event_type = %s GROUP BY run_id", [kind]
@@ -121,6 +121,6 @@ def events(storage: str, kind: str) -> dict[str, int]:
 
 
 def assert_started_once(storage: str, runs: int) -> None:
-    """Assert that this many runs were launched, each by one daemon, and none had two processes."""
+    """Assert that this many runs were each launched once and started once."""
     assert sorted(events(storage, "PIPELINE_STARTING").values()) == [1] * runs
     assert set(events(storage, "PIPELINE_START").values()) == {1}

@@ -1,4 +1,4 @@
-"""A code location for tests of the daemon: its sensor queues as many runs as the environment says, once."""
+"""Code location for tests of the daemon: its sensor queues, once, the number of runs set in the environment."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ RUNS = "RUNS_TO_QUEUE"
 
 @dg.job
 def nothing() -> None:
-    """Do nothing: the tests count the starts."""
+    """Do nothing: the tests count the starts of runs."""
 
 
 @dg.sensor(job=nothing, minimum_interval_seconds=1, default_status=dg.DefaultSensorStatus.RUNNING)

@@ -1,4 +1,4 @@
-"""How a dagster.yaml differs from what this version writes."""
+"""Comparison of a dagster.yaml with the templates of this version."""
 
 import copy
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from sales_assets.deploy.comparison import compare, fingerprint
 from sales_assets.deploy.instance import configuration_text
 from sales_assets.deploy.templates import Template
 
-# What version 0.1.0 wrote.
+# The file written by version 0.1.0.
 OF_0_1_0 = """
 storage: {custom: {module: sales_assets.deploy.storage, class: Storage, config: {sales_home: /srv/sales}}}
 telemetry: {enabled: false}
@@ -33,7 +33,7 @@ def written(template: Template) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("template", Template)
-def test_a_template_differs_in_nothing(template: Template) -> None:
+def test_template_has_no_differences(template: Template) -> None:
     found = compare(written(template))
     assert (found.template, found.differences, found.earlier_version) == (template, [], None)
 
@@ -59,7 +59,7 @@ def _another_home(configuration: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "differences"),
     [
         (_more_runs, ["run_coordinator.config.max_concurrent_runs is 10 instead of 2"]),
         (
@@ -72,14 +72,14 @@ def _another_home(configuration: dict[str, Any]) -> None:
     ],
 )
 def test_differences_are_named_by_key_and_without_secrets(
-    change: Callable[[dict[str, Any]], None], told: list[str]
+    change: Callable[[dict[str, Any]], None], differences: list[str]
 ) -> None:
     configuration = written(Template.ONE_MACHINE)
     change(configuration)
-    assert compare(configuration).differences == told
+    assert compare(configuration).differences == differences
 
 
-def test_the_file_of_an_earlier_version_is_recognized() -> None:
+def test_file_of_an_earlier_version_is_recognized() -> None:
     found = compare(dg.config_from_yaml_strings([OF_0_1_0]))
     assert (found.template, found.earlier_version) == (Template.ONE_MACHINE, "0.1.0")
     assert found.differences == [
@@ -91,8 +91,8 @@ def test_the_file_of_an_earlier_version_is_recognized() -> None:
     assert compare(dg.config_from_yaml_strings([changed])).earlier_version is None
 
 
-def test_a_changed_template_leaves_its_fingerprint() -> None:
-    """After a change of a released template, add the old fingerprint to `_EARLIER` and put the new one here."""
+def test_fingerprint_of_the_released_template_is_unchanged() -> None:
+    """After a change to a released template, add the old fingerprint to `_EARLIER` and the new one here."""
     of_this_version = fingerprint(written(Template.ONE_MACHINE))
     assert of_this_version == "58dc1d219f83d567"
     assert of_this_version not in comparison._EARLIER

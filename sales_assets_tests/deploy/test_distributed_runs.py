@@ -1,4 +1,4 @@
-"""Backfills on several workers: equal to a load in one process, without and with the loss of a worker."""
+"""Backfills on several workers: same result as a load in one process, also when a worker is killed."""
 
 import os
 import random
@@ -6,6 +6,7 @@ import re
 import signal
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -20,7 +21,7 @@ from sales_assets.services.http.server import running
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import Order, ReportFolderBuilder, days_between
 from sales_assets_tests.conftest import KEY
-from sales_assets_tests.deploy.topology import Started, Topology, connections_of
+from sales_assets_tests.deploy.topology import Started, Topology, most_connections
 from sales_assets_tests.faults.subprocess_targets import contents, names, unequal_to_staging
 from sales_assets_tests.services.partner_orders.fixtures import need_broker, until
 
@@ -28,14 +29,14 @@ FIRST, LAST = "2024-06-01", "2024-09-28"
 DAYS = days_between(FIRST, LAST)
 DAYS_PER_RUN = 30
 WORKERS = 4
-# The daemon looks for new and for finished runs of a backfill every 30 seconds.
+# The daemon checks a backfill for new and finished runs every 30 seconds.
 _SECONDS = 240
 
 pytestmark = [pytest.mark.broker, pytest.mark.external, pytest.mark.timeout(900)]
 
 
 class Platform(Topology):
-    """A topology with report files, and a second warehouse that one process loads."""
+    """A topology with report files, and a second warehouse that is loaded by one process as a reference."""
 
     reports: ReportFolderBuilder
     undisturbed_url: str
@@ -43,29 +44,29 @@ class Platform(Topology):
 
     def write(self, seed: int, days: list[str]) -> None:
         """Replace the increments of the days."""
-        chance = random.Random(seed)
+        rng = random.Random(seed)
         for day in days:
             lines: list[Order | str] = [
                 Order(
                     f"{seed}-{day}-{number}",
                     day=day,
-                    amount=f"{chance.randint(1, 500)}.{chance.randint(10, 99)}",
-                    status=chance.choice(["shipped", "refunded"]),
-                    customer_id=str(chance.randint(50, 60)),
-                    item_id=str(chance.randint(1, 5)),
+                    amount=f"{rng.randint(1, 500)}.{rng.randint(10, 99)}",
+                    status=rng.choice(["shipped", "refunded"]),
+                    customer_id=str(rng.randint(50, 60)),
+                    item_id=str(rng.randint(1, 5)),
                 )
-                for number in range(chance.randint(1, 5))
+                for number in range(rng.randint(1, 5))
             ]
-            self.reports.increment(day, lines, price_log=f"Milk,{chance.randint(90, 110)}\n")
+            self.reports.increment(day, lines, price_log=f"Milk,{rng.randint(90, 110)}\n")
 
     def load_in_one_process(self, days: list[str]) -> Started:
-        """Load the days into the other warehouse, while the daemon is waited for."""
+        """Start a load of the days into the reference warehouse, which runs while the test waits for the daemon."""
         databases = {"WAREHOUSE_URL": self.undisturbed_url, "DAGSTER_STORAGE_URL": self.undisturbed_storage_url}
         command = ("sales_assets.cli", "load", "--report", "--from", days[0], "--to", days[-1])
         return self.start(f"one{len(self.started)}", *command, **databases)
 
     def require_equal_to(self, one: Started) -> None:
-        """The mart has the rows and names of the other warehouse, and those of its staging."""
+        """Check that the mart equals that of the reference warehouse, and its own staging."""
         one.succeeds()
         assert contents(self.warehouse_url) == contents(self.undisturbed_url)
         assert names(self.warehouse_url) == names(self.undisturbed_url)
@@ -73,13 +74,13 @@ class Platform(Topology):
 
     @contextmanager
     def loads_held_up(self) -> Iterator[None]:
-        """No load gets beyond its first look at the mart."""
+        """Block all loads at their first read of the mart."""
         with psycopg.connect(self.warehouse_url) as holder:
             holder.execute("LOCK TABLE mart.f_sales IN ACCESS EXCLUSIVE MODE")
             yield
 
     def lock_waits(self, runs: Collection[str]) -> int:
-        """Materializations of runs that waited for the locks of others."""
+        """Count the materializations of these runs that waited for locks of other runs."""
         statement = "SELECT count(*) FROM event_logs WHERE event LIKE %s AND run_id = ANY(%s)"
         with psycopg.connect(self.storage_url) as connection:
             row = connection.execute(statement, [f"%{LOCK_WAITS}%", list(runs)]).fetchone()
@@ -91,13 +92,13 @@ class Platform(Topology):
         return list(instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])))
 
     def worker_of(self, instance: dg.DagsterInstance, run: dg.DagsterRun) -> Started:
-        """The worker that executes a run, by the number of the process in its log."""
+        """Return the worker that executes a run, found by the pid in the run's log."""
         messages = (entry.message for entry in instance.all_logs(run.run_id))
         pid = next(int(found[1]) for message in messages if (found := re.search(r"\(pid: (\d+)\)", message or "")))
         return next(worker for worker in self.workers() if worker.process.pid == os.getpgid(pid))
 
     def backfill(self, instance: dg.DagsterInstance, days: list[str]) -> tuple[Started, BackfillReader]:
-        """Start the command, once the daemon has reported that it works."""
+        """Start `sales-assets backfill` once the daemon has reported a heartbeat."""
         until(lambda: seconds_without_daemon(instance) is None, seconds=_SECONDS)
         command = self.start(
             f"backfill{len(self.started)}", "sales_assets.cli", "backfill", "--from", days[0], "--to", days[-1]
@@ -106,11 +107,9 @@ class Platform(Topology):
         return command, BackfillReader(instance, requested[0], F_SALES)
 
 
-@pytest.fixture(scope="module")
-def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """Daemon, code server and four workers, with one report delivered."""
-    need_broker()
-    folder = tmp_path_factory.mktemp("machines")
+@contextmanager
+def platform_running(server: EmbeddedPostgres, folder: Path, **settings: str) -> Iterator[Platform]:
+    """Run a daemon, a code server and four workers, with one report loaded."""
     reports = ReportFolderBuilder(folder / "reports")
     names_of = {name: f"{name}_{os.getpid()}" for name in ("shared", "storage", "undisturbed", "undisturbed_storage")}
     with psycopg.connect(server.url("sales"), autocommit=True) as connection:
@@ -119,7 +118,7 @@ def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
             connection.execute(f"CREATE DATABASE {database} TEMPLATE {template}".encode())
     urls = {name: server.url(database) for name, database in names_of.items()}
     with running(ReportApi(reports.folder, api_key=KEY, report_seconds=0)) as api:
-        settings = {"REPORT_API_KEY": KEY, "SALES_DAYS_PER_RUN": str(DAYS_PER_RUN)}
+        settings = {"REPORT_API_KEY": KEY, "SALES_DAYS_PER_RUN": str(DAYS_PER_RUN), **settings}
         platform = Platform(folder, urls["shared"], urls["storage"], api, settings)
         platform.reports = reports
         platform.undisturbed_url, platform.undisturbed_storage_url = urls["undisturbed"], urls["undisturbed_storage"]
@@ -137,6 +136,13 @@ def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory)
             connection.execute(f"DROP DATABASE {database} WITH (FORCE)".encode())
 
 
+@pytest.fixture(scope="module")
+def platform(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    need_broker()
+    with platform_running(server, tmp_path_factory.mktemp("machines")) as platform:
+        yield platform
+
+
 def test_four_workers_load_what_one_process_loads(platform: Platform) -> None:
     platform.write(1, DAYS)
     one = platform.load_in_one_process(DAYS)
@@ -149,7 +155,7 @@ def test_four_workers_load_what_one_process_loads(platform: Platform) -> None:
         def ended() -> bool:
             nonlocal most, most_of_worker
             most = max(most, len(platform.sessions()))
-            most_of_worker = max(most_of_worker, *map(connections_of, platform.workers()))
+            most_of_worker = max(most_of_worker, most_connections(platform.workers()))
             return command.process.poll() is not None
 
         until(ended, seconds=_SECONDS)
@@ -159,13 +165,13 @@ def test_four_workers_load_what_one_process_loads(platform: Platform) -> None:
     assert f"{WORKERS} of {WORKERS} runs" in command.log()
     assert re.search(rf"days requested +│ {len(DAYS)} ", command.log())
     platform.require_equal_to(one)
-    assert platform.lock_waits(progress.run_ids) == 0  # they do different days
+    assert platform.lock_waits(progress.run_ids) == 0  # the runs load different days
     assert most_of_worker in range(3, 13)
     assert most in range(4 * 3, 61)
 
 
-def test_a_killed_worker_costs_nothing_but_time(platform: Platform) -> None:
-    """Its run is detected as lost and done by another worker; nobody has to do anything, nor to watch."""
+def test_run_of_a_killed_worker_is_repeated_by_another(platform: Platform) -> None:
+    """The lost run is detected and repeated by another worker, without manual steps."""
     changed = DAYS[:60]
     platform.write(2, changed)
     one = platform.load_in_one_process(changed)
@@ -174,7 +180,7 @@ def test_a_killed_worker_costs_nothing_but_time(platform: Platform) -> None:
             command, reader = platform.backfill(instance, changed)
             until(lambda: len(platform.started_runs(instance)) == 2, seconds=_SECONDS)
             platform.worker_of(instance, platform.started_runs(instance)[0]).kill()
-            platform.start_worker("worker_in_its_place")  # for the other tests
+            platform.start_worker("worker_in_its_place")  # replaces the killed worker for the other tests
             command.process.send_signal(signal.SIGINT)
             assert command.process.wait(_SECONDS) == INTERRUPTED
         again = f"sales-assets backfill --follow {reader.backfill_id}"

@@ -1,4 +1,4 @@
-"""The image: no findings of hadolint, nothing but locked packages, and the environment of Dagster's processes."""
+"""Container image: no hadolint findings, only locked packages, and the environment variables of Dagster processes."""
 
 import json
 import re
@@ -23,16 +23,16 @@ def test_hadolint_finds_nothing() -> None:
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_what_the_image_installs_is_locked() -> None:
-    """The lock is made of the development extra; what another extra has beyond it would be installed unlocked."""
+def test_packages_of_the_image_are_locked() -> None:
+    """The lock file is made from the development extra; packages that are only in another extra would be unlocked."""
     extras = set(re.findall(r"--extra (\w+)", DOCKERFILE.read_text(encoding="utf-8")))
-    assert extras == {"s3", "workers", "k8s", "lake"}
+    assert extras == {"s3", "workers", "k8s", "lake", "alerts", "reports"}
     optional = PROJECT["optional-dependencies"]
     locked = set(map(str, map(Requirement, optional["dev"])))
     assert {line for extra in extras for line in optional[extra] if str(Requirement(line)) not in locked} == set()
 
 
-def test_python_and_uv_are_those_of_the_tests() -> None:
+def test_python_and_uv_have_the_versions_of_the_tests() -> None:
     text = DOCKERFILE.read_text(encoding="utf-8")
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8"))
     (python,) = [step["with"]["python-version"] for step in workflow["jobs"]["check"]["steps"] if "with" in step]
@@ -41,11 +41,11 @@ def test_python_and_uv_are_those_of_the_tests() -> None:
     assert f" {uv} " in text
 
 
-def test_the_image_has_the_environment_that_the_commands_set() -> None:
+def test_image_has_the_environment_variables_of_the_commands() -> None:
     assert instance._DEFAULTS.items() <= image_environment().items()
 
 
-def test_it_runs_as_a_number_that_is_not_root_and_declares_what_it_writes() -> None:
+def test_image_runs_as_a_numeric_non_root_user_and_declares_its_volumes() -> None:
     given = dict(instructions())
     assert given["USER"] == "10001:10001"
     assert {"SALES_HOME", "TMPDIR"} <= image_environment().keys()
@@ -54,15 +54,15 @@ def test_it_runs_as_a_number_that_is_not_root_and_declares_what_it_writes() -> N
     assert "HEALTHCHECK" in given
 
 
-def test_it_has_no_entry_point() -> None:
-    """Dagster's Helm chart and K8sRunLauncher give `dagster api ...` as arguments, which an entry point would get."""
+def test_image_has_no_entry_point() -> None:
+    """Dagster's Helm chart and K8sRunLauncher pass `dagster api ...` as arguments, which would go to an entry point."""
     given = dict(instructions())
     assert "ENTRYPOINT" not in given
     assert json.loads(given["CMD"])[:2] == ["sales-assets", "api"]
 
 
-def test_only_what_is_copied_is_sent_to_the_builder() -> None:
-    """.dockerignore lets in what COPY names: no .env, no history, no tests."""
+def test_only_copied_files_are_in_the_build_context() -> None:
+    """.dockerignore admits exactly the paths of COPY: no .env, no history, no tests."""
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert ignored[1] == "*"
     copied = re.findall(r"^COPY (?!--from)(.*)$", DOCKERFILE.read_text(encoding="utf-8"), re.MULTILINE)
@@ -74,6 +74,6 @@ def test_only_what_is_copied_is_sent_to_the_builder() -> None:
 @pytest.mark.parametrize(
     "file", [DOCKERFILE, DEPLOY / "compose.yaml", *sorted((DEPLOY / "kubernetes").glob("*.yaml"))], ids=lambda p: p.name
 )
-def test_all_name_the_image_of_this_version(file: Path) -> None:
+def test_artefacts_use_the_image_of_this_version(file: Path) -> None:
     found = set(re.findall(r"\bsales_assets:([\w.-]+)", file.read_text(encoding="utf-8")))
     assert found <= {VERSION}

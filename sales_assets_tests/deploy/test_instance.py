@@ -1,4 +1,4 @@
-"""Dagster's home: its configuration file, which belongs to the operator, and the output of `sales-assets env`."""
+"""Dagster's home: its configuration file, which the operator owns, and the output of `sales-assets env`."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from sales_assets import settings as settings_module
+from sales_assets.deploy import instance as instance_module
 from sales_assets.deploy.instance import (
     configuration_text,
     dagster_environment,
@@ -27,14 +28,14 @@ PASSWORD = "pa%23ss-of-the-warehouse"
 @pytest.fixture(autouse=True)
 def _storage(dagster_storage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DAGSTER_STORAGE_URL", dagster_storage)
-    # Set here, so that what `prepare_dagster_home` sets goes with the test.
-    for name in ("DAGSTER_HOME", "DAGSTER_EVENT_BATCH_SIZE", "DAGSTER_DISABLE_TELEMETRY", "MALLOC_ARENA_MAX"):
+    # Set by monkeypatch, so that values set by `prepare_dagster_home` are undone after the test.
+    for name in ("DAGSTER_HOME", *instance_module._DEFAULTS):
         monkeypatch.setenv(name, "")
 
 
 @pytest.fixture
-def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
-    """Point the settings at a SALES_HOME of this name; gives its Dagster home."""
+def use_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Path]:
+    """Return a function that points the settings at a SALES_HOME of this name and returns its Dagster home."""
 
     def point(name: str) -> Path:
         monkeypatch.setenv("SALES_HOME", str(tmp_path / name))
@@ -44,12 +45,12 @@ def at_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
     return point
 
 
-def test_an_instance_is_found_by_its_home_alone(
-    at_home: Callable[[str], Path], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
+def test_instance_needs_only_its_home(
+    use_home: Callable[[str], Path], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The address of the storage comes from the settings: it is neither in the file nor handed on by a variable."""
+    """The storage URL comes from the settings: it is neither in dagster.yaml nor in an environment variable."""
     monkeypatch.setenv("DAGSTER_STORAGE_URL", f"{dagster_storage}&password={PASSWORD}")
-    home = at_home('a "home" of \\ mine')
+    home = use_home('a "home" of \\ mine')
     assert prepare_dagster_home() == home
     assert [path.name for path in home.iterdir()] == ["dagster.yaml"]
     assert PASSWORD not in (home / "dagster.yaml").read_text(encoding="utf-8")
@@ -59,8 +60,8 @@ def test_an_instance_is_found_by_its_home_alone(
         assert instance.run_launcher.supports_check_run_worker_health
 
 
-def test_what_the_operator_wrote_is_kept(at_home: Callable[[str], Path]) -> None:
-    home = at_home("home")
+def test_changes_of_the_operator_are_preserved(use_home: Callable[[str], Path]) -> None:
+    home = use_home("home")
     prepare_dagster_home()
     file = home / "dagster.yaml"
     text = file.read_text(encoding="utf-8") + "\nsensors:\n  use_threads: true\n  num_workers: 4\n"
@@ -73,8 +74,10 @@ def test_what_the_operator_wrote_is_kept(at_home: Callable[[str], Path]) -> None
 
 
 @pytest.mark.parametrize("text", ["telemetry: {enabled: false}\n", "# all of Dagster's defaults\n"])
-def test_a_home_of_the_users_own_is_used_as_it_is(at_home: Callable[[str], Path], tmp_path: Path, text: str) -> None:
-    at_home("home")
+def test_existing_dagster_home_of_the_user_is_not_changed(
+    use_home: Callable[[str], Path], tmp_path: Path, text: str
+) -> None:
+    use_home("home")
     own = tmp_path / "own"
     own.mkdir()
     (own / "dagster.yaml").write_text(text, encoding="utf-8")
@@ -85,8 +88,8 @@ def test_a_home_of_the_users_own_is_used_as_it_is(at_home: Callable[[str], Path]
     assert not uses_settings(read_configuration(own))
 
 
-def test_an_empty_home_of_the_users_own_gets_the_configuration(at_home: Callable[[str], Path], tmp_path: Path) -> None:
-    at_home("home")
+def test_empty_dagster_home_of_the_user_gets_the_configuration(use_home: Callable[[str], Path], tmp_path: Path) -> None:
+    use_home("home")
     own = tmp_path / "own"
     os.environ["DAGSTER_HOME"] = str(own)
     for _ in range(2):
@@ -94,12 +97,12 @@ def test_an_empty_home_of_the_users_own_gets_the_configuration(at_home: Callable
         assert json.dumps(str(tmp_path / "home")) in (own / "dagster.yaml").read_text(encoding="utf-8")
 
 
-def test_the_home_of_another_platform_is_refused(at_home: Callable[[str], Path], tmp_path: Path) -> None:
-    """Left over from `eval "$(sales-assets env)"` for another SALES_HOME: two platforms' files would be mixed."""
-    first = at_home("first")
+def test_dagster_home_of_another_platform_is_refused(use_home: Callable[[str], Path], tmp_path: Path) -> None:
+    """DAGSTER_HOME is left from `eval "$(sales-assets env)"` for another SALES_HOME: platforms would share files."""
+    first = use_home("first")
     prepare_dagster_home()
     assert os.environ["DAGSTER_HOME"] == str(first)
-    at_home("second")
+    use_home("second")
     with pytest.raises(SettingsError) as refused:
         prepare_dagster_home()
     assert str(refused.value) == (
@@ -110,44 +113,48 @@ def test_the_home_of_another_platform_is_refused(at_home: Callable[[str], Path],
     assert dagster_environment()["DAGSTER_HOME"] == str(first), "DAGSTER_HOME wins"
 
 
-def test_a_moved_home_says_so_until_the_operator_decides(at_home: Callable[[str], Path], tmp_path: Path) -> None:
-    at_home("before")
+def test_moved_home_is_an_error_until_the_operator_edits_the_file(
+    use_home: Callable[[str], Path], tmp_path: Path
+) -> None:
+    use_home("before")
     prepare_dagster_home()
     os.environ["DAGSTER_HOME"] = ""
     (tmp_path / "before").rename(tmp_path / "after")
-    home = at_home("after")
+    home = use_home("after")
     with pytest.raises(SettingsError, match="if the folder was moved, change or remove sales_home"):
         prepare_dagster_home()
     file = home / "dagster.yaml"
-    kept = [line for line in file.read_text(encoding="utf-8").splitlines() if "sales_home:" not in line]
-    file.write_text("\n".join(kept), encoding="utf-8")
+    preserved_lines = [line for line in file.read_text(encoding="utf-8").splitlines() if "sales_home:" not in line]
+    file.write_text("\n".join(preserved_lines), encoding="utf-8")
     assert prepare_dagster_home() == home
     with dg.DagsterInstance.from_config(str(home)) as instance:
         assert instance.get_runs_count() >= 0
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (f"storage:\n  password: [{PASSWORD}\nnux: {{}}\n", ", line 3: expected ',' or ']', but got ':'"),
         ("- a list\n", ": not a YAML mapping"),
     ],
 )
-def test_a_malformed_file_is_named_without_its_contents(at_home: Callable[[str], Path], text: str, told: str) -> None:
-    home = at_home("home")
+def test_malformed_file_is_reported_without_its_contents(
+    use_home: Callable[[str], Path], text: str, message: str
+) -> None:
+    home = use_home("home")
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text(text, encoding="utf-8")
     with pytest.raises(SettingsError) as refused:
         prepare_dagster_home()
-    assert str(refused.value) == f"{home}/dagster.yaml{told}"
+    assert str(refused.value) == f"{home}/dagster.yaml{message}"
     assert refused.value.__suppress_context__
 
 
-def test_dagster_started_with_other_settings_says_so(at_home: Callable[[str], Path], tmp_path: Path) -> None:
-    """In a folder without the `.env` it would otherwise show an empty storage."""
-    home = at_home("home")
+def test_dagster_with_another_sales_home_is_an_error(use_home: Callable[[str], Path], tmp_path: Path) -> None:
+    """Without this check, Dagster in a folder without the `.env` file would show an empty storage."""
+    home = use_home("home")
     prepare_dagster_home()
-    at_home("other")
+    use_home("other")
     with (
         pytest.raises(SettingsError, match=r"was written for SALES_HOME=.*home, but SALES_HOME is .*other: "),
         dg.DagsterInstance.from_config(str(home)) as instance,
@@ -155,15 +162,15 @@ def test_dagster_started_with_other_settings_says_so(at_home: Callable[[str], Pa
         instance.get_runs_count()
 
 
-def test_a_run_takes_the_configuration_of_a_daemon_with_another_home(
-    at_home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+def test_run_accepts_the_instance_of_a_daemon_with_another_home(
+    use_home: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Daemon and code server may be on different machines: what counts is the storage of the settings."""
-    home = at_home("of the daemon")
+    """Daemon and code server may be on different machines: the storage comes from the settings of the run's process."""
+    home = use_home("of the daemon")
     prepare_dagster_home()
     with dg.DagsterInstance.from_config(str(home)) as instance:
         handed_on = instance.get_ref()
-    at_home("of the code server")
+    use_home("of the code server")
     for own in ("", str(home.parent.parent / "nothing")):
         monkeypatch.setenv("DAGSTER_HOME", own)
         with dg.DagsterInstance.from_ref(handed_on) as instance:
@@ -186,15 +193,15 @@ ENVIRONMENT = {
 
 @pytest.mark.parametrize("template", Template)
 def test_dagster_loads_the_template(
-    at_home: Callable[[str], Path], template: Template, monkeypatch: pytest.MonkeyPatch
+    use_home: Callable[[str], Path], template: Template, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each key is one that this Dagster knows, and each class accepts its configuration."""
-    home = at_home("home")
+    """This version of Dagster accepts every key of the template and the configuration of every class."""
+    home = use_home("home")
     home.mkdir(parents=True)
     (home / "dagster.yaml").write_text(configuration_text(template), encoding="utf-8")
     for name, value in ENVIRONMENT[template].items():
         monkeypatch.setenv(name, value)
-    # The launcher reads the account of the pod that it runs in.
+    # The launcher reads the service account of its pod.
     monkeypatch.setattr("kubernetes.config.load_incluster_config", lambda: None)
     configuration: Mapping[str, Any] = read_configuration(home)
     assert uses_settings(configuration)

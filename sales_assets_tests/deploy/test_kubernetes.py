@@ -1,4 +1,4 @@
-"""The Kubernetes manifests: valid, restricted, secrets by reference, and the commands that compose.yaml has."""
+"""Kubernetes manifests: valid, restricted, secrets by reference, and the same commands as compose.yaml."""
 
 import re
 import shutil
@@ -15,6 +15,7 @@ from sales_assets_tests.deploy.artefacts import (
     ENVIRONMENT,
     HOME,
     PROFILES,
+    SECRET_SETTINGS,
     VERSION,
     compose,
     our_services,
@@ -24,9 +25,9 @@ from sales_assets_tests.deploy.artefacts import (
 
 FOLDER = DEPLOY / "kubernetes"
 MANIFESTS = sorted(file for file in FOLDER.glob("*.yaml") if not file.name.startswith(("kustomization", "values-")))
-# Ends, or answers nobody.
+# Workloads that end, or accept no requests.
 WITHOUT_PROBE = {"migrate", "mailings-beat"}
-# The daemon starts the jobs of runs, the web server ends them.
+# The daemon creates the jobs of runs, the web server deletes them.
 WITH_ACCOUNT = {"daemon", "webserver"}
 
 
@@ -35,7 +36,7 @@ def documents() -> list[dict[str, Any]]:
 
 
 def workloads() -> Iterator[tuple[str, dict[str, Any]]]:
-    """(name, pod) of every workload."""
+    """Yield (name, pod specification) of every workload."""
     for one in documents():
         if one["kind"] in ("Deployment", "Job"):
             template = one["spec"]["template"]
@@ -54,19 +55,19 @@ def test_the_kustomization_has_every_manifest() -> None:
 
 
 @pytest.mark.external
-def test_the_commands_are_those_of_compose() -> None:
+def test_kubernetes_commands_equal_those_of_compose() -> None:
     composed = our_services(compose(*PROFILES, **ENVIRONMENT))
     found = {name: pod["containers"][0]["command"] for name, pod in workloads()}
-    # Runs are jobs here.
+    # On Kubernetes, runs are jobs.
     assert found.keys() == composed.keys() - {"run-worker"}
     different = {name for name, command in found.items() if command != composed[name].argv}
-    # Dagster's configuration is a ConfigMap here.
+    # On Kubernetes, Dagster's configuration is a ConfigMap.
     assert different == {"migrate"}
     assert found["migrate"] == ["sales-assets", "migrate"]
 
 
-def test_job_and_image_are_of_this_version() -> None:
-    """A job cannot be changed: a new version is a new name."""
+def test_job_name_and_image_tag_have_this_version() -> None:
+    """A job is immutable, so a new version needs a new name."""
     assert f"migrate-{VERSION.replace('.', '-')}" in {one["metadata"]["name"] for one in documents()}
     kustomization = yaml.safe_load((FOLDER / "kustomization.yaml").read_text(encoding="utf-8"))
     values = yaml.safe_load((FOLDER / "values-dagster.yaml").read_text(encoding="utf-8"))
@@ -77,7 +78,7 @@ def test_job_and_image_are_of_this_version() -> None:
 
 
 def test_every_pod_is_restricted() -> None:
-    """The profile `restricted` of Kubernetes, and a read-only root besides."""
+    """The Kubernetes profile `restricted`, and a read-only root file system."""
     for name, pod in workloads():
         assert pod["securityContext"]["runAsNonRoot"], name
         assert pod["securityContext"]["runAsUser"] == 10001, name
@@ -107,8 +108,24 @@ def test_secrets_are_references() -> None:
     assert not any(one["kind"] == "Secret" for one in documents())
 
 
-def test_selectors_name_workloads() -> None:
-    """A policy, service or budget that selects nothing protects nothing, and nobody notices."""
+@pytest.mark.external
+def test_each_process_has_the_secrets_of_compose() -> None:
+    composed = our_services(compose(*PROFILES, **ENVIRONMENT))
+    # Kubernetes starts each run as a job, without a broker.
+    without_broker = {"daemon", "webserver"}
+    for name, pod in workloads():
+        (container,) = pod["containers"]
+        given = {one["name"]: one["valueFrom"]["secretKeyRef"]["key"] for one in container["env"] if "valueFrom" in one
+                 and "secretKeyRef" in one["valueFrom"]}  # fmt: skip
+        assert all(variable == key for variable, key in given.items()), name
+        expected = {*composed[name].environment} & (SECRET_SETTINGS | {"MAILINGS_UNSUBSCRIBE_URL"})
+        if name in without_broker:
+            expected -= {"RABBITMQ_URL"}
+        assert {*given} - {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} == expected, name
+
+
+def test_selectors_match_existing_workloads() -> None:
+    """A network policy, service or budget that selects no workload would silently have no effect."""
     names = {name for name, _ in workloads()}
     text = "\n".join(file.read_text(encoding="utf-8") for file in MANIFESTS)
     selected = set(re.findall(r"matchLabels: \{app\.kubernetes\.io/name: ([\w-]+)\}", text))
@@ -126,13 +143,13 @@ def test_a_disruption_budget_lets_nodes_be_drained() -> None:
     assert {one["metadata"]["name"] for one in budgets} == {name for name, number in replicas.items() if number > 1}
 
 
-def test_the_workspace_is_that_of_compose() -> None:
+def test_workspace_equals_that_of_compose() -> None:
     (found,) = [one["data"]["workspace.yaml"] for one in documents() if "workspace.yaml" in one.get("data", {})]
     assert yaml.safe_load(found) == yaml.safe_load((DEPLOY / "workspace.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.mark.external
-def test_kustomize_gives_all_processes_and_the_jobs_of_runs_the_pushed_image(tmp_path: Path) -> None:
+def test_kustomize_sets_the_pushed_image_for_all_processes_and_run_jobs(tmp_path: Path) -> None:
     kubectl = shutil.which("kubectl")
     if kubectl is None:
         pytest.skip("THE KUSTOMIZATION IS NOT BUILT: there is no kubectl, and Debian has none that is recent enough")
@@ -147,6 +164,6 @@ def test_kustomize_gives_all_processes_and_the_jobs_of_runs_the_pushed_image(tmp
     images = re.findall(r"(?:image:|DAGSTER_CURRENT_IMAGE\n\s+value:) (\S+)", done.stdout)
     assert set(images) == {f"pushed/sales:{VERSION}"}
     assert len(images) == len(list(workloads())) + 3
-    # dagster.yaml and the manifests name it so.
+    # dagster.yaml and the manifests use this name.
     assert "sales-assets-dagster" in {one["metadata"]["name"] for one in built if one["kind"] == "ConfigMap"}
     assert {one["metadata"].get("namespace", "sales") for one in built} == {"sales"}

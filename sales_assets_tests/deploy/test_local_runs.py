@@ -1,4 +1,4 @@
-"""The run launcher of one machine: which runs its health check gives up. A live code server: `test_daemon.py`."""
+"""Run launcher for one machine: the runs that its health check reports as lost. `test_daemon.py` has a code server."""
 
 import json
 from pathlib import Path
@@ -15,26 +15,26 @@ pytestmark = pytest.mark.external
 
 @pytest.fixture
 def launcher(instance: dg.DagsterInstance) -> LocalRunLauncher:
-    made = LocalRunLauncher()
-    made.register_instance(instance)
-    return made
+    local_launcher = LocalRunLauncher()
+    local_launcher.register_instance(instance)
+    return local_launcher
 
 
 def started(instance: dg.DagsterInstance, **tags: str) -> dg.DagsterRun:
     return instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED, tags=tags)
 
 
-def test_a_run_ends_with_its_code_server(
+def test_run_without_its_code_server_is_lost(
     instance: dg.DagsterInstance, launcher: LocalRunLauncher, tmp_path: Path
 ) -> None:
-    """Not at the first silence: a busy server may miss one."""
+    """The run is reported as lost after three failed checks: a busy server may miss one."""
     server = json.dumps({"host": "localhost", "socket": str(tmp_path / "gone")})
     run = started(instance, **{".dagster/grpc_info": server})
-    looks = [launcher.check_run_worker_health(run).status for _ in range(3)]
-    assert looks == [WorkerStatus.RUNNING, WorkerStatus.RUNNING, WorkerStatus.NOT_FOUND]
+    health_checks = [launcher.check_run_worker_health(run).status for _ in range(3)]
+    assert health_checks == [WorkerStatus.RUNNING, WorkerStatus.RUNNING, WorkerStatus.NOT_FOUND]
 
 
-def test_a_run_of_a_command_is_left_alone(instance: dg.DagsterInstance, launcher: LocalRunLauncher) -> None:
-    """`sales-assets load` runs a job in its process, of which no code server knows."""
+def test_run_of_a_command_is_never_lost(instance: dg.DagsterInstance, launcher: LocalRunLauncher) -> None:
+    """`sales-assets load` runs a job in its own process, without a code server."""
     run = started(instance)
     assert {launcher.check_run_worker_health(run).status for _ in range(5)} == {WorkerStatus.RUNNING}

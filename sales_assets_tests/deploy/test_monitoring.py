@@ -1,4 +1,4 @@
-"""Prometheus's configuration, rules and the Grafana dashboard: valid by promtool, and about metrics that exist."""
+"""Prometheus configuration, alert rules and Grafana dashboard: valid for promtool, and only with existing metrics."""
 
 import json
 import re
@@ -19,7 +19,7 @@ from sales_assets_tests.deploy.artefacts import DEPLOY, ENVIRONMENT, compose, ru
 MONITORING = DEPLOY / "monitoring"
 
 _PROMETHEUS_ITSELF = {"up"}
-# Words of an expression that a metric can't be: strings, selectors' labels, grouping labels, durations, functions.
+# Parts of an expression that are not metrics: strings, label selectors, grouping labels, durations, functions.
 _NO_METRIC = re.compile(
     r'"[^"]*"|\{[^}]*\}|\[[^\]]*\]|\b(?:by|without|on|ignoring) ?\([^)]*\)'
     r"|\b\w+ ?(?=\()|\b(?:sum|max|min|count|and|or)\b"
@@ -42,7 +42,7 @@ def dashboard() -> list[dict[str, Any]]:
 
 
 def exposed() -> set[str]:
-    """The names of the samples that our processes expose."""
+    """Return the sample names that the project's processes expose."""
     registry = CollectorRegistry()
     Metrics(registry)
     Queue(registry)
@@ -59,17 +59,17 @@ def test_metrics_are_found_in_expressions() -> None:
     assert metrics_in(expression) == {"a_bucket", "b_c", "up"}
 
 
-def test_rules_and_dashboard_are_about_metrics_that_exist() -> None:
+def test_rules_and_dashboard_use_existing_metrics() -> None:
     expressions = [rule["expr"] for rule in rules()]
     expressions += [target["expr"] for panel in dashboard() for target in panel.get("targets", ())]
     used = set().union(*map(metrics_in, expressions))
     assert used - exposed() - _PROMETHEUS_ITSELF == set()
 
 
-def test_every_alert_says_how_urgent_it_is_and_what_to_do() -> None:
-    told = [(rule["alert"], rule["labels"].keys(), rule["annotations"].keys()) for rule in rules()]
-    assert [one for one in told if one[1:] != ({"severity"}, {"summary", "action"})] == []
-    assert len({name for name, *_ in told}) == len(told)
+def test_every_alert_has_a_severity_and_an_action() -> None:
+    alerts = [(rule["alert"], rule["labels"].keys(), rule["annotations"].keys()) for rule in rules()]
+    assert [one for one in alerts if one[1:] != ({"severity"}, {"summary", "action"})] == []
+    assert len({name for name, *_ in alerts}) == len(alerts)
     assert {rule["labels"]["severity"] for rule in rules()} == {"page", "warning"}
 
 
@@ -79,7 +79,7 @@ def test_promtool_finds_nothing(tmp_path: Path) -> None:
     for file in ("prometheus.yml", "rules.yaml"):
         shutil.copy(MONITORING / file, tmp_path)
     shutil.copy(Path(__file__).with_name("rules_test.yaml"), tmp_path)
-    # The expressions of the dashboard, as rules.
+    # The expressions of the dashboard, written as recording rules.
     shown = [target["expr"] for panel in dashboard() for target in panel.get("targets", ())]
     panels = [{"record": f"panel:{number}", "expr": shown_one} for number, shown_one in enumerate(shown)]
     (tmp_path / "panels.yaml").write_text(json.dumps({"groups": [{"name": "panels", "rules": panels}]}))
@@ -92,7 +92,7 @@ def test_promtool_finds_nothing(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_dashboard_uses_the_provisioned_datasource_and_no_place_twice() -> None:
+def test_dashboard_uses_the_provisioned_datasource_and_panels_do_not_overlap() -> None:
     (source,) = yaml.safe_load((MONITORING / "grafana" / "datasource.yaml").read_text(encoding="utf-8"))["datasources"]
     panels = dashboard()
     used = [target["datasource"]["uid"] for panel in panels for target in panel.get("targets", ())]
@@ -109,7 +109,7 @@ def test_the_dashboard_uses_the_provisioned_datasource_and_no_place_twice() -> N
 
 
 @pytest.mark.external
-def test_what_prometheus_asks_is_in_compose_with_that_port() -> None:
+def test_scrape_targets_exist_in_compose_with_their_ports() -> None:
     services = compose("*", **ENVIRONMENT)["services"]
     configured = yaml.safe_load((MONITORING / "prometheus.yml").read_text(encoding="utf-8"))
     for job in configured["scrape_configs"]:

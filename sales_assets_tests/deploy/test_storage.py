@@ -1,4 +1,4 @@
-"""Dagster's storage: it holds what dagster-postgres's own would hold, and outlives its connections."""
+"""Dagster's storage: same rows as dagster-postgres, and survives lost connections."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ _ASSETS = """SELECT asset_key, last_run_id = (SELECT run_id FROM runs ORDER BY i
 _CHECKS = """SELECT asset_key, check_name, partition, execution_status, evaluation_event IS NULL,
            materialization_event_storage_id IS NULL, count(*)
     FROM asset_check_executions GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2, 3, 4, 5, 6"""
-# Versions of data are random.
+# Only counted, because data versions are random.
 _TAGS = "SELECT asset_key, key, count(*) FROM asset_event_tags GROUP BY 1, 2 ORDER BY 1, 2"
 
 
@@ -44,7 +44,7 @@ Open = Callable[[str], dg.DagsterInstance]
 def open_instance(
     new_database: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Open]:
-    """An instance on a database of its own, by the lines of dagster.yaml about its storage."""
+    """Open an instance on a separate database, with the storage section of a dagster.yaml."""
     monkeypatch.setenv("DAGSTER_EVENT_BATCH_SIZE", "100")
     opened: list[dg.DagsterInstance] = []
 
@@ -86,13 +86,13 @@ def stored(instance: dg.DagsterInstance) -> list[list[tuple[object, ...]]]:
         return [connection.execute(statement.encode()).fetchall() for statement in (_WRITTEN, _ASSETS, _TAGS, _CHECKS)]
 
 
-def test_it_holds_what_dagsters_own_holds(open_instance: Open) -> None:
+def test_storage_has_the_same_rows_as_dagster_postgres(open_instance: Open) -> None:
     ours, dagsters = open_instance(OURS), open_instance(DAGSTERS)
     assert log_of(ours)
     for instance in (ours, dagsters):
         assert run(instance)
         assert run(instance)
-        # Of this one nothing but the plan is left.
+        # The failed run leaves only its planned materializations.
         assert not run(instance, breaks="yes")
     assert stored(ours) == stored(dagsters)
     written = stored(ours)[0]
@@ -100,7 +100,7 @@ def test_it_holds_what_dagsters_own_holds(open_instance: Open) -> None:
     assert ours.get_materialized_partitions(dg.AssetKey("second")) == set(_DAYS.get_partition_keys())
 
 
-def test_connections_are_kept_and_may_die(open_instance: Open) -> None:
+def test_connections_are_reused_and_replaced_when_terminated(open_instance: Open) -> None:
     instance = open_instance(OURS)
     assert run(instance)
     log = log_of(instance)
@@ -111,7 +111,7 @@ def test_connections_are_kept_and_may_die(open_instance: Open) -> None:
     assert run(instance)
 
 
-def test_a_page_survives_a_restart_of_the_server(open_instance: Open) -> None:
+def test_page_queries_survive_a_restart_of_the_server(open_instance: Open) -> None:
     instance = open_instance(OURS)
     assert run(instance)
     instance.optimize_for_webserver(statement_timeout=5000, pool_recycle=3600, max_overflow=20)

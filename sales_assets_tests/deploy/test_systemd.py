@@ -1,4 +1,4 @@
-"""The systemd units: no findings of systemd-analyze, and the commands that compose.yaml has."""
+"""systemd units: no findings of systemd-analyze, and the same commands as compose.yaml."""
 
 import re
 import shutil
@@ -15,12 +15,12 @@ FOLDER = DEPLOY / "systemd"
 BIN = "/opt/sales_assets/bin"
 UNITS = sorted(FOLDER.glob("*.service"))
 COMMON = FOLDER / "sales-assets-.service.d" / "common.conf"
-# Of 10; units without any hardening have 9.6.
+# On systemd's scale of 0 to 10; units without hardening have 9.6.
 _MOST_EXPOSED = 2.0
 
 
 def values(name: str) -> dict[str, str]:
-    """Value of a directive by name of the service in compose.yaml."""
+    """Return the value of a directive for each service, with the names of compose.yaml."""
     found = {}
     for unit in UNITS:
         for value in re.findall(rf"^{name}=(.*)$", unit.read_text(encoding="utf-8"), re.MULTILINE):
@@ -31,7 +31,7 @@ def values(name: str) -> dict[str, str]:
 
 
 def commands() -> dict[str, list[str]]:
-    """Command by name of the service, without the number of an instance."""
+    """Return the command of each service, without the instance number."""
     lines = values("ExecStart")
     assert all(line.startswith(f"{BIN}/") for line in lines.values())
     return {
@@ -42,7 +42,7 @@ def commands() -> dict[str, list[str]]:
 
 @pytest.fixture
 def installed(tmp_path: Path) -> Path:
-    """The folder of units, with this environment in place of the installed one."""
+    """A copy of the units with the paths of this Python environment."""
     folder = tmp_path / "units"
     shutil.copytree(FOLDER, folder)
     for unit in folder.glob("*.service"):
@@ -54,7 +54,7 @@ def installed(tmp_path: Path) -> Path:
 def test_systemd_analyze_finds_nothing(installed: Path) -> None:
     units = [*installed.glob("*.service"), *installed.glob("*.target")]
     done = run(tool("systemd-analyze", wheel=False), "verify", "--man=no", *units)
-    # Findings are warnings for it; those about other units of the machine are not ours.
+    # systemd-analyze reports findings as warnings; those about other units of the machine are ignored.
     ours = [line for line in done.stderr.splitlines() if "sales-assets" in line or str(installed) in line]
     assert (done.returncode, ours) == (0, [])
 
@@ -62,7 +62,7 @@ def test_systemd_analyze_finds_nothing(installed: Path) -> None:
 @pytest.mark.external
 def test_the_drop_in_hardens_every_unit(installed: Path) -> None:
     analyze = tool("systemd-analyze", wheel=False)
-    # `verify` reads the drop-in where it is, `security` only in a folder of systemd's.
+    # `verify` finds the drop-in next to the unit, `security` only in a unit path of systemd.
     for unit in sorted(installed.glob("*.service")):
         done = run(analyze, "security", "--offline=true", "--no-pager", unit, SYSTEMD_UNIT_PATH=str(installed))
         (exposure,) = re.findall(r"exposure level for .*: ([\d.]+)", done.stdout)
@@ -70,16 +70,16 @@ def test_the_drop_in_hardens_every_unit(installed: Path) -> None:
 
 
 @pytest.mark.external
-def test_the_commands_are_those_of_compose() -> None:
+def test_systemd_commands_equal_those_of_compose() -> None:
     composed = {name: service.argv for name, service in our_services(compose(*PROFILES, **ENVIRONMENT)).items()}
     composed["migrate"] = ["sales-assets", "migrate"]
-    # On a machine without containers they listen on the loopback.
+    # Without containers the services listen on the loopback interface.
     expected = {name: [word.replace("0.0.0.0", "127.0.0.1") for word in argv] for name, argv in composed.items()}
     assert commands() == expected
 
 
 @pytest.mark.external
-def test_limits_and_grace_are_those_of_compose() -> None:
+def test_limits_and_stop_timeouts_equal_those_of_compose() -> None:
     composed = compose(*PROFILES, **ENVIRONMENT)
     limits = values("MemoryMax")
     assert limits == {name: f"{int(composed['services'][name]['mem_limit']) >> 20}M" for name in limits}
@@ -88,13 +88,13 @@ def test_limits_and_grace_are_those_of_compose() -> None:
     assert limits.keys() == grace.keys() - {"migrate"}
 
 
-def test_the_units_have_the_environment_that_the_commands_set() -> None:
+def test_units_have_the_environment_variables_of_the_commands() -> None:
     lines = re.findall(r"^Environment=(.*)$", COMMON.read_text(encoding="utf-8"), re.MULTILINE)
     given = dict(pair.split("=", 1) for line in lines for pair in line.split())
     assert instance._DEFAULTS.items() <= given.items()
 
 
-def test_the_workspace_differs_by_its_host_only() -> None:
+def test_workspace_differs_from_compose_only_by_the_host() -> None:
     ours, composed = (
         yaml.safe_load((folder / "workspace.yaml").read_text(encoding="utf-8"))["load_from"][0]["grpc_server"]
         for folder in (FOLDER, DEPLOY)

@@ -1,4 +1,4 @@
-"""The services of compose.yaml work together: what they run is started as it is written there, and a day is loaded."""
+"""Services of compose.yaml together: started with their documented commands, they load a day and send a mailing."""
 
 import datetime as dt
 import secrets
@@ -35,7 +35,7 @@ _COURSE = """query ($run: ID!) { runOrError(runId: $run) { ... on Run { status
 
 @pytest.fixture
 def topology(tmp_path: Path, reports: ReportFolderBuilder) -> Iterator[tuple[Topology, EmbeddedPostgres, SenderApi]]:
-    """The profiles core and services, all healthy, with simulators of the three systems beyond."""
+    """All services of the profiles core and services, healthy, with simulators of the three external systems."""
     need_broker()
     sender = SenderApi(token="a-token-of-the-tests")
     prefix = f"topology_{secrets.token_hex(6)}"
@@ -69,7 +69,7 @@ def topology(tmp_path: Path, reports: ReportFolderBuilder) -> Iterator[tuple[Top
 @pytest.mark.broker
 @pytest.mark.external
 @pytest.mark.timeout(900)
-def test_a_day_is_loaded_and_a_mailing_sent_by_what_compose_starts(
+def test_compose_services_load_a_day_and_send_a_mailing(
     topology: tuple[Topology, EmbeddedPostgres, SenderApi], reports: ReportFolderBuilder
 ) -> None:
     services, server, sender = topology
@@ -84,7 +84,7 @@ def test_a_day_is_loaded_and_a_mailing_sent_by_what_compose_starts(
     requests.post(f"{api}/api/v1/mailings/", json=body, timeout=30).raise_for_status()
 
     run = _launched(services, day)
-    assert until(lambda: _ended(services, run), seconds=240) == "SUCCESS", _ask(services, _COURSE, run=run)
+    assert until(lambda: _ended(services, run), seconds=240) == "SUCCESS", _graphql(services, _COURSE, run=run)
     with psycopg.connect(server.url("sales")) as connection:
         loaded = connection.execute("SELECT date_id, sum(amount) FROM mart.f_sales GROUP BY 1").fetchall()
     assert [(number, str(amount)) for number, amount in loaded] == [(int(f"{day:%Y%m%d}"), "250.00")]
@@ -103,12 +103,12 @@ def test_a_day_is_loaded_and_a_mailing_sent_by_what_compose_starts(
     assert [name for name, secret in SECRETS.items() if secret in logs] == []
 
 
-# Ended by itself, by the signal, or as our commands end by a signal.
+# Exit codes of a normal end, of SIGTERM, and of commands that handle the signal.
 _ENDED = (0, -15, 143, 130)
 
 
 def prometheus_targets() -> set[str]:
-    """service:port of all that Prometheus asks."""
+    """Return service:port of all scrape targets of Prometheus."""
     configured = yaml.safe_load((DEPLOY / "monitoring" / "prometheus.yml").read_text(encoding="utf-8"))
     return {
         f"{name}:{job.get('port', found['port'])}"
@@ -118,20 +118,20 @@ def prometheus_targets() -> set[str]:
     }
 
 
-def _ask(services: Topology, query: str, **variables: str) -> dict[str, dict[str, object]]:
+def _graphql(services: Topology, query: str, **variables: str) -> dict[str, dict[str, object]]:
     url = f"{services.url('webserver', 3000)}/graphql"
-    answer = requests.post(url, json={"query": query, "variables": variables}, timeout=60).json()
-    assert answer.get("data"), answer
-    found: dict[str, dict[str, object]] = answer["data"]
+    response = requests.post(url, json={"query": query, "variables": variables}, timeout=60).json()
+    assert response.get("data"), response
+    found: dict[str, dict[str, object]] = response["data"]
     return found
 
 
 def _launched(services: Topology, day: dt.date) -> str:
-    launched = _ask(services, _LAUNCH, day=day.isoformat())["launchRun"]
+    launched = _graphql(services, _LAUNCH, day=day.isoformat())["launchRun"]
     assert launched["__typename"] == "LaunchRunSuccess", launched
     return str(launched["run"]["runId"])  # type: ignore[index]
 
 
 def _ended(services: Topology, run: str) -> str | None:
-    status = str(_ask(services, _COURSE, run=run)["runOrError"]["status"])
+    status = str(_graphql(services, _COURSE, run=run)["runOrError"]["status"])
     return status if status in ("SUCCESS", "FAILURE", "CANCELED") else None

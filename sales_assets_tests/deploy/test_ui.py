@@ -1,4 +1,4 @@
-"""Dagster's UI as a child process: signals, and conditions under which it can't start."""
+"""Dagster's UI as a child process: signal handling, and errors at the start."""
 
 import signal
 import subprocess
@@ -13,7 +13,7 @@ from sales_assets_tests.cli.processes import free_port
 
 pytestmark = pytest.mark.external
 
-# The parent of what `dev` starts: it is told to end in the midst of its cleaning up, twice.
+# A program that shuts down like `dev` and receives three more signals during its cleanup.
 _CLEANING_UP = """
 import os, signal, sys, time
 from sales_assets.deploy.ui import end_on_signals

@@ -1,6 +1,6 @@
 """A platform of several processes: daemon, code server and Celery workers, each with a separate SALES_HOME.
 
-They share PostgreSQL, RabbitMQ and a folder of raw files, nothing else.
+The processes share only PostgreSQL, RabbitMQ and a folder of raw files.
 """
 
 import json
@@ -9,7 +9,7 @@ import secrets
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +22,7 @@ from sales_assets.settings import OUR_PREFIXES
 from sales_assets_tests.cli.processes import as_in_the_foreground, free_port
 from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, broker_reachable
 
-# dagster.yaml of the daemon, as an operator writes it. Workers and code server use the one that is generated.
+# dagster.yaml of the daemon, as written by an operator. Workers and code server use the generated file.
 DAGSTER_YAML = """
 storage:
   custom:
@@ -69,7 +69,7 @@ load_from:
 
 @dataclass
 class Started:
-    """A process, with all that it starts."""
+    """A process and its children."""
 
     name: str
     process: "subprocess.Popen[bytes]"
@@ -79,30 +79,31 @@ class Started:
         return self.log_file.read_text(errors="replace")
 
     def kill(self) -> None:
-        """`kill -9` of the process and its children at once."""
+        """Send SIGKILL to the process and its children at once."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
 
     def succeeds(self) -> None:
-        """Wait for its end."""
+        """Wait until the process ends, and assert that it succeeded."""
         assert self.process.wait(_SECONDS) == 0, self.log()
 
 
 @dataclass
 class Topology:
-    """What is shared, and what was started."""
+    """Shared services and started processes."""
 
     folder: Path
     warehouse_url: str
     storage_url: str
     report_api_url: str
     settings: Mapping[str, str] = field(default_factory=dict)
+    code_port: int = field(default_factory=free_port)
     queue: str = field(default_factory=lambda: f"test_{secrets.token_hex(6)}")
     started: list[Started] = field(default_factory=list)
 
     def environment(self, name: str) -> dict[str, str]:
-        """The environment of a process; its home is named after it."""
+        """Return the environment of a process; its SALES_HOME has the name of the process."""
         inherited = {key: value for key, value in os.environ.items() if not key.startswith((*OUR_PREFIXES, "DAGSTER_"))}
         return inherited | {
             "SALES_HOME": str(self.folder / name),
@@ -141,24 +142,31 @@ class Topology:
         )
 
     def start_code_server_and_daemon(self) -> None:
-        port = free_port()
-        self.start(
-            "code", "dagster", "api", "grpc", "-m", "sales_assets.definitions", "-h", "127.0.0.1", "-p", str(port)
-        )
         home = self.folder / "daemon" / "dagster"
         home.mkdir(parents=True)
         (home / "dagster.yaml").write_text(DAGSTER_YAML)
-        workspace = home / "workspace.yaml"
-        workspace.write_text(_WORKSPACE.format(port=port))
-        self.start("daemon", "dagster._daemon", "run", "-w", str(workspace))
+        self.workspace.write_text(_WORKSPACE.format(port=self.code_port))
+        self.start_code_server()
+        self.start_daemon()
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "daemon" / "dagster" / "workspace.yaml"
+
+    def start_code_server(self) -> Started:
+        address = ("-h", "127.0.0.1", "-p", str(self.code_port))
+        return self.start("code", "dagster", "api", "grpc", "-m", "sales_assets.definitions", *address)
+
+    def start_daemon(self) -> Started:
+        return self.start("daemon", "sales_assets.cli", "daemon", "--workspace", str(self.workspace))
 
     def workers(self) -> list[Started]:
-        """Those that are running."""
+        """Return the running workers."""
         return [one for one in self.started if one.name.startswith("worker") and one.process.poll() is None]
 
     @contextmanager
     def instance(self) -> Iterator[dg.DagsterInstance]:
-        """Dagster's instance on the storage of the platform, whose settings are not those of the test."""
+        """Open Dagster's instance with the storage of the platform, instead of the storage in the test's settings."""
         home = self.folder / "test" / "dagster"
         home.mkdir(parents=True, exist_ok=True)
         url = json.dumps(self.storage_url)
@@ -167,7 +175,7 @@ class Topology:
             yield instance
 
     def sessions(self) -> list[str]:
-        """The names of all sessions of the platform's two databases."""
+        """Return the application names of all sessions in the platform's two databases."""
         names = [psycopg.conninfo.conninfo_to_dict(url)["dbname"] for url in (self.warehouse_url, self.storage_url)]
         with psycopg.connect(self.warehouse_url) as connection:
             rows = connection.execute(
@@ -188,16 +196,17 @@ class Topology:
             channel.exchange_delete(f"reply.{self.queue}.control.pidbox")
 
 
-def connections_of(worker: Started) -> int:
-    """The connections to PostgreSQL that a worker's processes have open: its sockets that are not TCP."""
+def most_connections(workers: Iterable[Started]) -> int:
+    """Return the largest number of PostgreSQL connections (connected Unix sockets) of a worker and its children."""
     streams = {
-        fields[6]
+        f"socket:[{fields[6]}]"
         for fields in (line.split() for line in Path("/proc/net/unix").read_text().splitlines()[1:])
         if fields[4] == "0001" and fields[5] == "03"
     }
-    found = set()
-    for entry in Path("/proc").iterdir():
-        with suppress(OSError, ValueError):
-            if os.getpgid(int(entry.name)) == worker.process.pid:
-                found |= {link for descriptor in (entry / "fd").iterdir() if (link := str(descriptor.readlink()))}
-    return len(found & {f"socket:[{inode}]" for inode in streams})
+    found: dict[int, set[str]] = {worker.process.pid: set() for worker in workers}
+    for entry in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            group = os.getpgid(int(entry.name))
+            if group in found:
+                found[group] |= {str(descriptor.readlink()) for descriptor in (entry / "fd").iterdir()}
+    return max((len(links & streams) for links in found.values()), default=0)

@@ -1,4 +1,4 @@
-"""A mart in an old state and files in a new one, to kill loads over."""
+"""Fixtures: a mart in an old state and files in a new state, for tests that kill loads."""
 
 from pathlib import Path
 
@@ -7,14 +7,14 @@ import pytest
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import ReportFolderBuilder
-from sales_assets_tests.faults.subprocess_targets import World
+from sales_assets_tests.faults.subprocess_targets import KillScenario
 
 
 @pytest.fixture
-def world(
+def scenario(
     server: EmbeddedPostgres,
     reports: ReportFolderBuilder,
     report_api: ReportApi,
     tmp_path: Path,
-) -> World:
-    return World(server, reports, tmp_path / "raw")
+) -> KillScenario:
+    return KillScenario(server, reports, tmp_path / "raw")

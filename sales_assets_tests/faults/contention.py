@@ -1,6 +1,6 @@
-"""Loads, partner orders and replays of several processes over the same days, and what the mart must hold afterwards.
+"""Loads, partner orders and replays in several processes over the same days, and the expected mart.
 
-The processes run the loading engine without Dagster, which would be three quarters of the time.
+The processes run the loading engine without Dagster, with which a load would take four times as long.
 """
 
 import contextlib
@@ -36,7 +36,7 @@ Job = Callable[["_Engine", random.Random], None]
 
 
 class _Engine:
-    """The loading engine as the op has it; days of a random range are loaded in random stages."""
+    """The loading engine with the resources and tables of the op, and the failures and lock waits so far."""
 
     def __init__(self) -> None:
         from sales_assets.defs.load_daily_sales import DERIVED_MARTS
@@ -69,41 +69,42 @@ class _Engine:
         return failures
 
 
-def _load(engine: _Engine, chance: random.Random) -> None:
-    engine.load(_range(chance), raw=chance.random() < 0.7)
+def _load(engine: _Engine, rng: random.Random) -> None:
+    engine.load(_range(rng), raw=rng.random() < 0.7)
 
 
-def _load_orders(engine: _Engine, chance: random.Random) -> None:
+def _load_orders(engine: _Engine, rng: random.Random) -> None:
     from sales_assets.pipeline.partner_orders import load_order_days
 
-    # In the other zone, orders of the evening belong to the next day: their lines move from day to day.
-    zone = chance.choice(["UTC", "Asia/Vladivostok"])
-    load_order_days(engine.warehouse, _range(chance), f"{os.getpid()}", timezone=zone, sale_on="created")
+    # In the second zone, evening orders belong to the next day: their lines move from day to day.
+    zone = rng.choice(["UTC", "Asia/Vladivostok"])
+    load_order_days(engine.warehouse, _range(rng), f"{os.getpid()}", timezone=zone, sale_on="created")
 
 
-def _replay(engine: _Engine, chance: random.Random) -> None:
+def _replay(engine: _Engine, rng: random.Random) -> None:
     from sales_assets.cli import quarantine
 
-    everything = {"all_states": True, "day": None, "date_id": None, "limit": 1000}
+    none = dict.fromkeys(("day", "date_id", "file", "reason", "state"))
+    everything = {**none, "limit": 1000, "offset": 0}
     rows = until(lambda: engine.warehouse.rows("staging/quarantine", "list", **everything), seconds=_SECONDS)
-    row = chance.choice(rows)
+    row = rng.choice(rows)
     number = row["quarantine_id"]
     corrections = {}
-    if chance.random() < 0.5:
+    if rng.random() < 0.5:
         statuses = row["line_text"].count(",") > 11
         day = dt.datetime.strptime(str(row["date_id"]), "%Y%m%d").date().isoformat()  # noqa: DTZ007
         corrections[number] = Order(f"corrected{number}", day=day).line(9, statuses=statuses)
 
-    def load_again(days_by_file: Mapping[str, set[dt.date]]) -> list[str]:
-        return engine.load(sorted(set().union(*days_by_file.values())), raw=False)
+    def load_again(days: list[dt.date]) -> list[str]:
+        return engine.load(days, raw=False)
 
     with mock.patch.object(quarantine, "_load_again", load_again):
         discarded = [] if corrections else [number]
         quarantine.replay(engine.warehouse, corrections=corrections, discarded=discarded, as_they_are=[])
 
 
-def _range(chance: random.Random) -> list[dt.date]:
-    first, last = sorted(chance.choices(range(len(DAYS)), k=2))
+def _range(rng: random.Random) -> list[dt.date]:
+    first, last = sorted(rng.choices(range(len(DAYS)), k=2))
     return DAYS[first : last + 1]
 
 
@@ -111,20 +112,20 @@ _JOBS: dict[str, Job] = {"load": _load, "orders": _load_orders, "replay": _repla
 
 
 def _work(environment: Mapping[str, str], job: str, seed: int, rounds: int, stop: Any, done: Any) -> None:
-    """Repeat a job a number of times, or until `stop`; send (times done, seconds waited for locks, failures)."""
+    """Repeat a job a number of times, or until `stop`; send (repetitions, seconds waited for locks, failures)."""
     from sales_assets import settings
     from sales_assets.pipeline import stage
 
     os.environ.clear()
     os.environ.update(environment)
     settings.settings.cache_clear()
-    chance = random.Random(seed)
+    rng = random.Random(seed)
     engine = _Engine()
-    if seed % 2:  # large files, for which these few lines are taken: names apart, and several transactions
+    if seed % 2:  # treat these few lines as a large file: separate names, several transactions
         stage._ROWS_PER_TRANSACTION = 3
     try:
         while engine.done < rounds and not stop.is_set():
-            _JOBS[job](engine, chance)
+            _JOBS[job](engine, rng)
             engine.done += 1
     except Exception as error:  # noqa: BLE001  the test reads it
         engine.failures.append(f"{job}: {type(error).__name__}: {error}")
@@ -149,28 +150,29 @@ class Contention:
 
     def run(self, seconds: float, rounds: int = sys.maxsize) -> None:
         """Let each process repeat its job a number of times, or for a number of seconds."""
-        chance = random.Random(self.seed)
-        self._issue_report(chance)
+        rng = random.Random(self.seed)
+        self._issue_report(rng)
         for day in DAYS:
-            self._issue(chance, day)
+            self._issue(rng, day)
         engine = _Engine()
         self._fetch_report(engine)
         for _ in range(30):
-            self._order(chance)
+            self._order(rng)
         deadline = time.monotonic() + seconds
         with self._processes(rounds) as (stop, processes):
             while time.monotonic() < deadline and any(process.is_alive() for process in processes):
-                self._issue(chance, chance.choice(DAYS))
-                self._order(chance)
-                if chance.random() < 0.02:
-                    self._issue_report(chance)
+                self._issue(rng, rng.choice(DAYS))
+                self._order(rng)
+                if rng.random() < 0.02:
+                    self._issue_report(rng)
                     self._fetch_report(engine)
-                time.sleep(0.1)  # the pace of news
+                time.sleep(0.1)  # the interval between changes
             stop.set()
 
-    def judge(self) -> None:
-        """No process failed or deadlocked; after one more load, the mart is that of the reference model."""
-        assert self.failures == []
+    def check_result(self) -> None:
+        """Check that no process failed or deadlocked, and that one more load produces the mart of the model."""
+        # The message is needed: pytest explains only the assertions of test files.
+        assert self.failures == [], f"{len(self.failures)} failures, such as {self.failures[:3]}"
         assert all(times > 0 for times in self.done.values()), self.done
         assert unequal_to_staging(self.url) == []
         engine = _Engine()
@@ -195,38 +197,38 @@ class Contention:
         running = []
         for job, number in self.jobs.items():
             for n in range(number):
-                told, telling = _CONTEXT.Pipe(duplex=False)
+                receive_end, send_end = _CONTEXT.Pipe(duplex=False)
                 seed = self.seed * 100 + n
-                process = _CONTEXT.Process(target=_work, args=(dict(os.environ), job, seed, rounds, stop, telling))
+                process = _CONTEXT.Process(target=_work, args=(dict(os.environ), job, seed, rounds, stop, send_end))
                 process.start()
-                telling.close()
-                running.append((job, process, told))
+                send_end.close()
+                running.append((job, process, receive_end))
         try:
             yield stop, [process for _, process, _ in running]
-            for job, _, told in running:
-                assert told.poll(_SECONDS), f"a process hangs: {job}"
-                done, waited, failures = told.recv()
+            for job, _, receive_end in running:
+                assert receive_end.poll(_SECONDS), f"a process hangs: {job}"
+                done, waited, failures = receive_end.recv()
                 self.done[job] = self.done.get(job, 0) + done
                 self.waited += waited
                 self.failures += failures
         finally:
-            for _, process, told in running:
+            for _, process, receive_end in running:
                 process.kill()
                 process.join()
-                told.close()
+                receive_end.close()
 
-    # --- news -------------------------------------------------------------------------------------------------
+    # --- new files and orders ---------------------------------------------------------------------------------
 
-    def _issue(self, chance: random.Random, day: dt.date) -> None:
-        """Replace the increment of a day while it is being delivered: its file is never half there."""
-        lines: list[Order | str] = [_sale(chance, day, "always"), *_lines(chance, day)]
+    def _issue(self, rng: random.Random, day: dt.date) -> None:
+        """Replace the increment of a day atomically, because it may be served at the moment."""
+        lines: list[Order | str] = [_sale(rng, day, "always"), *_lines(rng, day)]
         self._put(self.reports.folder / "inc" / str(day) / "user_orders_log_inc.csv", lines, statuses=True)
 
-    def _issue_report(self, chance: random.Random) -> None:
-        lines: list[Order | str] = [_sale(chance, day, "report") for day in DAYS]
+    def _issue_report(self, rng: random.Random) -> None:
+        lines: list[Order | str] = [_sale(rng, day, "report") for day in DAYS]
         for day in DAYS:
-            lines += _lines(chance, day)
-        self._put(self.reports.folder / "main" / "user_orders_log.csv", lines, statuses=chance.random() < 0.5)
+            lines += _lines(rng, day)
+        self._put(self.reports.folder / "main" / "user_orders_log.csv", lines, statuses=rng.random() < 0.5)
 
     def _put(self, path: Path, lines: list[Order | str], *, statuses: bool) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -242,10 +244,10 @@ class Contention:
         with pipeline.warehouse.transaction("report") as transaction:
             record(transaction, [delivery], "run")
 
-    def _order(self, chance: random.Random) -> None:
-        """Stage an event of a partner order, as the consumer does, with mappings for its items and customers."""
+    def _order(self, rng: random.Random) -> None:
+        """Stage an event of a partner order, like the consumer, with mappings for its items and customers."""
         self.orders += 1
-        at = dt.datetime.combine(chance.choice(DAYS[:-1]), dt.time(chance.randrange(24)), dt.UTC)
+        at = dt.datetime.combine(rng.choice(DAYS[:-1]), dt.time(rng.randrange(24)), dt.UTC)
         event = {
             "message_id": f"8-{self.orders}-accepted",
             "kind": "accepted",
@@ -256,7 +258,7 @@ class Contention:
             "their_pharmacy_id": "1",
             "phone": "79997772211",
             "dated_at": at.isoformat(),
-            "lines": [{"line_no": 1, "their_id": str(chance.randint(1, 5)), "price": "10", "count": self.orders}],
+            "lines": [{"line_no": 1, "their_id": str(rng.randint(1, 5)), "price": "10", "count": self.orders}],
         }
         with psycopg.connect(self.url) as connection:
             if self.orders == 1:
@@ -279,7 +281,7 @@ class Contention:
     # --- the reference model ----------------------------------------------------------------------------------
 
     def _delivered(self) -> tuple[list[Delivered], dict[RowKey, str | None]]:
-        """What was delivered, in order, and how rejected rows of it were resolved."""
+        """Return the deliveries in order, and the resolutions of their rejected rows."""
         from sales_assets.resources.raw_files import RawFiles
 
         raw_files = RawFiles()
@@ -323,25 +325,25 @@ _ORPHANS = """SELECT count(*) FROM mart.f_sales AS f
     WHERE c.customer_id IS NULL OR i.item_id IS NULL OR t.city_id IS NULL OR d.date_id IS NULL"""
 
 
-def _lines(chance: random.Random, day: dt.date) -> Iterator[Order | str]:
-    """Sales of a day, some of them twice, and now and then a line that is rejected: the same in several contents."""
-    for n in range(chance.randint(0, 6)):
-        sale = _sale(chance, day, str(n))
-        yield from [sale] * chance.randint(1, 2)
-    if chance.random() < 0.5:
-        yield Order(f"bad{chance.randint(1, 3)}", day=str(day), quantity="many")
+def _lines(rng: random.Random, day: dt.date) -> Iterator[Order | str]:
+    """Yield sales of a day, some twice, and sometimes a rejected line that is the same in several contents."""
+    for n in range(rng.randint(0, 6)):
+        sale = _sale(rng, day, str(n))
+        yield from [sale] * rng.randint(1, 2)
+    if rng.random() < 0.5:
+        yield Order(f"bad{rng.randint(1, 3)}", day=str(day), quantity="many")
 
 
-def _sale(chance: random.Random, day: dt.date, name: str) -> Order:
-    customer, item = str(chance.randint(50, 60)), str(chance.randint(1, 5))
+def _sale(rng: random.Random, day: dt.date, name: str) -> Order:
+    customer, item = str(rng.randint(50, 60)), str(rng.randint(1, 5))
     return Order(
         f"{name}-{day}",
         day=str(day),
-        quantity=str(chance.randint(0, 3)),
-        amount=f"{chance.randint(0, 500)}.{chance.randint(10, 99)}",
-        city_id=str(chance.randint(1, 3)),
+        quantity=str(rng.randint(0, 3)),
+        amount=f"{rng.randint(0, 500)}.{rng.randint(10, 99)}",
+        city_id=str(rng.randint(1, 3)),
         customer_id=customer,
-        first_name=chance.choice(["Anna", "Anne"]),
+        first_name=rng.choice(["Anna", "Anne"]),
         item_id=item,
         item_name=f"Item {item} of {day}",
     )

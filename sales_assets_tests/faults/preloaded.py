@@ -1,4 +1,4 @@
-"""Imported by the process that victims are forked from, and by nothing else: importing it is the work."""
+"""Import target of the forkserver: importing this module loads all that the forked load processes need."""
 
 from sales_assets_tests.faults.subprocess_targets import preload
 

@@ -1,6 +1,6 @@
-"""Day after day through the real sensor with a moving clock: re-issues, faults, a clock set wrong, housekeeping.
+"""A soak test of the sensor with a simulated clock: re-issued files, faults, a wrong clock, housekeeping.
 
-Dagster's own times are the machine's; what a simulated day is old is made so in its storage (`age`).
+Dagster takes its times from the machine, so the age of simulated days is set in its storage (`age`).
 """
 
 import datetime as dt
@@ -28,8 +28,8 @@ from sales_assets_tests.reference_model import Delivered, mart
 FIRST = dt.date(2021, 1, 1)
 
 _HOUSEKEEPING_DAYS = 10
-_KEPT_DAYS = 30  # what housekeeping leaves alone
-# The latest materialization of a day's eleven assets and the course of its runs; without housekeeping a hundred.
+_KEPT_DAYS = 30  # days that housekeeping doesn't touch
+# The latest materialization of a day's eleven assets and the events of its runs; without housekeeping a hundred rows.
 _ROWS_OF_AN_OLD_DAY = 27
 _MEMORY_GROWTH = 100 * 2**20
 _SESSIONS = 5
@@ -37,11 +37,11 @@ _SESSIONS = 5
 
 @dataclass
 class Soak:
-    """Days that pass in a shop. With `storage`, the PostgreSQL database of Dagster's, housekeeping is part of it."""
+    """Simulated days of a shop, with housekeeping if `storage`, the URL of Dagster's PostgreSQL database, is set."""
 
     shop: Shop
     storage: str | None = None
-    chance: random.Random = field(default_factory=lambda: random.Random(11))
+    rng: random.Random = field(default_factory=lambda: random.Random(11))
     deliveries: dict[dt.date, Delivered] = field(default_factory=dict)
     days: list[dt.date] = field(default_factory=list)
     run_keys: Counter[str] = field(default_factory=Counter)
@@ -50,10 +50,10 @@ class Soak:
     memory: list[int] = field(default_factory=list)
 
     def run(self, number: int, seconds: float, memory: Path | None = None) -> None:
-        """Let days pass until there are so many, or as long as there is time, and have the sensor catch up.
+        """Simulate days up to a number or a time limit, then let the sensor load what is left.
 
-        memory: a file that keeps what was done after each day, for a soak that goes on in another process over the
-        same databases and reports.
+        memory: a file with the state after each day, for a soak test that is continued in another process with the same
+        databases and reports.
         """
         if memory is not None and memory.exists():
             vars(self).update(pickle.loads(memory.read_bytes()))
@@ -61,7 +61,7 @@ class Soak:
             self.shop.reports.report([Order("before", day=(FIRST - dt.timedelta(days=1)).isoformat())])
             self.shop.fetch_report()
         deadline = time.monotonic() + seconds
-        # A failed day is asked for at the next tick.
+        # A failed day is requested again at the next tick.
         with (
             mock.patch.object(run_requests, "LONGEST_PAUSE", dt.timedelta(0)),
             mock.patch.dict(os.environ, {"DAGSTER_EVENT_BATCH_SIZE": "100"}),  # as deployed
@@ -74,8 +74,8 @@ class Soak:
                 self._tick(_noon_after(self.days[-1]))
         self._keep_house(_KEPT_DAYS + 1)
 
-    def judge(self) -> None:
-        """The mart is the oracle's, every day is there once, and nothing has grown that should not."""
+    def check_result(self) -> None:
+        """Check that the mart equals the model, each day is loaded once, and storage and memory are bounded."""
         found = self.shop.query(
             "SELECT f.date_id, l.uniq_id, item_id, customer_id, city_id, quantity, amount, f.status"
             " FROM mart.f_sales AS f JOIN mart.f_sales_lines AS l USING (id) ORDER BY 1, 2"
@@ -83,19 +83,19 @@ class Soak:
         assert sorted(found) == mart(list(self.deliveries.values()), self.days)
         assert {row[0] for row in found} == {day.year * 10_000 + day.month * 100 + day.day for day in self.days}
         assert self.faults or len(self.days) < 8, "a soak without faults shows little"
-        # Asked for once: no key twice, no news loaded twice.
+        # Requested once: no run key twice, no change loaded twice.
         assert {key for key, times in self.run_keys.items() if times > 1} == set()
         assert {change for change, times in self.loaded.items() if times > 1} == set()
-        # What housekeeping may not forget.
+        # Records that housekeeping must keep.
         days = {day.isoformat() for day in self.days}
         for key in (F_SALES, RAW_ORDERS):
             assert self.shop.materialized(key) == days
-        kept = {
+        requested_changes = {
             run.tags[run_requests.CHANGE_KEY_TAG]
             for run in self.shop.instance.get_runs()
             if run_requests.CHANGE_KEY_TAG in run.tags
         }
-        assert set(self.loaded) <= kept
+        assert set(self.loaded) <= requested_changes
         sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
         assert self.shop.query(sessions)[0][0] <= _SESSIONS
         events = 0
@@ -104,7 +104,7 @@ class Soak:
             assert events / len(self.days) < _ROWS_OF_AN_OLD_DAY
             assert rows(self.storage, sessions)[0][0] <= _SESSIONS
         third = len(self.memory) // 3
-        if third > 50:  # before, caches fill
+        if third > 50:  # until then, caches grow
             assert self.memory[-1] < self.memory[third] + _MEMORY_GROWTH
         print(f"{len(self.days)} days, {events} events kept, {self.memory[-1] >> 20} MB")  # noqa: T201  the figures
 
@@ -115,12 +115,12 @@ class Soak:
         written.replace(memory)
 
     def _pass_a_day(self) -> None:
-        chance, number = self.chance, len(self.days)
+        rng, number = self.rng, len(self.days)
         day = FIRST + dt.timedelta(days=number)
         self.days.append(day)
-        reissued = [day - dt.timedelta(days=chance.randint(1, 6))] if number > 6 and chance.random() < 0.1 else []
+        reissued = [day - dt.timedelta(days=rng.randint(1, 6))] if number > 6 and rng.random() < 0.1 else []
         for issued in (day, *reissued):
-            lines = list(_orders(chance, issued, number))
+            lines = list(_orders(rng, issued, number))
             self.shop.reports.increment(issued.isoformat(), lines)
             self.deliveries[issued] = Delivered("increment", issued, issued, order_file(lines, statuses=True))
         if number % 20 == 7:
@@ -137,13 +137,13 @@ class Soak:
         self.memory.append(_resident())
 
     def _keep_house(self, days: int) -> None:
-        """Make all that Dagster remembers so many days older, and have its housekeeping done."""
+        """Make all of Dagster's records older by a number of days, and run housekeeping."""
         if self.storage:
             age(self.storage, days)
             assert job("housekeeping").execute_in_process(instance=self.shop.instance).success
 
     def _tick(self, now: dt.datetime) -> None:
-        """One tick of the sensor at a moment, and the runs that it asks for."""
+        """Run one tick of the sensor at a simulated time, and the runs it requests."""
         with dg.partition_loading_context(effective_dt=now):
             found = new_increments.new_increments(
                 dg.build_sensor_context(instance=self.shop.instance), warehouse=Warehouse(), report_api=ReportApi()
@@ -163,21 +163,21 @@ def _noon_after(day: dt.date) -> dt.datetime:
     return dt.datetime(day.year, day.month, day.day, 12, tzinfo=dt.UTC) + dt.timedelta(days=1)
 
 
-def _orders(chance: random.Random, day: dt.date, edition: int) -> Iterator[Order | str]:
-    for n in range(chance.randint(1, 5)):
+def _orders(rng: random.Random, day: dt.date, edition: int) -> Iterator[Order | str]:
+    for n in range(rng.randint(1, 5)):
         order = Order(
             f"{day}-{edition}-{n}",
             day=day.isoformat(),
-            amount=str(chance.randint(0, 900)),
-            status=chance.choice(["", "shipped", "refunded", "Refunded"]),
+            amount=str(rng.randint(0, 900)),
+            status=rng.choice(["", "shipped", "refunded", "Refunded"]),
         )
         yield order
         if n == 0:
             yield order
-    if chance.random() < 0.1:
+    if rng.random() < 0.1:
         yield "no line at all"
 
 
 def _resident() -> int:
-    """Bytes of memory that this process holds."""
+    """Return the resident memory of this process in bytes."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")

@@ -1,7 +1,7 @@
-"""Processes that load days until they are killed, and assertions on the mart afterwards.
+"""Processes that load days or erase a person until they are killed, and assertions on the mart afterwards.
 
-A process is forked from one that has imported everything: a hundred kills cost a hundred loads, not a hundred starts
-of Python. What is forked holds no connection and no thread.
+A process is forked from one that has imported everything: a hundred kills cost a hundred loads, not a hundred starts of
+Python. The forked process holds no connection and no thread.
 """
 
 import functools
@@ -45,7 +45,7 @@ def _definitions() -> Any:
 
 
 def preload() -> None:
-    """Import all that a load imports, in the process that the victims are forked from."""
+    """Import all that a load imports, in the process from which the load processes are forked."""
     from sales_assets.cli import load  # noqa: F401
     from sales_assets.deploy import instance, runs  # noqa: F401
 
@@ -53,7 +53,7 @@ def preload() -> None:
 
 
 def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: tuple[str, str]) -> None:
-    """Load the days and send (time of the end, points passed, failures); die at point `kill_at` if it gets so far."""
+    """Load the days and send (end time, points passed, failures); kill the process at point `kill_at`, if any."""
     import datetime as dt
 
     import dagster as dg
@@ -67,7 +67,7 @@ def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: 
     os.environ.update(environment)
     settings.settings.cache_clear()
     mock.patch.object(load, "defs", _definitions).start()
-    # Dagster's events have a storage of the process's own: a connection for each of them would be most of a load.
+    # Each process stores Dagster's events separately: connections for these events would take most of a load's time.
     mock.patch.object(instance, "prepare_dagster_home").start()
     mock.patch.object(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral).start()
     passed = _arm(kill_at)
@@ -79,22 +79,43 @@ def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: 
         done.send((time.monotonic(), passed(), [f"{type(error).__name__}: {error}"]))
 
 
-def _arm(kill_at: int | None) -> Callable[[], int]:
-    """Count every statement, commit, block of COPY, fsync and HTTP call, before and after it; die at one of them."""
+def forget(environment: Mapping[str, str], kill_at: int | str | None, done: Any, days: tuple[str, str]) -> None:
+    """Erase customer 51 like `sales-assets forget`; kill the process at point `kill_at`, if any."""
+    import typer
+
+    from sales_assets import settings
+    from sales_assets.cli.forget import forget
+
+    os.environ.clear()
+    os.environ.update(environment)
+    settings.settings.cache_clear()
+    passed = _arm(kill_at)
+    try:
+        forget(customer=51, phone=None)
+        done.send((time.monotonic(), passed(), []))
+    except typer.Exit:
+        done.send((time.monotonic(), passed(), ["something is left"]))
+
+
+def _arm(kill_at: int | str | None) -> Callable[[], int]:
+    """Count points before and after every statement, commit, block of COPY, fsync, rename, deletion and HTTP call.
+
+    Kill the process at the point `kill_at`; if that is a name, before the first call with this name.
+    """
     import requests
 
     counter, latest = itertools.count(1), 0
 
-    def point() -> None:
+    def point(name: str = "") -> None:
         nonlocal latest
         latest = next(counter)
-        if latest == kill_at:
+        if kill_at in (latest, name or latest):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watched(call: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(call)
         def run(*args: Any, **kwargs: Any) -> Any:
-            point()
+            point(call.__name__)
             result = call(*args, **kwargs)
             point()
             return result
@@ -106,6 +127,8 @@ def _arm(kill_at: int | None) -> Callable[[], int]:
         (psycopg.Connection, "commit"),
         (psycopg.Copy, "write"),
         (os, "fsync"),
+        (os, "replace"),
+        (os, "remove"),
         (requests.Session, "request"),
     ]
     for owner, name in places:
@@ -117,28 +140,31 @@ def _arm(kill_at: int | None) -> Callable[[], int]:
 
 
 @dataclass
-class Victim:
-    """A load in a process of its own."""
+class TargetProcess:
+    """A separate process that runs a load, or another target of this module."""
 
     environment: Mapping[str, str]
-    kill_at: int | None = None
+    kill_at: int | str | None = None
     days: tuple[str, str] = (FIRST, LAST)
     points: int = 0
     seconds: float = 0.0
+    target: Callable[..., None] = _load
     failures: list[str] = field(default_factory=list)
 
-    def __enter__(self) -> "Victim":
+    def __enter__(self) -> "TargetProcess":
         _CONTEXT.set_forkserver_preload(["sales_assets_tests.faults.preloaded"])
-        self._told, telling = _CONTEXT.Pipe(duplex=False)
-        self.process = _CONTEXT.Process(target=_load, args=(dict(self.environment), self.kill_at, telling, self.days))
+        self._receive_end, send_end = _CONTEXT.Pipe(duplex=False)
+        self.process = _CONTEXT.Process(
+            target=self.target, args=(dict(self.environment), self.kill_at, send_end, self.days)
+        )
         self.process.start()
         self.started = time.monotonic()
-        telling.close()
+        send_end.close()
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        self._told.close()
+        self._receive_end.close()
 
     def kill(self) -> None:
         if self.process.is_alive():
@@ -146,33 +172,34 @@ class Victim:
         self.process.join(_SECONDS)
 
     def finish(self) -> bool:
-        """Wait for its end; False when it was killed before it could tell anything."""
-        assert self._told.poll(_SECONDS), "the load neither ended nor died"
+        """Wait for the end of the process; return False if it was killed before it sent its result."""
+        assert self._receive_end.poll(_SECONDS), "the load neither ended nor died"
         try:
-            ended, self.points, self.failures = self._told.recv()
+            ended, self.points, self.failures = self._receive_end.recv()
         except EOFError:
             self.process.join(_SECONDS)
             assert self.process.exitcode == -signal.SIGKILL, f"the load died by itself: {self.process.exitcode}"
             return False
-        self.seconds = ended - self.started  # one clock for all processes of a machine
+        self.seconds = ended - self.started  # all processes of a machine share this clock
         self.process.join(_SECONDS)
         return True
 
 
 def load_undisturbed(environment: Mapping[str, str], days: tuple[str, str] = (FIRST, LAST)) -> tuple[int, float]:
-    """Load to the end; gives the points passed and the seconds it took."""
-    with Victim(environment, days=days) as victim:
-        assert victim.finish()
-    assert victim.failures == [], victim.failures  # said here: pytest explains the assertions of tests alone
-    return victim.points, victim.seconds
+    """Load to the end; return the points passed and the seconds taken."""
+    with TargetProcess(environment, days=days) as target_process:
+        assert target_process.finish()
+    # Needs a message: pytest explains only assertions of tests.
+    assert target_process.failures == [], target_process.failures
+    return target_process.points, target_process.seconds
 
 
-class World:
-    """A mart in an old state, files in a new one, and as many copies of the former as there are kills."""
+class KillScenario:
+    """A mart in an old state, report files in a new one, and a copy of the old mart for each kill."""
 
-    def __init__(self, server: EmbeddedPostgres, reports: ReportFolderBuilder, raw_files: Path) -> None:
+    def __init__(self, server: EmbeddedPostgres, reports: ReportFolderBuilder, raw_files: Path | str) -> None:
         self.server, self.reports = server, reports
-        self._environment = {"RAW_FILES_URL": str(raw_files)}
+        self.raw_files = str(raw_files)
         self._write(old=True)
         self._old = f"old_{os.getpid()}_{next(_NUMBERS)}"
         self._make(self._old, "migrated_template")
@@ -187,20 +214,20 @@ class World:
         assert self.empty_since, "a day that shrinks to nothing belongs to the scenario"
 
     def environment(self, database: str) -> dict[str, str]:
-        return os.environ | self._environment | {"WAREHOUSE_URL": self.server.url(database)}
+        return os.environ | {"RAW_FILES_URL": self.raw_files, "WAREHOUSE_URL": self.server.url(database)}
 
     def copy(self) -> "_Copy":
         return _Copy(self, f"moment_{os.getpid()}_{next(_NUMBERS)}")
 
-    def judge_killed(self, database: str) -> None:
-        """No day is half there: each is as it was or as it will be, and staging says the same."""
+    def check_killed(self, database: str) -> None:
+        """Check that each day is entirely old or entirely new, and equal to staging."""
         found = contents(self.server.url(database))
         for day in {*self.old, *self.new}:
             assert found.get(day, []) in (self.old.get(day, []), self.new.get(day, [])), f"{day} is half there"
         assert unequal_to_staging(self.server.url(database)) == []
 
-    def heal_and_judge(self, database: str) -> None:
-        """One more run makes the mart of an undisturbed load."""
+    def reload_and_check(self, database: str) -> None:
+        """Check that one more run produces the mart of an undisturbed load."""
         load_undisturbed(self.environment(database))
         assert contents(self.server.url(database)) == self.new
         assert names(self.server.url(database)) == self.new_names
@@ -213,29 +240,29 @@ class World:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*parts))
 
     def _write(self, *, old: bool) -> None:
-        """Old: increments of the first 20 days. New: of the last 26, with other lines, fewer of them or none."""
-        chance = random.Random(int(old))
-        report = [_order(chance, f"report{n}", day) for n, day in enumerate(DAYS[:10] * 3)]
+        """Write increments of the first 20 days, or the new files: of the last 26, with other, fewer or no lines."""
+        rng = random.Random(int(old))
+        report = [_order(rng, f"report{n}", day) for n, day in enumerate(DAYS[:10] * 3)]
         self.reports.report([Order("before", day="2024-09-25"), *report], price_log="Milk,100\n")
         for day in DAYS[:20] if old else DAYS[4:]:
-            number = 0 if not old and day in DAYS[6:9] else chance.randint(1, 12)
-            lines: list[Order | str] = [_order(chance, f"{old}{n}", day) for n in range(number)]
-            self.reports.increment(day, [*lines, *lines[:2]], price_log=f"Milk,{chance.randint(90, 110)}\n")
+            number = 0 if not old and day in DAYS[6:9] else rng.randint(1, 12)
+            lines: list[Order | str] = [_order(rng, f"{old}{n}", day) for n in range(number)]
+            self.reports.increment(day, [*lines, *lines[:2]], price_log=f"Milk,{rng.randint(90, 110)}\n")
 
 
 _NUMBERS = itertools.count(1)
 
 
-def _order(chance: random.Random, name: str, day: str) -> Order:
-    item = str(chance.randint(1, 5))
+def _order(rng: random.Random, name: str, day: str) -> Order:
+    item = str(rng.randint(1, 5))
     return Order(
         f"{name}-{day}",
         day=day,
-        quantity=str(chance.randint(0, 3)),
-        amount=f"{chance.randint(0, 500)}.{chance.randint(10, 99)}",
-        status=chance.choice([None, "shipped", "refunded"]),
-        city_id=str(chance.randint(1, 3)),
-        customer_id=str(chance.randint(50, 60)),
+        quantity=str(rng.randint(0, 3)),
+        amount=f"{rng.randint(0, 500)}.{rng.randint(10, 99)}",
+        status=rng.choice([None, "shipped", "refunded"]),
+        city_id=str(rng.randint(1, 3)),
+        customer_id=str(rng.randint(50, 60)),
         item_id=item,
         item_name=f"Item {item} of {day}",
     )
@@ -243,22 +270,22 @@ def _order(chance: random.Random, name: str, day: str) -> Order:
 
 @dataclass
 class _Copy:
-    """A database of its own, dropped at the end."""
+    """A copy of the old database, dropped at the end."""
 
-    world: World
+    scenario: KillScenario
     name: str
 
     def __enter__(self) -> str:
-        self.world._make(self.name, self.world._old)
+        self.scenario._make(self.name, self.scenario._old)
         return self.name
 
     def __exit__(self, *_: object) -> None:
-        with psycopg.connect(self.world.server.url("sales"), autocommit=True) as connection:
+        with psycopg.connect(self.scenario.server.url("sales"), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(self.name)))
 
 
 def contents(url: str) -> Contents:
-    """The mart's rows per day, without the ids, which differ from load to load."""
+    """Return the rows of the mart by day, without the ids, which differ between loads."""
     with psycopg.connect(url) as connection:
         rows = connection.execute(
             "SELECT f.date_id, l.uniq_id, item_id, customer_id, city_id, quantity, amount, f.status, f.source"
@@ -286,57 +313,59 @@ def unequal_to_staging(url: str) -> list[tuple[Any, ...]]:
 
 
 def moments(seed: int, number: int, points: int) -> Iterator[tuple[str, float]]:
-    """A seeded sweep: points inside the load, and shares of its time, by turns; each with a name of its own."""
-    chance = random.Random(seed)
-    inside = chance.sample(range(1, points + 1), min(points, number // 2))
-    for place, share in zip(inside, (chance.random() for _ in range(number - number // 2)), strict=False):
+    """Yield named moments by a seed: points within the load alternating with fractions of its duration."""
+    rng = random.Random(seed)
+    inside = rng.sample(range(1, points + 1), min(points, number // 2))
+    for place, share in zip(inside, (rng.random() for _ in range(number - number // 2)), strict=False):
         yield f"point {place}", place
         yield f"share {share:.4f}", share
 
 
-def suffer(world: World, moment: tuple[str, float]) -> bool:
-    """Kill a load at the moment, judge, heal, judge. Gives whether the kill came before the load's end."""
+def kill_during_load(scenario: KillScenario, moment: tuple[str, float]) -> bool:
+    """Kill a load at the moment, check, load again, check; return whether the load was killed before its end."""
     name, value = moment
-    with world.copy() as database:
-        with Victim(world.environment(database), int(value) if name.startswith("point") else None) as victim:
+    with scenario.copy() as database:
+        with TargetProcess(
+            scenario.environment(database), int(value) if name.startswith("point") else None
+        ) as target_process:
             if name.startswith("share"):
-                time.sleep(value * world.seconds)  # the moment itself, not a wait for something
-                victim.kill()
-            killed = not victim.finish()
+                time.sleep(value * scenario.seconds)  # the moment itself, not a wait for an event
+                target_process.kill()
+            killed = not target_process.finish()
         if not killed:
-            # Measured at the start, when the machine may have been busier: shares of it would come later and later.
-            world.seconds = min(world.seconds, victim.seconds)
-        _wait_for_sessions(world.server.url(database))
-        world.judge_killed(database)
-        world.heal_and_judge(database)
+            # The duration was measured when the machine may have been busier: fractions of it would come ever later.
+            scenario.seconds = min(scenario.seconds, target_process.seconds)
+        wait_for_sessions(scenario.server.url(database))
+        scenario.check_killed(database)
+        scenario.reload_and_check(database)
     return killed
 
 
-def suffer_without_server(world: World, share: float, kill_server: Callable[[], None]) -> bool:
-    """Kill the server after a share of a load's time and start it again, judge, heal, judge.
+def kill_server_during_load(scenario: KillScenario, share: float, kill_server: Callable[[], None]) -> bool:
+    """Kill the server after a fraction of a load's duration, restart it, check, load again, check.
 
-    The load may go on when it has no connection open just then. Gives whether it was still running.
+    The load may continue if it has no open connection at that moment. Return whether the load was still running.
     """
-    with world.copy() as database:
-        # A copied sequence hands out up to 32 numbers that no log has seen, and goes back over them if the server dies
-        # before its next checkpoint. No warehouse that was migrated in its place has that.
-        with psycopg.connect(world.server.url(database), autocommit=True) as connection:
+    with scenario.copy() as database:
+        # A copied sequence returns up to 32 numbers before it writes a log record, and returns them again if the server
+        # dies before its next checkpoint. A warehouse that was migrated in place does not have this problem.
+        with psycopg.connect(scenario.server.url(database), autocommit=True) as connection:
             connection.execute("CHECKPOINT")
-        with Victim(world.environment(database)) as victim:
-            time.sleep(share * world.seconds)  # the moment itself, not a wait for something
-            running = victim.process.is_alive()
+        with TargetProcess(scenario.environment(database)) as target_process:
+            time.sleep(share * scenario.seconds)  # the moment itself, not a wait for an event
+            running = target_process.process.is_alive()
             kill_server()
-            world.server.ensure_running()
-            assert victim.finish()
+            scenario.server.ensure_running()
+            assert target_process.finish()
         if not running:
-            world.seconds = min(world.seconds, victim.seconds)
-        world.judge_killed(database)
-        world.heal_and_judge(database)
+            scenario.seconds = min(scenario.seconds, target_process.seconds)
+        scenario.check_killed(database)
+        scenario.reload_and_check(database)
     return running
 
 
-def _wait_for_sessions(url: str) -> None:
-    """Until the server has noticed that its clients are gone: a COMMIT that was under way is done, or is not."""
+def wait_for_sessions(url: str) -> None:
+    """Wait until the server has noticed the lost clients: then a pending COMMIT is either complete or rolled back."""
     deadline = time.monotonic() + 30
     with psycopg.connect(url, autocommit=True) as connection:
         while connection.execute(

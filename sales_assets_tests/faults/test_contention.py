@@ -1,6 +1,6 @@
-"""Loads of several processes over the same days, with partner orders and replays: a few of each.
+"""Contention between loads, partner orders and replays in several processes: a few of each over the same days.
 
-`make torture` has minutes.
+`make torture` runs these processes for minutes.
 """
 
 import pytest
@@ -11,8 +11,8 @@ from sales_assets_tests.fixtures import Shop
 
 
 @pytest.mark.timeout(600)  # seven processes on a busy machine
-def test_loads_orders_and_replays_at_once_end_in_the_mart_of_the_reference_model(shop: Shop) -> None:
+def test_concurrent_loads_orders_and_replays_produce_the_mart_of_the_model(shop: Shop) -> None:
     url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
     contention = Contention(url, shop.reports, jobs={"load": 3, "orders": 2, "replay": 1})
     contention.run(200, rounds=3)
-    contention.judge()
+    contention.check_result()

@@ -1,7 +1,7 @@
-"""A report API that goes wrong in every way at once, through one real load of days that were loaded before.
+"""A report API with every known fault at once, in one real load of days that were loaded before.
 
-Each behaviour has a day of its own: it costs that day and no other, in bounded time, with a message that names the
-call and holds no secret; the day stays as it was, and the next clean load makes it new.
+Each fault has a separate day and fails only that day, in bounded time, with a message that names the call and contains
+no secret. The day keeps its rows, and the next load without faults replaces them.
 """
 
 import datetime as dt
@@ -19,17 +19,17 @@ from sales_assets.pipeline import extract
 from sales_assets_tests.builders import Order, fetch_report, order_file
 from sales_assets_tests.conftest import KEY
 from sales_assets_tests.fixtures import Shop, failure_of
-from sales_assets_tests.resources.servers import Server, answer, serving
+from sales_assets_tests.resources.servers import Server, http_response, serving
 
 FIRST = dt.date(2024, 10, 1)
 SIGNATURE = "X-Amz-Signature=c0ffee"
-LIMIT = 100_000  # bytes of a file
-SECONDS = 120  # for all of it, on a machine that is busy with other tests
-BAD_GATEWAY = answer("<html>", status="502 Bad Gateway")
+LIMIT = 100_000  # maximum bytes of a file
+SECONDS = 120  # for the whole load, on a machine that is busy with other tests
+BAD_GATEWAY = http_response("<html>", status="502 Bad Gateway")
 
-Said = Iterator[bytes] | list[bytes]
-# What a behaviour says in place of a good answer, given that and how often it was asked; None: the good answer.
-Behaviour = Callable[[str, int], Said | None]
+Chunks = Iterator[bytes] | list[bytes]
+# Returns the response of a faulty API, given the valid response and the number of requests before; None: the valid one.
+Behaviour = Callable[[str, int], Chunks | None]
 
 
 def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> list[bytes]:
@@ -38,9 +38,9 @@ def chunked(*pieces: bytes, end: bytes = b"0\r\n\r\n") -> list[bytes]:
 
 
 def silent(good: str, _times: int) -> Iterator[bytes]:
-    """Announces a body, begins it, and says no more."""
+    """Announce a body, send the beginning of the body, and stop."""
     yield b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + good[:10].encode()
-    time.sleep(4)  # as long as it takes to be given up
+    time.sleep(4)  # longer than the client's timeout
 
 
 def endless(_good: str, _times: int) -> Iterator[bytes]:
@@ -50,13 +50,13 @@ def endless(_good: str, _times: int) -> Iterator[bytes]:
 
 
 def moved(target: str) -> Behaviour:
-    return lambda _good, _times: answer(status="302 Found", Location=target)
+    return lambda _good, _times: http_response(status="302 Found", Location=target)
 
 
 def edited(**changes: object) -> Behaviour:
     def edit(good: str, _times: int) -> list[bytes]:
-        said = {name: value for name, value in (json.loads(good) | changes).items() if value != "absent"}
-        return answer(json.dumps(said))
+        changed_body = {name: value for name, value in (json.loads(good) | changes).items() if value != "absent"}
+        return http_response(json.dumps(changed_body))
 
     return edit
 
@@ -67,30 +67,30 @@ def linked(url: str) -> Behaviour:
 
 BODIES: dict[str, tuple[Behaviour, str]] = {
     "502 for ever": (lambda *_: BAD_GATEWAY, "answered 502"),
-    "503": (lambda *_: answer(status="503 Slow Down"), "answered 503"),
-    "a teapot": (lambda *_: answer(status="418 I'm a teapot"), "answered 418"),
+    "503": (lambda *_: http_response(status="503 Slow Down"), "answered 503"),
+    "a teapot": (lambda *_: http_response(status="418 I'm a teapot"), "answered 418"),
     "cut, with a length": (
-        lambda good, _: answer(good[: len(good) // 2], length=len(good)),
-        r"\d+ bytes came|broke off after \d+",
+        lambda good, _: http_response(good[: len(good) // 2], length=len(good)),
+        r"\d+ bytes received|broke off after \d+",
     ),
     "cut, without": (lambda good, _: chunked(good[:20].encode(), end=b""), "broke off"),
     "silent": (silent, "broke off after 10 bytes"),
     "no answer": (lambda *_: [], "the connection failed"),
     "no HTTP": (lambda *_: [b"hello\r\n\r\n"], "the connection failed"),
-    "gzip bomb": (lambda *_: answer(b"\x1f\x8b" * 10, Content_Encoding="gzip"), "Content-Encoding 'gzip'"),
-    "five gigabytes": (lambda good, _: answer(good, length=5 * 1024**3), "5368709120 bytes announced"),
+    "gzip bomb": (lambda *_: http_response(b"\x1f\x8b" * 10, Content_Encoding="gzip"), "Content-Encoding 'gzip'"),
+    "five gigabytes": (lambda good, _: http_response(good, length=5 * 1024**3), "5368709120 bytes announced"),
     "endless": (endless, r"more than \d+ bytes"),
 }
-ANSWERS: dict[str, tuple[Behaviour, str]] = {
+RESPONSES: dict[str, tuple[Behaviour, str]] = {
     **BODIES,
-    "HTML": (lambda *_: answer("<html>", Content_Type="text/html"), r"the answer is not JSON \(text/html\)"),
-    "too short a length": (lambda good, _: answer(good, length=len(good) - 5), "the answer is not JSON"),
-    "no status": (edited(status="absent"), "lacks what it must have: status"),
-    "no data": (edited(data="absent"), "lacks what it must have: data"),
-    "another report": (edited(report_id="another"), "about another report or day"),
-    "another day": (edited(date="2024-09-01 00:00:00"), "about another report or day"),
-    "a NUL": (edited(report_id="r\0"), "can not be printed"),
-    "access refused": (lambda *_: answer("{}", status="403 Forbidden"), "check REPORT_API_KEY"),
+    "HTML": (lambda *_: http_response("<html>", Content_Type="text/html"), r"the response is not JSON \(text/html\)"),
+    "too short a length": (lambda good, _: http_response(good, length=len(good) - 5), "the response is not JSON"),
+    "no status": (edited(status="absent"), "invalid response: status"),
+    "no data": (edited(data="absent"), "invalid response: data"),
+    "another report": (edited(report_id="another"), "for another report or day"),
+    "another day": (edited(date="2024-09-01 00:00:00"), "for another report or day"),
+    "a NUL": (edited(report_id="r\0"), "unprintable characters"),
+    "access refused": (lambda *_: http_response("{}", status="403 Forbidden"), "check REPORT_API_KEY"),
     "a redirect": (moved("http://evil.example/"), "answered 302"),
     "a link elsewhere": (linked("http://evil.example/a.csv"), "the host evil.example is neither"),
     "a link to the metadata service": (linked("http://169.254.169.254/latest"), "link-local addresses are refused"),
@@ -98,24 +98,27 @@ ANSWERS: dict[str, tuple[Behaviour, str]] = {
 }
 FILES: dict[str, tuple[Behaviour, str]] = {
     **BODIES,
-    "HTML": (lambda *_: answer("<html></html>\n"), "header|lacks the column"),
-    "no file of orders": (lambda *_: answer("a,b\n1,2\n"), "header|lacks the column"),
-    "a redirect loop": (lambda _good, times: answer(status="302 Found", Location=f"?{times}"), "more than 5 redirects"),
+    "HTML": (lambda *_: http_response("<html></html>\n"), "header|lacks the column"),
+    "no file of orders": (lambda *_: http_response("a,b\n1,2\n"), "header|lacks the column"),
+    "a redirect loop": (
+        lambda _good, times: http_response(status="302 Found", Location=f"?{times}"),
+        "more than 5 redirects",
+    ),
     "a redirect elsewhere": (moved("http://evil.example/a"), "the host evil.example is neither"),
     "a redirect to the metadata service": (moved("http://169.254.169.254/"), "link-local addresses are refused"),
-    "links that expire for ever": (lambda *_: answer(status="403 Forbidden"), r"the link is refused \(403\)"),
+    "links that expire for ever": (lambda *_: http_response(status="403 Forbidden"), r"the link is refused \(403\)"),
 }
-# Nothing of these is a failure: what goes wrong passes, or does not matter.
-FORGIVEN: dict[str, tuple[str, Behaviour]] = {
-    "502 now and then": ("answer", lambda _good, times: BAD_GATEWAY if times < 2 else None),
-    "further keys": ("answer", edited(news=[1])),
-    "a cut file, once": ("file", lambda good, times: answer(good, length=len(good) + 9) if times == 0 else None),
-    "a link that expired": ("file", lambda _good, times: answer(status="403 Forbidden") if times == 0 else None),
+# These faults fail no day: they are temporary or irrelevant.
+TRANSIENT_FAULTS: dict[str, tuple[str, Behaviour]] = {
+    "502 now and then": ("response", lambda _good, times: BAD_GATEWAY if times < 2 else None),
+    "further keys": ("response", edited(news=[1])),
+    "a cut file, once": ("file", lambda good, times: http_response(good, length=len(good) + 9) if times == 0 else None),
+    "a link that expired": ("file", lambda _good, times: http_response(status="403 Forbidden") if times == 0 else None),
 }
 
 
 class Hostile:
-    """An API whose answer and file of each day behave as they are told."""
+    """An API with a configured behaviour for the response and the file of each day."""
 
     def __init__(self, report_id: str) -> None:
         self.behaviours: dict[tuple[str, str], Behaviour] = {}  # by ("answer" or "file", day)
@@ -124,7 +127,7 @@ class Hostile:
         self._report_id = report_id
         self._asked: Counter[tuple[str, str]] = Counter()
 
-    def say(self, path: str) -> Said:
+    def respond(self, path: str) -> Chunks:
         parts = urlsplit(path)
         assert self.server is not None
         if parts.path == "/get_increment":
@@ -138,19 +141,19 @@ class Hostile:
                     "data": {"increment_id": "i", "s3_path": {"user_orders_log_inc": url}},
                 }
             )
-            place = "answer", day
+            place = "response", day
         else:
             day = parts.path.strip("/").removesuffix(".csv")
             good, place = self.contents[day], ("file", day)
         times = self._asked[place]
         self._asked[place] += 1
-        said = self.behaviours[place](good, times) if place in self.behaviours else None
-        return answer(good) if said is None else said
+        body = self.behaviours[place](good, times) if place in self.behaviours else None
+        return http_response(good) if body is None else body
 
 
 @pytest.fixture
-def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What never goes well is given up sooner."""
+def _fewer_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give up permanent failures sooner, by fewer attempts and short timeouts."""
     monkeypatch.setattr(extract, "_DOWNLOAD_ATTEMPTS", 2)
     for name, value in (
         ("REPORT_API_PATIENCE", "1.5"),
@@ -162,24 +165,26 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
 
 
-@pytest.mark.usefixtures("_hasty")
-def test_each_behaviour_costs_its_own_day_until_the_next_load(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_fewer_attempts")
+def test_each_fault_fails_only_its_day_and_the_next_load_repairs_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     expected: dict[str, str | None] = {}
     behaviours: dict[tuple[str, str], Behaviour] = {}
 
-    def next_day(told: str | None) -> str:
+    def next_day(pattern: str | None) -> str:
         day = (FIRST + dt.timedelta(days=len(expected))).isoformat()
-        expected[day] = told
+        expected[day] = pattern
         return day
 
-    for place, cases in (("answer", ANSWERS), ("file", FILES)):
+    for place, cases in (("response", RESPONSES), ("file", FILES)):
         for behaviour, pattern in cases.values():
             behaviours[place, next_day(pattern)] = behaviour
-    for place, behaviour in FORGIVEN.values():
+    for place, behaviour in TRANSIENT_FAULTS.values():
         behaviours[place, next_day(None)] = behaviour
     lost = next_day(None)
-    behaviours["file", lost] = lambda *_: answer(status="404 Not Found")
-    next_day(None)  # a day on which nothing is wrong
+    behaviours["file", lost] = lambda *_: http_response(status="404 Not Found")
+    next_day(None)  # a day without a fault
     last = max(expected)
 
     for day in expected:
@@ -192,7 +197,7 @@ def test_each_behaviour_costs_its_own_day_until_the_next_load(shop: Shop, monkey
     hostile = Hostile(report_id)
     hostile.behaviours = behaviours
     hostile.contents = {day: order_file([Order(f"new {day}", day=day)], statuses=True) for day in expected}
-    with serving(hostile.say) as hostile.server:
+    with serving(hostile.respond) as hostile.server:
         monkeypatch.setenv("REPORT_API_URL", hostile.server.url)
         settings_module.settings.cache_clear()
         started = time.monotonic()
@@ -206,23 +211,25 @@ def test_each_behaviour_costs_its_own_day_until_the_next_load(shop: Shop, monkey
         " WHERE d.kind = 'increment' AND d.delivery_id > %s",
         len(expected) + 1,
     )
-    told = dict(outcomes)
+    messages = dict(outcomes)
     unlike = {
-        day: (pattern, told[day]) for day, pattern in expected.items() if pattern and not re.search(pattern, told[day])
+        day: (pattern, messages[day])
+        for day, pattern in expected.items()
+        if pattern and not re.search(pattern, messages[day])
     }
     assert unlike == {}
-    assert "no order file delivered" in told[lost]
+    assert "no order file delivered" in messages[lost]
     broken = {day for day, pattern in expected.items() if pattern}
-    assert f"{len(broken)} of {len(expected)} days broke" in failure
+    assert f"{len(broken)} of {len(expected)} days failed" in failure
     new = {day for day in expected if day not in broken and day != lost}
     assert shop.sales() == [
         (f"new {day}" if day in new else name, amount) for (name, amount), day in zip(old, expected, strict=True)
     ]
     for day in broken:
-        if "header" not in told[day]:  # a file that came whole is named by its path
-            assert re.match(r"GET (https?://|file:///|/get_increment: |/get_increment for )", told[day])
-    said = [failure, *told.values()]
-    assert not [text for text in said if KEY in text or "c0ffee" in text]
+        if "header" not in messages[day]:  # a completely received file is named by its path
+            assert re.match(r"GET (https?://|file:///|/get_increment: |/get_increment for )", messages[day])
+    all_messages = [failure, *messages.values()]
+    assert not [text for text in all_messages if KEY in text or "c0ffee" in text]
     assert not [head for head in heads if ".csv" in head and KEY in head]
 
     monkeypatch.setenv("REPORT_API_URL", good_url)
@@ -236,42 +243,44 @@ def test_each_behaviour_costs_its_own_day_until_the_next_load(shop: Shop, monkey
 REPORT = {"report_id": "r", "start_day": "2024-09-01 00:00:00", "end_date": "2024-09-02 00:00:00", "s3_path": {}}
 
 
-@pytest.mark.usefixtures("_hasty")
-def test_a_report_that_goes_wrong_is_told_and_changes_nothing(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("_fewer_attempts")
+def test_a_faulty_report_is_rejected_with_a_reason_and_changes_nothing(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shop.reports.increment("2024-10-01", [Order("a")])
     shop.load("2024-10-01")
     before = shop.contents(), shop.query("SELECT * FROM raw.delivery ORDER BY 1")
     good_url = settings_module.settings().report_api_url
 
     def ready(**data: object) -> list[bytes]:
-        return answer(json.dumps({"task_id": "t", "status": "SUCCESS", "data": REPORT | data}))
+        return http_response(json.dumps({"task_id": "t", "status": "SUCCESS", "data": REPORT | data}))
 
     cases: dict[str, list[bytes]] = {
-        "still RUNNING after": answer('{"task_id": "t", "status": "RUNNING", "data": {"report_id": null}}'),
-        "about another task_id": answer('{"task_id": "another", "status": "RUNNING"}'),
-        "unknown status": answer('{"task_id": "t", "status": "MADE"}'),
-        "lacks what it must have": answer("[]"),
+        "still RUNNING after": http_response('{"task_id": "t", "status": "RUNNING", "data": {"report_id": null}}'),
+        "for another task_id": http_response('{"task_id": "another", "status": "RUNNING"}'),
+        "unknown status": http_response('{"task_id": "t", "status": "MADE"}'),
+        "invalid response": http_response("[]"),
         "SUCCESS without": ready(report_id=None),
         "is reversed": ready(end_date="2024-08-01 00:00:00"),
         "answered 502": BAD_GATEWAY,
-        "is not JSON": answer("<html>"),
-        "check REPORT_API_KEY": answer(status="401 Unauthorized"),
-        "broke off|came": answer("{", length=100),
+        "is not JSON": http_response("<html>"),
+        "check REPORT_API_KEY": http_response(status="401 Unauthorized"),
+        "broke off|received": http_response("{", length=100),
         "http or https only": ready(s3_path={"price_log": "/file"}),
     }
-    for told, said in cases.items():
+    for pattern, body in cases.items():
 
-        def say(path: str, said: list[bytes] = said) -> list[bytes]:
+        def respond(path: str, body: list[bytes] = body) -> list[bytes]:
             if path == "/generate_report":
-                return answer('{"task_id": "t"}')
-            return said
+                return http_response('{"task_id": "t"}')
+            return body
 
-        with serving(say) as server:
+        with serving(respond) as server:
             monkeypatch.setenv("REPORT_API_URL", server.url)
             settings_module.settings.cache_clear()
             run = fetch_report(shop.instance)
         assert not run.success
-        assert re.search(told, failure_of(run)), told
+        assert re.search(pattern, failure_of(run)), pattern
         assert KEY not in failure_of(run)
         assert (shop.contents(), shop.query("SELECT * FROM raw.delivery ORDER BY 1")) == before
     monkeypatch.setenv("REPORT_API_URL", good_url)

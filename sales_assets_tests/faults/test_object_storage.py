@@ -1,153 +1,156 @@
-"""Raw files on a real S3 server: days go through it, and a file that fails there fails its own days only."""
+"""Raw files on a real S3 server: days are loaded from the store, and an object that fails only fails its own days."""
 
 import pytest
 
 from sales_assets.resources.raw_files import RawFiles, RawFilesError
 from sales_assets_tests.builders import Order, days_between
-from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop
+from sales_assets_tests.fixtures import F_SALES, ORDERS, RAW, Shop, change_stored_file, stored_files
 from sales_assets_tests.resources.object_storage import (
     ACCESS_KEY,
     BUCKET,
     SECRET_KEY,
-    Front,
+    StorageProxy,
     free_ports,
-    front,
-    objects,
+    storage_proxy,
     use_object_storage,
 )
 
-__all__ = ["front"]
+__all__ = ["storage_proxy"]
 
 DAYS = days_between("2024-10-01", "2024-10-03")
 DOWNSTREAM = [ORDERS, F_SALES]
 SECRETS = (ACCESS_KEY, SECRET_KEY, "canary", "Signature", "AWS4-HMAC")
 
 
-def fill(shop: Shop, suffix: str = "") -> None:
+def deliver_days(shop: Shop, suffix: str = "") -> None:
     for day in DAYS:
         shop.reports.increment(day, [Order(f"{day}{suffix}", day=day)])
 
 
 def fetch_only(shop: Shop) -> str:
-    """Fetch the days' files, as a run that died before staging did; gives the path of the second day's file."""
-    fill(shop)
+    """Fetch the days' files without staging them, like a run that died; return the path of the second day's file."""
+    deliver_days(shop)
     shop.load(DAYS[0], DAYS[-1], selection=RAW)
     return str(shop.query("SELECT path FROM raw.fetch WHERE first_day = %s", DAYS[1])[0][0])
 
 
-def replace_object(path: str, contents: bytes) -> None:
-    filesystem, root = RawFiles()._location()
-    filesystem.pipe_file(f"{root}/{path}", contents)
-
-
-def test_days_are_loaded_from_object_storage(shop: Shop, front: Front) -> None:
-    fill(shop)
+def test_days_are_loaded_from_object_storage(shop: Shop, storage_proxy: StorageProxy) -> None:
+    deliver_days(shop)
     shop.load(DAYS[0], DAYS[-1])
     assert [name for name, _ in shop.sales()] == DAYS
     paths = [path for (path,) in shop.query("SELECT path FROM raw.fetch")]
-    assert sorted(objects()) == sorted([*paths, *(f"{path}.json" for path in paths)])
+    assert sorted(stored_files()) == sorted([*paths, *(f"{path}.json" for path in paths)])
     assert RawFiles().probe().startswith(f"s3://{BUCKET}/")
 
 
 @pytest.mark.parametrize("how", [503, 403, "reset"])
-def test_a_file_that_storage_refuses_fails_its_day_only(shop: Shop, front: Front, how: int | str) -> None:
-    """While writing, then while reading: the day is named with a reason that holds no secret, and heals."""
-    fill(shop)
+def test_a_file_refused_by_the_store_fails_only_its_day(
+    shop: Shop, storage_proxy: StorageProxy, how: int | str
+) -> None:
+    """The failure to write is reported with a reason that contains no secret, and the next load repairs the day."""
+    deliver_days(shop)
     shop.fetch_report()
-    front.failing = {f"/{DAYS[1]}/": how}
-    told = shop.fail_to_load(DAYS[0], DAYS[-1])
-    assert "1 of 3 days broke" in told
-    (named,) = [line for line in told.splitlines() if line.startswith(f"{DAYS[1]}: ")]
+    storage_proxy.failing = {f"/{DAYS[1]}/": how}
+    error = shop.fail_to_load(DAYS[0], DAYS[-1])
+    assert "1 of 3 days failed" in error
+    (named,) = [line for line in error.splitlines() if line.startswith(f"{DAYS[1]}: ")]
     assert f"{DAYS[1]}: user_orders_log_inc/{DAYS[1]}: can't be written to s3://{BUCKET}/" in named
-    assert [word for word in SECRETS if word in told] == []
+    assert [word for word in SECRETS if word in error] == []
     assert [name for name, _ in shop.sales()] == [DAYS[0], DAYS[2]]
     assert shop.materialized(F_SALES) == {DAYS[0], DAYS[2]}
     ((reason,),) = shop.query("SELECT reason FROM raw.delivery WHERE outcome = 'failed'")
-    assert reason in told
+    assert reason in error
 
-    front.failing = {}
+    storage_proxy.failing = {}
     shop.load(DAYS[1])
     assert [name for name, _ in shop.sales()] == DAYS
 
 
-def test_a_kept_file_that_storage_does_not_give_fails_its_day_only(shop: Shop, front: Front) -> None:
-    """Refused, then half of it: the others load, each of the two runs names the day, and it heals."""
+def test_a_raw_file_that_the_store_does_not_return_fails_only_its_day(shop: Shop, storage_proxy: StorageProxy) -> None:
+    """The store refuses the object, then truncates it: both loads fail only this day; a third load repairs the day."""
     path = fetch_only(shop)
     for how in (503, "cut"):
-        front.failing = {path: how}
-        told = shop.fail_to_load(DAYS[0], DAYS[-1], selection=DOWNSTREAM)
-        assert "1 of 3 days broke" in told
-        assert f"\n{DAYS[1]}: {path}: can't be read from s3://{BUCKET}/" in told
+        storage_proxy.failing = {path: how}
+        error = shop.fail_to_load(DAYS[0], DAYS[-1], selection=DOWNSTREAM)
+        assert "1 of 3 days failed" in error
+        assert f"\n{DAYS[1]}: {path}: can't be read from s3://{BUCKET}/" in error
         assert [name for name, _ in shop.sales()] == [DAYS[0], DAYS[2]]
-        assert [word for word in SECRETS if word in told] == []
-    front.failing = {}
+        assert [word for word in SECRETS if word in error] == []
+    storage_proxy.failing = {}
     shop.load(DAYS[0], DAYS[-1], selection=DOWNSTREAM)
     assert [name for name, _ in shop.sales()] == DAYS
 
 
-def test_storage_that_does_not_answer_fails_the_days_with_files(
-    shop: Shop, front: Front, monkeypatch: pytest.MonkeyPatch
+def test_an_unreachable_store_fails_the_days_with_files(
+    shop: Shop, storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """botocore's own error, which is no OSError: the day that is NOT FOUND is done all the same."""
-    fill(shop)
+    """The error is botocore's own, not an OSError; a day that is NOT FOUND needs no store and succeeds."""
+    deliver_days(shop)
     shop.fetch_report()
     shop.reports.without_increment(DAYS[1])
     (port,) = free_ports(1)
     use_object_storage(monkeypatch, f"http://127.0.0.1:{port}", f"s3://{BUCKET}/raw")
-    told = shop.fail_to_load(DAYS[0], DAYS[-1])
-    assert "2 of 3 days broke" in told
+    error = shop.fail_to_load(DAYS[0], DAYS[-1])
+    assert "2 of 3 days failed" in error
     for day in (DAYS[0], DAYS[2]):
         refused = f"\n{day}: user_orders_log_inc/{day}: can't be written to s3://shop/raw"
-        assert f"{refused}: EndpointConnectionError: Could not connect" in told
+        assert f"{refused}: EndpointConnectionError: Could not connect" in error
     assert shop.materialized(F_SALES) == {DAYS[1]}
     with pytest.raises(RawFilesError, match=r"^s3://shop/raw can't be written to: EndpointConnectionError: .*$"):
         RawFiles().probe()
 
 
-def test_storage_lost_during_a_load_fails_the_days_after_it_only(shop: Shop, front: Front) -> None:
-    """Six days are stored (12 requests), the first ones are read (2 each); the next load uploads nothing again."""
+def test_a_store_lost_during_a_load_fails_only_the_later_days(shop: Shop, storage_proxy: StorageProxy) -> None:
+    """Six days are stored (12 requests), three read (2 requests each); the next load uploads nothing again."""
     days = days_between("2024-10-01", "2024-10-06")
     for day in days:
         shop.reports.increment(day, [Order(day, day=day)])
     shop.fetch_report()
-    front.lost_after = len(front.requests) + 12 + 6
-    told = shop.fail_to_load(days[0], days[-1])
-    front.lost_after = None
+    storage_proxy.lost_after = len(storage_proxy.requests) + 12 + 6
+    error = shop.fail_to_load(days[0], days[-1])
+    storage_proxy.lost_after = None
     loaded = [name for name, _ in shop.sales()]
     assert 0 < len(loaded) < len(days)
-    assert sorted({line[:10] for line in told.splitlines() if ": user_orders_log" in line}) == [
+    assert sorted({line[:10] for line in error.splitlines() if ": user_orders_log" in line}) == [
         day for day in days if day not in loaded
     ]
-    front.requests.clear()
+    storage_proxy.requests.clear()
     shop.load(days[0], days[-1])
     assert [name for name, _ in shop.sales()] == days
-    assert [request for request in front.requests if not request.startswith(("GET", "HEAD"))] == []
+    assert [request for request in storage_proxy.requests if not request.startswith(("GET", "HEAD"))] == []
 
 
 @pytest.mark.parametrize("change", ["shorter", "another", "empty", "garbage"])
-def test_a_changed_object_is_not_loaded(shop: Shop, front: Front, change: str) -> None:
-    """Its day is named in every run until the object is as it was; nothing about it is recorded as the delivery's."""
+def test_a_changed_object_is_not_loaded(shop: Shop, storage_proxy: StorageProxy, change: str) -> None:
+    """Until the object is restored, every run names the day, and the damage is not recorded as a delivery fault."""
     path = fetch_only(shop)
-    kept = objects()[path]
-    changed = {"shorter": kept[:-1], "another": kept.replace(b",200,", b",900,"), "empty": b"", "garbage": b"\xff,\n"}
-    replace_object(path, changed[change])
+    original = stored_files()[path]
+    changed = {
+        "shorter": original[:-1],
+        "another": original.replace(b",200,", b",900,"),
+        "empty": b"",
+        "garbage": b"\xff,\n",
+    }
+    change_stored_file(path, changed[change])
     for _ in range(2):
-        told = shop.fail_to_load(DAYS[0], DAYS[-1], selection=DOWNSTREAM)
-        assert "1 of 3 days broke" in told
-        assert f"\n{DAYS[1]}: {path}: the raw file was changed or truncated since it was fetched (its SHA-256" in told
+        error = shop.fail_to_load(DAYS[0], DAYS[-1], selection=DOWNSTREAM)
+        assert "1 of 3 days failed" in error
+        assert f"\n{DAYS[1]}: {path}: the raw file was changed or truncated since it was fetched (its SHA-256" in error
         assert [name for name, _ in shop.sales()] == [DAYS[0], DAYS[2]]
     assert shop.query("SELECT verdict FROM staging.fetch_reading") == [("usable",), ("usable",)]
-    replace_object(path, kept)
+    change_stored_file(path, original)
     shop.load(DAYS[0], DAYS[-1], selection=DOWNSTREAM)
     assert shop.sales() == [(day, 200) for day in DAYS]
 
 
 @pytest.mark.external
-def test_a_missing_bucket_and_a_scheme_without_a_driver_are_told(front: Front, monkeypatch: pytest.MonkeyPatch) -> None:
-    use_object_storage(monkeypatch, front.url, "s3://nobody-made-this-one/raw")
+def test_a_missing_bucket_and_a_scheme_without_a_driver_are_reported(
+    storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_object_storage(monkeypatch, storage_proxy.url, "s3://nobody-made-this-one/raw")
     with pytest.raises(RawFilesError, match=r"^s3://nobody-made-this-one/raw can't be written to: .*bucket"):
         RawFiles().probe()
     for scheme, reason in (("gs", "ImportError: "), ("nonsense", "ValueError: Protocol not known: nonsense")):
-        use_object_storage(monkeypatch, front.url, f"{scheme}://shop/raw")
+        use_object_storage(monkeypatch, storage_proxy.url, f"{scheme}://shop/raw")
         with pytest.raises(RawFilesError, match=f"^{scheme}://shop/raw can't be written to: {reason}"):
             RawFiles().probe()

@@ -1,4 +1,4 @@
-"""`kill -9` of PostgreSQL, in a load and in a migration; loads that meet: clear failures, and the next run heals."""
+"""Concurrent loads, and `kill -9` of PostgreSQL in a load or a migration: clear failures that the next run repairs."""
 
 import datetime as dt
 import os
@@ -23,7 +23,13 @@ from sales_assets.resources.report_api import ReportApi as ReportApiResource
 from sales_assets.settings import settings
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import Order, ReportFolderBuilder, job
-from sales_assets_tests.faults.subprocess_targets import Victim, World, contents, load_undisturbed, unequal_to_staging
+from sales_assets_tests.faults.subprocess_targets import (
+    KillScenario,
+    TargetProcess,
+    contents,
+    load_undisturbed,
+    unequal_to_staging,
+)
 from sales_assets_tests.fixtures import Shop
 
 DAYS = ("2024-10-01", "2024-10-02")
@@ -31,7 +37,7 @@ DAYS = ("2024-10-01", "2024-10-02")
 
 @pytest.fixture
 def own_server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """The embedded server of the test's own SALES_HOME."""
+    """Yield a running embedded server in a SALES_HOME of this test only."""
     server = EmbeddedPostgres(tmp_path / "home" / "postgres")
     server.ensure_running()
     yield server
@@ -43,12 +49,12 @@ def kill(server: EmbeddedPostgres) -> None:
 
 
 def wait_for_waiter(url: str, *, seconds: float = 60) -> None:
-    """Until some session waits for an advisory lock that this test holds."""
+    """Wait until a session is blocked by an advisory lock of this test."""
     _wait_for(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", seconds)
 
 
 def wait_for_waiters(url: str, *, count: int, seconds: float = 60) -> None:
-    """Until so many sessions wait for locks of any kind."""
+    """Wait until a number of sessions are blocked by locks of any kind."""
     _wait_for(url, f"SELECT 1 FROM pg_locks WHERE NOT granted HAVING count(*) >= {count}", seconds)
 
 
@@ -60,7 +66,7 @@ def _wait_for(url: str, statement: str, seconds: float) -> None:
             time.sleep(0.02)
 
 
-def test_postgresql_killed_in_a_load(
+def test_postgresql_killed_during_a_load_changes_nothing(
     own_server: EmbeddedPostgres, reports: ReportFolderBuilder, report_api: ReportApi
 ) -> None:
     reports.report([Order("r", day="2024-09-30")])
@@ -70,33 +76,33 @@ def test_postgresql_killed_in_a_load(
     url = own_server.url("sales")
     before = contents(url)
     reports.increment(DAYS[1], [Order("new", day=DAYS[1])])
-    with psycopg.connect(url, autocommit=True) as holder, Victim(os.environ, days=DAYS) as victim:
+    with psycopg.connect(url, autocommit=True) as holder, TargetProcess(os.environ, days=DAYS) as target_process:
         holder.execute(statements("locks")["everything"])
         wait_for_waiter(url)
         kill(own_server)
-        assert victim.finish()
-    assert victim.failures
-    # Which of them depends on whether the load was in a statement or about to open its next connection.
-    told = ("server closed the connection", "terminating connection", "Connection refused")
-    assert any(words in victim.failures[0] for words in told)
+        assert target_process.finish()
+    assert target_process.failures
+    # The message depends on whether the load was in a statement or about to open its next connection.
+    messages = ("server closed the connection", "terminating connection", "Connection refused")
+    assert any(words in target_process.failures[0] for words in messages)
     own_server.ensure_running()
     assert contents(url) == before
     load_undisturbed(os.environ, DAYS)
     assert [row[0] for rows in contents(url).values() for row in rows] == [DAYS[0], "new"]
 
 
-def test_postgresql_killed_in_a_migration(own_server: EmbeddedPostgres) -> None:
+def test_postgresql_killed_during_a_migration_rolls_the_revision_back(own_server: EmbeddedPostgres) -> None:
     url = own_server.url("sales")
     migrations.migrate(url, "0003")
-    told: list[str] = []
+    messages: list[str] = []
 
     def migrate() -> None:
         try:
             migrations.migrate(url)
         except (migrations.MigrationError, psycopg.OperationalError) as error:
-            told.append(str(error))
+            messages.append(str(error))
 
-    # The table that the next revision alters is held: the kill comes in the middle of it.
+    # The table that the next revision alters is locked, so the server is killed during that revision.
     holder = psycopg.connect(url)
     holder.execute("LOCK TABLE mart.f_sales IN ACCESS SHARE MODE")
     thread = threading.Thread(target=migrate)
@@ -109,42 +115,44 @@ def test_postgresql_killed_in_a_migration(own_server: EmbeddedPostgres) -> None:
     kill(own_server)
     thread.join(60)
     holder.close()
-    assert told
+    assert messages
     own_server.ensure_running()
     assert migrations.current_revision(url) == "0003"
     assert migrations.migrate(url)[1] == migrations.latest_revision()
 
 
-def test_loads_of_several_processes_at_once_end_in_the_mart_of_one(world: World) -> None:
-    """Twice the same range, and two that overlap it: nothing deadlocks, nothing is doubled."""
+def test_concurrent_loads_in_several_processes_produce_the_mart_of_one_load(scenario: KillScenario) -> None:
+    """Two loads have the same range, one overlaps it: no deadlocks, no duplicate rows."""
     ranges = [("2024-10-01", "2024-10-30"), ("2024-10-01", "2024-10-30"), ("2024-10-05", "2024-10-20")]
-    with world.copy() as database, ExitStack() as stack:
-        victims = [stack.enter_context(Victim(world.environment(database), days=days)) for days in ranges]
-        for victim in victims:
-            assert victim.finish()
-            assert victim.failures == []
-        url = world.server.url(database)
-        assert contents(url) == world.new
+    with scenario.copy() as database, ExitStack() as stack:
+        target_processes = [
+            stack.enter_context(TargetProcess(scenario.environment(database), days=days)) for days in ranges
+        ]
+        for target_process in target_processes:
+            assert target_process.finish()
+            assert target_process.failures == []
+        url = scenario.server.url(database)
+        assert contents(url) == scenario.new
         assert unequal_to_staging(url) == []
 
 
-def test_two_loads_that_meet_in_a_day_write_it_once(shop: Shop) -> None:
-    """Both are held where they are about to write the day, which neither has seen staged."""
+def test_two_concurrent_loads_of_a_day_write_it_once(shop: Shop) -> None:
+    """Two loads are blocked just before they write the day, when neither load has seen the day staged."""
     day = DAYS[0]
     shop.reports.increment(day, [Order("a", day=day), Order("b", day=day)])
     shop.fetch_report()
     url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
     with (
         psycopg.connect(url) as holder,
-        Victim(os.environ, days=(day, day)) as one,
-        Victim(os.environ, days=(day, day)) as other,
+        TargetProcess(os.environ, days=(day, day)) as one,
+        TargetProcess(os.environ, days=(day, day)) as other,
     ):
         holder.execute("LOCK TABLE staging.user_orders_log IN SHARE MODE")
         wait_for_waiters(url, count=2)
         holder.rollback()
-        for victim in (one, other):
-            assert victim.finish()
-            assert victim.failures == []
+        for target_process in (one, other):
+            assert target_process.finish()
+            assert target_process.failures == []
     assert [name for name, _ in shop.sales()] == ["a", "b"]
     assert unequal_to_staging(url) == []
 
@@ -152,24 +160,23 @@ def test_two_loads_that_meet_in_a_day_write_it_once(shop: Shop) -> None:
 def test_two_platforms_on_one_home_share_its_server(
     reports: ReportFolderBuilder, report_api: ReportApi, tmp_path: Path, make_stopped: Callable[[Path], None]
 ) -> None:
-    """Both find no server, one starts it, both load."""
+    """Neither platform finds a running server; one of them starts it, and both load."""
     home = tmp_path / "home"
     make_stopped(home)
     reports.report([Order("r", day="2024-09-30")])
     for day in DAYS:
         reports.increment(day, [Order(day, day=day)])
-    with Victim(os.environ, days=DAYS) as one, Victim(os.environ, days=DAYS) as other:
-        for victim in (one, other):
-            assert victim.finish()
-            assert victim.failures == []
+    with TargetProcess(os.environ, days=DAYS) as one, TargetProcess(os.environ, days=DAYS) as other:
+        for target_process in (one, other):
+            assert target_process.finish()
+            assert target_process.failures == []
     found = contents(EmbeddedPostgres(home / "postgres").url("sales"))
     assert [row[0] for rows in found.values() for row in rows] == list(DAYS)
 
 
-def test_a_backfill_beside_the_sensor_ends_in_the_mart_of_one(shop: Shop) -> None:
-    """Both ask for the same week and meet where they write; the sensor is content as soon as all is loaded."""
+def test_a_backfill_next_to_the_sensor_produces_the_mart_of_one_load(shop: Shop, today: dt.date) -> None:
+    """Backfill and sensor write the same week concurrently; once all is loaded, the sensor requests nothing."""
     url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
-    today = dt.datetime.now(dt.UTC).date()
     days = [(today - dt.timedelta(days=age)).isoformat() for age in range(7, 0, -1)]
     for day in days:
         shop.reports.increment(day, [Order(f"{day} {n}", day=day) for n in range(20)])
@@ -185,7 +192,7 @@ def test_a_backfill_beside_the_sensor_ends_in_the_mart_of_one(shop: Shop) -> Non
     with (
         psycopg.connect(url) as holder,
         ThreadPoolExecutor(1) as pool,
-        Victim(os.environ, days=(days[0], days[-1])) as backfill,
+        TargetProcess(os.environ, days=(days[0], days[-1])) as backfill,
     ):
         holder.execute("LOCK TABLE staging.user_orders_log IN SHARE MODE")
         meeting = pool.submit(let_both_write, holder)
@@ -194,19 +201,19 @@ def test_a_backfill_beside_the_sensor_ends_in_the_mart_of_one(shop: Shop) -> Non
                 dg.build_sensor_context(instance=shop.instance), warehouse=Warehouse(), report_api=ReportApiResource()
             )
             assert isinstance(tick, dg.SensorResult)
-            asked = list(tick.run_requests or [])
-            for request in asked:
+            run_requests = list(tick.run_requests or [])
+            for request in run_requests:
                 run = job("load_days").execute_in_process(
                     instance=shop.instance, partition_key=request.partition_key, tags=dict(request.tags)
                 )
                 assert run.success
                 loaded.append(request.partition_key)
-            if not asked:
+            if not run_requests:
                 break
         assert backfill.finish()
         meeting.result()
     assert backfill.failures == []
-    assert asked == []
+    assert run_requests == []
     assert loaded
     assert [name for name, _ in shop.sales()] == sorted(f"{day} {n}" for day in days for n in range(20))
     assert unequal_to_staging(url) == []
@@ -214,7 +221,7 @@ def test_a_backfill_beside_the_sensor_ends_in_the_mart_of_one(shop: Shop) -> Non
 
 @pytest.fixture
 def make_stopped() -> Iterator[Callable[[Path], None]]:
-    """Sees to it that the server which others start in a home is stopped after the test."""
+    """Yield a function that registers a home, and stop the servers of registered homes after the test."""
     homes: list[Path] = []
     yield homes.append
     for home in homes:

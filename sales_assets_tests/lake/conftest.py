@@ -1,4 +1,4 @@
-"""What the tests of the lake share: a lake in a folder, sales put into the mart by SQL, and comparing the two."""
+"""Fixtures for tests of the lake: a lake in a folder, sales in the mart, and a comparison of lake and mart."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -35,14 +35,14 @@ def use_lake(monkeypatch: pytest.MonkeyPatch, location: str) -> None:
 
 @pytest.fixture
 def lake(warehouse_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lake:
-    """An empty lake in a folder whose name has to be quoted."""
+    """Return an empty lake in a folder whose name needs quoting."""
     use_lake(monkeypatch, str(tmp_path / "the lake"))
     return Lake(Warehouse())
 
 
 @pytest.fixture
-def sell(query: Query) -> Callable[..., None]:
-    """Add rows to a day of the mart."""
+def insert_sale(query: Query) -> Callable[..., None]:
+    """Return a function that adds rows to a day of the mart."""
 
     def add(day: dt.date, rows: int = 40, first: int = 1) -> None:
         query(_SALES, day, first, first + rows - 1)
@@ -55,8 +55,8 @@ def copy(lake: Lake, *days: dt.date) -> None:
         assert replaced.differences == []
 
 
-def in_the_lake(lake: Lake) -> list[tuple[Any, ...]]:
-    """All rows, as PyIceberg reads them, by id."""
+def lake_rows(lake: Lake) -> list[tuple[Any, ...]]:
+    """Return all rows of the lake by id, as read by PyIceberg."""
     columns = (
         "date_id",
         "day",
@@ -73,14 +73,14 @@ def in_the_lake(lake: Lake) -> list[tuple[Any, ...]]:
     return list(zip(*(column.to_pylist() for column in rows.columns), strict=True))
 
 
-def in_the_mart(query: Query) -> list[tuple[Any, ...]]:
-    """All rows of the mart, as `in_the_lake` gives those of the lake."""
+def mart_rows(query: Query) -> list[tuple[Any, ...]]:
+    """Return all rows of the mart, in the format of `lake_rows`."""
     return query(_IN_THE_MART)
 
 
 def require_equal(lake: Lake, query: Query) -> None:
-    """The table equals the mart: in PyIceberg row by row, in DuckDB the sums of the files of its plan, to the cent."""
-    assert in_the_lake(lake) == in_the_mart(query)
+    """Check that the table equals the mart: row by row in PyIceberg, and by sums to the cent in DuckDB."""
+    assert lake_rows(lake) == mart_rows(query)
     files = [task.file.file_path for task in lake.table("f_sales").scan().plan_files()]
     paths = [path.removeprefix("file://") for path in files]
     assert len(paths) == len(set(paths))

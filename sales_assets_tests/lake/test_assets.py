@@ -1,4 +1,4 @@
-"""The assets of the lake in Dagster: what is defined, runs, the check, the sensor, and the command that shows them."""
+"""The lake in Dagster: definitions, runs, the check, the sensor, and the command that prints how to read the lake."""
 
 import functools
 import subprocess
@@ -30,18 +30,18 @@ FIRST, SECOND = DAYS[0].isoformat(), DAYS[1].isoformat()
 
 @functools.cache
 def definitions() -> dg.Definitions:
-    """The code location with a lake. It is decided while the definitions load, so LAKE_URL has to be set."""
+    """Return the code location with a lake. The assets depend on LAKE_URL while the definitions load."""
     return defs()
 
 
 def run(instance: dg.DagsterInstance, job: str, first: str = FIRST, last: str = SECOND) -> dg.ExecuteInProcessResult:
-    made = definitions().resolve_job_def(job)
+    resolved_job = definitions().resolve_job_def(job)
     tags = range_tags(first, last) if job == "refresh_lake" else {}
-    return made.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+    return resolved_job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
 
 
 def requested(instance: dg.DagsterInstance) -> list[tuple[str | None, str]]:
-    """The (job, first and last day) that the sensor asks for."""
+    """Return (job, first and last day) of the sensor's requests."""
     context = dg.build_sensor_context(instance, definitions=definitions())
     result = changed_lake_days(context)
     if not isinstance(result, dg.SensorResult):
@@ -54,13 +54,13 @@ def requested(instance: dg.DagsterInstance) -> list[tuple[str | None, str]]:
 
 
 def loaded(instance: dg.DagsterInstance, *days: str) -> None:
-    """Report days of sales and the dimensions, as a load does."""
+    """Report materializations of the days and dimensions, like a load."""
     for day in days:
         instance.report_runless_asset_event(dg.AssetMaterialization(F_SALES, partition=day))
     instance.report_runless_asset_event(dg.AssetMaterialization(D_CITY))
 
 
-def test_a_lake_is_defined_with_its_columns(lake: Lake) -> None:
+def test_the_lake_assets_are_defined_with_their_columns(lake: Lake) -> None:
     specs = {spec.key.to_user_string(): spec for spec in definitions().resolve_all_asset_specs()}
     assert {name for name in specs if name.startswith("lake/")} == {f"lake/{name}" for name in LAKE_TABLES}
     assert {key.to_user_string() for key in (dep.asset_key for dep in specs["lake/f_sales"].deps)} == {
@@ -90,7 +90,7 @@ def test_a_lake_is_defined_with_its_columns(lake: Lake) -> None:
 
 
 @pytest.mark.external
-def test_without_the_setting_nothing_of_it_is_imported() -> None:
+def test_without_the_setting_no_lake_library_is_imported() -> None:
     script = (
         "import sys; from sales_assets.definitions import defs; "
         "keys = defs().resolve_asset_graph().get_all_asset_keys();"
@@ -101,9 +101,9 @@ def test_without_the_setting_nothing_of_it_is_imported() -> None:
 
 
 def test_a_run_copies_its_days_and_reports_them(
-    lake: Lake, instance: dg.DagsterInstance, sell: Callable[..., None], query: Query
+    lake: Lake, instance: dg.DagsterInstance, insert_sale: Callable[..., None], query: Query
 ) -> None:
-    sell(DAYS[0])
+    insert_sale(DAYS[0])
     result = run(instance, "refresh_lake")
     assert result.success
     require_equal(lake, query)
@@ -115,12 +115,12 @@ def test_a_run_copies_its_days_and_reports_them(
     assert (copied[FIRST]["rows"].value, copied[SECOND]["rows"].value) == (40, 0)
 
 
-def test_the_check_names_the_days_whose_files_differ(
-    lake: Lake, instance: dg.DagsterInstance, sell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_the_check_names_the_days_whose_rows_differ(
+    lake: Lake, instance: dg.DagsterInstance, insert_sale: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that somebody else adds to the table after the commit, and before the check reads it."""
+    """Another writer adds rows to the table after the commit and before the check."""
     for day in DAYS[:2]:
-        sell(day)
+        insert_sale(day)
     commit = Transaction.commit_transaction
     added: list[Any] = []
 
@@ -139,7 +139,7 @@ def test_the_check_names_the_days_whose_files_differ(
 
 
 def test_the_sensor_requests_days_and_dimensions_until_they_are_copied(
-    lake: Lake, instance: dg.DagsterInstance, sell: Callable[..., None]
+    lake: Lake, instance: dg.DagsterInstance, insert_sale: Callable[..., None]
 ) -> None:
     assert requested(instance) == []
     loaded(instance, FIRST, SECOND, "2024-10-01", "1999-01-01", "nonsense")
@@ -154,10 +154,10 @@ def test_the_sensor_requests_days_and_dimensions_until_they_are_copied(
     assert requested(instance) == []
 
 
-def test_a_day_that_is_loaded_while_it_is_copied_is_requested_again(
-    lake: Lake, instance: dg.DagsterInstance, sell: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+def test_a_day_loaded_while_it_is_copied_is_requested_again(
+    lake: Lake, instance: dg.DagsterInstance, insert_sale: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sell(DAYS[0])
+    insert_sale(DAYS[0])
     loaded(instance, FIRST)
     commit = Transaction.commit_transaction
     again = iter([FIRST])
@@ -181,8 +181,8 @@ def typed(*words: str) -> str:
     return result.stdout
 
 
-def test_the_command_prints_how_engines_read_it(lake: Lake, sell: Callable[..., None]) -> None:
-    sell(DAYS[0])
+def test_lake_url_command_prints_a_snippet_per_engine(lake: Lake, insert_sale: Callable[..., None]) -> None:
+    insert_sale(DAYS[0])
     copy(lake, DAYS[0])
     printed = typed("lake", "url")
     assert all(mark in printed for mark in ("-- DuckDB\n", "# Spark\n", "# Trino: ", "-- ClickHouse"))
@@ -195,7 +195,7 @@ def test_the_command_prints_how_engines_read_it(lake: Lake, sell: Callable[..., 
     assert "# Spark" not in only
 
 
-def test_snippets_hold_no_password() -> None:
+def test_snippets_contain_no_password() -> None:
     parameters = parse("postgresql://reader:the-secret@db.example:5433/shop")
     shown = snippets("s3://bucket/lake", "s3://bucket/lake/f_sales/metadata/7.metadata.json", parameters)
     for engine in (Engine.SPARK, Engine.TRINO):
@@ -208,7 +208,7 @@ def test_snippets_hold_no_password() -> None:
     assert "icebergAzure('<connection string>', 'box', 'lake/f_sales', SETTINGS" in azure[Engine.CLICKHOUSE]
 
 
-def test_the_command_says_what_is_missing(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_command_reports_a_missing_setting_or_table(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(LakeMissingError, match="materialize the asset lake/f_sales"):
         lake_url_command()
     use_lake(monkeypatch, "")

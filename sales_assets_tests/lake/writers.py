@@ -1,4 +1,4 @@
-"""Processes that copy days to a lake, several at once or until they are killed."""
+"""Processes that copy days to a lake, several concurrently or until they are killed."""
 
 import datetime as dt
 import multiprocessing
@@ -12,7 +12,7 @@ from unittest import mock
 import psycopg
 
 SECONDS = 120
-# Not forked from the test: its threads would be missing in the child.
+# Not forked from the test, whose threads would be missing in the child.
 _CONTEXT = multiprocessing.get_context("forkserver")
 _CONTEXT.set_forkserver_preload([__name__, "sales_assets.resources.lake", "sales_assets_tests.faults.preloaded"])
 
@@ -20,7 +20,7 @@ BEFORE_COMMIT, BEFORE_CATALOG = "before the commit", "between metadata and catal
 
 
 def start(days: Sequence[dt.date], rounds: int = 1, kill: str = "") -> BaseProcess:
-    """Start a process that changes days of the mart and copies them, several times; it may die in the first copy."""
+    """Start a process that repeatedly changes days of the mart and copies them; `kill`: die during the first copy."""
     process = _CONTEXT.Process(target=_write, args=(dict(os.environ), days, rounds, kill))
     process.start()
     return process

@@ -1,4 +1,4 @@
-"""What the tests of audience and deliveries share: clients, sales, mailings and messages put in by SQL."""
+"""Fixtures for tests of audience and deliveries: clients, sales, mailings and messages, inserted by SQL."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +14,7 @@ Run = Callable[..., dg.ExecuteInProcessResult]
 
 @pytest.fixture
 def client(query: Query) -> Callable[..., int]:
-    """Add a client; its id."""
+    """Return a function that adds a client and returns its id."""
 
     def add(phone: str = "79210000001", tag: str | None = None, operator: str = "921") -> int:
         ((number,),) = query(
@@ -32,7 +32,7 @@ def client(query: Query) -> Callable[..., int]:
 
 @pytest.fixture
 def mapped(query: Query) -> Callable[[str, int], None]:
-    """A phone of partner orders, as somebody wrote it, and the customer it is mapped to."""
+    """Return a function that maps a phone of partner orders, in any spelling, to a customer."""
 
     def add(phone: str, customer: int) -> None:
         query("INSERT INTO staging.partner_customer VALUES (%s, %s)", phone, customer)
@@ -41,8 +41,8 @@ def mapped(query: Query) -> Callable[[str, int], None]:
 
 
 @pytest.fixture
-def sell(query: Query) -> Callable[..., None]:
-    """Put a line into the mart; an amount below zero is a refund."""
+def insert_sale(query: Query) -> Callable[..., None]:
+    """Return a function that inserts a sale into the mart; a negative amount is a refund."""
 
     def add(customer: int, amount: float = 100, day: int = 20241001, source: str = "report_api") -> None:
         query(
@@ -68,7 +68,7 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
 
 
 def metadata_of(result: dg.ExecuteInProcessResult, key: dg.AssetKey, partition: str | None = None) -> dict[str, Any]:
-    """What the run said of an asset, or of one day of it."""
+    """Return the metadata of a run for an asset, or for one day of the asset."""
     found = [
         event.step_materialization_data.materialization
         for event in result.get_asset_materialization_events()

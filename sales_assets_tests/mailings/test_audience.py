@@ -1,4 +1,4 @@
-"""The audience: clients linked to customers by phone or by hand, and the tags that their sales make."""
+"""The audience: clients linked to customers by phone or manually, and the tags that follow from their sales."""
 
 import datetime as dt
 import threading
@@ -20,14 +20,14 @@ from sales_assets_tests.mailings.conftest import Query, Run, failed_checks, meta
 
 Client = Callable[..., int]
 Mapped = Callable[[str, int], None]
-Sell = Callable[..., None]
+InsertSale = Callable[..., None]
 
 LINKS = "SELECT client_id, customer_id, linked_by FROM mailings.client_customer ORDER BY client_id"
 TAGS = "SELECT client_id, tag FROM mailings.client_tag ORDER BY client_id, tag"
 
 
 def link(query: Query, client_id: int, customer_id: int) -> None:
-    """As the API does."""
+    """Link a client to a customer, like the API."""
     query(
         "INSERT INTO mailings.client_customer VALUES (%s, %s, 'api') ON CONFLICT (client_id) "
         "DO UPDATE SET customer_id = EXCLUDED.customer_id, linked_by = 'api'",
@@ -66,7 +66,7 @@ def link(query: Query, client_id: int, customer_id: int) -> None:
         ("a79210000001", None),
     ],
 )
-def test_how_a_phone_is_read(query: Query, written: str, phone: str | None) -> None:
+def test_spellings_of_a_phone_have_the_same_digits(query: Query, written: str, phone: str | None) -> None:
     assert query("SELECT mailings.phone_of(%s)", written) == [(phone,)]
 
 
@@ -108,12 +108,12 @@ def test_clients_are_linked_by_phone(client: Client, mapped: Mapped, fill_audien
         "unlinked customers": 2,
         "phones not understood": 1,
         "phones of two customers": 0,
-        "links made or changed": 3,
-        "links undone": 0,
+        "links added or changed": 3,
+        "links removed": 0,
     }
 
 
-def test_a_phone_that_leads_to_two_customers_links_nobody(
+def test_a_phone_of_two_customers_links_no_client(
     client: Client, mapped: Mapped, fill_audience: Run, query: Query
 ) -> None:
     number = client()
@@ -129,7 +129,7 @@ def test_a_phone_that_leads_to_two_customers_links_nobody(
     assert query(LINKS) == [(number, 52, "phone")]
 
 
-def test_links_of_the_api_stay_whatever_the_phone_says(
+def test_links_made_by_the_api_are_kept_regardless_of_the_phone(
     client: Client, mapped: Mapped, fill_audience: Run, query: Query
 ) -> None:
     by_hand, without_phone, by_phone = client(), client("79210000002"), client("79210000003")
@@ -147,7 +147,7 @@ def test_links_of_the_api_stay_whatever_the_phone_says(
     assert query(LINKS)[0] == (by_hand, 51, "phone")
 
 
-def test_a_link_follows_its_phone(client: Client, mapped: Mapped, fill_audience: Run, query: Query) -> None:
+def test_a_link_changes_with_the_phone(client: Client, mapped: Mapped, fill_audience: Run, query: Query) -> None:
     number, other = client(), client("79210000002")
     mapped("79210000001", 51)
     mapped("79210000002", 52)
@@ -160,28 +160,30 @@ def test_a_link_follows_its_phone(client: Client, mapped: Mapped, fill_audience:
     result = fill_audience()
     assert query(LINKS) == [(other, 52, "phone")]
     assert query("SELECT linked_at FROM mailings.client_customer") == [(since,)]
-    assert metadata_of(result, CLIENT_CUSTOMER)["links undone"] == 1
+    assert metadata_of(result, CLIENT_CUSTOMER)["links removed"] == 1
 
 
 # --- tags -------------------------------------------------------------------------------------------------------
 
 
-def test_who_is_tagged_with_what(client: Client, mapped: Mapped, sell: Sell, fill_audience: Run, query: Query) -> None:
+def test_customers_are_tagged_by_their_sales(
+    client: Client, mapped: Mapped, insert_sale: InsertSale, fill_audience: Run, query: Query
+) -> None:
     clients = {customer: client(f"792100000{customer}", tag="VIP") for customer in range(10, 17)}
     for customer in clients:
         mapped(f"792100000{customer}", customer)
-    sell(10)
-    sell(11, day=20230101, source="legacy")
-    sell(11, source="partner_orders")
-    sell(12)
-    sell(12, -100)
-    sell(13, -5)
-    sell(14)
-    sell(14, 7)
-    sell(14, -100)
-    sell(14, -7)
-    sell(16, 0)
-    sell(99)
+    insert_sale(10)
+    insert_sale(11, day=20230101, source="legacy")
+    insert_sale(11, source="partner_orders")
+    insert_sale(12)
+    insert_sale(12, -100)
+    insert_sale(13, -5)
+    insert_sale(14)
+    insert_sale(14, 7)
+    insert_sale(14, -100)
+    insert_sale(14, -7)
+    insert_sale(16, 0)
+    insert_sale(99)
     result = fill_audience()
     named = {number: customer for customer, number in clients.items()}
     assert [(named[number], tag) for number, tag in query(TAGS)] == [
@@ -195,25 +197,27 @@ def test_who_is_tagged_with_what(client: Client, mapped: Mapped, sell: Sell, fil
         (16, "new"),
     ]
     assert query("SELECT DISTINCT tag FROM mailings.client") == [("VIP",)], "the client's own is never touched"
-    told = metadata_of(result, CLIENT_TAG)
-    assert {name: told[name] for name in ("new", "returning", "refunded", "clients with tags", "tags given")} == {
+    tag_metadata = metadata_of(result, CLIENT_TAG)
+    assert {
+        name: tag_metadata[name] for name in ("new", "returning", "refunded", "clients with tags", "tags added")
+    } == {
         "new": 3,
         "returning": 2,
         "refunded": 3,
         "clients with tags": 6,
-        "tags given": 8,
+        "tags added": 8,
     }
 
 
-def test_only_what_differs_is_written(
-    client: Client, mapped: Mapped, sell: Sell, fill_audience: Run, query: Query
+def test_only_differences_are_written(
+    client: Client, mapped: Mapped, insert_sale: InsertSale, fill_audience: Run, query: Query
 ) -> None:
     first, second = client(), client("79210000002")
     mapped("79210000001", 51)
     mapped("79210000002", 52)
     for customer in (51, 52):
-        sell(customer)
-        sell(customer, -100)
+        insert_sale(customer)
+        insert_sale(customer, -100)
     fill_audience()
     rows = "SELECT client_id, tag, since, xmin::text FROM mailings.client_tag ORDER BY client_id, tag"
     before = query(rows)
@@ -225,56 +229,66 @@ def test_only_what_differs_is_written(
     ]
     result = fill_audience()
     assert query(rows) == before, "nothing was written, though it ran"
-    assert metadata_of(result, CLIENT_TAG)["tags given"] == metadata_of(result, CLIENT_TAG)["tags taken"] == 0
-    sell(51)
+    assert metadata_of(result, CLIENT_TAG)["tags added"] == metadata_of(result, CLIENT_TAG)["tags removed"] == 0
+    insert_sale(51)
     query("DELETE FROM mart.f_sales WHERE customer_id = 52 AND status = 'refunded'")
     result = fill_audience()
     assert query(TAGS) == [(first, "refunded"), (first, "returning"), (second, "new")]
-    kept = [row for row in query(rows) if row[1] != "returning"]
-    assert kept == [before[1], before[2]]
-    assert (metadata_of(result, CLIENT_TAG)["tags given"], metadata_of(result, CLIENT_TAG)["tags taken"]) == (1, 2)
+    remaining = [row for row in query(rows) if row[1] != "returning"]
+    assert remaining == [before[1], before[2]]
+    assert (metadata_of(result, CLIENT_TAG)["tags added"], metadata_of(result, CLIENT_TAG)["tags removed"]) == (1, 2)
 
 
-def test_a_lost_link_loses_the_tags(
-    client: Client, mapped: Mapped, sell: Sell, fill_audience: Run, query: Query
+def test_a_client_without_a_link_loses_its_tags(
+    client: Client, mapped: Mapped, insert_sale: InsertSale, fill_audience: Run, query: Query
 ) -> None:
     client()
     mapped("79210000001", 51)
-    sell(51)
+    insert_sale(51)
     fill_audience()
     query("DELETE FROM staging.partner_customer")
     assert failed_checks(fill_audience()) == {"clients_linked"}
     assert query(TAGS) == []
 
 
-def test_a_client_that_is_deleted_in_the_middle_does_not_break_the_run(
-    client: Client, mapped: Mapped, sell: Sell, fill_audience: Run, query: Query, monkeypatch: pytest.MonkeyPatch
+def test_a_client_deleted_during_a_run_does_not_break_the_run(
+    client: Client,
+    mapped: Mapped,
+    insert_sale: InsertSale,
+    fill_audience: Run,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gone, stays = client(), client("79210000002")
+    removed_client, remaining_client = client(), client("79210000002")
     mapped("79210000001", 51)
     mapped("79210000002", 52)
-    sell(51)
-    sell(52)
+    insert_sale(51)
+    insert_sale(52)
     run = Transaction.run
 
     def delete_first(self: Any, file: str, name: str, /, **parameters: object) -> int:
         if name == "hold_clients":
-            query("DELETE FROM mailings.client WHERE client_id = %s", gone)
+            query("DELETE FROM mailings.client WHERE client_id = %s", removed_client)
         return run(self, file, name, **parameters)
 
     monkeypatch.setattr(Transaction, "run", delete_first)
     fill_audience()
-    assert query(TAGS) == [(stays, "new")]
+    assert query(TAGS) == [(remaining_client, "new")]
 
 
-def test_a_deletion_waits_for_the_commit_and_takes_everything_along(
-    client: Client, mapped: Mapped, sell: Sell, fill_audience: Run, query: Query, monkeypatch: pytest.MonkeyPatch
+def test_a_deletion_waits_for_the_commit_and_removes_links_and_tags(
+    client: Client,
+    mapped: Mapped,
+    insert_sale: InsertSale,
+    fill_audience: Run,
+    query: Query,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    gone = client()
+    removed_client = client()
     mapped("79210000001", 51)
-    sell(51)
+    insert_sale(51)
     run = Transaction.run
-    deletion = threading.Thread(target=query, args=("DELETE FROM mailings.client WHERE client_id = %s", gone))
+    deletion = threading.Thread(target=query, args=("DELETE FROM mailings.client WHERE client_id = %s", removed_client))
 
     def delete_meanwhile(self: Any, file: str, name: str, /, **parameters: object) -> int:
         if name == "unlink":
@@ -290,13 +304,13 @@ def test_a_deletion_waits_for_the_commit_and_takes_everything_along(
     assert (query(TAGS), query(LINKS)) == ([], [])
 
 
-def test_a_link_that_is_changed_by_hand_in_the_middle_waits_for_the_next_run(
-    client: Client, sell: Sell, fill_audience: Run, query: Query, monkeypatch: pytest.MonkeyPatch
+def test_a_link_changed_manually_during_a_run_is_used_by_the_next_run(
+    client: Client, insert_sale: InsertSale, fill_audience: Run, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = client()
     link(query, number, 51)
-    sell(51)
-    sell(52, -1)
+    insert_sale(51)
+    insert_sale(52, -1)
     run = Transaction.run
 
     def link_first(self: Any, file: str, name: str, /, **parameters: object) -> int:
@@ -312,12 +326,12 @@ def test_a_link_that_is_changed_by_hand_in_the_middle_waits_for_the_next_run(
     assert query(TAGS) == [(number, "refunded")]
 
 
-def test_a_link_that_is_taken_by_hand_in_the_middle_takes_its_tags_along(
-    client: Client, sell: Sell, fill_audience: Run, query: Query, monkeypatch: pytest.MonkeyPatch
+def test_removing_a_link_manually_during_a_run_removes_its_tags(
+    client: Client, insert_sale: InsertSale, fill_audience: Run, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = client()
     link(query, number, 51)
-    sell(51)
+    insert_sale(51)
     fill_audience()
     assert query(TAGS) == [(number, "new")]
     run = Transaction.run
@@ -332,11 +346,11 @@ def test_a_link_that_is_taken_by_hand_in_the_middle_takes_its_tags_along(
     assert query(TAGS) == []
 
 
-@pytest.mark.parametrize("phone", ["79210000001", "79990000000"], ids=["new link by phone", "link by phone that goes"])
-def test_what_is_linked_by_hand_in_the_middle_stays(
+@pytest.mark.parametrize("phone", ["79210000001", "79990000000"], ids=["new link by phone", "removed link by phone"])
+def test_links_made_manually_during_a_run_are_kept(
     client: Client,
     mapped: Mapped,
-    sell: Sell,
+    insert_sale: InsertSale,
     fill_audience: Run,
     query: Query,
     monkeypatch: pytest.MonkeyPatch,
@@ -346,7 +360,7 @@ def test_what_is_linked_by_hand_in_the_middle_stays(
     if phone != "79210000001":
         query("INSERT INTO mailings.client_customer VALUES (%s, 51, 'phone')", number)
     mapped("79210000001", 51)
-    sell(51)
+    insert_sale(51)
     run = Transaction.run
 
     def link_first(self: Any, file: str, name: str, /, **parameters: object) -> int:
@@ -361,20 +375,20 @@ def test_what_is_linked_by_hand_in_the_middle_stays(
 
 
 @pytest.mark.usefixtures("no_waiting_for_locks")
-def test_two_runs_come_one_after_the_other(warehouse_url: str, fill_audience: Run, query: Query) -> None:
+def test_two_runs_are_serialized(warehouse_url: str, fill_audience: Run, query: Query) -> None:
     with psycopg.connect(warehouse_url) as other:
         other.execute("SELECT pg_advisory_xact_lock(7205007)")
         with pytest.raises(psycopg.errors.LockNotAvailable):
             fill_audience()
 
 
-# --- who a mailing goes to --------------------------------------------------------------------------------------
+# --- recipients -------------------------------------------------------------------------------------------------
 
 
-def test_a_refund_in_the_sales_leads_to_a_message_and_back_to_the_mart(
-    shop: Shop, client: Client, mapped: Mapped, query: Query
+def test_a_refund_leads_to_a_message_and_its_row_in_the_mart(
+    shop: Shop, client: Client, mapped: Mapped, query: Query, today: dt.date
 ) -> None:
-    """From the shop's file to a message's row in the mart; the mailing starts by the planner's own statements."""
+    """A refund is followed from the report file to its message's row in the mart, with the planner's statements."""
     refunded, other = client("79210000051"), client("79210000052")
     mapped("+7 921 000-00-51", 51)
     mapped("+7 921 000-00-52", 52)
@@ -388,7 +402,7 @@ def test_a_refund_in_the_sales_leads_to_a_message_and_back_to_the_mart(
         ],
     )
     shop.load(day)
-    (request,) = ask(shop.instance)
+    (request,) = sensor_requests(shop.instance)
     assert job("fill_audience").execute_in_process(instance=shop.instance, tags=dict(request.tags)).success
     query(
         "INSERT INTO mailings.mailing (text, tag_filter, start_time, end_time) "
@@ -403,8 +417,9 @@ def test_a_refund_in_the_sales_leads_to_a_message_and_back_to_the_mart(
     assert query(recipients) == [(1, refunded), (2, refunded), (2, other)]
 
     query("UPDATE mailings.message SET status = 'SENT', attempts = 1, finished_at = now()")
-    today = dt.datetime.now(dt.UTC).date().isoformat()
-    deliveries = job("load_mailing_deliveries").execute_in_process(instance=shop.instance, partition_key=today)
+    deliveries = job("load_mailing_deliveries").execute_in_process(
+        instance=shop.instance, partition_key=today.isoformat()
+    )
     assert failed_checks(deliveries) == set()
     assert query("SELECT customer_id, status FROM mart.f_mailing_deliveries WHERE tag_filter = 'refunded'") == [
         (51, "SENT")
@@ -414,7 +429,9 @@ def test_a_refund_in_the_sales_leads_to_a_message_and_back_to_the_mart(
 # --- checks -----------------------------------------------------------------------------------------------------
 
 
-def test_checks_see_harm(client: Client, mapped: Mapped, sell: Sell, fill_audience: Run, query: Query) -> None:
+def test_checks_detect_damage(
+    client: Client, mapped: Mapped, insert_sale: InsertSale, fill_audience: Run, query: Query
+) -> None:
     def failing() -> dict[str, str]:
         results = evaluate(Warehouse(), audience_checks(), [])
         tables: dict[str, Any] = {str(r.check_name): r.metadata["first failing days"] for r in results if not r.passed}
@@ -422,7 +439,7 @@ def test_checks_see_harm(client: Client, mapped: Mapped, sell: Sell, fill_audien
 
     number, other = client(), client("79210000002")
     mapped("79210000001", 51)
-    sell(51)
+    insert_sale(51)
     assert failed_checks(fill_audience()) == set()
     assert failing() == {}
     query("INSERT INTO mailings.client_tag VALUES (%s, 'refunded')", other)
@@ -438,74 +455,74 @@ def test_checks_see_harm(client: Client, mapped: Mapped, sell: Sell, fill_audien
 # --- the sensor -------------------------------------------------------------------------------------------------
 
 
-def ask(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    answer = changed_audience(dg.build_sensor_context(instance=instance, resources={"warehouse": Warehouse()}))
-    return list(answer.run_requests or ()) if isinstance(answer, dg.SensorResult) else []
+def sensor_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    tick_result = changed_audience(dg.build_sensor_context(instance=instance, resources={"warehouse": Warehouse()}))
+    return list(tick_result.run_requests or ()) if isinstance(tick_result, dg.SensorResult) else []
 
 
-def told(instance: dg.DagsterInstance) -> None:
-    """A day's sales were loaded, as far as Dagster is concerned."""
+def record_materialization(instance: dg.DagsterInstance) -> None:
+    """Record a materialization of a day's sales, without loading it."""
     instance.report_runless_asset_event(dg.AssetMaterialization(F_SALES, partition="2024-10-01"))
 
 
-def test_the_sensor_asks_when_sales_or_links_are_others(
+def test_the_sensor_requests_a_run_when_sales_or_links_change(
     client: Client, mapped: Mapped, fill_audience: Run, query: Query, instance: dg.DagsterInstance
 ) -> None:
     def client_with_phone() -> None:
         client()
         mapped("79210000001", 51)
 
-    assert ask(instance) == [], "no sales and no clients"
+    assert sensor_requests(instance) == [], "no sales and no clients"
     news: list[Callable[[], object]] = [
-        lambda: told(instance),
+        lambda: record_materialization(instance),
         client_with_phone,
         lambda: query("UPDATE staging.partner_customer SET customer_id = 52"),
         lambda: link(query, 1, 53),
         lambda: query("DELETE FROM mailings.client_customer"),
         lambda: query("UPDATE mailings.client SET phone = '79990000000'"),
-        lambda: told(instance),
+        lambda: record_materialization(instance),
     ]
     run_keys = set()
     for happens in news:
         happens()
-        (request,) = ask(instance)
+        (request,) = sensor_requests(instance)
         run_keys.add(request.run_key)
         fill_audience()
-        assert ask(instance) == []
+        assert sensor_requests(instance) == []
     assert len(run_keys) == len(news)
 
 
-def test_a_day_that_is_loaded_in_the_middle_brings_another_run(
+def test_a_day_loaded_during_a_run_requests_another_run(
     instance: dg.DagsterInstance, fill_audience: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(instance)
+    record_materialization(instance)
     run = Transaction.run
 
-    def tell_first(self: Any, file: str, name: str, /, **parameters: object) -> int:
+    def record_first(self: Any, file: str, name: str, /, **parameters: object) -> int:
         if name == "take_tags":
-            told(instance)
+            record_materialization(instance)
         return run(self, file, name, **parameters)
 
-    monkeypatch.setattr(Transaction, "run", tell_first)
+    monkeypatch.setattr(Transaction, "run", record_first)
     fill_audience()
-    assert len(ask(instance)) == 1
+    assert len(sensor_requests(instance)) == 1
 
 
-def test_the_sensor_waits_for_a_run_and_after_a_failed_one(
+def test_the_sensor_waits_during_a_run_and_after_a_failed_one(
     instance: dg.DagsterInstance, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(instance)
-    (first,) = ask(instance)
+    record_materialization(instance)
+    (first,) = sensor_requests(instance)
     made = instance.create_run_for_job(job("fill_audience"), tags=dict(first.tags), status=dg.DagsterRunStatus.STARTED)
-    assert ask(instance) == []
+    assert sensor_requests(instance) == []
     instance.report_run_failed(made)
-    assert ask(instance) == [], "not at once"
+    assert sensor_requests(instance) == [], "not at once"
     monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
-    (again,) = ask(instance)
+    (again,) = sensor_requests(instance)
     assert again.run_key != first.run_key
 
 
-def test_tags_that_somebody_reported_by_hand_are_made_anew(instance: dg.DagsterInstance, warehouse_url: str) -> None:
-    told(instance)
+def test_manually_reported_tags_are_computed_again(instance: dg.DagsterInstance, warehouse_url: str) -> None:
+    record_materialization(instance)
     instance.report_runless_asset_event(dg.AssetMaterialization(CLIENT_TAG, tags={DATA_VERSION_TAG: "by hand"}))
-    assert len(ask(instance)) == 1
+    assert len(sensor_requests(instance)) == 1

@@ -1,4 +1,4 @@
-"""Dimensions: a row for everything the mart names, with its latest name, and a calendar without gaps."""
+"""Dimensions: one row per id in the mart, with its latest name, and a calendar without gaps."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ NAMES = (
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop
 
 
@@ -36,31 +36,31 @@ def all_of(name: str) -> tuple[str, str, str]:
     return name, f"{name} {name}".strip() or " ", name
 
 
-def told(shop: Shop) -> list[list[object]]:
-    """The days of each materialization that Dagster knows of, newest first, per dimension."""
+def materialized_days(shop: Shop) -> list[list[object]]:
+    """Return the days of each recorded materialization, newest first, per dimension."""
     found = [shop.instance.fetch_materializations(key, limit=10).records for key in KEYS]
-    made = [[record.asset_materialization for record in records] for records in found]
-    return [[one.metadata["days loaded"].value for one in of_table if one] for of_table in made]
+    materializations = [[record.asset_materialization for record in records] for records in found]
+    return [[one.metadata["days loaded"].value for one in of_table if one] for of_table in materializations]
 
 
-def test_a_load_reports_the_dimensions_that_it_fills_once(dagster_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many its days, and only those that came into the mart."""
+def test_a_load_materializes_each_filled_dimension_once(dagster_shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The materialization lists only the days that were loaded into the mart, however many were requested."""
     for day in DAYS:
         dagster_shop.reports.increment(day, [named("a", day)])
     dagster_shop.load(DAYS[0], DAYS[1])
-    assert told(dagster_shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4
+    assert materialized_days(dagster_shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4
     dagster_shop.load(DAYS[2], selection=[ORDERS])
-    assert told(dagster_shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4, "staging alone fills no dimension"
+    assert materialized_days(dagster_shop) == [[f"{DAYS[0]} to {DAYS[1]}"]] * 4, "staging alone fills no dimension"
     dagster_shop.reports.increment(DAYS[1], [named("a", DAYS[1])] * 50)
     monkeypatch.setenv("RAW_FILES_MAX_BYTES", "1000")
     settings.cache_clear()
     dagster_shop.fail_to_load(DAYS[0], DAYS[2])
-    assert told(dagster_shop)[3][0] == f"{DAYS[0]}, {DAYS[2]}"
-    assert {len(days) for days in told(dagster_shop)} == {2}
+    assert materialized_days(dagster_shop)[3][0] == f"{DAYS[0]}, {DAYS[2]}"
+    assert {len(days) for days in materialized_days(dagster_shop)} == {2}
 
 
 def test_the_latest_name_by_event_time_wins(shop: Shop) -> None:
-    """Whatever the order of loading; within a day the time decides, then the line."""
+    """The order of loading does not matter; within a day the time decides, then the line number."""
     shop.reports.increment(DAYS[1], [named("noon", DAYS[1], "T12:00"), named("dawn", DAYS[1], " 06:00:00+09:00")])
     shop.reports.increment(DAYS[0], [named("before", DAYS[0], "T23:59:59.9Z")])
     shop.reports.increment(DAYS[2], [named("first", DAYS[2]), named("second", DAYS[2])])
@@ -96,8 +96,8 @@ def test_the_latest_use_within_a_day(shop: Shop, by: str, lines: list[tuple[str,
     assert names(shop) == all_of(winner)
 
 
-def test_an_empty_cell_is_no_name(shop: Shop) -> None:
-    """It replaces none, and keeps none out that comes of an earlier day."""
+def test_an_empty_cell_is_not_a_name(shop: Shop) -> None:
+    """An empty cell neither replaces a name nor prevents a name of an earlier day from being used."""
     shop.reports.increment(DAYS[2], [named("", DAYS[2]).but(uniq_id="x")])
     shop.load(DAYS[2])
     assert names(shop) == ("", " ", "")
@@ -109,10 +109,10 @@ def test_an_empty_cell_is_no_name(shop: Shop) -> None:
     assert names(shop) == all_of("early")
 
 
-def test_nothing_is_ever_deleted(shop: Shop) -> None:
-    """What a day no longer names may be named by other sources; a city belongs to the sale, not to the customer."""
-    elsewhere = Order("b", city_id="2", city_name="Sochi", item_id="9", item_name="Bread", customer_id="52")
-    shop.reports.increment(DAYS[0], [Order("a"), elsewhere, Order("c", city_id="2", city_name="Sochi")])
+def test_dimension_rows_are_never_deleted(shop: Shop) -> None:
+    """Other sources may use an id that a day no longer contains; a city belongs to the sale, not to the customer."""
+    other_city = Order("b", city_id="2", city_name="Sochi", item_id="9", item_name="Bread", customer_id="52")
+    shop.reports.increment(DAYS[0], [Order("a"), other_city, Order("c", city_id="2", city_name="Sochi")])
     shop.load(DAYS[0])
     shop.reports.increment(DAYS[0], [Order("a")])
     shop.load(DAYS[0])
@@ -122,8 +122,8 @@ def test_nothing_is_ever_deleted(shop: Shop) -> None:
 
 
 def test_the_calendar_has_no_gaps(shop: Shop) -> None:
-    """From the first day to the last that was ever asked for, in whatever order, in the server's oddest time zone."""
-    # There the 29th begins at one o'clock.
+    """The calendar covers the first to the last requested day, in any order of loading, and in an unusual time zone."""
+    # In Beirut, 29 March 2020 begins at one o'clock.
     database = shop.query("SELECT current_database()")[0][0]
     shop.query(f"ALTER DATABASE {database} SET timezone = 'Asia/Beirut'")
     shop.load("2020-03-28")
@@ -139,8 +139,8 @@ def test_the_calendar_has_no_gaps(shop: Shop) -> None:
     assert sunday == [("2020-03-29", 2020, 1, 3, "March", 29, 7, 2020, 13)]
 
 
-def test_rebuilding_goes_over_everything_staged(shop: Shop) -> None:
-    """Rows lost by hand come back, with the names that the loads had given."""
+def test_rebuilding_dimensions_restores_all_rows_from_staging(shop: Shop) -> None:
+    """Lost rows are restored with the names stored by the loads."""
     shop.reports.increment(DAYS[0], [named("old", DAYS[0])])
     shop.reports.increment(DAYS[2], [named("new", DAYS[2]), Order("b", day=DAYS[2], city_id="2", city_name="Sochi")])
     shop.load(DAYS[0], DAYS[2])

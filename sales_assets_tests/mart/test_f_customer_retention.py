@@ -1,7 +1,7 @@
-"""``mart.f_customer_retention``: who is new, returning or refunded in a week, and what must add up.
+"""``mart.f_customer_retention``: new, returning and refunded customers of a week, and the sums that must agree.
 
-The oracle beside it is written from the words of docs/guides/retention-and-audiences.md, in Python, and knows nothing
-of the statements.
+The reference model in this module follows the text of docs/guides/retention-and-audiences.md in Python, and shares
+nothing with the SQL statements.
 """
 
 import datetime as dt
@@ -39,19 +39,19 @@ ROWS = (
 
 @pytest.fixture
 def make(instance: dg.DagsterInstance, warehouse_url: str) -> Make:
-    """Run the job over a range of weeks, as one run."""
+    """Return a function that runs the job for a range of weeks as one run."""
 
     def run(first: str = WEEK, last: str | None = None, raise_on_error: bool = True) -> dg.ExecuteInProcessResult:
         tags = range_tags(first, last or first)
-        made = job("make_customer_retention")
-        return made.execute_in_process(instance=instance, tags=tags, raise_on_error=raise_on_error)
+        job_result = job("make_customer_retention")
+        return job_result.execute_in_process(instance=instance, tags=tags, raise_on_error=raise_on_error)
 
     return run
 
 
 @pytest.fixture
-def sell(query: Query) -> Callable[..., None]:
-    """Put a line into the mart; an amount below zero is a refund."""
+def insert_sale(query: Query) -> Callable[..., None]:
+    """Return a function that inserts a sale into the mart; a negative amount is a refund."""
 
     def one(date_id: int, customer: int, item: int, amount: float | None, source: str = "report_api") -> None:
         status = "refunded" if amount is not None and amount < 0 else "shipped"
@@ -68,8 +68,8 @@ def failed_checks(result: dg.ExecuteInProcessResult) -> set[str]:
     return {check.check_name for check in result.get_asset_check_evaluations() if not check.passed}
 
 
-def oracle(query: Query) -> list[tuple[Any, ...]]:
-    """The mart as the words have it."""
+def expected_rows(query: Query) -> list[tuple[Any, ...]]:
+    """Return the rows of the mart according to the guide."""
     sales = query("SELECT date_id, customer_id, item_id, status, coalesce(amount, 0) FROM mart.f_sales")
     lines: dict[tuple[int, int], int] = defaultdict(int)
     by_item: dict[tuple[int, int], list[tuple[int, str, Decimal]]] = defaultdict(list)
@@ -99,38 +99,40 @@ def oracle(query: Query) -> list[tuple[Any, ...]]:
     return rows
 
 
-# --- who is who -------------------------------------------------------------------------------------------------
+# --- classification of customers ---------------------------------------------------------------------------------
 
 
-def test_new_returning_and_refunded(sell: Callable[..., None], make: Make, query: Query) -> None:
-    sell(20240930, 1, 7, 100)
-    sell(20241001, 2, 7, 20)
-    sell(20241006, 2, 7, 30)
-    sell(20241002, 3, 7, 5)
-    sell(20241002, 3, 8, 6)
-    sell(20241003, 1, 7, -100)
-    sell(20241004, 4, 8, -40)
-    sell(20241004, 4, 8, -2)
+def test_customers_are_new_returning_or_refunded_by_the_lines_of_the_week(
+    insert_sale: Callable[..., None], make: Make, query: Query
+) -> None:
+    insert_sale(20240930, 1, 7, 100)
+    insert_sale(20241001, 2, 7, 20)
+    insert_sale(20241006, 2, 7, 30)
+    insert_sale(20241002, 3, 7, 5)
+    insert_sale(20241002, 3, 8, 6)
+    insert_sale(20241003, 1, 7, -100)
+    insert_sale(20241004, 4, 8, -40)
+    insert_sale(20241004, 4, 8, -2)
     assert failed_checks(make()) == set()
     assert query(ROWS) == [
-        # 1 is new, and refunded as well; 2 came twice; 3 has two lines, one of them here.
+        # Customer 1 is new and refunded; 2 has two lines; 3 has two lines, one of them for this item.
         (202440, 7, 1, 2, 1, "100.00", "55.00", 1, "-100.00"),
-        # 3 is returning in every item; 4 bought in another week.
+        # Customer 3 is returning for every item; 4 bought in another week.
         (202440, 8, 0, 1, 1, "0.00", "6.00", 2, "-42.00"),
     ]
 
 
-def test_a_week_of_refunds_only(sell: Callable[..., None], make: Make, query: Query) -> None:
-    sell(20241001, 1, 7, -10)
+def test_a_week_of_refunds_only(insert_sale: Callable[..., None], make: Make, query: Query) -> None:
+    insert_sale(20241001, 1, 7, -10)
     assert failed_checks(make()) == set()
     assert query(ROWS) == [(202440, 7, 0, 0, 1, "0.00", "0.00", 1, "-10.00")]
 
 
-def test_lines_of_all_sources_count_together(sell: Callable[..., None], make: Make, query: Query) -> None:
-    sell(20240930, 1, 7, 1, "legacy")
-    sell(20241001, 1, 7, 2, "partner_orders")
-    sell(20241002, 1, 7, 4)
-    sell(20241002, 2, 7, None, "legacy")
+def test_lines_of_all_sources_count_together(insert_sale: Callable[..., None], make: Make, query: Query) -> None:
+    insert_sale(20240930, 1, 7, 1, "legacy")
+    insert_sale(20241001, 1, 7, 2, "partner_orders")
+    insert_sale(20241002, 1, 7, 4)
+    insert_sale(20241002, 2, 7, None, "legacy")
     assert failed_checks(make()) == set()
     assert query(ROWS) == [(202440, 7, 1, 1, 0, "0.00", "7.00", 0, "0.00")]
 
@@ -146,23 +148,23 @@ def test_lines_of_all_sources_count_together(sell: Callable[..., None], make: Ma
         (20240229, "2024-02-26", 202409),
     ],
 )
-def test_iso_weeks_survive_new_year(
-    sell: Callable[..., None], make: Make, query: Query, day: int, monday: str, period: int
+def test_weeks_around_new_year_are_iso_weeks(
+    insert_sale: Callable[..., None], make: Make, query: Query, day: int, monday: str, period: int
 ) -> None:
-    sell(day, 1, 7, 10)
+    insert_sale(day, 1, 7, 10)
     assert failed_checks(make(monday)) == set()
     assert [row[0] for row in query(ROWS)] == [period]
     assert query("SELECT mart.iso_week(%s)", day) == [(period,)]
 
 
-def test_a_week_over_new_year_is_one(sell: Callable[..., None], make: Make, query: Query) -> None:
-    sell(20241231, 1, 7, 10)
-    sell(20250101, 1, 7, 10)
+def test_a_week_across_new_year_is_one_period(insert_sale: Callable[..., None], make: Make, query: Query) -> None:
+    insert_sale(20241231, 1, 7, 10)
+    insert_sale(20250101, 1, 7, 10)
     make("2024-12-23", "2025-01-06")
     assert query(ROWS) == [(202501, 7, 0, 1, 0, "0.00", "20.00", 0, "0.00")]
 
 
-def test_numbers_that_are_no_days_have_no_week(query: Query) -> None:
+def test_numbers_that_are_not_dates_have_no_week(query: Query) -> None:
     for number in (20240231, 20240001, 20241301, 20240100, 0, -5, 99999999, 2**31 - 1, -(2**31)):
         assert query("SELECT mart.iso_week(%s)", number) == [(None,)], number
     wrong = query(
@@ -175,27 +177,29 @@ def test_numbers_that_are_no_days_have_no_week(query: Query) -> None:
 # --- weeks ------------------------------------------------------------------------------------------------------
 
 
-def test_random_sales_are_as_the_words_have_it_and_a_range_equals_its_weeks(
-    sell: Callable[..., None], make: Make, query: Query
+def test_random_sales_agree_with_the_reference_model_and_a_range_equals_its_weeks(
+    insert_sale: Callable[..., None], make: Make, query: Query
 ) -> None:
-    chance = random.Random(5)
+    rng = random.Random(5)
     start = dt.date(2024, 12, 9)
     for _ in range(300):
-        day = start + dt.timedelta(days=chance.randrange(42))
-        sell(int(f"{day:%Y%m%d}"), chance.randrange(25), chance.randrange(4), chance.choice([10, 2.5, 0, -1.25, None]))
+        day = start + dt.timedelta(days=rng.randrange(42))
+        insert_sale(int(f"{day:%Y%m%d}"), rng.randrange(25), rng.randrange(4), rng.choice([10, 2.5, 0, -1.25, None]))
     assert failed_checks(make("2024-12-09", "2025-01-13")) == set()
     rows = query(ROWS)
     assert len(rows) == 24
-    assert rows == oracle(query)
+    assert rows == expected_rows(query)
     query("DELETE FROM mart.f_customer_retention")
     for number in (3, 0, 5, 1, 4, 2, 3):
         make((start + dt.timedelta(weeks=number)).isoformat())
     assert query(ROWS) == rows
 
 
-def test_a_week_that_shrinks_shrinks_and_others_stay(sell: Callable[..., None], make: Make, query: Query) -> None:
+def test_a_smaller_week_loses_rows_and_other_weeks_are_unchanged(
+    insert_sale: Callable[..., None], make: Make, query: Query
+) -> None:
     for day, item in itertools.product((20240929, 20240930, 20241006, 20241007), (7, 8)):
-        sell(day, day, item, 10)
+        insert_sale(day, day, item, 10)
     make("2024-09-23", "2024-10-07")
     before = query(ROWS)
     assert len(before) == 6
@@ -211,23 +215,24 @@ def test_a_week_that_shrinks_shrinks_and_others_stay(sell: Callable[..., None], 
     assert query(ROWS) == []
 
 
-def test_the_week_that_is_not_over_is_a_partition(sell: Callable[..., None], make: Make, query: Query) -> None:
-    today = dt.datetime.now(dt.UTC).date()
+def test_the_current_week_is_a_partition(
+    insert_sale: Callable[..., None], make: Make, query: Query, today: dt.date
+) -> None:
     monday = today - dt.timedelta(days=today.weekday())
     assert WEEKS.get_last_partition_key() == monday.isoformat()
     assert WEEKS.get_first_partition_key() == "2019-12-30"
-    sell(int(f"{today:%Y%m%d}"), 1, 7, 10)
+    insert_sale(int(f"{today:%Y%m%d}"), 1, 7, 10)
     make(monday.isoformat())
     assert len(query(ROWS)) == 1
 
 
-def test_a_week_that_does_not_add_up_is_not_committed(
-    sell: Callable[..., None], make: Make, query: Query, monkeypatch: pytest.MonkeyPatch
+def test_a_week_whose_sums_do_not_agree_is_not_committed(
+    insert_sale: Callable[..., None], make: Make, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sell(20240930, 1, 7, 100)
+    insert_sale(20240930, 1, 7, 100)
     make()
     before = query(ROWS)
-    sell(20240930, 2, 7, 100)
+    insert_sale(20240930, 2, 7, 100)
     query(
         "CREATE FUNCTION mart.lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "NEW.new_customers_revenue := NEW.new_customers_revenue - 0.01; RETURN NEW; END $$; "
@@ -238,16 +243,16 @@ def test_a_week_that_does_not_add_up_is_not_committed(
     assert query(ROWS) == before
 
 
-def test_sales_that_are_loaded_meanwhile_do_not_break_a_run(
-    sell: Callable[..., None], make: Make, query: Query, monkeypatch: pytest.MonkeyPatch
+def test_sales_loaded_during_a_run_do_not_break_it(
+    insert_sale: Callable[..., None], make: Make, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reconciliation and the checks see the sales of the moment that the week was filled from."""
-    sell(20240930, 1, 7, 100)
+    """The reconciliation and the checks see the same snapshot of sales from which the week was filled."""
+    insert_sale(20240930, 1, 7, 100)
     rows = Transaction.rows
 
     def load_first(self: Any, file: str, name: str, /, **parameters: object) -> list[dict[str, Any]]:
         if file == "checks/revenue_of_the_week":
-            sell(20240930, 2, 7, 50)
+            insert_sale(20240930, 2, 7, 50)
         return rows(self, file, name, **parameters)
 
     monkeypatch.setattr(Transaction, "rows", load_first)
@@ -257,9 +262,9 @@ def test_sales_that_are_loaded_meanwhile_do_not_break_a_run(
 
 
 @pytest.mark.usefixtures("no_waiting_for_locks")
-def test_two_runs_over_one_week_come_one_after_the_other(warehouse_url: str, make: Make, query: Query) -> None:
+def test_two_runs_of_one_week_are_serialized(warehouse_url: str, make: Make, query: Query) -> None:
     with psycopg.connect(warehouse_url) as other:
-        other.execute("LOCK TABLE mart.f_customer_retention IN ROW EXCLUSIVE MODE")  # as whoever writes has it
+        other.execute("LOCK TABLE mart.f_customer_retention IN ROW EXCLUSIVE MODE")  # the lock that a writer holds
         other.execute("SELECT * FROM mart.f_customer_retention")
         assert query("SELECT count(*) FROM mart.f_customer_retention") == [(0,)], "readers are not held up"
         with pytest.raises(psycopg.errors.LockNotAvailable):
@@ -270,7 +275,7 @@ def test_two_runs_over_one_week_come_one_after_the_other(warehouse_url: str, mak
 
 
 @pytest.mark.parametrize(
-    ("harm", "check", "days_named"),
+    ("corruption", "check", "days_named"),
     [
         (
             "UPDATE mart.f_customer_retention SET new_customers_revenue = new_customers_revenue + 0.01",
@@ -291,12 +296,12 @@ def test_two_runs_over_one_week_come_one_after_the_other(warehouse_url: str, mak
     ],
 )
 def test_checks_see_harm(
-    sell: Callable[..., None], make: Make, query: Query, harm: str, check: str, days_named: list[str]
+    insert_sale: Callable[..., None], make: Make, query: Query, corruption: str, check: str, days_named: list[str]
 ) -> None:
-    sell(20240930, 1, 7, 100)
-    sell(20241006, 1, 7, -50)
+    insert_sale(20240930, 1, 7, 100)
+    insert_sale(20241006, 1, 7, -50)
     assert failed_checks(make()) == set()
-    query(harm)
+    query(corruption)
     for days in ([dt.date(2024, 9, 30), dt.date(2024, 10, 6)], []):
         results = {result.check_name: result for result in evaluate(Warehouse(), retention_checks(), days)}
         assert [name for name, result in results.items() if not result.passed] == [check]
@@ -304,7 +309,7 @@ def test_checks_see_harm(
         assert [record.data["day"] for record in table.records] == days_named
 
 
-def test_every_check_has_a_harm_above() -> None:
+def test_every_check_has_a_case_above() -> None:
     marks: Any = test_checks_see_harm.pytestmark
     assert {check for _, check, _ in marks[0].args[1]} == {check.name for check in retention_checks()}
 
@@ -312,9 +317,9 @@ def test_every_check_has_a_harm_above() -> None:
 # --- the sensor -------------------------------------------------------------------------------------------------
 
 
-def asked_for(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    answer = changed_weeks(dg.build_sensor_context(instance=instance))
-    return list(answer.run_requests or ()) if isinstance(answer, dg.SensorResult) else []
+def sensor_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    tick_result = changed_weeks(dg.build_sensor_context(instance=instance))
+    return list(tick_result.run_requests or ()) if isinstance(tick_result, dg.SensorResult) else []
 
 
 def weeks_of(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
@@ -323,84 +328,84 @@ def weeks_of(requests: list[dg.RunRequest]) -> list[tuple[str, str]]:
 
 
 def run(instance: dg.DagsterInstance, request: dg.RunRequest) -> dg.ExecuteInProcessResult:
-    """What the daemon does with a request."""
+    """Execute a run request, like the daemon."""
     return job("make_customer_retention").execute_in_process(
         instance=instance, tags=dict(request.tags), raise_on_error=False
     )
 
 
-def test_the_sensor_asks_for_weeks_of_loaded_days_until_they_are_made(shop: Shop, query: Query) -> None:
+def test_the_sensor_requests_weeks_of_loaded_days_until_they_are_computed(shop: Shop, query: Query) -> None:
     for day in ("2024-09-29", "2024-09-30", "2024-10-01", "2024-10-14"):
         shop.reports.increment(day, [Order(f"u{day}", day=day)])
-    assert asked_for(shop.instance) == []
+    assert sensor_requests(shop.instance) == []
     shop.load("2024-09-29", "2024-10-01")
     shop.load("2024-10-14")
-    requests = asked_for(shop.instance)
+    requests = sensor_requests(shop.instance)
     assert weeks_of(requests) == [("2024-09-23", "2024-09-30"), ("2024-10-14", "2024-10-14")]
     for request in requests:
         assert failed_checks(run(shop.instance, request)) == set()
     assert [row[0] for row in query(ROWS)] == [202439, 202440, 202442]
-    assert asked_for(shop.instance) == []
+    assert sensor_requests(shop.instance) == []
     shop.load("2024-10-01")
-    again = asked_for(shop.instance)
+    again = sensor_requests(shop.instance)
     assert weeks_of(again) == [("2024-09-30", "2024-09-30")]
     assert again[0].run_key not in {request.run_key for request in requests}
 
 
 def test_the_sensor_sees_partner_orders(instance: dg.DagsterInstance, warehouse_url: str) -> None:
     assert job("load_partner_orders").execute_in_process(instance=instance, partition_key="2024-12-31").success
-    assert weeks_of(asked_for(instance)) == [("2024-12-30", "2024-12-30")]
+    assert weeks_of(sensor_requests(instance)) == [("2024-12-30", "2024-12-30")]
 
 
-def told(instance: dg.DagsterInstance, day: str) -> None:
-    """A day's sales were loaded, as far as Dagster is concerned."""
+def record_materialization(instance: dg.DagsterInstance, day: str) -> None:
+    """Record a materialization of a day's sales, without loading it."""
     instance.report_runless_asset_event(dg.AssetMaterialization(F_SALES, partition=day))
 
 
-def test_a_day_that_is_loaded_while_its_week_is_made_brings_it_once_more(
+def test_a_day_loaded_while_its_week_is_computed_is_requested_again(
     instance: dg.DagsterInstance, make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(instance, WEEK)
+    record_materialization(instance, WEEK)
     run_statement = Transaction.run
 
-    def tell_in_the_middle(self: Any, file: str, name: str, /, **parameters: object) -> int:
+    def record_meanwhile(self: Any, file: str, name: str, /, **parameters: object) -> int:
         if name == "fill_weeks":
-            told(instance, WEEK)
+            record_materialization(instance, WEEK)
         return run_statement(self, file, name, **parameters)
 
-    monkeypatch.setattr(Transaction, "run", tell_in_the_middle)
+    monkeypatch.setattr(Transaction, "run", record_meanwhile)
     make()
     monkeypatch.undo()
-    assert weeks_of(asked_for(instance)) == [(WEEK, WEEK)]
+    assert weeks_of(sensor_requests(instance)) == [(WEEK, WEEK)]
 
 
-def test_a_run_under_way_is_waited_for(instance: dg.DagsterInstance, warehouse_url: str) -> None:
-    told(instance, WEEK)
+def test_no_week_is_requested_during_a_run(instance: dg.DagsterInstance, warehouse_url: str) -> None:
+    record_materialization(instance, WEEK)
     instance.create_run_for_job(job("make_customer_retention"), status=dg.DagsterRunStatus.STARTED)
-    assert asked_for(instance) == []
+    assert sensor_requests(instance) == []
 
 
-def test_a_failed_run_is_asked_for_again_after_a_pause(
+def test_a_failed_run_is_requested_again_after_a_pause(
     instance: dg.DagsterInstance, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told(instance, WEEK)
-    (first,) = asked_for(instance)
+    record_materialization(instance, WEEK)
+    (first,) = sensor_requests(instance)
     instance.create_run_for_job(
         job("make_customer_retention"), tags=dict(first.tags), status=dg.DagsterRunStatus.FAILURE
     )
-    assert asked_for(instance) == [], "not at once"
+    assert sensor_requests(instance) == [], "not at once"
     monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
-    (again,) = asked_for(instance)
+    (again,) = sensor_requests(instance)
     assert again.run_key != first.run_key
 
 
-def test_days_before_the_calendar_are_left_alone(instance: dg.DagsterInstance, warehouse_url: str) -> None:
-    told(instance, "2018-01-01")
-    assert asked_for(instance) == []
+def test_days_before_the_calendar_are_ignored(instance: dg.DagsterInstance, warehouse_url: str) -> None:
+    record_materialization(instance, "2018-01-01")
+    assert sensor_requests(instance) == []
 
 
-def test_the_week_carries_what_it_was_made_of(sell: Callable[..., None], make: Make) -> None:
-    sell(20240930, 1, 7, 100)
+def test_materializations_of_weeks_contain_their_numbers(insert_sale: Callable[..., None], make: Make) -> None:
+    insert_sale(20240930, 1, 7, 100)
     result = make("2024-09-23", "2024-09-30")
     metadata = {event.partition: event.step_materialization_data.materialization.metadata
                 for event in result.get_asset_materialization_events()
@@ -413,6 +418,6 @@ def test_the_week_carries_what_it_was_made_of(sell: Callable[..., None], make: M
 def test_a_partition_that_is_not_a_day_blocks_no_week(
     instance: dg.DagsterInstance, warehouse_url: str, partition: str
 ) -> None:
-    told(instance, partition)
-    told(instance, WEEK)
-    assert weeks_of(asked_for(instance)) == [(WEEK, WEEK)]
+    record_materialization(instance, partition)
+    record_materialization(instance, WEEK)
+    assert weeks_of(sensor_requests(instance)) == [(WEEK, WEEK)]

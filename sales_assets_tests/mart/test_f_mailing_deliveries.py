@@ -1,4 +1,4 @@
-"""``mart.f_mailing_deliveries`` and its statistics: what became of the messages, by the day their mailing started."""
+"""``mart.f_mailing_deliveries`` and its statistics: results of messages, by the day their mailing started."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Message = Callable[..., int]
 
 @pytest.fixture
 def mail(query: Query) -> Mail:
-    """Start a mailing; its id."""
+    """Return a function that starts a mailing and returns its id."""
 
     def add(started: str = "2024-10-01T12:00:00Z", end: Any = SOON, tag: str | None = None) -> int:
         ((number,),) = query(
@@ -48,7 +48,7 @@ def mail(query: Query) -> Mail:
 
 @pytest.fixture
 def message(query: Query) -> Message:
-    """Write a message; its id."""
+    """Return a function that inserts a message and returns its id."""
 
     def add(
         mailing: int,
@@ -73,7 +73,7 @@ def message(query: Query) -> Message:
 
 @pytest.fixture
 def load(instance: dg.DagsterInstance, warehouse_url: str) -> Run:
-    """Run the job over a range of days, as one run."""
+    """Return a function that runs the job for a range of days as one run."""
 
     def run(first: str = DAY, last: str | None = None) -> dg.ExecuteInProcessResult:
         tags = range_tags(first, last or first)
@@ -93,7 +93,7 @@ def end(query: Query, message_id: int, status: str = "SENT") -> None:
 # --- rows -------------------------------------------------------------------------------------------------------
 
 
-def test_a_row_says_what_became_of_a_message(
+def test_a_row_contains_the_result_of_a_message(
     mail: Mail, message: Message, client: Callable[..., int], load: Run, query: Query
 ) -> None:
     linked, other = client(), client("79210000002")
@@ -122,7 +122,7 @@ def test_a_row_says_what_became_of_a_message(
             pytest.approx(2.5),
         )
     ]
-    # Of a client that is gone the message is left.
+    # Messages of a deleted client remain.
     assert query("SELECT client_id, customer_id, status, reason, seconds_to_deliver FROM mart.f_mailing_deliveries "
                  "WHERE message_id <> %s ORDER BY message_id", sent) == [
         (other, None, "FAILED", "the sender answered 500", None),
@@ -142,7 +142,7 @@ def test_a_row_says_what_became_of_a_message(
     assert metadata_of(result, F_MAILING_STATISTICS, DAY) == {"mailings": 2, "attempts": 7, "slowest seconds": 2.5}
 
 
-def test_no_phone_and_no_text_come_to_the_mart(
+def test_phones_and_texts_do_not_reach_the_mart(
     mail: Mail, message: Message, client: Callable[..., int], load: Run, query: Query
 ) -> None:
     message(mail(), client("79215557788"), "SENT")
@@ -168,7 +168,7 @@ def test_median_and_slowest(mail: Mail, message: Message, load: Run, query: Quer
 # --- days -------------------------------------------------------------------------------------------------------
 
 
-def test_twice_changes_nothing_and_a_range_equals_its_days(
+def test_loading_twice_changes_nothing_and_a_range_equals_its_days(
     mail: Mail, message: Message, load: Run, query: Query
 ) -> None:
     for day in range(1, 5):
@@ -200,7 +200,9 @@ def test_a_day_follows_its_messages_until_they_end(mail: Mail, message: Message,
     assert query(COUNTS) == [(20241001, mailing, 2, 0, 1, 0, 1, 2, 0)]
 
 
-def test_a_day_that_shrinks_shrinks_and_others_stay(mail: Mail, message: Message, load: Run, query: Query) -> None:
+def test_a_smaller_day_loses_rows_and_other_days_are_unchanged(
+    mail: Mail, message: Message, load: Run, query: Query
+) -> None:
     first, second = mail(), mail()
     gone = message(first, 1, "SENT")
     stays = message(second, 1, "SENT", at="2024-10-02T00:00:00Z")
@@ -213,7 +215,7 @@ def test_a_day_that_shrinks_shrinks_and_others_stay(mail: Mail, message: Message
 
 
 @pytest.mark.parametrize(("zone", "day"), [("UTC", 20241001), ("Europe/Moscow", 20241002)])
-def test_the_day_is_taken_in_the_shops_zone(
+def test_the_day_is_determined_in_the_time_zone_of_the_shop(
     mail: Mail, message: Message, load: Run, query: Query, monkeypatch: pytest.MonkeyPatch, zone: str, day: int
 ) -> None:
     monkeypatch.setenv("SALES_TIMEZONE", zone)
@@ -224,7 +226,7 @@ def test_the_day_is_taken_in_the_shops_zone(
     assert query("SELECT date_id FROM mart.f_mailing_statistics") == [(day,)]
 
 
-def test_a_message_that_another_zone_moves_counts_once(
+def test_a_message_that_changes_its_day_with_the_time_zone_counts_once(
     mail: Mail, message: Message, load: Run, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = message(mail(), 1, "SENT", at="2024-10-01T22:00:00Z")
@@ -236,7 +238,7 @@ def test_a_message_that_another_zone_moves_counts_once(
     assert [row[0] for row in query(COUNTS)] == [20241002]
 
 
-def test_messages_that_are_sent_meanwhile_do_not_break_a_run(
+def test_messages_sent_during_a_run_do_not_break_it(
     mail: Mail, message: Message, load: Run, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = message(mail(), 1)
@@ -255,7 +257,9 @@ def test_messages_that_are_sent_meanwhile_do_not_break_a_run(
     assert query(ROWS) == [(number, 20241001, "Pending")]
 
 
-def test_a_day_that_is_not_the_services_is_not_committed(mail: Mail, message: Message, load: Run, query: Query) -> None:
+def test_a_day_that_differs_from_the_service_is_not_committed(
+    mail: Mail, message: Message, load: Run, query: Query
+) -> None:
     message(mail(), 1, "SENT")
     query(
         "CREATE FUNCTION mart.lose() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RETURN NULL; END $$; "
@@ -266,9 +270,9 @@ def test_a_day_that_is_not_the_services_is_not_committed(mail: Mail, message: Me
 
 
 @pytest.mark.usefixtures("no_waiting_for_locks")
-def test_two_runs_come_one_after_the_other(warehouse_url: str, load: Run, query: Query) -> None:
+def test_two_runs_are_serialized(warehouse_url: str, load: Run, query: Query) -> None:
     with psycopg.connect(warehouse_url) as other:
-        other.execute("LOCK TABLE mart.f_mailing_deliveries IN ROW EXCLUSIVE MODE")  # as whoever writes has it
+        other.execute("LOCK TABLE mart.f_mailing_deliveries IN ROW EXCLUSIVE MODE")  # the lock that a writer holds
         with pytest.raises(psycopg.errors.LockNotAvailable):
             load()
 
@@ -278,8 +282,8 @@ def test_two_runs_come_one_after_the_other(warehouse_url: str, load: Run, query:
 LONG_AGO = "start_time = '2020-01-01', end_time = now() - interval '11 minutes'"
 
 
-# (statement, the check that sees it, how its example begins)
-HARMS = [
+# (statement, the check that fails, the beginning of its example)
+CORRUPTIONS = [
     ("DELETE FROM mart.f_mailing_deliveries WHERE message_id = 1", "equal_to_messages",
      "message 1: SENT in the service, nothing in the mart"),
     ("DELETE FROM mailings.message WHERE message_id = 1", "equal_to_messages",
@@ -305,16 +309,16 @@ HARMS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("harm", "check", "example"), HARMS)
+@pytest.mark.parametrize(("corruption", "check", "example"), CORRUPTIONS)
 def test_checks_see_harm(
-    mail: Mail, message: Message, load: Run, query: Query, harm: str, check: str, example: str
+    mail: Mail, message: Message, load: Run, query: Query, corruption: str, check: str, example: str
 ) -> None:
     mailing = mail()
     for number in range(10):
         message(mailing, number, "SENT")
     message(mailing, 10)
     assert failed_checks(load()) == set()
-    query(harm)
+    query(corruption)
     for days in ([dt.date(2024, 10, 1)], []):
         results = {str(result.check_name): result for result in evaluate(Warehouse(), delivery_checks(), days)}
         assert not results[check].passed
@@ -323,12 +327,14 @@ def test_checks_see_harm(
         assert table.records[0].data["example"].startswith(example)
 
 
-def test_every_check_has_a_harm_above() -> None:
-    assert {check for _, check, _ in HARMS} == {check.name for check in delivery_checks()}
+def test_every_check_has_a_case_above() -> None:
+    assert {check for _, check, _ in CORRUPTIONS} == {check.name for check in delivery_checks()}
 
 
-def test_what_is_no_harm(mail: Mail, message: Message, load: Run, query: Query) -> None:
-    """Messages of deleted mailings and clients ended as was asked for; what has just ended is being ended."""
+def test_checks_accept_messages_of_deleted_and_just_ended_mailings(
+    mail: Mail, message: Message, load: Run, query: Query
+) -> None:
+    """Messages ended by a deletion are no failures; a mailing that ended 9 minutes ago may have pending messages."""
     deleted, over = mail(), mail()
     for number, reason in enumerate(("mailing deleted", "client deleted")):
         message(deleted, number, "FAILED", reason=reason)
@@ -343,95 +349,98 @@ def test_what_is_no_harm(mail: Mail, message: Message, load: Run, query: Query) 
 # --- the sensor -------------------------------------------------------------------------------------------------
 
 
-def ask(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
-    answer = new_deliveries(dg.build_sensor_context(instance=instance, resources={"warehouse": Warehouse()}))
-    return list(answer.run_requests or ()) if isinstance(answer, dg.SensorResult) else []
+def sensor_requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
+    tick_result = new_deliveries(dg.build_sensor_context(instance=instance, resources={"warehouse": Warehouse()}))
+    return list(tick_result.run_requests or ()) if isinstance(tick_result, dg.SensorResult) else []
 
 
 def run(instance: dg.DagsterInstance, request: dg.RunRequest) -> None:
-    """What the daemon does with a request."""
-    made = job("load_mailing_deliveries").execute_in_process(
+    """Execute a run request, like the daemon."""
+    job_result = job("load_mailing_deliveries").execute_in_process(
         instance=instance, partition_key=request.partition_key, tags=dict(request.tags)
     )
-    assert made.success
+    assert job_result.success
 
 
 def days_of(requests: list[dg.RunRequest]) -> list[str | None]:
     return [request.partition_key for request in requests]
 
 
-def test_the_sensor_follows_messages_to_their_end(
+def test_the_sensor_requests_days_until_their_messages_end(
     mail: Mail, message: Message, query: Query, instance: dg.DagsterInstance
 ) -> None:
-    assert ask(instance) == []
+    assert sensor_requests(instance) == []
     mailing = mail()
     old, new = message(mailing, 1), message(mail(), 1, at="2024-11-20T12:00:00Z")
-    requests = ask(instance)
+    requests = sensor_requests(instance)
     assert days_of(requests) == [DAY, "2024-11-20"]
     for request in requests:
         run(instance, request)
-    assert ask(instance) == []
+    assert sensor_requests(instance) == []
     end(query, old)
-    assert days_of(ask(instance)) == [DAY], "Pending ones are followed, however old"
-    run(instance, ask(instance)[0])
-    assert ask(instance) == []
+    assert days_of(sensor_requests(instance)) == [DAY], "Pending ones are followed, however old"
+    run(instance, sensor_requests(instance)[0])
+    assert sensor_requests(instance) == []
     end(query, new, "TIMEOUT")
     message(mailing, 2, at="2024-11-19T23:00:00Z")
     message(mailing, 3, at="2024-11-25T00:00:00Z")
-    requests = ask(instance)
-    # The day before the last known one too: a long list may be committed after a short one of the next day.
+    requests = sensor_requests(instance)
+    # The day before the last known one is checked too: a long list may be committed after a short one of the next day.
     assert days_of(requests) == ["2024-11-19", "2024-11-20", "2024-11-25"]
     for request in requests:
         run(instance, request)
-    assert ask(instance) == []
+    assert sensor_requests(instance) == []
     assert len(query(ROWS)) == 4
 
 
 @pytest.mark.parametrize("status", ["Pending", "SENT"])
-def test_messages_that_vanished_are_news(
+def test_days_whose_messages_disappeared_are_requested(
     mail: Mail, message: Message, query: Query, instance: dg.DagsterInstance, status: str
 ) -> None:
-    """As by a restored backup: the last known day, and one that is followed because of its Pending ones."""
+    """A restored backup may lack messages of the last known day, or of a day with pending messages."""
     message(mail(), 1)
     message(mail("2024-11-20T12:00:00Z"), 1, status, at="2024-11-20T12:00:00Z")
-    for request in ask(instance):
+    for request in sensor_requests(instance):
         run(instance, request)
     query("DELETE FROM mailings.message")
-    requests = ask(instance)
+    requests = sensor_requests(instance)
     assert days_of(requests) == [DAY, "2024-11-20"]
     for request in requests:
         run(instance, request)
-    assert (ask(instance), query(ROWS), query(COUNTS)) == ([], [], [])
+    assert (sensor_requests(instance), query(ROWS), query(COUNTS)) == ([], [], [])
 
 
-def test_messages_that_hang_are_looked_at_and_not_by_the_minute(
+def test_stuck_messages_are_requested_again_but_not_every_minute(
     mail: Mail, message: Message, query: Query, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mailing = mail()
     message(mailing, 1)
-    run(instance, ask(instance)[0])
-    assert ask(instance) == []
+    run(instance, sensor_requests(instance)[0])
+    assert sensor_requests(instance) == []
     query(f"UPDATE mailings.mailing SET {LONG_AGO}")
-    (request,) = ask(instance)
+    (request,) = sensor_requests(instance)
     run(instance, request)
-    assert ask(instance) == [], "nothing has changed"
+    assert sensor_requests(instance) == [], "nothing has changed"
     monkeypatch.setattr("sales_assets.defs.automation.run_requests.LONGEST_PAUSE", dt.timedelta(0))
-    assert days_of(ask(instance)) == [DAY], "after a while it is worth another look"
+    assert days_of(sensor_requests(instance)) == [DAY], "after a while it is worth another look"
 
 
-def test_a_run_under_way_is_waited_for(mail: Mail, message: Message, instance: dg.DagsterInstance) -> None:
+def test_no_day_is_requested_during_a_run(mail: Mail, message: Message, instance: dg.DagsterInstance) -> None:
     message(mail(), 1)
     instance.create_run_for_job(job("load_mailing_deliveries"), status=dg.DagsterRunStatus.STARTED)
-    assert ask(instance) == []
+    assert sensor_requests(instance) == []
 
 
-def test_days_outside_the_calendar_wait(mail: Mail, message: Message, instance: dg.DagsterInstance) -> None:
+def test_days_outside_the_calendar_are_not_requested(
+    mail: Mail, message: Message, instance: dg.DagsterInstance
+) -> None:
     message(mail("2019-06-01"), 1, at="2019-06-01")
-    assert ask(instance) == []
+    assert sensor_requests(instance) == []
 
 
-def test_today_is_a_partition(mail: Mail, message: Message, query: Query, instance: dg.DagsterInstance) -> None:
-    now = dt.datetime.now(dt.UTC)
-    message(mail(), 1, "SENT", at=now.isoformat())
-    run(instance, ask(instance)[0])
-    assert [row[1] for row in query(ROWS)] == [int(f"{now:%Y%m%d}")]
+def test_today_is_a_partition(
+    mail: Mail, message: Message, query: Query, instance: dg.DagsterInstance, today: dt.date
+) -> None:
+    message(mail(), 1, "SENT", at=dt.datetime.now(dt.UTC).isoformat())
+    run(instance, sensor_requests(instance)[0])
+    assert [row[1] for row in query(ROWS)] == [int(f"{today:%Y%m%d}")]

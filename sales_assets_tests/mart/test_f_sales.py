@@ -1,5 +1,5 @@
-"""``mart.f_sales`` itself (docs/data-contracts/day-rules.md, "Mart" and "Traceability"): signs, sources, ids, and the
-way back to the file.
+"""``mart.f_sales`` (docs/data-contracts/day-rules.md, "Mart" and "Traceability"): signs, sources, ids, and the link
+from a row to its line in the file.
 """
 
 from decimal import Decimal
@@ -27,11 +27,11 @@ PARTNER_INSERT = (
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop
 
 
-def test_refunds_are_negative_and_repeats_count_once(shop: Shop) -> None:
+def test_refunds_are_negative_and_duplicates_count_once(shop: Shop) -> None:
     sale, refund = Order("a" * 32), Order("b" * 32, amount="75.50", quantity="1", status="refunded")
     shop.reports.increment(DAY, [sale, refund, sale, sale])
     shop.load(DAY)
@@ -46,8 +46,8 @@ def test_refunds_are_negative_and_repeats_count_once(shop: Shop) -> None:
     assert shop.query("SELECT sum(amount), sum(quantity) FROM mart.f_sales") == [(Decimal("124.50"), 1)]
 
 
-def test_a_covered_day_loses_its_legacy_rows_and_no_others(shop: Shop) -> None:
-    """Legacy rows of days that nothing covers stay, partner rows stay everywhere, old INSERTs go on working."""
+def test_a_day_with_a_file_loses_only_its_legacy_rows(shop: Shop) -> None:
+    """Legacy rows remain on days without a file, partner rows on all days; old INSERT statements still work."""
     for date_id in (20241001, 20241002):
         shop.query(OLD_INSERT, date_id, 500)
         shop.query(PARTNER_INSERT, date_id, 900)
@@ -64,8 +64,8 @@ def test_a_covered_day_loses_its_legacy_rows_and_no_others(shop: Shop) -> None:
     assert shop.sales(OTHER) == [("legacy", 500), ("partner_orders", 900)]
 
 
-def test_statuses_and_sources_are_constrained_and_signs_are_not(shop: Shop) -> None:
-    """Legacy rows may break the rule of signs; a check tells, and no constraint stands in their writer's way."""
+def test_statuses_and_sources_are_constrained_but_signs_are_not(shop: Shop) -> None:
+    """Legacy rows may break the sign rule: a check reports the violation, and no constraint blocks their writer."""
     shop.query(OLD_INSERT, 20241001, -5)
     for column in ("status", "source"):
         with pytest.raises(psycopg.errors.CheckViolation):
@@ -75,7 +75,7 @@ def test_statuses_and_sources_are_constrained_and_signs_are_not(shop: Shop) -> N
 
 
 def test_a_line_keeps_its_id(shop: Shop) -> None:
-    """As long as its key is there, whatever else of it changes and wherever the day is taken from."""
+    """A row keeps its id as long as its key exists, even if other columns or the selected file change."""
     shop.reports.report([Order("r", day="2024-09-30"), Order("a"), Order("b")])
     shop.load(DAY)
     ids = dict(shop.query("SELECT uniq_id, id FROM mart.f_sales_lines"))
@@ -88,8 +88,8 @@ def test_a_line_keeps_its_id(shop: Shop) -> None:
     assert {after[1][2], after[3][2]}.isdisjoint(ids.values())
 
 
-def test_a_legacy_writer_may_draw_ids_while_days_are_loaded(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between the ids that are drawn for a batch as well as after."""
+def test_a_legacy_writer_may_draw_ids_during_a_load(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The legacy writer draws ids while the ids of a batch are drawn, and after that."""
     shop.reports.increment(DAY, [Order(str(n)) for n in range(5)])
     monkeypatch.setattr(sale_ids, "_DRAWN_AT_ONCE", 2)
     rows = Transaction.rows
@@ -117,8 +117,8 @@ def batches(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("batches")
-def test_the_ids_of_a_large_file_are_reserved_at_once(shop: Shop) -> None:
-    """A writer that draws ids beside it neither waits nor gets one of them."""
+def test_ids_of_a_large_file_are_reserved_together(shop: Shop) -> None:
+    """A concurrent writer neither waits nor gets a reserved id."""
     shop.query(OLD_INSERT, 20250101, 500)
     shop.load("2024-09-29", DAY)
     shop.query(OLD_INSERT, 20250101, 500)
@@ -145,19 +145,19 @@ def test_the_sequence_is_never_moved_back(shop: Shop, count: str) -> None:
 
 
 @pytest.mark.usefixtures("batches")
-@pytest.mark.parametrize("hindrance", ["an open transaction", "another step", "another owner"])
-def test_ids_that_can_not_be_reserved_are_drawn(shop: Shop, warehouse_url: str, hindrance: str) -> None:
+@pytest.mark.parametrize("obstacle", ["an open transaction", "another step", "another owner"])
+def test_ids_that_cannot_be_reserved_are_drawn_from_the_sequence(shop: Shop, warehouse_url: str, obstacle: str) -> None:
     with psycopg.connect(warehouse_url) as other:
-        if hindrance == "an open transaction":
+        if obstacle == "an open transaction":
             other.execute(OLD_INSERT, [20250101, 500])
-        elif hindrance == "another step":
+        elif obstacle == "another step":
             shop.query("ALTER SEQUENCE mart.f_sales_id_seq INCREMENT BY 10")
         else:
             shop.query("CREATE ROLE reserving; ALTER FUNCTION staging.reserve_sale_ids OWNER TO reserving")
             shop.query("GRANT USAGE ON SCHEMA mart, staging TO reserving")
         shop.load("2024-09-29", DAY)
         other.rollback()
-    if hindrance == "another owner":
+    if obstacle == "another owner":
         shop.query("DROP OWNED BY reserving CASCADE; DROP ROLE reserving")
     rows = shop.query("SELECT count(DISTINCT id), count(*) FROM mart.f_sales WHERE source = 'report_api'")
     assert rows == [(6, 6)]
@@ -172,7 +172,7 @@ def test_ids_that_can_not_be_reserved_are_drawn(shop: Shop, warehouse_url: str, 
         "city_id TYPE numeric, ALTER id TYPE numeric",
     ],
 )
-def test_a_mart_may_have_other_types_than_the_seeds(shop: Shop, types: str) -> None:
+def test_a_mart_may_have_other_column_types_than_the_original(shop: Shop, types: str) -> None:
     shop.query("DROP VIEW mart.f_sales_lines")
     shop.query(f"ALTER TABLE mart.f_sales ALTER {types}")
     shop.reports.increment(DAY, [Order("a"), Order("b", amount="75.5", status="refunded")])
@@ -185,8 +185,8 @@ def test_a_mart_may_have_other_types_than_the_seeds(shop: Shop, types: str) -> N
     ]
 
 
-def test_twice_is_once(shop: Shop) -> None:
-    """Not even an id changes; the same contents are stored once, and each delivery is recorded."""
+def test_loading_twice_equals_loading_once(shop: Shop) -> None:
+    """Even the ids don't change; equal contents are stored once, and each delivery is recorded."""
     shop.reports.report([Order("r", day="2024-09-30"), Order("a")])
     shop.reports.increment(OTHER, [Order("b", day=OTHER), Order("c", day=OTHER, status="refunded")])
     shop.load("2024-09-29", OTHER)
@@ -200,28 +200,28 @@ def test_twice_is_once(shop: Shop) -> None:
     assert shop.query(f"{counts} GROUP BY kind ORDER BY kind") == [("increment", 1, 2), ("report", 1, 2)]
 
 
-def test_the_mart_alone_is_made_from_staging(shop: Shop) -> None:
-    """Rows lost or spoilt by hand come back, without asking the API; a day never staged keeps what it has."""
+def test_the_mart_is_repaired_from_staging(shop: Shop) -> None:
+    """Lost or corrupted rows are restored without calling the API; a day that was never staged keeps its rows."""
     shop.reports.increment(DAY, [Order("a"), Order("b", status="refunded")])
     shop.load(DAY)
     before = shop.query("SELECT * FROM mart.f_sales ORDER BY id")
-    asked = shop.api.count("/get_increment")
+    requests_before = shop.api.count("/get_increment")
     shop.query("DELETE FROM mart.f_sales WHERE status = 'refunded'")
     shop.query("UPDATE mart.f_sales SET customer_id = 0")
     shop.query(OLD_INSERT, 20241002, 500)
     shop.load(DAY, OTHER, selection=[F_SALES])
     assert shop.query("SELECT * FROM mart.f_sales WHERE source = 'report_api' ORDER BY id") == before
     assert shop.sales(OTHER) == [("legacy", 500)]
-    assert shop.api.count("/get_increment") == asked
-    # A load of the day repairs the mart too, even if its increment is no longer there.
+    assert shop.api.count("/get_increment") == requests_before
+    # A load of the day also repairs the mart, even if its increment is no longer available.
     shop.query("DELETE FROM mart.f_sales WHERE status = 'shipped'")
     shop.reports.without_increment(DAY)
     shop.load(DAY)
     assert shop.query("SELECT * FROM mart.f_sales ORDER BY id") == before
 
 
-def test_the_mart_follows_staging_that_was_loaded_without_it(shop: Shop) -> None:
-    """Also where rows, amounts and quantities of the day are the same as before, and another customer bought."""
+def test_the_mart_follows_staging_that_was_loaded_alone(shop: Shop) -> None:
+    """The mart is updated even if only the customer changed, with equal row counts, amounts and quantities."""
     shop.reports.increment(DAY, [Order("a"), Order("b", customer_id="52")])
     shop.load(DAY)
     for changed in (
@@ -241,7 +241,7 @@ def test_the_mart_follows_staging_that_was_loaded_without_it(shop: Shop) -> None
         assert different == []
 
 
-def test_every_row_leads_back_to_its_line(shop: Shop) -> None:
+def test_every_row_can_be_traced_to_its_line(shop: Shop) -> None:
     shop.reports.report([Order("r", day="2024-09-30"), Order("x")])
     shop.reports.increment(DAY, [Order("a"), Order("a"), Order("b")])
     shop.query(PARTNER_INSERT, 20241001, 900)
@@ -258,17 +258,17 @@ def test_every_row_leads_back_to_its_line(shop: Shop) -> None:
     ]
 
 
-def test_each_day_is_described_by_itself(dagster_shop: Shop) -> None:
+def test_the_metadata_of_each_day_is_separate(dagster_shop: Shop) -> None:
     dagster_shop.reports.increment(DAY, [Order("a", amount="5"), Order("a", amount="5"), Order("b", status="refunded")])
     dagster_shop.reports.increment(OTHER, [Order("c", day=OTHER, amount="7")])
     dagster_shop.load(DAY, OTHER)
 
-    def told(key: dg.AssetKey, name: str) -> dict[str | None, object]:
+    def reported(key: dg.AssetKey, name: str) -> dict[str | None, object]:
         records = dagster_shop.instance.fetch_materializations(key, limit=10).records
         found = {record.partition_key: record.asset_materialization for record in records}
         return {day: made.metadata[name].value for day, made in found.items() if made is not None}
 
-    assert told(F_SALES, "rows") == {DAY: 2, OTHER: 1}
-    assert told(F_SALES, "refunded rows") == {DAY: 1, OTHER: 0}
-    assert told(ORDERS, "duplicates") == {DAY: 1, OTHER: 0}
-    assert told(RAW_ORDERS, "lines") == {DAY: 4, OTHER: 2}
+    assert reported(F_SALES, "rows") == {DAY: 2, OTHER: 1}
+    assert reported(F_SALES, "refunded rows") == {DAY: 1, OTHER: 0}
+    assert reported(ORDERS, "duplicates") == {DAY: 1, OTHER: 0}
+    assert reported(RAW_ORDERS, "lines") == {DAY: 4, OTHER: 2}

@@ -1,4 +1,4 @@
-"""The partner orders' slice of ``mart.f_sales``: from staged events to rows, and what must never happen to them."""
+"""The partner orders' rows of ``mart.f_sales``: from staged events to mart rows, and what must never happen to them."""
 
 import datetime as dt
 import json
@@ -17,7 +17,7 @@ from sales_assets.defs.checking import evaluate
 from sales_assets.defs.load_partner_orders import order_checks
 from sales_assets.defs.mart.dimensions import dimension_key
 from sales_assets.pipeline.partner_orders import LoadedOrders, load_order_days
-from sales_assets.postgres.warehouse import DayLock, Warehouse
+from sales_assets.postgres.warehouse import DayLock, Transaction, Warehouse
 from sales_assets.services.partner_orders.mapping import Mapping, shared_phones, store, waiting
 from sales_assets_tests.automation.runs import record_runs
 from sales_assets_tests.builders import definitions, job
@@ -52,7 +52,7 @@ def mapped(warehouse_url: str) -> None:
 
 @pytest.fixture
 def load(instance: dg.DagsterInstance, warehouse_url: str) -> Load:
-    """Run the job over a range of days, as one run."""
+    """Return a function that runs the job for a range of days as one run."""
 
     def run(first: str = DAY, last: str | None = None) -> dg.ExecuteInProcessResult:
         tags = range_tags(first, last or first)
@@ -63,7 +63,7 @@ def load(instance: dg.DagsterInstance, warehouse_url: str) -> Load:
 
 @pytest.fixture
 def stage(query: Query) -> Callable[..., None]:
-    """Stage an event, as the consumer does, and its outbox row, as the service does."""
+    """Return a function that stages an event like the consumer, and adds its outbox row like the service."""
 
     def one(order_id: int = 10, kind: str = "accepted", at: str = "2024-06-20T03:14:44Z", **changes: Any) -> None:
         event = {
@@ -107,21 +107,21 @@ def stage(query: Query) -> Callable[..., None]:
 
 
 def failed_checks(result: dg.ExecuteInProcessResult) -> dict[str, str]:
-    """{check: example of its first failing day} of the checks that did not pass."""
-    told = {}
+    """Return {check: example of its first failing day} for the checks that did not pass."""
+    reported = {}
     for check in result.get_asset_check_evaluations():
         if not check.passed:
             table = check.metadata["first failing days"]
             assert isinstance(table, dg.TableMetadataValue)
-            told[check.check_name] = str(table.records[0].data["example"])
-    return told
+            reported[check.check_name] = str(table.records[0].data["example"])
+    return reported
 
 
-# --- the whole way ----------------------------------------------------------------------------------------------
+# --- from the service to the mart --------------------------------------------------------------------------------
 
 
 @pytest.mark.broker
-def test_an_order_goes_to_the_mart_and_its_cancel_takes_it_back(
+def test_an_order_reaches_the_mart_and_its_cancel_reverses_it(
     start: Start, broker: Any, mapped: None, load: Load, query: Query
 ) -> None:
     service = start(broker=broker, parts=ALL_PARTS)
@@ -135,7 +135,7 @@ def test_an_order_goes_to_the_mart_and_its_cancel_takes_it_back(
     until(lambda: query("SELECT count(*) FROM staging.partner_order_event") == [(2,)])
     cancelled_on = query("SELECT (cancelled_at AT TIME ZONE 'UTC')::date FROM orders.partner_order")[0][0]
     assert isinstance(cancelled_on, dt.date)
-    # Each day for itself: between them are years.
+    # The days are loaded separately, because there are years between them.
     for day in (DAY, cancelled_on.isoformat()):
         result = load(day)
         assert result.success
@@ -158,7 +158,7 @@ def test_an_order_goes_to_the_mart_and_its_cancel_takes_it_back(
 # --- days -------------------------------------------------------------------------------------------------------
 
 
-def test_twice_changes_nothing_and_a_range_equals_its_days(
+def test_loading_twice_changes_nothing_and_a_range_equals_its_days(
     stage: Callable[..., None], mapped: None, load: Load, query: Query
 ) -> None:
     for number in range(4):
@@ -174,7 +174,7 @@ def test_twice_changes_nothing_and_a_range_equals_its_days(
     assert query("SELECT count(*), count(DISTINCT uniq_id) FROM staging.partner_order_line") == [(16, 16)]
 
 
-def test_rows_of_other_sources_are_never_touched(
+def test_rows_of_other_sources_are_never_changed(
     stage: Callable[..., None], mapped: None, load: Load, query: Query
 ) -> None:
     query(
@@ -189,7 +189,9 @@ def test_rows_of_other_sources_are_never_touched(
     assert query(ROWS) == SHIPPED
 
 
-def test_a_day_that_shrinks_shrinks(stage: Callable[..., None], mapped: None, load: Load, query: Query) -> None:
+def test_a_day_with_fewer_events_has_fewer_rows(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
     stage(1)
     stage(2)
     assert load().success
@@ -200,7 +202,7 @@ def test_a_day_that_shrinks_shrinks(stage: Callable[..., None], mapped: None, lo
 
 
 @pytest.mark.parametrize(("zone", "day"), [("UTC", 20240620), ("Europe/Moscow", 20240621)])
-def test_the_day_is_taken_in_the_shops_zone(
+def test_the_day_is_determined_in_the_time_zone_of_the_shop(
     stage: Callable[..., None],
     mapped: None,
     load: Load,
@@ -217,7 +219,7 @@ def test_the_day_is_taken_in_the_shops_zone(
     assert query("SELECT DISTINCT date_id FROM mart.f_sales") == [(day,)]
 
 
-def test_a_line_that_another_zone_moves_counts_once(
+def test_a_line_that_changes_its_day_with_the_time_zone_counts_once(
     stage: Callable[..., None], mapped: None, load: Load, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     stage(at="2024-06-20T22:30:00Z")
@@ -228,7 +230,7 @@ def test_a_line_that_another_zone_moves_counts_once(
     assert query("SELECT date_id, count(*) FROM mart.f_sales GROUP BY 1") == [(20240621, 2)]
 
 
-def test_a_sale_may_be_what_was_handed_out(
+def test_a_sale_may_be_counted_when_the_order_is_handed_out(
     stage: Callable[..., None], mapped: None, load: Load, query: Query, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SALE_ON", "done")
@@ -238,16 +240,16 @@ def test_a_sale_may_be_what_was_handed_out(
     stage(2)
     stage(2, "cancelled", at="2024-06-22T12:00:00Z")
     assert load("2024-06-20", "2024-06-22").success
-    # The cancel of what was never a sale refunds nothing.
+    # The cancel of an order that was not counted as a sale refunds nothing.
     assert query("SELECT date_id, count(*), sum(amount) FROM mart.f_sales GROUP BY 1") == [
         (20240622, 2, Decimal("220.00"))
     ]
 
 
-# --- what has no mapping ------------------------------------------------------------------------------------------
+# --- lines without a mapping --------------------------------------------------------------------------------------
 
 
-def test_what_has_no_mapping_waits_and_turns_a_check_red(
+def test_lines_without_a_mapping_wait_and_fail_a_check(
     stage: Callable[..., None], load: Load, query: Query, instance: dg.DagsterInstance
 ) -> None:
     store(Warehouse(), [mapping for mapping in MAPPINGS if mapping.theirs != "21737"])
@@ -267,26 +269,28 @@ def test_what_has_no_mapping_waits_and_turns_a_check_red(
         "pharmacy 9 of 116897 has no mapping",
         "item 21737 of 116897 has no mapping; pharmacy 9 of 116897 has no mapping",
     ]
-    assert _asked_for(instance) == []
+    assert _requested_days(instance) == []
     again = store(
         Warehouse(),
         [*MAPPINGS, Mapping("customer", "70000000000", 52), Mapping("pharmacy", "9", 8)],
     )
     assert again == 3
-    assert _asked_for(instance) == [DAY]
+    assert _requested_days(instance) == [DAY]
     assert failed_checks(load()) == {}
     assert query("SELECT count(*) FROM mart.f_sales") == [(6,)]
     assert waiting(Warehouse()) == []
 
 
-def test_what_does_not_fit_the_mart_waits(stage: Callable[..., None], mapped: None, load: Load, query: Query) -> None:
+def test_lines_that_exceed_the_types_of_the_mart_wait(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
     stage(1, lines=[{"line_no": 1, "their_id": "58", "price": "99999999.99", "count": 2}])
     stage(2, lines=[{"line_no": 1, "their_id": "58", "price": "0.01", "count": 2**31 - 1}])
     assert set(failed_checks(load())) == {"partner_orders_mapped"}
     assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
 
 
-def test_a_phone_is_the_same_in_every_spelling(
+def test_all_spellings_of_a_phone_are_the_same_phone(
     stage: Callable[..., None], mapped: None, load: Load, query: Query
 ) -> None:
     lines = [{"line_no": 1, "their_id": "58", "price": "10", "count": 1}]
@@ -303,7 +307,7 @@ def test_a_phone_is_the_same_in_every_spelling(
     assert query("SELECT DISTINCT customer_id, count(*) OVER () FROM mart.f_sales") == [(51, 5)]
 
 
-def test_a_phone_of_another_country_has_its_own_key(
+def test_a_phone_of_another_country_has_a_separate_key(
     stage: Callable[..., None], mapped: None, load: Load, query: Query
 ) -> None:
     store(Warehouse(), [Mapping("customer", "+375 (29) 123-45-67", 60)])
@@ -317,7 +321,7 @@ def test_a_phone_of_another_country_has_its_own_key(
     ]
 
 
-def test_a_phone_of_two_customers_leads_to_none_and_says_so(
+def test_a_phone_of_two_customers_is_mapped_to_neither_and_fails_a_check(
     stage: Callable[..., None], mapped: None, load: Load, query: Query, instance: dg.DagsterInstance
 ) -> None:
     store(Warehouse(), [Mapping("customer", "+7 (999) 777-22-11", 51), Mapping("customer", "8 999 777 22 11", 52)])
@@ -328,20 +332,20 @@ def test_a_phone_of_two_customers_leads_to_none_and_says_so(
     assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
     assert [(row["reason"], row["phone"]) for row in waiting(Warehouse())] == [(reason, "79997772211")] * 2
     assert shared_phones(Warehouse()) == [{"phone": "79997772211", "customers": [51, 52]}]
-    # The next file decides, in whatever spelling.
+    # The next mapping file decides, in any spelling.
     assert store(Warehouse(), [Mapping("customer", "79997772211", 52)]) == 1
     assert shared_phones(Warehouse()) == []
-    assert _asked_for(instance) == [DAY]
+    assert _requested_days(instance) == [DAY]
     assert failed_checks(load()) == {}
     assert query("SELECT DISTINCT customer_id FROM mart.f_sales") == [(52,)]
 
 
-def test_one_spelling_of_two_customers_leads_to_none(warehouse_url: str) -> None:
+def test_two_customers_with_the_same_spelling_of_a_phone_are_reported(warehouse_url: str) -> None:
     store(Warehouse(), [Mapping("customer", "79997772211", 51), Mapping("customer", "79997772211", 52)])
     assert shared_phones(Warehouse()) == [{"phone": "79997772211", "customers": [51, 52]}]
 
 
-def test_what_was_looked_up_is_shown_where_the_customer_is_missing(
+def test_lines_waiting_for_a_customer_show_the_phone_that_was_looked_up(
     stage: Callable[..., None], load: Load, query: Query
 ) -> None:
     store(Warehouse(), [mapping for mapping in MAPPINGS if mapping.kind != "pharmacy"])
@@ -356,22 +360,24 @@ def test_what_was_looked_up_is_shown_where_the_customer_is_missing(
 
 
 @pytest.mark.parametrize(
-    ("harm", "check"),
+    ("corruption", "check"),
     [
         ("DELETE FROM staging.partner_order_event WHERE order_id = 2", "outbox_staged"),
         ("DELETE FROM orders.outbox WHERE order_id = 2", "outbox_staged"),
     ],
 )
-def test_events_must_be_the_outboxs(
-    stage: Callable[..., None], mapped: None, load: Load, query: Query, harm: str, check: str
+def test_staged_events_must_equal_those_of_the_outbox(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, corruption: str, check: str
 ) -> None:
     stage(1)
     stage(2)
-    query(harm)
+    query(corruption)
     assert set(failed_checks(load())) == {check}
 
 
-def test_events_on_their_way_are_no_fault(stage: Callable[..., None], mapped: None, load: Load, query: Query) -> None:
+def test_events_still_in_transit_fail_no_check(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query
+) -> None:
     stage(1)
     query("DELETE FROM staging.partner_order_event")
     query("UPDATE orders.outbox SET created_at = now()")
@@ -379,7 +385,7 @@ def test_events_on_their_way_are_no_fault(stage: Callable[..., None], mapped: No
 
 
 @pytest.mark.parametrize(
-    ("harm", "check"),
+    ("corruption", "check"),
     [
         ("UPDATE mart.f_sales SET amount = amount + 1 WHERE status = 'shipped'", "equal_to_order_lines"),
         ("DELETE FROM mart.f_sales WHERE status = 'refunded'", "equal_to_order_lines"),
@@ -390,13 +396,13 @@ def test_events_on_their_way_are_no_fault(stage: Callable[..., None], mapped: No
         ("UPDATE mart.f_sales SET amount = -1000 WHERE status = 'refunded'", "refunded_within_shipped"),
     ],
 )
-def test_checks_see_harm_to_the_mart(
-    stage: Callable[..., None], mapped: None, load: Load, query: Query, harm: str, check: str
+def test_checks_detect_damage_in_the_mart(
+    stage: Callable[..., None], mapped: None, load: Load, query: Query, corruption: str, check: str
 ) -> None:
     stage()
     stage(kind="cancelled", at="2024-06-20T12:00:00Z")
     assert failed_checks(load()) == {}
-    query(harm)
+    query(corruption)
     days = [dt.date(2024, 6, 20)]
     assert check in {result.check_name for result in evaluate(Warehouse(), order_checks(), days) if not result.passed}
 
@@ -404,8 +410,8 @@ def test_checks_see_harm_to_the_mart(
 # --- the sensor ---------------------------------------------------------------------------------------------------
 
 
-def _asked_for(instance: dg.DagsterInstance) -> list[str]:
-    """The days that a tick of the sensor asks for."""
+def _requested_days(instance: dg.DagsterInstance) -> list[str]:
+    """Return the days that a tick of the sensor requests."""
     return [request.partition_key or "" for request in _requests(instance)]
 
 
@@ -413,28 +419,28 @@ def _requests(instance: dg.DagsterInstance) -> list[dg.RunRequest]:
     context = dg.build_sensor_context(
         instance=instance, resources={"warehouse": Warehouse()}, definitions=definitions()
     )
-    answer = new_order_events(context)
-    if isinstance(answer, dg.SkipReason):
+    tick_result = new_order_events(context)
+    if isinstance(tick_result, dg.SkipReason):
         return []
-    assert isinstance(answer, dg.SensorResult)
-    return list(answer.run_requests or ())
+    assert isinstance(tick_result, dg.SensorResult)
+    return list(tick_result.run_requests or ())
 
 
-def test_the_sensor_asks_for_days_with_news_until_they_are_loaded(
+def test_the_sensor_requests_days_with_new_events_until_they_are_loaded(
     stage: Callable[..., None], mapped: None, load: Load, query: Query, instance: dg.DagsterInstance
 ) -> None:
-    assert _asked_for(instance) == []
+    assert _requested_days(instance) == []
     stage(1)
     stage(2, at="2024-06-25T00:00:00Z")
-    assert _asked_for(instance) == [DAY, "2024-06-25"]
+    assert _requested_days(instance) == [DAY, "2024-06-25"]
     assert load().success
-    assert _asked_for(instance) == ["2024-06-25"]
+    assert _requested_days(instance) == ["2024-06-25"]
     assert load("2024-06-25").success
-    assert _asked_for(instance) == []
+    assert _requested_days(instance) == []
 
 
 @pytest.mark.parametrize("status", [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE])
-def test_hundreds_of_runs_for_one_day_block_no_day(
+def test_hundreds_of_runs_of_one_day_block_no_other_day(
     stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance, status: dg.DagsterRunStatus
 ) -> None:
     stage(1)
@@ -442,10 +448,10 @@ def test_hundreds_of_runs_for_one_day_block_no_day(
     record_runs(instance, [status] * 300, tags=dict(first.tags), job="load_partner_orders")
     stage(2, at="2024-06-25T00:00:00Z")
     waits = status is dg.DagsterRunStatus.FAILURE
-    assert _asked_for(instance) == ([] if waits else [DAY]) + ["2024-06-25"]
+    assert _requested_days(instance) == ([] if waits else [DAY]) + ["2024-06-25"]
 
 
-def test_a_poisoned_day_blocks_no_other(
+def test_a_day_whose_runs_cannot_be_queried_blocks_no_other(
     stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number, day in enumerate((20, 21, 22), start=1):
@@ -458,17 +464,17 @@ def test_a_poisoned_day_blocks_no_other(
         return records(self, filters, *args, **options)
 
     monkeypatch.setattr(dg.DagsterInstance, "get_run_records", poisoned)
-    assert _asked_for(instance) == [DAY, "2024-06-22"]
+    assert _requested_days(instance) == [DAY, "2024-06-22"]
 
 
-def test_a_sale_that_is_staged_after_its_cancel_brings_both_days(
+def test_a_sale_staged_after_its_cancel_requests_both_days(
     stage: Callable[..., None], mapped: None, load: Load, query: Query, instance: dg.DagsterInstance
 ) -> None:
     stage(kind="cancelled", at="2024-06-25T00:00:00Z")
     assert load("2024-06-25").success
     assert query("SELECT count(*) FROM mart.f_sales") == [(0,)]
     stage()
-    assert _asked_for(instance) == [DAY, "2024-06-25"]
+    assert _requested_days(instance) == [DAY, "2024-06-25"]
     for day in (DAY, "2024-06-25"):
         assert load(day).success
     assert query("SELECT sum(amount), count(*) FROM mart.f_sales") == [(Decimal(0), 4)]
@@ -486,23 +492,26 @@ def test_a_load_reports_the_dimensions_that_it_fills(
         assert event.asset_materialization.metadata["days loaded"].value == DAY
 
 
-def test_days_outside_the_calendar_wait(stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance) -> None:
-    tomorrow = dt.datetime.now(dt.UTC) + dt.timedelta(days=1)
+def test_days_outside_the_calendar_are_not_requested(
+    stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance, today: dt.date
+) -> None:
+    tomorrow = today + dt.timedelta(days=1)
     stage(1, at="2019-12-31T12:00:00Z")
-    stage(2, at=tomorrow.isoformat())
-    assert _asked_for(instance) == []
+    stage(2, at=f"{tomorrow}T00:00:00Z")
+    assert _requested_days(instance) == []
 
 
-def test_today_is_a_partition(stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance) -> None:
-    today = dt.datetime.now(dt.UTC)
-    stage(1, at=today.isoformat())
-    assert _asked_for(instance) == [today.date().isoformat()]
+def test_today_is_a_partition(
+    stage: Callable[..., None], mapped: None, instance: dg.DagsterInstance, today: dt.date
+) -> None:
+    stage(1, at=dt.datetime.now(dt.UTC).isoformat())
+    assert _requested_days(instance) == [today.isoformat()]
 
 
-def test_a_day_whose_lines_come_from_another_day_takes_that_day_too(
+def test_a_load_also_locks_the_day_from_which_it_moves_lines(
     stage: Callable[..., None], mapped: None, query: Query, warehouse_url: str
 ) -> None:
-    """In another time zone, an order of the evening belongs to the next day; the day before may be loading."""
+    """In another time zone, an evening order belongs to the next day; the previous day may be loading at the moment."""
 
     def load_in(timezone: str, day: str) -> LoadedOrders:
         return load_order_days(
@@ -518,3 +527,28 @@ def test_a_day_whose_lines_come_from_another_day_takes_that_day_too(
             assert query(ROWS) == SHIPPED
         assert moved.result(60).lock_wait_seconds > 0
     assert query(ROWS) == [(20240621, *row[1:]) for row in SHIPPED]
+
+
+def test_lines_that_a_concurrent_load_moved_to_another_day_are_moved_back(
+    stage: Callable[..., None], mapped: None, query: Query, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a restart with another SALES_TIMEZONE, neither load sees the other's lines before it writes its own."""
+    stage(at="2024-06-20T20:00:00Z")
+    run = Transaction.run
+    transactions_begun: list[bool] = []
+
+    def load_in(timezone: str, day: str) -> LoadedOrders:
+        return load_order_days(
+            Warehouse(), [dt.date.fromisoformat(day)], "orders", timezone=timezone, sale_on="created"
+        )
+
+    def wait_for_other_load(transaction: Transaction, file: str, name: str, **parameters: object) -> int:
+        if not transactions_begun and (file, name) == ("staging/partner_order_line", "fill_days"):
+            transactions_begun.append(True)
+            load_in("Asia/Vladivostok", "2024-06-21")
+        return run(transaction, file, name, **parameters)
+
+    monkeypatch.setattr(Transaction, "run", wait_for_other_load)
+    load_in("UTC", "2024-06-20")
+    assert query(ROWS) == SHIPPED
+    assert query("SELECT DISTINCT date_id FROM staging.partner_order_line") == [(20240620,)]

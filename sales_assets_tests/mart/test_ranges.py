@@ -1,4 +1,4 @@
-"""A range is its days: one run or many, one after the other or at the same time, end in the same tables."""
+"""Ranges of days: one run or many, one after the other or concurrently, produce the same tables."""
 
 import contextlib
 import threading
@@ -31,8 +31,8 @@ TABLES = {
 }
 
 
-def fill(shop: Shop) -> None:
-    """A report over two of the days, increments over two, one in both, one in none."""
+def deliver_days(shop: Shop) -> None:
+    """Deliver a report of the first two days and increments of the second and third; the fourth has no file."""
 
     def files(*days: str) -> dict[str, Any]:
         activity = [f"1,u{day},{day},1,51,0" for day in days]
@@ -64,8 +64,8 @@ def partitioned_assets() -> list[dg.AssetKey]:
     return [key for key in graph.materializable_asset_keys if graph.get(key).partitions_def == PARTITIONS]
 
 
-def test_a_range_is_its_days_for_every_partitioned_asset(shop: Shop) -> None:
-    fill(shop)
+def test_a_range_equals_its_days_for_every_partitioned_asset(shop: Shop) -> None:
+    deliver_days(shop)
     shop.load(FIRST, LAST)
     whole = tables(shop)
     assert [len(whole[table]) for table in TABLES] == [5, 3, 3, 6, 4, 2, 2, 3, 5, 3, 3]
@@ -81,7 +81,7 @@ def test_a_range_is_its_days_for_every_partitioned_asset(shop: Shop) -> None:
         shop.load(day)
     assert tables(shop) == whole
 
-    # Stage by stage over the range, as a backfill of one asset after the other does.
+    # Load stage by stage over the range, like backfills of one asset after the other.
     empty(shop)
     shop.fetch_report()
     staging, marts = ([key for key in keys if key.path[0] == schema] for schema in ("staging", "mart"))
@@ -90,8 +90,8 @@ def test_a_range_is_its_days_for_every_partitioned_asset(shop: Shop) -> None:
     assert tables(shop) == whole
 
 
-def test_a_range_longer_than_a_transaction(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Several groups of days share a run; a year's shape in small."""
+def test_a_range_may_exceed_the_days_of_one_transaction(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several groups of days share a run, as in a load of a year."""
     monkeypatch.setattr(load, "DAYS_TOGETHER", 3)
     days = days_between("2024-09-01", "2024-09-11")
     for day in days[::3]:
@@ -101,8 +101,8 @@ def test_a_range_longer_than_a_transaction(shop: Shop, monkeypatch: pytest.Monke
     assert shop.materialized(F_SALES) == set(days)
 
 
-def test_overlapping_ranges_at_the_same_time_end_in_the_same_mart(shop: Shop) -> None:
-    fill(shop)
+def test_overlapping_concurrent_ranges_produce_the_same_mart(shop: Shop) -> None:
+    deliver_days(shop)
     shop.load(FIRST, LAST)
     whole = tables(shop)
     empty(shop)
@@ -127,8 +127,8 @@ def test_overlapping_ranges_at_the_same_time_end_in_the_same_mart(shop: Shop) ->
 
 
 @pytest.mark.parametrize("change", ["fewer", "none"])
-def test_a_day_that_shrinks_shrinks(shop: Shop, change: str) -> None:
-    """In the range as alone, and the days around it stay."""
+def test_a_day_with_fewer_rows_has_fewer_rows_in_the_mart(shop: Shop, change: str) -> None:
+    """The day may be loaded as part of a range; the days around it don't change."""
     for day in DAYS:
         shop.reports.increment(day, [Order(f"{day}{n}", day=day) for n in "abc"])
     shop.load(FIRST, LAST)
@@ -139,10 +139,10 @@ def test_a_day_that_shrinks_shrinks(shop: Shop, change: str) -> None:
 
 
 @pytest.mark.parametrize("is_first_load", [True, False])
-def test_a_batch_of_days_reads_no_more_for_the_days_before_it(
+def test_the_cost_of_a_batch_does_not_grow_with_the_batches_before_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, is_first_load: bool
 ) -> None:
-    """No table whole, and no block of which an index does not know the days: those of the batches before."""
+    """No query scans a whole table, which would read the blocks of the batches before."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
     monkeypatch.setattr(load, "_WRITERS", 1)
     # The counters of pg_stat_xact_user_tables include former transactions of a session.

@@ -1,4 +1,4 @@
-"""A day whose mart would differ from staging is rolled back before the commit, however it came to differ."""
+"""Reconciliation: a day whose mart rows would differ from staging for any reason is rolled back before the commit."""
 
 import pytest
 
@@ -17,12 +17,12 @@ DISTORTIONS = {
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop
 
 
 def distort(shop: Shop, change: str) -> None:
-    """From now on the database makes something else of the second day's row on its way into the mart."""
+    """Add a trigger that changes the second day's row when it is inserted into the mart."""
     shop.query(
         "CREATE FUNCTION mart.distort() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN"
         f" IF NEW.date_id = 20241002 THEN {change} END IF; RETURN NEW; END $$"
@@ -38,9 +38,9 @@ def test_a_day_that_would_differ_from_staging_is_rolled_back(shop: Shop, change:
     for day in DAYS:
         shop.reports.increment(day, [Order(f"{day}new", day=day)])
     distort(shop, change)
-    told = shop.fail_to_load(DAYS[0], DAYS[-1])
-    assert "1 of 3 days broke" in told
-    assert f"\n{DAYS[1]}: user_orders_log: 20241002: " in told
+    error = shop.fail_to_load(DAYS[0], DAYS[-1])
+    assert "1 of 3 days failed" in error
+    assert f"\n{DAYS[1]}: user_orders_log: 20241002: " in error
     assert [name for name, _ in shop.sales()] == [f"{DAYS[0]}new", f"{DAYS[1]}old", f"{DAYS[2]}new"]
     assert [amount for _, amount in shop.sales()] == [200, 200, 200]
     shop.query("DROP TRIGGER distort ON mart.f_sales")
@@ -48,14 +48,14 @@ def test_a_day_that_would_differ_from_staging_is_rolled_back(shop: Shop, change:
     assert [name for name, _ in shop.sales()] == [f"{day}new" for day in DAYS]
 
 
-def test_a_day_filled_from_staging_alone_is_rolled_back_too(dagster_shop: Shop) -> None:
+def test_a_mart_day_published_without_staging_is_rolled_back_too(dagster_shop: Shop) -> None:
     for day in DAYS:
         dagster_shop.reports.increment(day, [Order(day, day=day)])
     dagster_shop.fetch_report()
     distort(dagster_shop, DISTORTIONS["another amount"])
     dagster_shop.load(DAYS[0], DAYS[-1], selection=[*RAW, ORDERS])
-    told = dagster_shop.fail_to_load(DAYS[0], DAYS[-1], selection=[F_SALES])
-    assert "1 of 3 days broke" in told
-    assert f"\n{DAYS[1]}: user_orders_log: 20241002: " in told
+    error = dagster_shop.fail_to_load(DAYS[0], DAYS[-1], selection=[F_SALES])
+    assert "1 of 3 days failed" in error
+    assert f"\n{DAYS[1]}: user_orders_log: 20241002: " in error
     assert dagster_shop.sales() == [(DAYS[0], 200), (DAYS[2], 200)]
     assert dagster_shop.materialized(F_SALES) == {DAYS[0], DAYS[2]}

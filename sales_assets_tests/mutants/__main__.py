@@ -1,7 +1,7 @@
-"""Mutate the code, run the tests against each mutant and report the mutants that no test notices.
+"""Mutate the code, run the tests against each mutant, and report the mutants that pass all tests.
 
-mutmut does the work; its settings are `[tool.mutmut]` in pyproject.toml. This command adds a PostgreSQL server that all
-its test processes share, and compares the survivors with `survivors.md`.
+mutmut does the work, configured by `[tool.mutmut]` in pyproject.toml. This command adds a PostgreSQL server shared by
+all test processes, and compares the surviving mutants with `survivors.md`.
 """
 
 import argparse
@@ -18,8 +18,6 @@ from fnmatch import fnmatch
 from pathlib import Path
 
 from mutmut.mutation.data import SourceFileMutationData
-from mutmut.mutation.diff_apply import get_diff_for_mutant
-from mutmut.mutation.file_mutation import mutate_file_contents
 from mutmut.stats import status_by_exit_code
 from mutmut.utils.file_utils import walk_mutatable_files
 from mutmut.utils.format_utils import get_mutant_name
@@ -31,7 +29,7 @@ from sales_assets_tests.mutants.plugin import TESTS, UNIT
 ROOT = Path("mutants")
 KNOWN = Path(__file__).with_name("survivors.md")
 COLUMNS = ("mutants", "mypy", "killed", "known", "new", "no tests", "not run")
-# mutmut's names of outcomes, where the report has others.
+# Outcomes of mutmut that have other names in the report.
 OUTCOMES = {
     "caught by type check": "mypy",
     "survived": "new",
@@ -41,7 +39,7 @@ OUTCOMES = {
     "not checked": "not run",
 }
 
-# Path, function and changed lines of a mutant. mutmut's numbers change with each edit of the function.
+# Path, function and changed lines of a mutant. mutmut's own numbers change with each edit of the function.
 Change = tuple[str, str, str]
 
 
@@ -69,12 +67,14 @@ def main() -> int:
 
 
 def mutants_of(module: str) -> str:
-    """The pattern of mutmut's names for the mutants of a module or package, given by its name or path."""
+    """Return the pattern of mutmut's mutant names for a module or package, given by name or path."""
     return module.removesuffix("/").removesuffix(".py").replace("/", ".") + ".*"
 
 
 def sample(patterns: Sequence[str], count: int, seed: int) -> list[str]:
-    """Draw mutants of each module that a pattern matches; for the same code and seed the same ones."""
+    """Draw random mutants of each module that matches a pattern; the same code and seed give the same mutants."""
+    from mutmut.mutation.file_mutation import mutate_file_contents  # imported here: libcst takes half a second
+
     drawn: list[str] = []
     for path in sorted(walk_mutatable_files()):
         if any(fnmatch(get_mutant_name(path, ""), pattern) for pattern in patterns):
@@ -85,14 +85,14 @@ def sample(patterns: Sequence[str], count: int, seed: int) -> list[str]:
 
 
 def run(patterns: Sequence[str], processes: int, tests: Sequence[str], *, unit: bool) -> int:
-    """Run mutmut, unless all tests are unit tests with a server for all its test processes."""
+    """Run mutmut, with a database server for all test processes unless only unit tests run."""
     environment = os.environ | {"PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])}
     if tests:
         environment[TESTS] = os.pathsep.join(tests)
     command = ["mutmut", "run", "--max-children", str(processes), *patterns]
     if unit:
         return subprocess.run(command, env=environment | {UNIT: "1"}, check=False).returncode
-    # Killed without this, the command would leave the server behind.
+    # Without this handler, a killed command would leave the server running.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         server = EmbeddedPostgres(Path(folder))
@@ -104,7 +104,7 @@ def run(patterns: Sequence[str], processes: int, tests: Sequence[str], *, unit: 
 
 
 def report() -> int:
-    """Print the figures of each module and the survivors that survivors.md does not explain; 1 if there are any."""
+    """Print the counts of each module and the survivors not explained in survivors.md; return 1 if there are any."""
     known = explained(KNOWN.read_text(encoding="utf-8"))
     unknown: list[tuple[str, Change]] = []
     total = Counter[str]()
@@ -134,7 +134,7 @@ def report() -> int:
 
 
 def figures(title: str, counts: Counter[str]) -> str:
-    """A line of the report: the counts, and the share of the mutants that were run and killed."""
+    """Format a line of the report: the counts, and the share of killed mutants among the tested ones."""
     tested = sum(counts[outcome] for outcome in ("killed", "known", "new", "no tests"))
     numbers = (counts.total(), *(counts[column] for column in COLUMNS[1:]))
     share = f"{counts['killed'] / tested:9.1%}" if tested else ""
@@ -142,14 +142,16 @@ def figures(title: str, counts: Counter[str]) -> str:
 
 
 def change_of(path: Path, name: str) -> Change:
-    """What a mutant changes."""
+    """Return the path, function and changed lines of a mutant."""
+    from mutmut.mutation.diff_apply import get_diff_for_mutant  # imported here, because of libcst
+
     function = re.sub(r"^x_|^xǁ", "", name.rpartition(".")[2].partition("__mutmut_")[0]).replace("ǁ", ".")
     difference = get_diff_for_mutant(name, path=path).splitlines()[2:]
     return str(path), function, "\n".join(f"{text[0]} {text[1:].strip()}" for text in difference if text[0] in "-+")
 
 
 def explained(text: str) -> set[Change]:
-    """The mutants listed in survivors.md: below a heading with the path, in diffs, each under `@@ function`."""
+    """Parse survivors.md: each heading is a path, followed by diffs with the function after `@@`."""
     found = set()
     path = ""
     for heading, block in re.findall(r"^## `([^`\n]+)`$|^```diff\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):

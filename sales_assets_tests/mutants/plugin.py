@@ -1,4 +1,4 @@
-"""pytest plugin for the tests of mutants."""
+"""pytest plugin for the test runs of mutation testing."""
 
 import json
 import os
@@ -7,12 +7,12 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-# Set: without tests that need a server, a broker or a browser.
+# If set, tests that need a server, a broker or a browser are left out.
 UNIT = "MUTANTS_UNIT"
-# Test files or folders: without all others.
+# Test files or folders; if set, all other tests are left out.
 TESTS = "MUTANTS_TESTS"
 
-# The same examples for each mutant. A failure is not made smaller: nobody reads it.
+# The same examples for each mutant, without shrinking: nobody reads the failures.
 hypothesis.settings.register_profile(
     "mutants",
     derandomize=True,
@@ -26,12 +26,12 @@ hypothesis.settings.load_profile("mutants")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run tests first that need no server, and short ones first: they kill most mutants."""
+    """Run tests without a server first, then short tests before long ones, because these kill most mutants fastest."""
     left_out = [item for item in items if _is_left_out(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)
         items[:] = [item for item in items if not _is_left_out(item)]
-    # Written by mutmut in the folder in which it runs pytest.
+    # mutmut writes this file to the folder in which it runs pytest.
     stats = Path("mutmut-stats.json")
     seconds = json.loads(stats.read_text(encoding="utf-8"))["duration_by_test"] if stats.exists() else {}
     items.sort(key=lambda item: (_needs_server(item), seconds.get(item.nodeid, 0)))

@@ -1,4 +1,4 @@
-"""The list of known survivors is about the code as it is; a sample of mutants can be drawn again."""
+"""survivors.md lists only mutants of existing code lines; samples of mutants are reproducible."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ LISTED = sorted(explained(KNOWN.read_text(encoding="utf-8")))
 
 
 @pytest.mark.parametrize(("path", "function", "difference"), LISTED)
-def test_a_listed_mutant_is_of_a_line_that_exists(path: str, function: str, difference: str) -> None:
+def test_listed_mutant_changes_an_existing_line(path: str, function: str, difference: str) -> None:
     source = [line.strip() for line in (PROJECT / path).read_text(encoding="utf-8").splitlines()]
     original = [line[2:] for line in difference.splitlines() if line.startswith("- ")]
     assert original
@@ -19,7 +19,7 @@ def test_a_listed_mutant_is_of_a_line_that_exists(path: str, function: str, diff
     assert f"def {function.rpartition('.')[2]}(" in "\n".join(source)
 
 
-def test_the_list_is_read() -> None:
+def test_survivors_file_is_parsed() -> None:
     text = """# Title
 ## `a/b.py`
 A reason.
@@ -61,8 +61,8 @@ def test_a_module_is_given_by_name_or_path(module: str) -> None:
     assert mutants_of("sales_assets/pipeline/") == "sales_assets.pipeline.*"
 
 
-def test_a_sample_is_drawn_of_each_module_and_can_be_repeated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(PROJECT)  # mutmut reads its settings there
+def test_sample_of_each_module_is_reproducible(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(PROJECT)  # mutmut reads its settings from the working directory
     modules = "sales_assets.pipeline.hashing.*", "sales_assets.pipeline.memory.*"
     drawn = sample(modules, 3, seed=1)
     assert [name.partition(".x")[0] + ".*" for name in drawn] == [module for module in modules for _ in range(3)]

@@ -1,4 +1,4 @@
-"""The loading engine without Dagster, over the report files of a test."""
+"""Fixtures: the loading engine without Dagster, with the report files of a test."""
 
 import datetime as dt
 import logging
@@ -27,15 +27,15 @@ STAGING = [staging_table(file) for file in REPORT_FILES.values()]
 TABLES = [*RAW, *STAGING, F_SALES, *(derived.table for derived in DERIVED)]
 
 
-class Said(Progress):
-    """Progress that is remembered."""
+class RecordedProgress(Progress):
+    """Progress that records its calls."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
         self.ahead = 0
         self.done: list[int] = []
 
-    def say(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         self.steps.append(text)
 
     def days_ahead(self, number: int) -> None:
@@ -47,24 +47,24 @@ class Said(Progress):
 
 @dataclass
 class Engine:
-    """What a test of the engine touches. `api` is the simulator that serves `reports`."""
+    """Objects for tests of the loading engine. `api` is the simulator that serves `reports`."""
 
     reports: ReportFolderBuilder
     api: Simulator
     query: Callable[..., list[tuple[Any, ...]]]
     pipeline: Pipeline
-    progress: Said
+    progress: RecordedProgress
 
     def fetch_report(self) -> Delivery:
-        """Fetch the report that the folder holds now, and record it."""
+        """Fetch and record the current report of the folder."""
         pipeline = self.pipeline
-        delivery = fetch_report(pipeline.report_api, pipeline.raw_files, pipeline.warehouse, self.progress.say)
+        delivery = fetch_report(pipeline.report_api, pipeline.raw_files, pipeline.warehouse, self.progress.notify)
         with pipeline.warehouse.transaction("report") as transaction:
             record(transaction, [delivery], "report run")
         return delivery
 
     def load(self, *days: str, tables: Iterable[str] = TABLES) -> LoadReport:
-        """Load days; fetch a report before if there is none."""
+        """Load days; fetch the report first if none is stored."""
         if not self.query("SELECT 1 FROM raw.delivery WHERE kind = 'report'"):
             self.fetch_report()
         return load_days(self.pipeline, [*map(dt.date.fromisoformat, days)], list(tables), "load run")
@@ -72,8 +72,8 @@ class Engine:
 
 @pytest.fixture
 def engine(reports: ReportFolderBuilder, report_api: Simulator, query: Callable[..., list[tuple[Any, ...]]]) -> Engine:
-    """The engine over `reports`, and an empty warehouse."""
-    progress = Said()
+    """Return the engine for `reports`, with an empty warehouse."""
+    progress = RecordedProgress()
     pipeline = Pipeline(
         Warehouse(),
         RawFiles(),

@@ -1,6 +1,6 @@
 """Reference parser for the property tests: the rules of docs/data-contracts/day-rules.md, one character at a time.
 
-It shares no code with `sales_assets.pipeline.line_rules`.
+It shares no code with `sales_assets.schemas.line_rules`.
 """
 
 from dataclasses import dataclass, field
@@ -46,7 +46,7 @@ class Result:
 
 
 def read_file(data: bytes, columns: list[str], kinds: dict[str, str], max_lines: int, max_bytes: int) -> Result:
-    """Read the lines after the header, which is line 1; a file without one starts at line 1 too."""
+    """Parse the lines after the header, which is line 1; in a file without a header, the first row is line 1."""
     raw_lines = data.split(b"\n")
     if not raw_lines[-1]:
         raw_lines.pop()
@@ -85,7 +85,7 @@ def _chomp(raw: bytes) -> bytes:
 
 
 def _span(raw_lines: list[bytes], columns: list[str], kinds: dict[str, str], max_bytes: int) -> int:
-    """Count how many of these lines, of which the first opens a quote, are one record."""
+    """Return how many of these lines form one record; the first line opens a quote."""
     for count in range(2, len(raw_lines) + 1):
         joined = b"\n".join(raw_lines[:count])
         if len(joined) > max_bytes:
@@ -95,7 +95,8 @@ def _span(raw_lines: list[bytes], columns: list[str], kinds: dict[str, str], max
         except UnclosedError:
             continue
         except (BadError, UnicodeDecodeError):
-            # A wrong quote stays wrong, however many lines follow; a wrong byte may still wait for its quote.
+            # A misplaced quote is invalid however many lines follow; an invalid byte may still precede the closing
+            # quote.
             if joined.count(b'"') % 2:
                 continue
             return 1

@@ -1,4 +1,4 @@
-"""Two loads at a time: of different days beside each other, of the same day in turn; and what days share."""
+"""Concurrent loads: different days in parallel, the same day in turn, and the data that days share."""
 
 import datetime as dt
 import logging
@@ -32,7 +32,7 @@ Call = Callable[..., Any]
 
 
 def engine(*days: str, run_id: str, raw: bool = True) -> LoadReport:
-    """Load days by the engine alone."""
+    """Load days with the engine, without Dagster."""
     scratch = settings().sales_home / run_id
     log = logging.getLogger(__name__)
     pipeline = Pipeline(Warehouse(), RawFiles(), ReportApi(), scratch, first_day(), log)
@@ -40,16 +40,16 @@ def engine(*days: str, run_id: str, raw: bool = True) -> LoadReport:
     return load_days(pipeline, [dt.date.fromisoformat(day) for day in days], tables, run_id)
 
 
-def meet(monkeypatch: pytest.MonkeyPatch, name: str, **waiting: Call) -> None:
-    """Let the loads call a function of `load` only after `waiting[run_id]`, or after the one for `every` load."""
+def synchronize(monkeypatch: pytest.MonkeyPatch, name: str, **waiting: Call) -> None:
+    """Call `waiting[run_id]`, or else `waiting["every"]`, before each call of the function `name` of `load`."""
     function = getattr(load, name)
 
-    def met(*arguments: Any, **options: Any) -> Any:
+    def synchronized(*arguments: Any, **options: Any) -> Any:
         run = threading.current_thread().name.split("_")[0]
         waiting.get(run, waiting.get("every", lambda: None))()
         return function(*arguments, **options)
 
-    monkeypatch.setattr(load, name, met)
+    monkeypatch.setattr(load, name, synchronized)
 
 
 def start(run_id: str, *days: str, raw: bool = True) -> "Loading":
@@ -57,7 +57,7 @@ def start(run_id: str, *days: str, raw: bool = True) -> "Loading":
 
 
 class Loading:
-    """A load in a thread that has its name."""
+    """A load in a thread that is named after its run."""
 
     def __init__(self, run_id: str, days: tuple[str, ...], raw: bool) -> None:
         self._pool = ThreadPoolExecutor(1, thread_name_prefix=run_id)
@@ -76,27 +76,27 @@ def url(warehouse_url: str) -> str:
 
 
 def test_loads_of_different_days_write_at_the_same_time(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each has staged its day and not committed it while the other does the same; both name the same customers."""
+    """Two loads have staged different days but not committed; both write the same customers, in opposite order."""
     shop.fetch_report()
     for day in DAYS:
         customers = range(50, 60) if day == DAYS[0] else range(59, 49, -1)
         shop.reports.increment(
             day, [Order(f"{day} {n}", day=day, customer_id=str(n), first_name=f"{day}") for n in customers]
         )
-    meet(monkeypatch, "store_names", every=threading.Barrier(2, timeout=_SECONDS).wait)
+    synchronize(monkeypatch, "store_names", every=threading.Barrier(2, timeout=_SECONDS).wait)
     loads = [start(f"load{n}", day) for n, day in enumerate(DAYS)]
     assert [one.report().lock_wait_seconds for one in loads] == [0, 0]
     assert len(shop.sales()) == 20
     assert shop.query("SELECT DISTINCT first_name FROM mart.d_customer") == [(DAYS[1],)]
 
 
-def test_a_load_of_the_same_day_waits_and_finds_it_loaded(
+def test_a_second_load_of_the_same_day_waits_and_finds_it_loaded(
     shop: Shop, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0]), Order("b", day=DAYS[0])])
     shop.fetch_report()
     second_parsed = threading.Event()
-    meet(monkeypatch, "store_names", first=lambda: second_parsed.wait(_SECONDS))
+    synchronize(monkeypatch, "store_names", first=lambda: second_parsed.wait(_SECONDS))
     first = start("first", DAYS[0])
     until(lambda: shop.query("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 2") == [(1,)])
     second = start("second", DAYS[0])
@@ -105,17 +105,17 @@ def test_a_load_of_the_same_day_waits_and_finds_it_loaded(
     assert first.report().lock_wait_seconds == 0
     assert second.report().lock_wait_seconds > 0
     assert [name for name, _ in shop.sales()] == ["a", "b"]
-    # Parsed by both, recorded and staged by the first alone.
+    # Both loads parsed the report, but only the first recorded and staged it.
     assert shop.query("SELECT run_id, revision FROM staging.fetch_reading") == [("first", 1)]
     assert shop.query("SELECT run_id FROM staging.staged_day") == [("first",)]
 
 
-def test_a_report_parsed_by_two_loads_is_recorded_once_and_lost_for_none(
+def test_a_report_parsed_by_two_loads_is_recorded_once_and_both_days_are_loaded(
     shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.reports.report([Order(day, day=day) for day in DAYS] + [Order("bad", day=DAYS[0], quantity="two")])
     shop.fetch_report()
-    meet(monkeypatch, "exclude_other_recorders", every=threading.Barrier(2, timeout=_SECONDS).wait)
+    synchronize(monkeypatch, "exclude_other_recorders", every=threading.Barrier(2, timeout=_SECONDS).wait)
     loads = [start(f"load{n}", day, raw=False) for n, day in enumerate(DAYS)]
     assert [one.report().lock_wait_seconds for one in loads] == [0, 0]
     assert [name for name, _ in shop.sales()] == list(DAYS)
@@ -128,7 +128,7 @@ def test_a_report_parsed_by_two_loads_is_recorded_once_and_lost_for_none(
 def test_a_row_resolved_while_two_loads_parse_its_report_is_not_lost(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """The other load, of another day, records the parse that has seen the resolution; this one has not."""
+    """The load of another day records a parse with the resolution; the first load parsed the file before that."""
     bad = Order("b", day=DAYS[1], amount="ten")
     shop.reports.report([Order("a", day=DAYS[0]), bad, Order("c", day=DAYS[1])])
     shop.fetch_report()
@@ -141,29 +141,31 @@ def test_a_row_resolved_while_two_loads_parse_its_report_is_not_lost(
             ((number,),) = shop.query("SELECT quarantine_id FROM staging.quarantine")
             text = bad.but(amount="10").line(2, statuses=False)
             with Warehouse().transaction("a person") as transaction:
-                transaction.run("staging/quarantine", "correct", id=number, text=text)
+                transaction.run("staging/quarantine", "correct", ids=[number], texts=[text])
             start("other", DAYS[0], raw=False).report()
 
-    meet(monkeypatch, moment, this=resolve_and_load)
+    synchronize(monkeypatch, moment, this=resolve_and_load)
     start("this", DAYS[1], raw=False).report()
     assert resolved.is_set()
     assert shop.sales() == [("a", 200), ("b", 10), ("c", 200)]
 
 
-def test_partner_orders_and_replays_run_beside_a_load_of_their_day(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A load that has the day's rows written, and not committed, delays neither."""
+def test_partner_orders_and_replays_run_concurrently_with_a_load_of_their_day(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Partner orders and replays don't wait for a load that has written the day's rows but not committed them."""
     bad = Order("b", day=DAYS[0], amount="ten")
     shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0]), bad])
     shop.fetch_report()
     engine(DAYS[0], run_id="before")
     shop.reports.increment(DAYS[0], [Order("new", day=DAYS[0])])
-    arrived, go_on = threading.Event(), threading.Event()
+    arrived, may_continue = threading.Event(), threading.Event()
 
-    def stay() -> None:
+    def wait_to_continue() -> None:
         arrived.set()
-        assert go_on.wait(_SECONDS)
+        assert may_continue.wait(_SECONDS)
 
-    meet(monkeypatch, "store_names", held=stay)
+    synchronize(monkeypatch, "store_names", held=wait_to_continue)
     held = start("held", DAYS[0])
     assert arrived.wait(_SECONDS)
     loaded = load_order_days(Warehouse(), [dt.date.fromisoformat(DAYS[0])], "orders", timezone="UTC", sale_on="created")
@@ -173,13 +175,13 @@ def test_partner_orders_and_replays_run_beside_a_load_of_their_day(shop: Shop, m
     text = bad.but(amount="10").line(2, statuses=True)
     done = quarantine.replay(Warehouse(), corrections={number: text}, discarded=[], as_they_are=[])
     assert [row["state"] for row in done.lines] == ["corrected"]
-    go_on.set()
+    may_continue.set()
     held.report()
     assert shop.sales() == [("new", 200)]
 
 
-def test_a_relay_of_partner_orders_keeps_no_load_waiting(shop: Shop, url: str) -> None:
-    """The relay holds its lock as long as it runs."""
+def test_a_relay_of_partner_orders_does_not_delay_loads(shop: Shop, url: str) -> None:
+    """A relay holds its lock as long as it runs."""
     shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0])])
     shop.fetch_report()
     with psycopg.connect(url, autocommit=True) as relay:

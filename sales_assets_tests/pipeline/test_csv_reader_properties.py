@@ -1,4 +1,4 @@
-"""Properties of the reader for any bytes: block size, code path and chunks don't change the result."""
+"""Property tests of the reader for arbitrary bytes: block size, code path and chunks don't change the result."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from sales_assets.pipeline import csv_reader
 from sales_assets.pipeline.csv_reader import ReportReader
-from sales_assets.pipeline.line_rules import UnreadableFile
+from sales_assets.schemas.line_rules import UnreadableFile
 from sales_assets.schemas.report_files import PRICE_LOG, USER_ORDERS_LOG, ReportFile
 from sales_assets_tests.pipeline import reference_parser as model
 from sales_assets_tests.pipeline.reference_parser import ORDERS, PRICES
 
 COLUMNS = ["id", *ORDERS]
-# Small, so that short examples reach the limits.
+# Small limits, so that short examples reach them.
 SPAN_LINES, SPAN_BYTES = 4, 160
 
 NUMBERS = [
@@ -194,12 +194,12 @@ def small_spans() -> Iterator[None]:
 
 @contextmanager
 def every_line_by_the_rules() -> Iterator[None]:
-    with mock.patch.object(csv_reader._Block, "odd_lines", lambda block: ~block.blank_lines()):
+    with mock.patch.object(csv_reader._Block, "irregular_lines", lambda block: ~block.blank_lines()):
         yield
 
 
 def read(data: bytes, file: ReportFile, *, block_size: int = 1 << 20, cut: int = 0) -> model.Result | str:
-    """The good values and the bad texts by line number, or the message of an unreadable file."""
+    """Return the valid values and the rejected texts by line number, or the message of an unreadable file."""
     result = model.Result()
     try:
         reader = ReportReader([data[:cut], data[cut:]], file, block_size=block_size)
@@ -238,7 +238,7 @@ def check(body: bytes, file: ReportFile, columns: list[str], block_size: int, cu
             assert result == expected
 
 
-# 400 examples, unless the profile says otherwise.
+# 400 examples, unless the Hypothesis profile says otherwise.
 SETTINGS = settings(
     max_examples=4 * settings().max_examples, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -273,5 +273,5 @@ def test_orders_of_very_old_files(body: bytes, block_size: int) -> None:
 @example(b'"Milk,100\nBread",20\n', 1, 0)
 @example(b"Bread,20\n\xef\xbb\xbfMilk,100\n", 1, 0)
 def test_prices(body: bytes, block_size: int, cut: int) -> None:
-    # What a first line may be taken for (a mark, UTF-16, a header, lines that end in CR) is tested by itself.
+    # Special first lines (byte order mark, UTF-16, header, lines that end in CR) have separate tests.
     check(b"First,1\n" + body, PRICE_LOG, list(PRICES), block_size, cut)

@@ -1,4 +1,4 @@
-"""Deduplication against a plain reference model: each row is kept, a duplicate or part of a conflict."""
+"""Deduplication compared with a plain reference model: each row is kept, a duplicate or part of a conflict."""
 
 from collections import defaultdict
 from decimal import Decimal
@@ -32,36 +32,36 @@ _SAME: Line = ("a", "shipped", "Milk", 1)
 @example([_SAME, ("a", "refunded", "Milk", 1), _SAME], False)
 @example([_SAME, ("a", "shipped", "Milk", 2), ("b", "shipped", "", 1)], True)
 @example([(None, "shipped", "", 1), (None, "shipped", "", 1), _SAME], False)
-def test_as_the_model(lines: list[Line], backwards: bool) -> None:
+def test_deduplication_agrees_with_the_reference_model(lines: list[Line], backwards: bool) -> None:
     table = _table(lines)
     order = pa.array(range(len(lines))[::-1], pa.int64())
     result = deduplicate(table.take(order) if backwards else table, USER_ORDERS_LOG)
-    kept, conflicts = _model(lines)
+    unique_lines, conflicts = _model(lines)
     assert result.rows.schema == USER_ORDERS_LOG.schema
-    assert result.rows.column("line_no").to_pylist() == kept
+    assert result.rows.column("line_no").to_pylist() == unique_lines
     assert sorted(result.conflicts.column("line_no").to_pylist()) == conflicts
-    assert result.duplicates == len(lines) - len(kept) - len(conflicts)
+    assert result.duplicates == len(lines) - len(unique_lines) - len(conflicts)
 
 
-def test_a_table_without_duplicates_is_returned_as_it_is() -> None:
+def test_a_table_without_duplicates_is_returned_unchanged() -> None:
     table = _table([_SAME, ("b", "shipped", "Milk", 1)])
     assert deduplicate(table, USER_ORDERS_LOG).rows is table
 
 
 def _model(lines: list[Line]) -> tuple[list[int], list[int]]:
-    """The rules as plain Python: (line numbers kept, line numbers in conflicts)."""
+    """Return (line numbers kept, line numbers in conflicts), by the rules as plain Python."""
     versions: dict[tuple[object, ...], set[Line]] = defaultdict(set)
     for line in lines:
         versions[_key(line)].add(line)
     seen: set[Line] = set()
-    kept, conflicts = [], []
+    unique_lines, conflicts = [], []
     for line_no, line in enumerate(lines, start=2):
         if len(versions[_key(line)]) > 1:
             conflicts.append(line_no)
         elif line not in seen:
             seen.add(line)
-            kept.append(line_no)
-    return kept, conflicts
+            unique_lines.append(line_no)
+    return unique_lines, conflicts
 
 
 def _key(line: Line) -> tuple[object, ...]:
@@ -93,9 +93,9 @@ def _table(lines: list[Line]) -> pa.Table:
 
 
 def test_the_derived_uniq_id_never_changes() -> None:
-    """Rows of very old files are the same rows in the next release: the mart keeps their ids."""
+    """Rows of very old files get the same ids in every release, so the mart keeps its ids."""
     lines = _table([(None, "shipped", "Milk", 1), ("a", "shipped", "Milk", 1)])
-    # The MD5 of the contents without date_id, as Python writes them.
+    # The MD5 of the contents without date_id, as Python computes it.
     expected = ["961a1f292a8f76b21cfa29bba9e25a81", "a"]
     assert deduplicate(lines, USER_ORDERS_LOG).rows.column("uniq_id").to_pylist() == expected
 
@@ -109,8 +109,8 @@ def test_rows_of_a_file_without_uniq_id() -> None:
     assert result.duplicates == 1
 
 
-def test_copies_alone_are_not_grouped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Grouping takes three times as long."""
+def test_exact_copies_without_conflicts_are_not_grouped_by_contents(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Grouping by contents takes three times as long as removing exact copies."""
     monkeypatch.setattr(module, "_deduplicate_by_contents", None)
     other: Line = ("b", "refunded", "", 2)
     result = deduplicate(_table([_SAME, other, _SAME, other, other]), USER_ORDERS_LOG)

@@ -1,11 +1,11 @@
-"""Derived tables follow their staging table: in its transaction, after a resolution, and where rows were lost."""
+"""Derived tables: written in the transaction of their staging table, after resolutions, and to repair lost rows."""
 
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from sales_assets.defs.load_daily_sales import DERIVED_MARTS, staged_and_published
+from sales_assets.defs.load_daily_sales import DERIVED_MARTS, stored_specs
 from sales_assets.defs.mart.derived import DerivedMart
 from sales_assets.defs.staging.report_files import staging_key
 from sales_assets_tests.builders import Order, days_between
@@ -24,19 +24,19 @@ LINES: dict[str, Callable[[str, int], str]] = {
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop
 
 
 @pytest.fixture(params=DERIVED_MARTS, ids=lambda mart: mart.key.path[-1])
 def mart(request: pytest.FixtureRequest) -> DerivedMart:
-    """Each derived mart in turn."""
+    """Return each derived mart in turn."""
     made: DerivedMart = request.param
     return made
 
 
 def deliver(shop: Shop, mart: DerivedMart, day: str, *numbers: int, more: tuple[str, ...] = ()) -> None:
-    """Replace the day's increment by one with a row of the mart for each number."""
+    """Replace the day's increment by a file with one row of the mart for each number."""
     name = mart.file.name
     lines = [HEADERS[name], *(LINES[name](day, number) for number in numbers), *more, ""]
     files: dict[str, Any] = {name: "\n".join(lines)}
@@ -55,8 +55,8 @@ def staged_by_day(shop: Shop, mart: DerivedMart) -> list[tuple[int, int]]:
     return shop.query(f"SELECT date_id, count(*) FROM staging.{mart.file.name} GROUP BY 1 ORDER BY 1")
 
 
-def test_a_day_that_would_differ_is_rolled_back_with_its_staging(dagster_shop: Shop, mart: DerivedMart) -> None:
-    """The other days are loaded, and the sales of the day with them."""
+def test_a_day_whose_derived_rows_differ_is_rolled_back_with_its_staging(dagster_shop: Shop, mart: DerivedMart) -> None:
+    """If the derived rows of one day don't match, the load rolls back the day's staging and loads the other days."""
     for day in DAYS:
         deliver(dagster_shop, mart, day, 1)
     dagster_shop.load(DAYS[0], DAYS[-1])
@@ -70,9 +70,9 @@ def test_a_day_that_would_differ_is_rolled_back_with_its_staging(dagster_shop: S
     dagster_shop.query(f"CREATE TRIGGER distort BEFORE INSERT ON {table} FOR EACH ROW EXECUTE FUNCTION mart.distort()")
     with dagster_shop.instance as instance:
         instance.wipe_assets([mart.key, staging_key(mart.file)])
-        told = dagster_shop.fail_to_load(DAYS[0], DAYS[-1])
-        assert "1 of 3 days broke" in told
-        assert f"{DAYS[1]}: {mart.file.name}: {mart.table.name} 20241002: " in told
+        error = dagster_shop.fail_to_load(DAYS[0], DAYS[-1])
+        assert "1 of 3 days failed" in error
+        assert f"{DAYS[1]}: {mart.file.name}: {mart.table.name} 20241002: " in error
         assert (
             rows_by_day(dagster_shop, mart)
             == staged_by_day(dagster_shop, mart)
@@ -87,8 +87,8 @@ def test_a_day_that_would_differ_is_rolled_back_with_its_staging(dagster_shop: S
 
 
 @pytest.mark.parametrize("selected", ["mart", "everything"])
-def test_lost_and_strange_rows_are_put_right(shop: Shop, mart: DerivedMart, selected: str) -> None:
-    """By the mart alone, without the report API, and by a load that has nothing to stage."""
+def test_lost_and_foreign_rows_are_repaired(shop: Shop, mart: DerivedMart, selected: str) -> None:
+    """A load of the mart alone repairs the rows without the report API; so does a full load with nothing to stage."""
     for day in DAYS:
         deliver(shop, mart, day, 1)
     shop.load(DAYS[0], DAYS[-1])
@@ -104,12 +104,12 @@ def test_lost_and_strange_rows_are_put_right(shop: Shop, mart: DerivedMart, sele
 
 
 def mart_value(mart: DerivedMart) -> str:
-    """A column that is not of the key."""
+    """Return a column that is not part of the key."""
     return {"f_activity": "quantity", "f_research": "sales_qty"}[mart.table.name]
 
 
-def test_staging_alone_leaves_the_mart_behind(shop: Shop, mart: DerivedMart) -> None:
-    """As with the sales: what is not selected is not written, and the next load makes up for it."""
+def test_loading_only_staging_leaves_the_mart_unchanged(shop: Shop, mart: DerivedMart) -> None:
+    """A table that is not selected is not written; the next full load updates the derived table, like the sales."""
     deliver(shop, mart, DAYS[0], 1)
     shop.load(DAYS[0], selection=[*RAW, staging_key(mart.file)])
     assert (rows_by_day(shop, mart), staged_by_day(shop, mart)) == ([], [(20241001, 1)])
@@ -117,20 +117,21 @@ def test_staging_alone_leaves_the_mart_behind(shop: Shop, mart: DerivedMart) -> 
     assert rows_by_day(shop, mart) == [(20241001, 1)]
 
 
-def test_a_resolution_reaches_the_mart(shop: Shop, mart: DerivedMart) -> None:
-    """What `sales-assets quarantine` loads again is the staging table with the marts that are made of it."""
+def test_a_resolved_row_reaches_the_mart(shop: Shop, mart: DerivedMart) -> None:
+    """The load that follows a resolution includes the staging tables and the marts derived from them."""
     deliver(shop, mart, DAYS[0], 1, more=(f"9,x,{DAYS[0]},no number,51,2,,",))
     shop.load(DAYS[0])
-    assert staged_and_published(mart.file) == [staging_key(mart.file), mart.key]
+    stored = [spec.key for spec in stored_specs()]
+    assert {staging_key(mart.file), mart.key} <= set(stored)
     corrected = LINES[mart.file.name](DAYS[0], 8)
     shop.query(
         "UPDATE staging.quarantine SET state = 'corrected', corrected_text = %s, corrected_at = now()", corrected
     )
-    shop.load(DAYS[0], selection=staged_and_published(mart.file))
+    shop.load(DAYS[0], selection=stored)
     assert rows_by_day(shop, mart) == [(20241001, 2)]
 
 
-def test_the_numbers_of_a_day_are_on_its_materialization(dagster_shop: Shop, mart: DerivedMart) -> None:
+def test_the_numbers_of_a_day_are_in_the_metadata_of_its_materialization(dagster_shop: Shop, mart: DerivedMart) -> None:
     deliver(dagster_shop, mart, DAYS[0], 1, 2)
     dagster_shop.load(DAYS[0])
     event = dagster_shop.instance.get_latest_materialization_event(mart.key)

@@ -1,16 +1,17 @@
-"""Extract: what a response of the report API becomes, what is missing and why, and what is on record of it."""
+"""Extract: the files and records of report API responses, and the reasons of missing files."""
 
 import contextlib
 import datetime as dt
 import json
+import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
 from tenacity import wait_none
 
 from sales_assets.pipeline import extract
+from sales_assets.pipeline.erasure import NameEraser
 from sales_assets.pipeline.extract import (
     Delivery,
     FetchedFile,
@@ -20,11 +21,12 @@ from sales_assets.pipeline.extract import (
     fetch_increments,
     record,
 )
-from sales_assets.resources.raw_files import KeptFile, RawFilesError
+from sales_assets.resources.raw_files import RawFilesError, StoredFile
 from sales_assets.resources.report_api import Content, FileMissing, LinkExpired, TransientError
 from sales_assets.schemas.report_files import REPORT_FILES
 from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import stored_files
 from sales_assets_tests.pipeline.conftest import Engine
 
 FIRST, SECOND, THIRD = DAYS = [dt.date(2024, 10, day) for day in (1, 2, 3)]
@@ -33,8 +35,8 @@ NOT_LISTED = "not listed in the response"
 
 
 def fetched(file: str, url: str = "http://files/x") -> FetchedFile:
-    kept = KeptFile(f"{file}/1.csv", "abc", 7, 2, dt.datetime(2024, 10, 5, tzinfo=dt.UTC))
-    return FetchedFile(file, url, kept, Content(None, None))
+    stored_file = StoredFile(f"{file}/1.csv", "abc", 7, 2, dt.datetime(2024, 10, 5, tzinfo=dt.UTC))
+    return FetchedFile(file, url, stored_file, Content(None, None))
 
 
 def no_links() -> dict[str, str]:
@@ -99,11 +101,11 @@ def test_a_file_that_the_fresh_links_lack_is_missing() -> None:
         (Delivery("increment", FIRST, FIRST, "delivered"), NOT_LISTED),
     ],
 )
-def test_the_facts_of_a_file_that_did_not_come(delivery: Delivery, response: str) -> None:
+def test_the_metadata_of_a_file_that_was_not_delivered(delivery: Delivery, response: str) -> None:
     assert delivery.facts("price_log", None) == {"response": response}
 
 
-def test_the_facts_of_a_file() -> None:
+def test_the_metadata_of_a_delivered_file() -> None:
     delivery = Delivery("report", FIRST, THIRD, "delivered", files={"price_log": fetched("price_log")})
     facts = {
         "response": "delivered",
@@ -118,20 +120,17 @@ def test_the_facts_of_a_file() -> None:
         "url": "http://files/x",
     }
     assert delivery.facts("price_log", RecordedFile(5, 5)) == facts
-    repeated = {"delivery number": 6, "contents": "the same as fetch 5"}
+    repeated = {"delivery number": 6, "contents": "same as fetch 5"}
     assert delivery.facts("price_log", RecordedFile(6, 5)) == facts | repeated
     assert delivery.facts("price_log", None) == {"response": "delivered", "period": facts["period"]}
 
 
-def manifests(tmp_path: Path) -> dict[str, dict[str, Any]]:
-    found = {}
-    for path in (tmp_path / "home" / "raw").rglob("*.json"):
-        manifest = json.loads(path.read_text())
-        found[manifest["file"]] = manifest
-    return found
+def manifests() -> dict[str, dict[str, Any]]:
+    found = [json.loads(contents) for path, contents in stored_files().items() if path.endswith(".json")]
+    return {manifest["file"]: manifest for manifest in found}
 
 
-def test_a_report_is_stored_with_its_period(engine: Engine, tmp_path: Path) -> None:
+def test_a_report_is_stored_with_its_period(engine: Engine) -> None:
     engine.reports.report([Order("a"), Order("b", day=str(SECOND))], price_log="Milk,100\n")
     delivery = engine.fetch_report()
     assert (delivery.kind, delivery.first_day, delivery.last_day) == ("report", FIRST, SECOND)
@@ -154,7 +153,7 @@ def test_a_report_is_stored_with_its_period(engine: Engine, tmp_path: Path) -> N
         "first_day": "2024-10-01",
         "last_day": "2024-10-02",
     }
-    assert manifests(tmp_path)["price_log"] == expected
+    assert manifests()["price_log"] == expected
     columns = "kind, first_day::text, last_day::text, outcome, reason, report_id, increment_id, run_id"
     row = ("report", "2024-10-01", "2024-10-02", "delivered", None, delivery.report_id, None, "report run")
     assert engine.query(f"SELECT {columns} FROM raw.delivery") == [row]
@@ -164,14 +163,14 @@ def test_a_report_is_stored_with_its_period(engine: Engine, tmp_path: Path) -> N
     assert stored == [(prices.kept.path, *row[:1], *row[1:3], *of_file, prices.kept.fetched_at)]
 
 
-def test_contents_that_are_stored_are_not_stored_again(engine: Engine, tmp_path: Path) -> None:
-    """Of the same kind and period: the report's links are new, and its file is the one of before."""
+def test_contents_that_are_stored_are_not_stored_again(engine: Engine) -> None:
+    """A second report of the same period has new links, but its file is the one already stored."""
     engine.reports.report([Order("a")])
     first = engine.fetch_report()
     again = engine.fetch_report()
     assert again.report_id != first.report_id
     assert again.files["user_orders_log"].kept.path == first.files["user_orders_log"].kept.path
-    assert manifests(tmp_path)["user_orders_log"]["report_id"] == first.report_id
+    assert manifests()["user_orders_log"]["report_id"] == first.report_id
     with engine.pipeline.warehouse.transaction("record") as transaction:
         (third,) = record(transaction, [again], "run")
     assert third["user_orders_log"].is_repeated
@@ -183,8 +182,8 @@ def increments(engine: Engine, report_id: str, groups: Sequence[Sequence[dt.date
     return fetch_increments(pipeline.report_api, pipeline.raw_files, pipeline.warehouse, report_id, groups)
 
 
-def test_the_increments_of_days(engine: Engine, tmp_path: Path) -> None:
-    """A day with an order file, one without it, one too early, and one that can't be stored."""
+def test_increments_are_fetched_and_stored_by_day(engine: Engine) -> None:
+    """Days with an order file, without one, before the end of the report, and fetched a second time."""
     engine.reports.report([Order("r", day="2024-09-30")])
     report = engine.fetch_report()
     assert report.report_id
@@ -197,7 +196,7 @@ def test_the_increments_of_days(engine: Engine, tmp_path: Path) -> None:
     assert first.missing.keys() == LINKS.keys() - {"user_orders_log"}
     assert first.files["user_orders_log"].kept.path.startswith("user_orders_log_inc/2024-10-01/")
     of_first = {"report_id": report.report_id, "increment_id": first.increment_id, "day": "2024-10-01"}
-    assert of_first.items() <= manifests(tmp_path)["user_orders_log"].items()
+    assert of_first.items() <= manifests()["user_orders_log"].items()
     assert second.outcome == "delivered"
     assert second.reason == f"no order file delivered: {NOT_LISTED}"
     assert (none.kind, none.first_day, none.last_day, none.outcome) == ("increment", early, early, "not_found")
@@ -209,11 +208,13 @@ def test_the_increments_of_days(engine: Engine, tmp_path: Path) -> None:
     path = first.files["user_orders_log"].kept.path
     ((again,),) = increments(engine, report.report_id, [[FIRST]])
     assert again.files["user_orders_log"].kept.path == path
-    assert len([*(tmp_path / "home" / "raw" / "user_orders_log_inc").rglob("*.csv")]) == 1
+    assert [stored for stored in stored_files() if re.fullmatch(r"user_orders_log_inc/.*\.csv", stored)] == [path]
 
 
-def test_a_day_that_fails_is_a_failed_delivery(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that is full, or an API that does not answer."""
+def test_a_day_that_cannot_be_fetched_or_stored_is_a_failed_delivery(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, or the API refuses the request."""
     engine.reports.report([Order("r", day="2024-09-30")])
     report_id = str(engine.fetch_report().report_id)
     engine.reports.increment(str(FIRST), [Order("a")])
@@ -222,7 +223,7 @@ def test_a_day_that_fails_is_a_failed_delivery(engine: Engine, monkeypatch: pyte
         raise RawFilesError("no space left")
 
     with monkeypatch.context() as patched:
-        patched.setattr(type(engine.pipeline.raw_files), "keep", full)
+        patched.setattr(type(engine.pipeline.raw_files), "add", full)
         ((first, second),) = increments(engine, report_id, [[FIRST, SECOND]])
     assert first == Delivery("increment", FIRST, FIRST, "failed", "no space left", report_id)
     assert second.outcome == "not_found"
@@ -231,7 +232,7 @@ def test_a_day_that_fails_is_a_failed_delivery(engine: Engine, monkeypatch: pyte
     assert "refused with 404" in str(unknown.reason)
 
 
-def test_one_group_is_fetched_ahead(engine: Engine) -> None:
+def test_one_group_of_days_is_prefetched(engine: Engine) -> None:
     engine.reports.report([Order("r", day="2024-09-30")])
     report_id = str(engine.fetch_report().report_id)
     taken = []
@@ -254,7 +255,7 @@ def test_expired_links_of_an_increment_are_requested_for_its_day(engine: Engine)
     engine.reports.increment(str(FIRST), [Order("a")])
     engine.api.faults = Faults(expired_links=1)
     pipeline = engine.pipeline
-    delivery = fetch_increment(pipeline.report_api, pipeline.raw_files, report_id, FIRST, {})
+    delivery = fetch_increment(pipeline.report_api, pipeline.raw_files, report_id, FIRST, {}, NameEraser(()))
     assert delivery.files.keys() == {"user_orders_log"}
     assert engine.api.count("/get_increment") == 2
 

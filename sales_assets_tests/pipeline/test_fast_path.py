@@ -1,11 +1,11 @@
-"""Lines that are good beyond doubt are taken with their values; every other line is left to the rules."""
+"""Fast path: lines that are certainly valid are converted directly; all other lines are left to the line rules."""
 
 from decimal import Decimal
 
 import pytest
 
 from sales_assets.pipeline.fast_path import ConvertedLines, convert_valid_lines
-from sales_assets.pipeline.line_rules import LineRules, header_of, plain_header
+from sales_assets.schemas.line_rules import LineRules, header_of, plain_header
 from sales_assets.schemas.report_files import CUSTOM_RESEARCH, PRICE_LOG, USER_ORDERS_LOG, ReportFile
 
 RESEARCH = {"date_id": "2024-09-08", "category_id": "1", "geo_id": "2", "sales_qty": "3", "sales_amt": "4.5"}
@@ -41,7 +41,7 @@ def line_of(**cells: str) -> bytes:
         ({"date_id": "1000-01-01"}, 0, 10000101),
     ],
 )
-def test_a_plain_value_is_taken(cells: dict[str, str], column: int, value: object) -> None:
+def test_a_plain_value_is_converted(cells: dict[str, str], column: int, value: object) -> None:
     taken = take(GOOD, line_of(**cells), GOOD)
     assert taken.lines.tolist() == [0, 1, 2]
     assert taken.left.tolist() == []
@@ -63,7 +63,7 @@ def test_a_plain_value_is_taken(cells: dict[str, str], column: int, value: objec
         {"date_id": "2024-02-29T24:00"},
     ],
 )
-def test_what_is_not_plain_is_left_and_nothing_else(cells: dict[str, str]) -> None:
+def test_only_lines_with_unusual_values_are_left_to_the_rules(cells: dict[str, str]) -> None:
     taken = take(GOOD, line_of(**cells), GOOD, line_of(category_id="9"))
     assert taken.left.tolist() == [1]
     assert taken.lines.tolist() == [0, 2, 3]

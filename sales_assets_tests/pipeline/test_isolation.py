@@ -1,4 +1,4 @@
-"""A failing item never takes others with it."""
+"""Isolation: a failing item does not affect the items loaded with it."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from sales_assets.pipeline.isolation import together_or_one_by_one
 
 
 class Loads:
-    """Records what is loaded; raises for the items that are to fail."""
+    """Records the loaded items, and raises for the items configured to fail."""
 
     def __init__(self, **failing: Exception) -> None:
         self.failing = failing
@@ -37,7 +37,7 @@ class Loads:
         ("abc", "ac", ["abc", "a", "b", "c"]),
     ],
 )
-def test_together_and_if_that_fails_one_by_one(items: str, failing: str, tried: list[str]) -> None:
+def test_items_are_loaded_together_and_after_a_failure_one_by_one(items: str, failing: str, tried: list[str]) -> None:
     errors = {item: ValueError(item) for item in failing}
     loads = Loads(**errors)
     together_or_one_by_one(list(items), loads.load, loads.on_failure)

@@ -1,8 +1,7 @@
-"""Loading days: what the load report says of each day, and what a failing day leaves alone."""
+"""Loading days: the load report of each day, and the effects of a failing day."""
 
 import datetime as dt
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -15,6 +14,7 @@ from sales_assets.pipeline.sums import Sums
 from sales_assets.resources.raw_files import RawFilesError
 from sales_assets.schemas.report_files import REPORT_FILES, USER_ACTIVITY_LOG, USER_ORDERS_LOG
 from sales_assets_tests.builders import Order
+from sales_assets_tests.fixtures import change_stored_file, stored_files
 from sales_assets_tests.pipeline.conftest import DERIVED, RAW, TABLES, Engine
 
 FIRST, SECOND, THIRD = TEXTS = ("2024-10-01", "2024-10-02", "2024-10-03")
@@ -32,7 +32,7 @@ def activity(day: str, *customers: int) -> str:
 
 
 def refuse(engine: Engine, table: str, condition: str) -> None:
-    """Let the database refuse some rows of a table."""
+    """Add a trigger that refuses some rows of a table."""
     engine.query(
         "CREATE FUNCTION public.refuse() RETURNS trigger LANGUAGE plpgsql AS"
         f" $$ BEGIN IF {condition} THEN RAISE 'refused'; END IF; RETURN NEW; END $$"
@@ -45,7 +45,7 @@ def good(report: LoadReport, table: str) -> list[str]:
 
 
 def test_the_report_of_a_load(engine: Engine) -> None:
-    """A day from the report, one from its increment with a duplicate, a rejected row and a refund, and an empty one."""
+    """The load covers a day of a report, an increment with duplicate, rejected row and refund, and an empty day."""
     engine.reports.report([Order("r"), Order("last", day="2024-10-04")])
     orders = [Order("a"), Order("a"), Order("b", quantity="x"), Order("c", status="refunded", amount="50")]
     increment = [order.but(day=SECOND) for order in orders]
@@ -91,8 +91,8 @@ def test_the_report_of_a_load(engine: Engine) -> None:
     }
 
 
-def test_what_a_load_has_proven_is_left_out_of_the_checks(engine: Engine) -> None:
-    """The rules of a row hold for the days whose signs were counted."""
+def test_rules_proven_by_a_load_are_left_out_of_its_checks(engine: Engine) -> None:
+    """Row rules are proven for the days whose signs the load counted."""
     engine.reports.report([Order("r"), Order("last", day="2024-10-04")])
     engine.reports.increment(SECOND, [Order("a", day=SECOND)], user_activity_log=activity(SECOND, 51))
     report = engine.load(FIRST, SECOND)
@@ -117,10 +117,10 @@ def test_the_steps_of_a_load_are_shown(engine: Engine, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("together", [1, 2, 30])
-def test_a_day_that_the_database_refuses_blocks_no_other(
+def test_a_day_refused_by_the_database_does_not_block_the_others(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, together: int
 ) -> None:
-    """One of an increment. It fails in staging and the mart, not in raw or other tables of the day."""
+    """An increment day fails in staging and mart, but not in raw or in the other tables of the day."""
     monkeypatch.setattr(load, "DAYS_TOGETHER", together)
     engine.reports.report([Order("r", day="2024-09-30")], price_log="Milk,100\n")
     for day in TEXTS:
@@ -138,7 +138,7 @@ def test_a_day_that_the_database_refuses_blocks_no_other(
     assert (ORDERS, DAYS[1]) not in report.facts
 
 
-def test_a_derived_table_fails_with_its_file_only(engine: Engine) -> None:
+def test_a_failing_derived_table_fails_only_with_its_file(engine: Engine) -> None:
     engine.reports.report([Order("r", day="2024-09-30")])
     for day in TEXTS[:2]:
         engine.reports.increment(day, [Order(day, day=day)], user_activity_log=activity(day, 51))
@@ -151,7 +151,7 @@ def test_a_derived_table_fails_with_its_file_only(engine: Engine) -> None:
 
 
 def test_a_file_that_cannot_be_parsed_keeps_the_rows_of_its_day(engine: Engine) -> None:
-    """Of an increment; the days beside it and the other files of the day are loaded."""
+    """Neighbouring days and the other files of the day are loaded."""
     engine.reports.report([Order("r", day="2024-09-30")])
     for day in TEXTS:
         engine.reports.increment(day, [Order(day, day=day)])
@@ -162,34 +162,36 @@ def test_a_file_that_cannot_be_parsed_keeps_the_rows_of_its_day(engine: Engine) 
     ((failed, (reason,)),) = report.failures.items()
     assert failed == DAYS[1]
     assert reason.startswith(f"user_orders_log_inc/{SECOND}/")
-    assert "there is no header: found 'no header'" in reason
+    assert "there is no header: found '?'" in reason
     assert {table for table in TABLES if good(report, table) != [*TEXTS]} == {ORDERS, F_SALES}
     assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == [FIRST, SECOND, "new"]
     assert engine.query("SELECT date_id, price FROM staging.price_log") == [(20241002, 100)]
 
 
-def test_a_raw_file_that_was_changed_is_not_loaded(engine: Engine, tmp_path: Path) -> None:
-    """Of a report: days that an increment serves are loaded. Each file is read once per load."""
+def test_a_changed_raw_file_is_not_loaded(engine: Engine) -> None:
+    """If a report file was changed, the days served by an increment are still loaded.
+
+    Each file is read once per load.
+    """
     engine.reports.report([Order(day, day=day) for day in TEXTS])
     engine.reports.increment(THIRD, [Order("i", day=THIRD)])
     engine.fetch_report()
     ((path,),) = engine.query("SELECT path FROM raw.fetch")
-    file = tmp_path / "home" / "raw" / path
-    contents = file.read_bytes()
-    file.write_bytes(contents.replace(b"Milk", b"Silk"))
+    contents = stored_files()[path]
+    change_stored_file(path, contents.replace(b"Milk", b"Silk"))
     report = engine.load(*TEXTS)
     assert set(report.failures) == {*DAYS[:2]}
     ((reason,),) = {tuple(reasons) for reasons in report.failures.values()}
     assert reason.startswith(f"{path}: ")
     assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == ["i"]
     assert good(report, F_SALES) == good(report, ORDERS) == [THIRD]
-    file.write_bytes(contents)
+    change_stored_file(path, contents)
     assert engine.load(*TEXTS).failures == {}
     assert [uniq_id for _, uniq_id, _ in engine.query(ROWS)] == [FIRST, SECOND, "i"]
 
 
-def test_a_report_that_the_database_refuses_fails_the_days_that_no_other_file_serves(engine: Engine) -> None:
-    """Of its period: the day before it is loaded."""
+def test_a_report_refused_by_the_database_fails_the_days_without_another_file(engine: Engine) -> None:
+    """A day before the period of the report is loaded."""
     engine.reports.report([Order(day, day=day, city_name="Refused") for day in TEXTS])
     engine.reports.increment(SECOND, [Order("i", day=SECOND)])
     refuse(engine, "staging.name", "NEW.first = 'Refused'")
@@ -235,7 +237,7 @@ def test_without_a_report_nothing_can_be_fetched(engine: Engine) -> None:
 
 @pytest.mark.parametrize("tables", [[ORDERS, F_SALES], [F_SALES]])
 def test_a_mart_that_differs_from_staging_is_published_again(engine: Engine, tables: list[str]) -> None:
-    """Where staging is loaded too, only the days that differ."""
+    """If staging is loaded too, only the differing days are published again."""
     engine.reports.report([Order(f"{day}{n}", day=day) for day in TEXTS for n in "ab"])
     engine.load(*TEXTS)
     rows = engine.query(ROWS)
@@ -265,7 +267,7 @@ def test_a_derived_table_that_differs_from_staging_is_derived_again(engine: Engi
 
 
 def test_a_large_file_is_loaded_in_several_transactions(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It has no ids twice, and each day is proven to share no uniq_id with another, or not."""
+    """Ids are unique, and the load proves for each day whether it shares a uniq_id with another day."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 2)
     orders = [Order("a"), Order("b"), *(Order(u, day=day) for day in TEXTS[1:] for u in ("shared", day))]
     engine.reports.report(orders)
@@ -303,7 +305,7 @@ def test_days_with_rows_of_other_sources_are_summarized_by_the_database(engine: 
     assert report.counted["equal_to_staging"] == set(DAYS[:2])
 
 
-def test_a_day_with_a_wrong_sign_is_left_to_its_check(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_day_with_a_wrong_sign_is_checked_by_a_query(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
     engine.reports.report([Order("r"), Order("s", day=SECOND)])
     count = Sums.count
 

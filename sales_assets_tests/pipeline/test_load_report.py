@@ -1,4 +1,4 @@
-"""Facts and failures of a load, by table and day."""
+"""Load report: metadata and failures of a load, by table and day."""
 
 import datetime as dt
 
@@ -13,7 +13,7 @@ def test_tables_of_a_file() -> None:
     assert (raw_table(PRICE_LOG), staging_table(PRICE_LOG)) == ("raw.price_log_inc", "staging.price_log")
 
 
-def test_a_day_is_good_for_a_table_until_it_fails_for_it() -> None:
+def test_a_day_is_good_for_a_table_unless_the_table_failed() -> None:
     report = LoadReport(iter(TABLES), DAYS)
     report.fail(DAYS[1], "no rows", ["staging.a", "mart.b", "mart.of_nobody"])
     report.fail(DAYS[1], "no rows", ["mart.b"])
@@ -30,7 +30,7 @@ def test_a_day_is_good_for_a_table_until_it_fails_for_it() -> None:
     assert report.failures == {DAYS[1]: ["no rows", "no names"]}
 
 
-def test_facts_of_a_day_add_up() -> None:
+def test_metadata_of_a_day_is_merged() -> None:
     report = LoadReport(TABLES, DAYS)
     report.add("mart.b", DAYS[0], {"rows": 1, "amount": 2})
     report.add("mart.b", DAYS[0], {"rows": 3})

@@ -1,4 +1,4 @@
-"""Names are stored once with the period in which they were seen; each order row gets the name valid at its time."""
+"""Names: each stored once with the period of its use; each order row gets the name valid at its time."""
 
 import datetime as dt
 from collections.abc import Callable
@@ -20,7 +20,7 @@ NAMED = "SELECT uniq_id, city_name, first_name, last_name, item_name FROM stagin
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop
 
 
@@ -36,7 +36,7 @@ def cities(shop: Shop) -> list[tuple[object, ...]]:
 
 
 def test_each_name_is_stored_once_with_its_first_and_last_use(shop: Shop) -> None:
-    """The order of loading does not matter."""
+    """The order in which the days are loaded does not matter."""
     for day, name in zip(DAYS, ("Rostov", "Rostov-on-Don", "Rostov"), strict=True):
         shop.reports.increment(
             day, [Order(f"{day} {n}", day=day, city_name=name, time=f" {n:02}:00:00") for n in (5, 7)]
@@ -64,7 +64,7 @@ def test_a_row_has_the_names_of_its_time(shop: Shop) -> None:
 
 
 def test_a_corrected_name_at_the_same_moment_is_the_later_one(shop: Shop) -> None:
-    """A day that is delivered again with another spelling."""
+    """A day is delivered again with another spelling of a name."""
     shop.reports.increment(DAYS[0], [Order("a", city_name="Rostow")])
     shop.load(DAYS[0])
     shop.reports.increment(DAYS[0], [Order("a", city_name="Rostov")])
@@ -75,7 +75,7 @@ def test_a_corrected_name_at_the_same_moment_is_the_later_one(shop: Shop) -> Non
     assert shop.query("SELECT city_name FROM mart.d_city") == [("Rostov",)]
 
 
-def test_names_may_be_longer_than_an_index_entry_and_parts_stay_apart(shop: Shop) -> None:
+def test_names_may_exceed_an_index_entry_and_first_and_last_name_stay_apart(shop: Shop) -> None:
     long = "x" * 9000
     orders = [
         Order(str(n), city_name=f"{long}{n}", first_name=first, last_name=last, time=f" 00:00:0{n}")
@@ -88,7 +88,7 @@ def test_names_may_be_longer_than_an_index_entry_and_parts_stay_apart(shop: Shop
     assert shop.query(customers) == [("ab", "c"), ("a", "bc")]
 
 
-def test_names_are_kept_where_staging_alone_is_loaded(shop: Shop) -> None:
+def test_names_are_stored_even_if_only_staging_is_loaded(shop: Shop) -> None:
     shop.reports.increment(DAYS[0], [Order("a")])
     shop.load(DAYS[0], selection=[*RAW, ORDERS])
     assert shop.query(NAMED) == [("a", "Rostov", "Anna", "Orlova", "Milk")]
@@ -108,7 +108,7 @@ def test_at_the_same_event_time_the_later_line_wins(shop: Shop, monkeypatch: pyt
 
 
 def test_a_name_that_occurs_only_in_replaced_rows_is_deleted(shop: Shop) -> None:
-    """It would be the name in use at its time, and come back when the dimensions are rebuilt."""
+    """An unused name would count as valid at its time, and return when the dimensions are rebuilt."""
     for day, name in zip(DAYS, ("Milk", "Oat milk", "Milk"), strict=True):
         shop.reports.increment(day, [Order(day, day=day, item_name=name), Order(f"{day} b", day=day, city_name="Omsk")])
     shop.load(DAYS[0], DAYS[2])
@@ -122,7 +122,7 @@ def test_a_name_that_occurs_only_in_replaced_rows_is_deleted(shop: Shop) -> None
 
 
 def lines(*cells: tuple[int, str, int, str, str, int, str]) -> pa.Table:
-    """Order rows of (line number, time, city, its name, customer's first name, item, its name); customer 51, Orlova."""
+    """Return order rows of (line, time, city id, city name, first name, item id, item name); customer 51, Orlova."""
     names = ("line_no", "date_time", "city_id", "city_name", "first_name", "item_id", "item_name")
     rows = [dict(zip(names, row, strict=True)) | {"customer_id": 51, "last_name": "Orlova"} for row in cells]
     fields = [USER_ORDERS_LOG.schema.field(name) for name in (*names, "customer_id", "last_name")]
@@ -168,14 +168,14 @@ def test_the_event_time_of_a_row(text: str, event_time: str) -> None:
 
 @pytest.mark.parametrize("in_dimensions", [True, False])
 @pytest.mark.parametrize("together", [1, 3, 50_000])
-def test_names_are_merged_however_they_are_divided(
+def test_names_are_merged_regardless_of_how_they_are_split(
     warehouse_url: str,
     query: Callable[..., list[tuple[Any, ...]]],
     monkeypatch: pytest.MonkeyPatch,
     together: int,
     in_dimensions: bool,
 ) -> None:
-    """A name has the first and the last of its uses, and of the last the latest line."""
+    """Each name is stored with its first and last use, and with the highest line number at the time of the last use."""
     monkeypatch.setattr(names, "_NAMES_TOGETHER", together)
     monkeypatch.setattr(names, "_NAMES_A_BLOCK", together)
     parts = [

@@ -1,4 +1,4 @@
-"""One raw file parsed: kept rows, duplicates and rejected rows, however the hashes of the keys fall."""
+"""Parsing a raw file: kept rows, duplicates and rejected rows, for any hashes of the keys."""
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
@@ -52,10 +52,10 @@ def summary(result: ParsedFile) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("hashes", ["as they are", "all the same"])
-def test_rows_are_compared_by_their_texts_whatever_their_hashes(
+def test_rows_are_compared_by_their_texts_even_if_hashes_collide(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hashes: str
 ) -> None:
-    """Keys that share a hash are never taken for duplicates, and reject no line."""
+    """Different keys with the same hash are not duplicates, and cause no rejection."""
     if hashes == "all the same":
         monkeypatch.setattr(module, "_key_hashes", lambda _file, rows: np.zeros(rows.num_rows, np.int64))
     result = parsed(order_file(ORDERS, statuses=True), tmp_path)
@@ -67,7 +67,7 @@ def test_rows_are_compared_by_their_texts_whatever_their_hashes(
 
 
 def test_a_row_without_uniq_id_gets_one_from_its_contents(tmp_path: Path) -> None:
-    """Also one whose customer has no other row in the file."""
+    """A row whose customer has no other row in the file gets an id too."""
     orders = [Order("", customer_id=customer) for customer in ("7", "8", "8")]
     lines = [line.split(",") for line in order_file(orders, statuses=False).splitlines(keepends=True)]
     text = "".join(",".join(cells[:1] + cells[2:]) for cells in lines)
@@ -79,10 +79,10 @@ def test_a_row_without_uniq_id_gets_one_from_its_contents(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("held", [1, 1 << 20])
-def test_one_repeat_among_many_blocks_of_distinct_rows(
+def test_one_duplicate_among_many_blocks_of_distinct_rows(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
-    """Most blocks have no row to compare."""
+    """Most blocks contain no row to compare."""
     monkeypatch.setattr(spill, "HELD_BYTES", held)
     monkeypatch.setattr(spill, "_ROWS_PER_BATCH", 2)
     monkeypatch.setattr(module, "_ROWS_PER_DISTRIBUTION", 2)
@@ -95,7 +95,7 @@ def test_one_repeat_among_many_blocks_of_distinct_rows(
 
 
 def test_a_resolved_line_is_replaced_or_discarded(tmp_path: Path) -> None:
-    """The lines beside it are as they were, valid and rejected ones; a correction may be wrong too."""
+    """Neighbouring lines, valid or rejected, don't change. A correction may be invalid too."""
     orders = [Order("a"), Order("b", quantity="x"), Order("c", quantity="x"), Order("d"), Order("e", quantity="x")]
     text = order_file([*orders, Order("f", quantity="x")], statuses=True)
     corrections = {3: Order("b", day="2024-10-02").line(9, statuses=True), 4: None, 6: "no line", 5: None}
@@ -119,16 +119,16 @@ def test_conflicting_records_over_several_lines_are_rejected_with_their_whole_te
     assert [line for rows in result.rows(20241001) for line in rows.column("line_no").to_pylist()] == [2, 9]
 
 
-def test_a_file_that_cannot_be_read_has_its_reason_and_no_rows(tmp_path: Path) -> None:
+def test_an_unreadable_file_has_a_reason_and_no_rows(tmp_path: Path) -> None:
     result = parsed(order_file(ORDERS, statuses=True).partition("\n")[2], tmp_path)
     assert result.unreadable
-    assert result.unreadable.startswith("there is no header: found '1,a,2024-10-01")
+    assert result.unreadable.startswith("there is no header: found '?,?,?,?,")
     assert (result.lines, result.kept, result.rejected.num_rows, [*result.rows(20241001)]) == (0, 0, 0, [])
 
 
 @pytest.mark.parametrize("at_once", [3, 1_000])
 def test_days_that_share_a_uniq_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int) -> None:
-    """A uniq_id twice on one day is shared with no other."""
+    """A uniq_id that occurs twice on one day does not count as shared with another day."""
     monkeypatch.setattr(module, "_HASHES_AT_ONCE", at_once)
     first, second = "2024-10-01", "2024-10-02"
     apart = [Order(f"{day}{n}", day=day) for day in (first, second) for n in (1, 2, 3, 1)]

@@ -1,4 +1,4 @@
-"""Prefetching yields the same items in order and leaves no thread behind."""
+"""Prefetching: the same items in the same order, without leftover threads."""
 
 import queue
 import threading
@@ -10,7 +10,7 @@ from sales_assets.pipeline.prefetch import THREADS, parallel_map, prefetch
 
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 50])
-def test_the_same_items_in_order(count: int) -> None:
+def test_prefetching_yields_the_same_items_in_order(count: int) -> None:
     assert list(prefetch(iter(range(count)))) == list(range(count))
 
 
@@ -24,7 +24,7 @@ def test_an_error_is_raised_after_the_items_before_it(good: int) -> None:
     with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what came before the error is to be seen
         for item in prefetch(broken()):
             taken.append(item)  # noqa: PERF402
-    # The first two are made together: an error in the second is told before the first.
+    # The first two items are prepared together, so an error in the second is raised before the first is yielded.
     assert taken == list(range(good if good > 1 else 0))
 
 
@@ -36,8 +36,8 @@ def test_an_abandoned_iterator_leaves_no_thread() -> None:
     assert not any(thread.name == "prefetch" for thread in threading.enumerate())
 
 
-def test_a_slow_consumer_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue that was full for too long is tried again."""
+def test_a_slow_consumer_loses_no_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the queue stays full for too long, `put` is tried again."""
     depths: list[int] = []
 
     class OftenFull(queue.Queue[object]):
@@ -55,7 +55,7 @@ def test_a_slow_consumer_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(depths) == {1}
 
 
-def test_an_iteration_that_is_never_closed_does_not_keep_the_process_alive() -> None:
+def test_an_iterator_that_is_never_closed_does_not_keep_the_process_alive() -> None:
     items = prefetch(iter(range(1000)))
     next(items)
     assert all(thread.daemon for thread in threading.enumerate() if thread.name == "prefetch")
@@ -63,7 +63,7 @@ def test_an_iteration_that_is_never_closed_does_not_keep_the_process_alive() -> 
 
 
 def test_results_come_in_the_order_of_the_items() -> None:
-    """The first, which is often the only one, is worked on in the calling thread."""
+    """The calling thread processes the first item, which is often the only one."""
     first_is_done = threading.Event()
 
     def work(number: int) -> tuple[int, bool]:
@@ -77,7 +77,7 @@ def test_results_come_in_the_order_of_the_items() -> None:
     assert list(parallel_map(work, [])) == []
 
 
-def test_items_are_taken_a_few_ahead_only() -> None:
+def test_only_a_few_items_are_taken_in_advance() -> None:
     taken: list[int] = []
 
     def items() -> Iterator[int]:
@@ -91,7 +91,7 @@ def test_items_are_taken_a_few_ahead_only() -> None:
     results.close()
 
 
-def test_an_error_is_raised_in_the_place_of_its_result() -> None:
+def test_an_error_is_raised_at_the_position_of_its_result() -> None:
     results = parallel_map(lambda number: 1 // (3 - number), range(9))
     assert [next(results) for _ in range(3)] == [0, 0, 1]
     with pytest.raises(ZeroDivisionError):

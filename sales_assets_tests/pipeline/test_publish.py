@@ -1,4 +1,4 @@
-"""Publishing: rows of the mart are made of order rows, days are replaced, and what PostgreSQL stored is compared."""
+"""Publishing: mart rows are built from order rows, days are replaced, and the stored rows are compared."""
 
 from collections.abc import Sequence
 from decimal import Decimal
@@ -48,7 +48,7 @@ def send(
 def test_refunds_are_negative_in_the_mart(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, adopted: bool, held: int
 ) -> None:
-    """For loads of any size, and marts with other column types."""
+    """Refunds are negative in loads of any size, and in marts with other column types."""
     monkeypatch.setattr(publish, "_HELD_BYTES", held)
     monkeypatch.setattr(publish, "_BLOCK_BYTES", 50)
     if adopted:
@@ -62,10 +62,10 @@ def test_refunds_are_negative_in_the_mart(
 
 @pytest.mark.parametrize("last_id", [8, 500])
 @pytest.mark.parametrize("replaced", [False, True])
-def test_rows_that_the_database_changes_are_not_committed(
+def test_rows_changed_by_the_database_are_not_committed(
     engine: Engine, tmp_path: Path, last_id: int, replaced: bool
 ) -> None:
-    """Whether they are found by their ids, close together or far apart, or by their days."""
+    """The stored rows are found by ids that are close together, by ids far apart, or by their days."""
     engine.query(
         "CREATE FUNCTION mart.distort() RETURNS trigger LANGUAGE plpgsql AS"
         " $$ BEGIN NEW.amount := NEW.amount + 1; RETURN NEW; END $$"
@@ -93,8 +93,8 @@ def test_without_days_nothing_is_sent(engine: Engine, tmp_path: Path) -> None:
     assert engine.query("SELECT count(*) FROM mart.f_sales") == [(0,)]
 
 
-def test_days_that_are_replaced_lose_their_former_rows(engine: Engine, tmp_path: Path) -> None:
-    """The days beside them keep theirs, and so do rows of partner orders."""
+def test_replaced_days_lose_their_former_rows(engine: Engine, tmp_path: Path) -> None:
+    """Rows of other days and of partner orders are kept."""
     days = [20241001, 20241002, 20241003]
     engine.reports.report([Order(str(day), day=f"2024-10-0{day % 10}") for day in days])
     engine.load("2024-10-01", "2024-10-02", "2024-10-03")

@@ -1,4 +1,4 @@
-"""Ids of mart rows: new ones in order, former ones for rows that stay."""
+"""Ids of mart rows: new rows get ids in order, unchanged rows keep theirs."""
 
 import numpy as np
 import pyarrow as pa
@@ -36,7 +36,7 @@ def test_a_row_with_the_same_day_uniq_id_and_status_keeps_its_id() -> None:
     assert assigned(ids, *batches) == [7, 8, 9, 3]
 
 
-def test_every_row_that_stays_keeps_its_id() -> None:
+def test_every_unchanged_row_keeps_its_id() -> None:
     keys = [(1, str(n), "shipped") for n in range(50)]
     ids = SaleIds(np.arange(100, 150), former(*((*key, n) for n, key in enumerate(keys))))
     assert assigned(ids, rows(*keys[:20]), rows(*keys[20:])) == [*range(50)]
@@ -52,8 +52,8 @@ def test_keys_that_share_a_hash_never_share_an_id(monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.usefixtures("warehouse_url")
-def test_the_ids_of_days_are_reserved_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Days without a reservation draw theirs, and never one of those reserved."""
+def test_ids_are_reserved_for_days_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Days without a reservation draw ids outside the reserved ones."""
     monkeypatch.setattr(sale_ids, "_DRAWN_AT_ONCE", 2)
     second = rows(*((2, str(n), "shipped") for n in range(3)))
     with Warehouse().transaction("ids") as transaction:

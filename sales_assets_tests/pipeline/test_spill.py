@@ -1,4 +1,4 @@
-"""The spill buffer returns rows by key, from memory or files, while more rows are added."""
+"""Spill buffer: rows by key, returned from memory or files while more rows are added."""
 
 from pathlib import Path
 
@@ -14,10 +14,10 @@ def rows(*numbers: int) -> pa.RecordBatch:
 
 
 @pytest.mark.parametrize("held", [1, 1 << 20])
-def test_rows_come_back_in_order_and_those_added_meanwhile_with_the_next_iteration(
+def test_rows_are_returned_in_order_and_concurrent_additions_by_the_next_iteration(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: int
 ) -> None:
-    """Adding to another key may send the rows being read to the file."""
+    """While rows of one key are read, adding rows for another key may move them from memory to a file."""
     monkeypatch.setattr(spill, "HELD_BYTES", held)
     buffer = SpillBuffer(tmp_path / "buffer")
     buffer.add("a", rows(1, 2))
@@ -54,7 +54,7 @@ def test_rows_are_held_in_memory_up_to_a_limit(tmp_path: Path, monkeypatch: pyte
     assert (folder / "a.arrows").stat().st_size > size
 
 
-def test_dropped_rows_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dropped_rows_free_their_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "HELD_BYTES", 3 * rows(1).nbytes)
     buffer = SpillBuffer(tmp_path / "buffer")
     buffer.add("a", rows(1))
@@ -70,7 +70,7 @@ def test_dropped_rows_take_no_memory(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert buffer.table("c") is None
 
 
-def test_spilled_rows_come_back_a_few_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_spilled_rows_are_returned_in_small_batches(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(spill, "HELD_BYTES", 1)
     monkeypatch.setattr(spill, "_ROWS_PER_BATCH", 2)
     buffer = SpillBuffer(tmp_path / "buffer")

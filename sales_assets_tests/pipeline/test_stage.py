@@ -1,4 +1,4 @@
-"""Which rows of parsed files are sent to staging, in which portions, and what is recorded of a file."""
+"""Staging: the rows sent, their batches, and the recorded parse results."""
 
 import datetime as dt
 from collections.abc import Iterator
@@ -33,12 +33,14 @@ def parsed(orders: list[Order], folder: Path, header_end: str = "") -> ParsedFil
 
 @pytest.fixture
 def file(tmp_path: Path) -> ParsedFile:
-    """Two rows on each of three days."""
+    """Return a parsed file with two rows on each of three days."""
     orders = [Order(f"{text} {n}", day=text, city_name=f"{n}") for text in TEXTS for n in (1, 2)]
     return parsed(orders, tmp_path)
 
 
-def test_days_are_divided_into_batches_of_so_many_rows(file: ParsedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_days_are_split_into_batches_of_a_limited_number_of_rows(
+    file: ParsedFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for most, expected in ((1, [1, 1, 1]), (2, [1, 1, 1]), (3, [2, 1]), (4, [2, 1]), (5, [3]), (100, [3])):
         monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", most)
         batches = batches_of(selected(*DAYS), {1: file})
@@ -66,7 +68,7 @@ def test_rows_are_sent_with_their_fetch_and_without_names(file: ParsedFile, tmp_
     assert rows.schema.names == [*(column.name for column in USER_ORDERS_LOG.staged), "fetch_id"]
 
 
-def test_names_are_collected_in_portions(file: ParsedFile, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_are_collected_in_parts(file: ParsedFile, monkeypatch: pytest.MonkeyPatch) -> None:
     for most, expected in ((1, 3), (2, 3), (3, 2), (6, 1), (100, 1)):
         monkeypatch.setattr(stage, "_ROWS_PER_NAMES", most)
         tables = list(names_of(selected(*DAYS), {1: file}))
@@ -76,12 +78,12 @@ def test_names_are_collected_in_portions(file: ParsedFile, monkeypatch: pytest.M
     assert list(names_of([], {})) == []
 
 
-def test_days_that_staging_holds_are_replaced() -> None:
+def test_days_that_are_already_staged_are_replaced() -> None:
     assert replaced_days([*selected(1, 2, staged=True), *selected(3)]) == [1, 2]
 
 
-def test_what_is_recorded_of_a_file(tmp_path: Path) -> None:
-    """Days before the first one of the platform are counted, rows that are rejected or discarded are bad."""
+def test_the_recorded_parse_result_of_a_file(tmp_path: Path) -> None:
+    """Rows before the platform's first day are counted; rejected and discarded rows are counted as bad."""
     orders = [*(Order(text, day=text) for text in TEXTS), Order("a", quantity="x"), Order("b", day="2024-10-04")]
     file = parsed([*orders, orders[0]], tmp_path)
     file.discarded = 3
@@ -89,6 +91,7 @@ def test_what_is_recorded_of_a_file(tmp_path: Path) -> None:
         "fetch_id": 1,
         "verdict": "usable",
         "reason": None,
+        "header": ["id", *file.header[1:]],
         "has_status": True,
         "extra_columns": [],
         "lines": 6,
@@ -104,8 +107,8 @@ def test_what_is_recorded_of_a_file(tmp_path: Path) -> None:
     assert _parse_result(file, 20241003) == result | {"before_first_day": 2}
 
 
-def test_a_file_without_a_valid_row_is_not_used(tmp_path: Path) -> None:
-    """An empty one is; the reason of one that can't be read is the reader's."""
+def test_a_file_whose_rows_are_all_rejected_is_not_used(tmp_path: Path) -> None:
+    """An empty file is used; for an unreadable file, the recorded reason is that of the reader."""
     empty = _parse_result(parsed([], tmp_path / "empty"), 20241001)
     assert (empty["verdict"], empty["reason"]) == ("usable", None)
     bad = _parse_result(parsed([Order("a", quantity="x")], tmp_path / "bad"), 20241001)

@@ -1,4 +1,4 @@
-"""Sums of sent rows: any difference to what was staged or stored is found."""
+"""Sums of the rows sent, which reveal any difference from the staged or stored rows."""
 
 from decimal import Decimal
 from typing import Any
@@ -34,7 +34,7 @@ def counted(*rows: dict[str, Any]) -> Sums:
     return sums
 
 
-def test_equal_rows_are_equal_however_they_are_divided() -> None:
+def test_equal_rows_have_equal_sums_however_they_are_split() -> None:
     other = _ROW | {"id": 70_000, "status": "shipped", "quantity": Decimal(1), "amount": Decimal(5)}
     sums = Sums()
     sums.count(pa.RecordBatch.from_pylist([other, _ROW], _SCHEMA))
@@ -68,7 +68,7 @@ def test_a_row_missing_in_postgresql_is_a_difference(stored: int, found: list[di
         counted(_ROW).require_stored(stored, found)
 
 
-def test_a_day_of_wrong_signs_is_named() -> None:
+def test_a_day_with_a_wrong_sign_is_named() -> None:
     cent, none = Decimal("0.01"), Decimal(0)
     for change in (
         {"quantity": cent, "amount": none},
@@ -102,7 +102,7 @@ def test_amounts_and_quantities_are_compared_in_hundredths() -> None:
 
 @pytest.mark.parametrize("rows", [2_000, 4_000])
 def test_keys_wrap_around_at_64_bits(rows: int) -> None:
-    """Their sum is beyond the largest signed and the largest unsigned number of 64 bits; PostgreSQL's has no limit."""
+    """The sum of the keys exceeds the largest signed and unsigned 64-bit numbers; PostgreSQL's sum has no limit."""
     largest = 2_147_483_647
     row = _ROW | {"id": 65_520, "item_id": largest, "customer_id": largest, "city_id": largest}
     keys = rows * 65_520 * (1 + 39 * largest)
@@ -119,7 +119,7 @@ def test_the_range_of_ids() -> None:
 
 
 def test_keys_depend_on_the_id_modulo_a_prime() -> None:
-    """As in the statements of mart/f_sales."""
+    """The sums use the same modulus as the statements of mart/f_sales."""
     counted(_ROW | {"id": 65_521 + 7}).require_stored(1, [_FOUND | {"keys": 7 * Decimal(str(_FOUND["keys"]))}])
 
 

@@ -1,9 +1,9 @@
-"""Databases and environments that would give a session another state than the platform needs."""
+"""Databases and environments whose defaults would give a session a state that breaks the platform."""
 
 import psycopg
 from psycopg import sql
 
-# Defaults of a role, each of which changes what is read or written.
+# Role defaults, each of which changes what is read or written.
 ROLE = {
     "client_encoding": "WIN1251",
     "datestyle": "German",
@@ -33,7 +33,7 @@ ENVIRONMENT = {
 
 
 def set_defaults(url: str, defaults: dict[str, str]) -> None:
-    """Set defaults of the role in this database only: they go with it."""
+    """Set defaults of the role in this database only, so that they are dropped with the database."""
     with psycopg.connect(url, autocommit=True) as connection:
         for name, value in defaults.items():
             value_list = [sql.Literal(part.strip()) for part in value.split(",")]

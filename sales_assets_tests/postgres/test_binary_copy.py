@@ -1,4 +1,4 @@
-"""Binary rows for COPY: PostgreSQL holds what the batches held, to the last cent and null."""
+"""Binary rows for COPY: PostgreSQL stores the batches exactly, to the last cent and null."""
 
 import random
 from collections.abc import Iterator
@@ -52,7 +52,7 @@ def rows_of(batches: list[pa.RecordBatch]) -> list[tuple[object, ...]]:
 
 
 def drawn(random_: random.Random, schema: pa.Schema, first: int, count: int) -> pa.RecordBatch:
-    """Rows numbered in their first column, with edge values, and nulls in some columns."""
+    """Return rows numbered in their first column, with edge values, and nulls in some columns."""
     columns = [pa.array(range(first, first + count), pa.int64())]
     for field in schema.names[1:]:
         kind = schema.field(field).type
@@ -62,7 +62,7 @@ def drawn(random_: random.Random, schema: pa.Schema, first: int, count: int) -> 
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_postgresql_holds_what_the_batches_held(connection: psycopg.Connection, seed: int) -> None:
+def test_postgresql_stores_the_batches_exactly(connection: psycopg.Connection, seed: int) -> None:
     random_ = random.Random(seed)
     kinds = random_.choices(list(SQL_TYPES), k=random_.randint(0, 12))
     schema = pa.schema([("n", pa.int64()), *((f"c{at}", kind) for at, kind in enumerate(kinds))])
@@ -70,13 +70,13 @@ def test_postgresql_holds_what_the_batches_held(connection: psycopg.Connection, 
     assert through_postgresql(connection, batches) == rows_of(batches)
 
 
-def test_a_part_of_a_batch_is_that_part(connection: psycopg.Connection) -> None:
+def test_a_slice_of_a_batch_is_stored_exactly(connection: psycopg.Connection) -> None:
     schema = pa.schema([("n", pa.int64()), *((f"c{at}", kind) for at, kind in enumerate(EDGES))])
     part = drawn(random.Random(1), schema, 0, 100).slice(33, 21)
     assert through_postgresql(connection, [part]) == rows_of([part])
 
 
-def test_no_batch_is_no_row(connection: psycopg.Connection) -> None:
+def test_without_batches_no_row_is_stored(connection: psycopg.Connection) -> None:
     connection.execute("CREATE TEMP TABLE landing (n integer) ON COMMIT DROP")
     with connection.cursor() as cursor:
         with cursor.copy("COPY landing FROM STDIN (FORMAT binary)") as copy:
@@ -86,7 +86,7 @@ def test_no_batch_is_no_row(connection: psycopg.Connection) -> None:
 
 
 def test_few_rows_are_one_block_and_many_are_several(connection: psycopg.Connection) -> None:
-    """What is one block needs no thread to be sent."""
+    """A single block is sent without a thread."""
     schema = pa.schema([("n", pa.int64()), ("text", pa.string())])
     batches = [drawn(random.Random(1), schema, at, 100) for at in range(0, 2000, 100)]
     assert len(list(encoded(batches[:2]))) == 1
@@ -94,8 +94,8 @@ def test_few_rows_are_one_block_and_many_are_several(connection: psycopg.Connect
     assert through_postgresql(connection, batches) == rows_of(batches)
 
 
-def test_a_column_of_another_type_than_the_tables_is_refused(connection: psycopg.Connection) -> None:
-    """A value is sent with its length, which is another."""
+def test_a_column_type_that_differs_from_the_table_is_refused(connection: psycopg.Connection) -> None:
+    """A value is sent with its length, which differs between the types."""
     connection.execute("CREATE TEMP TABLE landing (n bigint)")
     batch = pa.RecordBatch.from_pydict({"n": pa.array([1], pa.int32())})
     with (

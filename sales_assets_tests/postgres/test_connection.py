@@ -1,4 +1,4 @@
-"""The state of every session, by every driver, whatever role, database and environment say."""
+"""Session state of every driver, regardless of role, database and environment."""
 
 import asyncio
 import secrets
@@ -104,7 +104,7 @@ OPENING = [with_psycopg, with_psycopg_async, with_psycopg2, with_engine, with_po
 
 
 @pytest.mark.parametrize("read", OPENING)
-def test_role_and_environment_do_not_decide_the_session(
+def test_role_and_environment_do_not_affect_the_session_state(
     new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch, read: Callable[[str], Any]
 ) -> None:
     url = new_database("template1")
@@ -118,7 +118,7 @@ def test_role_and_environment_do_not_decide_the_session(
 
 
 @pytest.mark.parametrize("read", [with_psycopg, with_psycopg2])
-def test_the_environment_does_not_lead_elsewhere_from_the_embedded_server(
+def test_the_environment_does_not_redirect_connections_to_the_embedded_server(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], Any]
 ) -> None:
     url = server.url("sales")
@@ -140,7 +140,7 @@ def test_the_environment_does_not_lead_elsewhere_from_the_embedded_server(
 def test_options_of_the_connection_string_are_kept(
     new_database: Callable[..., str], read: Callable[[str], Any]
 ) -> None:
-    """A role, or memory, for the loader: statements work as before, and in the pinned state."""
+    """With a role or memory options for the loader, sessions still have the pinned state."""
     url = new_database("template1")
     role = f"owner_{secrets.token_hex(4)}"
     with psycopg.connect(url, autocommit=True) as connection:
@@ -155,7 +155,7 @@ def test_options_of_the_connection_string_are_kept(
             connection.execute(sql.SQL("DROP OWNED BY {0}; DROP ROLE {0}").format(sql.Identifier(role)))
 
 
-def test_dagsters_tables_may_be_in_a_schema_that_the_connection_string_names(new_database: Callable[..., str]) -> None:
+def test_dagsters_tables_may_be_in_a_schema_named_by_the_connection_string(new_database: Callable[..., str]) -> None:
     url = new_database("template1")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE SCHEMA dagster")
@@ -170,20 +170,20 @@ def test_dagsters_tables_may_be_in_a_schema_that_the_connection_string_names(new
 
 @pytest.fixture
 def encoded(server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
-    made: list[str] = []
+    created: list[str] = []
 
     def make(encoding: str) -> str:
-        made.append(f"test_{encoding.lower()}_{secrets.token_hex(4)}")
+        created.append(f"test_{encoding.lower()}_{secrets.token_hex(4)}")
         with psycopg.connect(server.url("sales"), autocommit=True) as connection:
             connection.execute(
-                f"CREATE DATABASE {made[-1]} ENCODING '{encoding}' TEMPLATE template0 LOCALE_PROVIDER libc "
+                f"CREATE DATABASE {created[-1]} ENCODING '{encoding}' TEMPLATE template0 LOCALE_PROVIDER libc "
                 "LC_COLLATE 'C' LC_CTYPE 'C'".encode()
             )
-        return server.url(made[-1])
+        return server.url(created[-1])
 
     yield make
     with psycopg.connect(server.url("sales"), autocommit=True) as connection:
-        for name in made:
+        for name in created:
             connection.execute(f"DROP DATABASE {name} WITH (FORCE)".encode())
 
 
@@ -214,13 +214,13 @@ def test_a_session_that_fires_no_triggers_is_refused(new_database: Callable[...,
 
 
 @pytest.mark.external
-def test_a_hot_standby_is_refused_for_writing_and_can_be_read(tmp_path: Path) -> None:
+def test_a_hot_standby_is_refused_for_writing_and_accepted_for_reading(tmp_path: Path) -> None:
     server = EmbeddedPostgres(tmp_path / "standby")
     server.ensure_running()
     server.stop()
     (server.data / "standby.signal").touch()
     try:
-        with suppress(EmbeddedPostgresError):  # it would make its databases
+        with suppress(EmbeddedPostgresError):  # the server can't create its databases
             server.ensure_running()
         with pytest.raises(UnusableDatabaseError, match="accepts no writes: its server is a hot standby"):
             connect(server.url("sales"), "test")

@@ -1,4 +1,4 @@
-"""The shop of the tests of what was delivered."""
+"""Fixtures for tests of raw files and deliveries."""
 
 import pytest
 
@@ -7,5 +7,5 @@ from sales_assets_tests.fixtures import Shop
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop

@@ -1,35 +1,29 @@
-"""Raw: every delivery on record, every file kept as it came, nothing deleted or edited
+"""Raw files: every delivery is recorded, every file is stored unchanged, and nothing is deleted or edited
 (docs/data-contracts/day-rules.md, "Raw file").
 """
 
 import hashlib
 import json
-from pathlib import Path
 from typing import Any
 
 from sales_assets.simulators.report_api.faults import Faults
 from sales_assets_tests.builders import Order
-from sales_assets_tests.fixtures import RAW_ORDERS, Shop
+from sales_assets_tests.fixtures import RAW_ORDERS, Shop, stored_files
 
 DAY = "2024-10-01"
 
 
-def kept_files(tmp_path: Path) -> dict[str, bytes]:
-    root = tmp_path / "home" / "raw"
-    return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def test_every_delivery_has_a_number_and_new_contents_are_kept(shop: Shop, tmp_path: Path) -> None:
-    """Earlier files and rows are as they were after each later delivery, of the same contents or of others."""
+def test_every_delivery_has_a_number_and_new_contents_are_stored(shop: Shop) -> None:
+    """A later delivery, of equal or different contents, does not change earlier files and rows."""
     shop.reports.report([Order("r", day="2024-09-30")], price_log="Milk,100\n")
     shop.reports.increment(DAY, [Order("a")])
     shop.load(DAY)
-    first_files, first_rows = kept_files(tmp_path), shop.query("SELECT * FROM raw.fetch ORDER BY fetch_id")
+    first_files, first_rows = stored_files(), shop.query("SELECT * FROM raw.fetch ORDER BY fetch_id")
     shop.load(DAY)
-    assert kept_files(tmp_path) == first_files
+    assert stored_files() == first_files
     shop.reports.increment(DAY, [])
     shop.load(DAY)
-    files, rows = kept_files(tmp_path), shop.query("SELECT * FROM raw.fetch ORDER BY fetch_id")
+    files, rows = stored_files(), shop.query("SELECT * FROM raw.fetch ORDER BY fetch_id")
     assert {name: files[name] for name in first_files} == first_files
     assert rows[: len(first_rows)] == first_rows
     found = shop.query(
@@ -51,8 +45,8 @@ def test_every_delivery_has_a_number_and_new_contents_are_kept(shop: Shop, tmp_p
     assert [files[path].count(b"\n") for (path,) in paths] == [2, 1]
 
 
-def test_a_fetch_can_be_traced_to_the_answer_it_came_with(shop: Shop, tmp_path: Path) -> None:
-    """Hash, size and lines are those of the file; the manifest beside it says the same without the database."""
+def test_a_fetch_can_be_traced_to_its_response(shop: Shop) -> None:
+    """Hash, size and lines are those of the file; the manifest next to the file repeats them without the database."""
     shop.reports.increment(DAY, [Order("a"), Order("b")])
     shop.load(DAY)
     (row,) = shop.query(
@@ -60,12 +54,12 @@ def test_a_fetch_can_be_traced_to_the_answer_it_came_with(shop: Shop, tmp_path: 
         " USING (delivery_id) WHERE raw.fetch.kind = 'increment'"
     )
     path, sha256, size, lines, url, report_id, increment_id = row
-    file = tmp_path / "home" / "raw" / path
+    files = stored_files()
     delivered = (shop.reports.folder / "inc" / DAY / "user_orders_log_inc.csv").read_bytes()
-    assert file.read_bytes() == delivered
+    assert files[path] == delivered
     assert (sha256, size, lines) == (hashlib.sha256(delivered).hexdigest(), len(delivered), 3)
     assert "?" not in url
-    manifest = json.loads(file.with_name(f"{file.name}.json").read_text())
+    manifest = json.loads(files[f"{path}.json"])
     expected: dict[str, Any] = {
         "file": "user_orders_log",
         "url": url,
@@ -80,23 +74,23 @@ def test_a_fetch_can_be_traced_to_the_answer_it_came_with(shop: Shop, tmp_path: 
     assert path.startswith(f"user_orders_log_inc/{DAY}/")
 
 
-def test_days_without_an_increment_are_asked_and_done(dagster_shop: Shop, tmp_path: Path) -> None:
-    """Too early with the service's reason, too late without one: recorded, materialized, no file, no row."""
+def test_days_without_an_increment_are_requested_and_materialized(dagster_shop: Shop) -> None:
+    """A day too early is recorded with the service's reason, a day too late without one; neither has a file or row."""
     dagster_shop.reports.report([Order("r", day="2024-09-29")])
     dagster_shop.load("2024-09-29", "2024-09-30", selection=[RAW_ORDERS])
-    answers = dagster_shop.query(
+    stored_answers = dagster_shop.query(
         "SELECT first_day::text, outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY 1"
     )
-    assert answers == [
+    assert stored_answers == [
         ("2024-09-29", "not_found", "no increments on or before 2024-09-29, the last day of the report"),
         ("2024-09-30", "not_found", "NOT FOUND without a reason"),
     ]
     assert dagster_shop.materialized(RAW_ORDERS) == {"2024-09-29", "2024-09-30"}
-    assert not [name for name in kept_files(tmp_path) if "_inc/" in name]
+    assert not [name for name in stored_files() if "_inc/" in name]
 
 
-def test_a_report_without_its_order_file_is_kept(shop: Shop) -> None:
-    """It is told; the files that came are taken, and increments can be asked for by its id."""
+def test_a_report_without_its_order_file_is_stored(shop: Shop) -> None:
+    """The reason is recorded, the delivered files are stored, and increments can be requested by the report's id."""
     shop.reports.report([Order("r", day="2024-09-29")], price_log="Milk,100\n")
     shop.fault(Faults(lost_file="user_orders_log"))
     shop.fetch_report()
@@ -110,7 +104,7 @@ def test_a_report_without_its_order_file_is_kept(shop: Shop) -> None:
     assert reason.startswith("no order file delivered: ")
 
 
-def test_without_a_report_no_day_can_be_asked_for(dagster_shop: Shop) -> None:
+def test_without_a_report_no_day_can_be_requested(dagster_shop: Shop) -> None:
     from sales_assets_tests.builders import load_days
     from sales_assets_tests.fixtures import failure_of
 
@@ -120,7 +114,7 @@ def test_without_a_report_no_day_can_be_asked_for(dagster_shop: Shop) -> None:
     assert dagster_shop.materialized(RAW_ORDERS) == set()
 
 
-def test_expired_links_and_torn_downloads_are_mended(shop: Shop) -> None:
+def test_expired_links_and_interrupted_downloads_are_repeated(shop: Shop) -> None:
     shop.reports.increment(DAY, [Order("a")] * 200, price_log="Milk,100\n")
     shop.fetch_report()
     shop.fault(Faults(expired_links=1, cut=0.3, bad_gateway=0.1, seed=4))
@@ -129,7 +123,7 @@ def test_expired_links_and_torn_downloads_are_mended(shop: Shop) -> None:
     assert shop.query("SELECT lines, kept, repeats FROM staging.fetch_reading ORDER BY fetch_id")[0] == (200, 1, 199)
 
 
-def test_expired_links_of_a_report_are_asked_for_again(shop: Shop) -> None:
+def test_expired_links_of_a_report_are_requested_again(shop: Shop) -> None:
     shop.reports.report([Order("a", day=DAY)], price_log="Milk,100\n")
     shop.fault(Faults(expired_links=1))
     shop.fetch_report()

@@ -1,6 +1,7 @@
-"""An S3 server on loopback, and a front before it that fails on request."""
+"""A local S3 server, and a proxy in front of it that fails on request."""
 
 import http.client
+import os
 import secrets
 import shutil
 import socket
@@ -8,11 +9,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import botocore.session
@@ -21,7 +23,6 @@ import s3fs
 from botocore.exceptions import BotoCoreError, ClientError
 
 from sales_assets import settings as settings_module
-from sales_assets.resources.raw_files import RawFiles
 
 ACCESS_KEY, SECRET_KEY = "AKIACANARYCANARYKEY0", "canary/of+the+object+storage"
 BUCKET = "shop"
@@ -34,7 +35,7 @@ _SECONDS = 60
 
 
 def free_ports(number: int) -> list[int]:
-    """Ports of 127.0.0.1 that nobody listens on at the moment."""
+    """Return ports of 127.0.0.1 without a listener."""
     with ExitStack() as stack:
         sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
         for opened in sockets:
@@ -44,7 +45,7 @@ def free_ports(number: int) -> list[int]:
 
 @contextmanager
 def s3_server(folder: Path) -> Iterator[str]:
-    """SeaweedFS with an empty bucket; gives the URL of its S3 endpoint."""
+    """Run SeaweedFS with an empty bucket; yield the URL of its S3 endpoint."""
     weed = shutil.which("weed", path=str(Path(sys.executable).parent)) or "weed"
     for name in ("data", "log"):
         (folder / name).mkdir(parents=True)
@@ -59,15 +60,23 @@ def s3_server(folder: Path) -> Iterator[str]:
         "s3.autoCreateBucket": "false",
     }
     options |= {"s3.port.iceberg": 0, "s3.port.lance": 0, "master.volumeSizeLimitMB": 64, "volume.max": 20, **ports}
-    line = [weed, f"-logdir={folder / 'log'}", "server", *(f"-{name}={value}" for name, value in options.items())]
+    line = [
+        weed,
+        f"-logdir={folder / 'log'}",
+        "server",
+        *(f"-{name}={value}" for name, value in options.items()),
+    ]
+    # Tests search for processes of their home by this variable, and the server outlives the test for which it was
+    # started.
+    environment = {name: value for name, value in os.environ.items() if name != "SALES_HOME"}
     with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(line, stdout=output, stderr=subprocess.STDOUT, cwd=folder)
+        process = subprocess.Popen(line, stdout=output, stderr=subprocess.STDOUT, cwd=folder, env=environment)
     try:
         url = f"http://127.0.0.1:{ports['s3.port']}"
         _make_bucket(url, process)
         yield url
     finally:
-        process.kill()  # its own way to stop takes 25 seconds
+        process.kill()  # a regular stop takes 25 seconds
         process.wait()
 
 
@@ -92,7 +101,7 @@ def _make_bucket(url: str, process: subprocess.Popen[bytes]) -> None:
 
 
 def use_object_storage(monkeypatch: pytest.MonkeyPatch, endpoint: str, location: str) -> None:
-    """Keep the raw files at s3:// from now on; credentials and endpoint are in the environment, as for a user."""
+    """Store the raw files at s3:// from now on, with credentials and endpoint in the environment, as users do."""
     for name, value in {
         "RAW_FILES_URL": location,
         "AWS_ENDPOINT_URL": endpoint,
@@ -108,34 +117,43 @@ def use_object_storage(monkeypatch: pytest.MonkeyPatch, endpoint: str, location:
 
 
 @dataclass
-class Front:
-    """An HTTP server that hands requests on to the S3 server, except for `failing` ones.
+class StorageProxy:
+    """A proxy that forwards requests to the S3 server, except for `failing` ones.
 
     failing: {part of "<method> <path>?<query>": how}; how is a status such as 503, 'reset' for a closed connection,
-    'cut' for half a body, 'lost' for one request that is carried out and not answered, 'hang' for no answer before the
-    end.
-    requests: those so far, as "<method> <path>?<query>".
+    'cut' for half a body, 'lost' for one request that is executed without a response, 'hang' for no response until the
+    proxy ends.
+    requests: all requests so far, as "<method> <path>?<query>".
     lost_after: the number of requests after which all connections are closed.
+    watch: called with each request before it is handled.
     """
 
     url: str = ""
     failing: dict[str, int | str] = field(default_factory=dict)
     requests: list[str] = field(default_factory=list)
     lost_after: int | None = None
+    watch: Callable[[str], None] = lambda _: None
     ended: threading.Event = field(default_factory=threading.Event)
 
     def wait_for(self, part: str) -> None:
-        """Wait for a request that has this part."""
+        """Wait for a request that contains this part."""
         deadline = time.monotonic() + _SECONDS
         while not any(part in request for request in self.requests):
             assert time.monotonic() < deadline, f"no request has {part}"
             time.sleep(0.01)
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Print errors, except those of a killed client."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
-def front_of(storage: str) -> Iterator[Front]:
-    """The front, answering."""
-    front = Front()
+def run_storage_proxy(storage: str) -> Iterator[StorageProxy]:
+    """Run a proxy in front of the S3 server."""
+    storage_proxy = StorageProxy()
     address = urlsplit(storage)
 
     class Handler(BaseHTTPRequestHandler):
@@ -144,25 +162,26 @@ def front_of(storage: str) -> Iterator[Front]:
         def handle_request(self) -> None:
             body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
             request = f"{self.command} {unquote(self.path)}"
-            part, how = next((item for item in front.failing.items() if item[0] in request), ("", None))
-            front.requests.append(request)
-            if front.lost_after is not None and len(front.requests) > front.lost_after:
+            storage_proxy.watch(request)
+            part, how = next((item for item in storage_proxy.failing.items() if item[0] in request), ("", None))
+            storage_proxy.requests.append(request)
+            if storage_proxy.lost_after is not None and len(storage_proxy.requests) > storage_proxy.lost_after:
                 how = "reset"
             if how == "hang":
-                front.ended.wait()
+                storage_proxy.ended.wait()
             if how == "lost":
-                del front.failing[part]
-                self.hand_on(body, answered=False)
+                del storage_proxy.failing[part]
+                self.forward_request(body, answered=False)
             if how in ("reset", "lost", "hang"):
                 self.connection.shutdown(socket.SHUT_RDWR)
                 self.close_connection = True
             elif isinstance(how, int):
-                self.answer(how, [("Content-Type", "application/xml")], self.revealing())
+                self.reply(how, [("Content-Type", "application/xml")], self.error_with_secrets())
             else:
-                self.hand_on(body, cut=how == "cut")
+                self.forward_request(body, cut=how == "cut")
 
-        def revealing(self) -> bytes:
-            """An error as some servers write it: with the headers it got, a signed link and the account."""
+        def error_with_secrets(self) -> bytes:
+            """Return an error body like that of some servers, with request headers, a signed link and the account."""
             link = (
                 f"https://{ACCESS_KEY}:{SECRET_KEY}@storage.example/x?X-Amz-Signature=canary-signature&sig=canary-sig"
             )
@@ -172,7 +191,7 @@ def front_of(storage: str) -> Iterator[Front]:
                 f"<AWSAccessKeyId>{ACCESS_KEY}</AWSAccessKeyId></Error>"
             ).encode()
 
-        def hand_on(self, body: bytes, *, cut: bool = False, answered: bool = True) -> None:
+        def forward_request(self, body: bytes, *, cut: bool = False, answered: bool = True) -> None:
             connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
             # The signature covers the Host header that the client sent.
             connection.putrequest(self.command, self.path, skip_host=True, skip_accept_encoding=True)
@@ -188,10 +207,10 @@ def front_of(storage: str) -> Iterator[Front]:
                 if name.lower() not in ("connection", "transfer-encoding", "date", "server")
             ]
             if answered:
-                self.answer(response.status, headers, content, cut=cut)
+                self.reply(response.status, headers, content, cut=cut)
             connection.close()
 
-        def answer(self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False) -> None:
+        def reply(self, status: int, headers: list[tuple[str, str]], content: bytes, *, cut: bool = False) -> None:
             self.send_response(status)
             for name, value in headers:
                 self.send_header(name, value)
@@ -206,31 +225,24 @@ def front_of(storage: str) -> Iterator[Front]:
         do_GET = do_PUT = do_HEAD = do_POST = do_DELETE = handle_request  # noqa: N815  the names of http.server
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Nothing is printed."""
+            """Suppress the request log."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = _Server(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    front.url = f"http://127.0.0.1:{server.server_address[1]}"
+    storage_proxy.url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
-        yield front
+        yield storage_proxy
     finally:
-        front.ended.set()
+        storage_proxy.ended.set()
         server.shutdown()
         server.server_close()
         thread.join()
 
 
 @pytest.fixture
-def front(object_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Front]:
-    """The raw files are kept in a folder of the test's own in the bucket, behind this front."""
-    with front_of(object_storage) as made:
+def storage_proxy(object_storage: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[StorageProxy]:
+    """Store raw files in a separate folder of the bucket, behind a proxy; yield the proxy."""
+    with run_storage_proxy(object_storage) as made:
         use_object_storage(monkeypatch, made.url, f"s3://{BUCKET}/{secrets.token_hex(4)}")
         yield made
-
-
-def objects() -> dict[str, bytes]:
-    """What is in the location of the settings."""
-    filesystem, root = RawFiles()._location()
-    filesystem.invalidate_cache()
-    return {str(path).removeprefix(f"{root}/"): filesystem.cat_file(path) for path in filesystem.find(root)}

@@ -1,4 +1,4 @@
-"""An HTTP server that sends the exact bytes that a test chooses."""
+"""An HTTP server that sends exactly the bytes chosen by a test."""
 
 import socket
 import threading
@@ -9,14 +9,16 @@ from dataclasses import dataclass, field
 
 @dataclass
 class Server:
-    """`url` of the server, and the head (request line and headers) of every request that came."""
+    """The `url` of the server, and the head (request line and headers) of every request so far."""
 
     url: str
     heads: list[str] = field(default_factory=list)
 
 
-def answer(body: bytes | str = b"", status: str = "200 OK", length: int | None = None, **headers: str) -> list[bytes]:
-    """A whole HTTP answer; `length` lies about the body's, header names are written with _ for -."""
+def http_response(
+    body: bytes | str = b"", status: str = "200 OK", length: int | None = None, **headers: str
+) -> list[bytes]:
+    """Return a complete HTTP response; `length` may be a wrong Content-Length, header names have _ for -."""
     data = body.encode() if isinstance(body, str) else body
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(data) if length is None else length}", "Connection: close"]
     lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
@@ -24,12 +26,12 @@ def answer(body: bytes | str = b"", status: str = "200 OK", length: int | None =
 
 
 @contextmanager
-def serving(say: Callable[[str], Iterator[bytes] | list[bytes]]) -> Iterator[Server]:
-    """Answer each request, on a connection of its own, with the pieces that `say` gives for its path."""
+def serving(respond: Callable[[str], Iterator[bytes] | list[bytes]]) -> Iterator[Server]:
+    """Respond to each request, on a separate connection, with the pieces that `respond` returns for its path."""
     listener = socket.create_server(("127.0.0.1", 0))
     server = Server(f"http://127.0.0.1:{listener.getsockname()[1]}")
 
-    def talk(connection: socket.socket) -> None:
+    def handle_connection(connection: socket.socket) -> None:
         with connection, suppress(OSError):
             head = b""
             while b"\r\n\r\n" not in head:
@@ -38,13 +40,13 @@ def serving(say: Callable[[str], Iterator[bytes] | list[bytes]]) -> Iterator[Ser
                     return
                 head += received
             server.heads.append(head.decode("latin-1"))
-            for piece in say(head.split()[1].decode("latin-1")):
+            for piece in respond(head.split()[1].decode("latin-1")):
                 connection.sendall(piece)
 
     def accept() -> None:
         with suppress(OSError):
             while True:
-                threading.Thread(target=talk, args=(listener.accept()[0],), daemon=True).start()
+                threading.Thread(target=handle_connection, args=(listener.accept()[0],), daemon=True).start()
 
     thread = threading.Thread(target=accept, daemon=True)
     thread.start()

@@ -15,17 +15,18 @@ from botocore.exceptions import ClientError
 from s3fs.errors import translate_boto_error
 
 from sales_assets.resources.object_stores import exists_already, object_store_of
-from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
+from sales_assets.resources.raw_files import RawFiles, RawFilesError, StoredFile
 from sales_assets.settings import settings
-from sales_assets_tests.resources.object_storage import BUCKET, Front, front, objects
+from sales_assets_tests.fixtures import stored_files
+from sales_assets_tests.resources.object_storage import BUCKET, StorageProxy, storage_proxy
 
-__all__ = ["front"]
+__all__ = ["storage_proxy"]
 
 FOLDER = "orders/2024-10-01"
 CONTENTS = b"a,b\n1,2\n"
 SHA256 = hashlib.sha256(CONTENTS).hexdigest()
 PATH = f"{FOLDER}/{SHA256}.csv"
-# From 16 MB on a file is uploaded in parts of 8 MB.
+# Files of 16 MB and more are uploaded in parts of 8 MB.
 LARGE = random.Random(1).randbytes(1024 * 1024) * 17
 LARGE_PATH = f"{FOLDER}/{hashlib.sha256(LARGE).hexdigest()}.csv"
 
@@ -33,7 +34,7 @@ _KEEP = """
 import sys
 from pathlib import Path
 from sales_assets.resources.raw_files import RawFiles
-RawFiles().keep(sys.argv[1], [Path(sys.argv[2]).read_bytes()], lambda kept: {"sha256": kept.sha256})
+RawFiles().add(sys.argv[1], [Path(sys.argv[2]).read_bytes()], lambda kept: {"sha256": kept.sha256})
 """
 
 
@@ -41,8 +42,8 @@ def storage() -> tuple[s3fs.S3FileSystem, str]:
     return RawFiles()._location()
 
 
-def keep(chunks: Iterable[bytes] = (CONTENTS,)) -> KeptFile:
-    return RawFiles().keep(FOLDER, chunks, lambda kept: {"sha256": kept.sha256})
+def add(chunks: Iterable[bytes] = (CONTENTS,)) -> StoredFile:
+    return RawFiles().add(FOLDER, chunks, lambda stored_file: {"sha256": stored_file.sha256})
 
 
 def unfinished_uploads() -> list[str]:
@@ -51,123 +52,132 @@ def unfinished_uploads() -> list[str]:
     return [found["Key"] for found in filesystem.list_multipart_uploads(BUCKET) if found["Key"].startswith(prefix)]
 
 
-def writes(front: Front) -> list[str]:
-    """The requests that change something, without the folder of the test and the id of an upload."""
+def writes(storage_proxy: StorageProxy) -> list[str]:
+    """Return the requests that change something, without the folder of the test and upload ids."""
     root = f"/{storage()[1]}/"
-    changing = [request.replace(root, "") for request in front.requests if not request.startswith(("GET", "HEAD"))]
+    changing = [
+        request.replace(root, "") for request in storage_proxy.requests if not request.startswith(("GET", "HEAD"))
+    ]
     return [re.sub(r"uploadId=[^&]*&?", "", request).rstrip("?&") for request in changing]
 
 
-def test_a_small_file_is_one_request_and_kept_again_none(front: Front) -> None:
-    kept = keep()
-    assert writes(front) == [f"PUT {PATH}", f"PUT {PATH}.json"]
-    front.requests.clear()
-    assert RawFiles().keep(FOLDER, [CONTENTS], lambda _: {}, {SHA256: kept.path}).path == kept.path
-    assert writes(front) == []
+def test_a_small_file_is_one_request_and_a_stored_file_none(storage_proxy: StorageProxy) -> None:
+    stored_file = add()
+    assert writes(storage_proxy) == [f"PUT {PATH}", f"PUT {PATH}.json"]
+    storage_proxy.requests.clear()
+    assert RawFiles().add(FOLDER, [CONTENTS], lambda _: {}, {SHA256: stored_file.path}).path == stored_file.path
+    assert writes(storage_proxy) == []
 
 
-def test_a_large_file_is_uploaded_in_parts(front: Front) -> None:
-    kept = keep(LARGE[start : start + 100_000] for start in range(0, len(LARGE), 100_000))
-    started, *parts, completed, manifest = writes(front)
+def test_a_large_file_is_uploaded_in_parts(storage_proxy: StorageProxy) -> None:
+    stored_file = add(LARGE[start : start + 100_000] for start in range(0, len(LARGE), 100_000))
+    started, *parts, completed, manifest = writes(storage_proxy)
     assert started == f"POST {LARGE_PATH}?uploads"
     assert sorted(re.sub(r"&x-id=\w+", "", part) for part in parts) == [
         f"PUT {LARGE_PATH}?partNumber={number}" for number in (1, 2, 3)
     ]
     assert (completed, manifest) == (f"POST {LARGE_PATH}", f"PUT {LARGE_PATH}.json")
-    assert b"".join(RawFiles().verified_chunks(kept.path, kept.sha256)) == LARGE
+    assert b"".join(RawFiles().verified_chunks(stored_file.path, stored_file.sha256)) == LARGE
     assert unfinished_uploads() == []
 
 
 @pytest.mark.parametrize("failing", ["partNumber=3", "POST"])
-def test_an_upload_that_breaks_off_leaves_nothing(front: Front, failing: str) -> None:
-    """Of a part, and of the request that begins the upload."""
-    front.failing = {failing: 503}
+def test_a_failed_upload_leaves_nothing(storage_proxy: StorageProxy, failing: str) -> None:
+    """The request that fails is the one for a part or the one that begins the upload."""
+    storage_proxy.failing = {failing: 503}
     with pytest.raises(RawFilesError, match=rf"^{FOLDER}: can't be written to s3://"):
-        keep([LARGE])
-    front.failing = {}
-    assert objects() == {}
+        add([LARGE])
+    storage_proxy.failing = {}
+    assert stored_files() == {}
     assert unfinished_uploads() == []
-
-
-def test_an_existing_object_is_left_alone(front: Front) -> None:
-    keep()
-    filesystem, root = storage()
-    before = filesystem.info(f"{root}/{PATH}", refresh=True)["LastModified"]
-    filesystem.rm_file(f"{root}/{PATH}.json")  # as a process that was killed between the two leaves it
-    assert keep().path == PATH
-    assert sorted(objects()) == [PATH, f"{PATH}.json"]
-    assert filesystem.info(f"{root}/{PATH}", refresh=True)["LastModified"] == before
 
 
 @pytest.mark.parametrize(("path", "contents"), [(PATH, CONTENTS), (LARGE_PATH, LARGE)])
-def test_a_damaged_object_is_replaced(front: Front, path: str, contents: bytes) -> None:
+def test_an_existing_object_is_not_uploaded_again(storage_proxy: StorageProxy, path: str, contents: bytes) -> None:
+    """A process may be killed before it writes the manifest. The metadata shows that the first upload was kept."""
     filesystem, root = storage()
-    filesystem.pipe_file(f"{root}/{path}", contents[:-1])
-    keep([contents])
-    assert objects()[path] == contents
+    filesystem.pipe_file(f"{root}/{path}", contents, Metadata={"writer": "another"})
+    assert add([contents]).path == path
+    assert sorted(stored_files()) == [path, f"{path}.json"]
+    assert filesystem.metadata(f"{root}/{path}", refresh=True) == {"writer": "another"}
     assert unfinished_uploads() == []
 
 
-def test_an_upload_whose_answer_is_lost_is_done(front: Front) -> None:
-    """The driver repeats the request, and is refused because the object exists."""
-    front.failing = {"PUT ": "lost"}
-    keep()
-    assert writes(front) == [f"PUT {PATH}", f"PUT {PATH}", f"PUT {PATH}.json"]
+@pytest.mark.parametrize(("path", "contents"), [(PATH, CONTENTS), (LARGE_PATH, LARGE)])
+def test_a_damaged_object_is_replaced(storage_proxy: StorageProxy, path: str, contents: bytes) -> None:
+    filesystem, root = storage()
+    filesystem.pipe_file(f"{root}/{path}", contents[:-1])
+    add([contents])
+    assert stored_files()[path] == contents
+    assert unfinished_uploads() == []
+
+
+def test_an_upload_whose_response_is_lost_succeeds(storage_proxy: StorageProxy) -> None:
+    """The driver repeats the request, which is refused because the object exists."""
+    storage_proxy.failing = {"PUT ": "lost"}
+    add()
+    assert writes(storage_proxy) == [f"PUT {PATH}", f"PUT {PATH}", f"PUT {PATH}.json"]
 
 
 @pytest.mark.parametrize(("moment", "left"), [("partNumber=2", {}), (".json", {LARGE_PATH: LARGE})])
-def test_a_process_killed_while_it_uploads_leaves_no_partial_file(
-    front: Front, tmp_path: Path, moment: str, left: dict[str, bytes]
+def test_a_process_killed_during_an_upload_leaves_no_partial_file(
+    storage_proxy: StorageProxy, tmp_path: Path, moment: str, left: dict[str, bytes]
 ) -> None:
-    """Between two parts, and between the file and its manifest: nothing or all of the file, and the next one heals."""
+    """The process is killed between two parts, or between file and manifest; the next upload completes the file."""
     (tmp_path / "large").write_bytes(LARGE)
-    front.failing = {moment: "hang"}
+    storage_proxy.failing = {moment: "hang"}
     with subprocess.Popen([sys.executable, "-c", _KEEP, FOLDER, tmp_path / "large"]) as process:
-        front.wait_for(moment)
+        storage_proxy.wait_for(moment)
         process.kill()
-    front.failing = {}
-    assert objects() == left
+    storage_proxy.failing = {}
+    assert stored_files() == left
     assert list((settings().sales_home / "tmp").iterdir()) == []
-    assert keep([LARGE]).path == LARGE_PATH
-    assert sorted(objects()) == [LARGE_PATH, f"{LARGE_PATH}.json"]
+    assert add([LARGE]).path == LARGE_PATH
+    assert sorted(stored_files()) == [LARGE_PATH, f"{LARGE_PATH}.json"]
 
 
 @pytest.mark.parametrize("part", ["PUT ", "GET "])
-def test_storage_that_hangs_is_given_up(front: Front, monkeypatch: pytest.MonkeyPatch, part: str) -> None:
-    kept = keep()
-    monkeypatch.setenv("RAW_FILES_TIMEOUT", "0.1")
+def test_a_request_to_a_hanging_store_fails_after_three_timeouts(
+    storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    """An upload and a read each fail after three timeouts."""
+    stored_file = add()
+    monkeypatch.setenv("RAW_FILES_TIMEOUT", "0.3")
+    monkeypatch.delenv("AWS_MAX_ATTEMPTS")
     settings.cache_clear()
-    front.failing = {part: "hang"}
+    storage_proxy.requests.clear()
+    storage_proxy.failing = {part: "hang"}
     with pytest.raises(RawFilesError, match="Read timeout on endpoint URL"):
-        keep([b"another"]) if part == "PUT " else list(RawFiles().chunks(kept.path))
-    assert sum(request.startswith(part) for request in front.requests) <= 2 + 4  # the first two of `keep`
+        add([b"another"]) if part == "PUT " else list(RawFiles().chunks(stored_file.path))
+    assert sum(request.startswith(part) for request in storage_proxy.requests) == 3
 
 
 @pytest.mark.parametrize(
     ("status", "code", "exists"),
     [
-        (412, "PreconditionFailed", True),  # AWS names the condition too
+        (412, "PreconditionFailed", True),  # AWS also names the condition
         (409, "ConditionalRequestConflict", True),
         (403, "AccessDenied", False),
         (501, "NotImplemented", False),
     ],
 )
-def test_other_servers_ways_to_say_that_an_object_exists(status: int, code: str, exists: bool) -> None:
-    said = ClientError(
+def test_responses_of_other_servers_for_an_existing_object_are_recognised(status: int, code: str, exists: bool) -> None:
+    client_error = ClientError(
         {"Error": {"Code": code, "Message": "m"}, "ResponseMetadata": {"HTTPStatusCode": status}},
         "PutObject",
     )
-    assert exists_already(translate_boto_error(said)) is exists
+    assert exists_already(translate_boto_error(client_error)) is exists
 
 
-def test_the_configuration_of_fsspec_wins(monkeypatch: pytest.MonkeyPatch) -> None:
-    """FSSPEC_S3 and the like, which fsspec reads when it is imported."""
-    monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True, "config_kwargs": {"read_timeout": 60, "retries": 2}})
+def test_the_configuration_of_fsspec_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fsspec reads FSSPEC_S3 and similar variables when it is imported."""
+    chosen = {"read_timeout": 60, "retries": {"mode": "legacy"}}
+    monkeypatch.setitem(fsspec.config.conf, "s3", {"anon": True, "config_kwargs": chosen})
     store = object_store_of("s3://bucket/raw")
     assert store is not None
     assert store.options(15) == {
         "anon": True,
-        "config_kwargs": {"connect_timeout": 5, "read_timeout": 60, "retries": 2},
+        "config_kwargs": {"connect_timeout": 5, **chosen},
         "max_concurrency": 2,
     }
     assert object_store_of("/folder") is object_store_of("s3") is object_store_of("sftp://host/raw") is None

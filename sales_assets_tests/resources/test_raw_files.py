@@ -1,4 +1,4 @@
-"""The raw files: a name stands for a whole file, wherever they are kept."""
+"""Raw files: a name always refers to a complete file, in any storage."""
 
 import hashlib
 import json
@@ -17,7 +17,7 @@ from fsspec.exceptions import FSTimeoutError
 from fsspec.implementations.memory import MemoryFileSystem
 
 from sales_assets import settings as settings_module
-from sales_assets.resources.raw_files import KeptFile, RawFiles, RawFilesError
+from sales_assets.resources.raw_files import RawFiles, RawFilesError, StoredFile
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.builders import Order, ReportFolderBuilder, fetch_report, load_days
 
@@ -28,7 +28,7 @@ DAY = "2024-10-01"
 
 @pytest.fixture(params=["folder", "memory"])
 def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where the raw files are kept: a folder with an odd name, and a store that is no file system."""
+    """Yield locations of raw files: a folder with an unusual name, and a store that is not a file system."""
     url = str(tmp_path / "raw [1]*") if request.param == "folder" else f"memory://{tmp_path.name}/raw"
     monkeypatch.setenv("RAW_FILES_URL", url)
     settings_module.settings.cache_clear()
@@ -37,49 +37,49 @@ def location(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest
         fsspec.filesystem("memory").store.clear()
 
 
-def everything_in(location: str) -> list[str]:
+def list_files(location: str) -> list[str]:
     filesystem, root = fsspec.core.url_to_fs(location)
     return [str(path).removeprefix(root).lstrip("/") for path in filesystem.find(root)]
 
 
-def keep(folder: str, chunks: Iterable[bytes]) -> KeptFile:
-    return RawFiles().keep(folder, chunks, lambda kept: {"sha256": kept.sha256})
+def add(folder: str, chunks: Iterable[bytes]) -> StoredFile:
+    return RawFiles().add(folder, chunks, lambda stored_file: {"sha256": stored_file.sha256})
 
 
-def test_a_file_is_kept_as_it_came_with_its_sums(location: str) -> None:
+def test_a_file_is_stored_unchanged_with_its_checksum_size_and_lines(location: str) -> None:
     chunks = [b"a,b\r\n", b"", b"1,2\n\xff", b"x"]
-    kept = keep("folder/2024-10-01", iter(chunks))
-    assert b"".join(RawFiles().chunks(kept.path)) == b"".join(chunks)
-    assert kept.sha256 == hashlib.sha256(b"".join(chunks)).hexdigest()
-    assert (kept.bytes, kept.line_count) == (11, 2)
-    assert sorted(everything_in(location)) == [kept.path, f"{kept.path}.json"]
-    assert json.loads(b"".join(RawFiles().chunks(f"{kept.path}.json"))) == {"sha256": kept.sha256}
+    stored_file = add("folder/2024-10-01", iter(chunks))
+    assert b"".join(RawFiles().chunks(stored_file.path)) == b"".join(chunks)
+    assert stored_file.sha256 == hashlib.sha256(b"".join(chunks)).hexdigest()
+    assert (stored_file.bytes, stored_file.line_count) == (11, 2)
+    assert sorted(list_files(location)) == [stored_file.path, f"{stored_file.path}.json"]
+    assert json.loads(b"".join(RawFiles().chunks(f"{stored_file.path}.json"))) == {"sha256": stored_file.sha256}
 
 
-def test_a_source_that_breaks_off_leaves_nothing(location: str) -> None:
+def test_an_interrupted_source_leaves_nothing(location: str) -> None:
     def broken() -> Iterator[bytes]:
         yield b"x" * 3_000_000
         raise ConnectionResetError("gone")
 
     with pytest.raises(ConnectionResetError):
-        keep("folder", broken())
-    keep("another", [b"so that the place exists"])
-    assert [path for path in everything_in(location) if not path.startswith("another")] == []
+        add("folder", broken())
+    add("another", [b"so that the place exists"])
+    assert [path for path in list_files(location) if not path.startswith("another")] == []
 
 
-def test_two_fetches_of_one_second_lie_side_by_side(location: str) -> None:
-    kept = [keep("folder", [text]) for text in (b"1", b"2", b"3")]
-    names = [name for name in everything_in(location) if name.endswith(".csv")]
-    assert sorted(names) == sorted(file.path for file in kept)
-    assert [b"".join(RawFiles().chunks(file.path)) for file in kept] == [b"1", b"2", b"3"]
+def test_fetches_within_one_second_are_stored_as_separate_files(location: str) -> None:
+    stored_file = [add("folder", [text]) for text in (b"1", b"2", b"3")]
+    names = [name for name in list_files(location) if name.endswith(".csv")]
+    assert sorted(names) == sorted(file.path for file in stored_file)
+    assert [b"".join(RawFiles().chunks(file.path)) for file in stored_file] == [b"1", b"2", b"3"]
 
 
-def test_a_look_at_the_place_leaves_nothing_behind(location: str) -> None:
+def test_a_probe_of_the_location_leaves_nothing(location: str) -> None:
     assert RawFiles().probe() == location
-    assert everything_in(location) == []
+    assert list_files(location) == []
 
 
-def test_a_day_goes_from_download_to_mart_with_a_manifest(
+def test_a_day_is_loaded_from_download_to_mart_with_a_manifest(
     location: str, reports: ReportFolderBuilder, report_api: ReportApi, instance: dg.DagsterInstance, query: Query
 ) -> None:
     reports.increment(DAY, [Order("a" * 32)])
@@ -87,13 +87,13 @@ def test_a_day_goes_from_download_to_mart_with_a_manifest(
     assert load_days(instance, DAY).success
     ((path, sha256),) = query("SELECT path, sha256 FROM raw.fetch")
     assert query("SELECT file FROM mart.f_sales_lines") == [(path,)]
-    assert sorted(everything_in(location)) == [path, f"{path}.json"]
+    assert sorted(list_files(location)) == [path, f"{path}.json"]
     manifest = json.loads(b"".join(RawFiles().chunks(f"{path}.json")))
     assert manifest["sha256"] == sha256 == hashlib.sha256(b"".join(RawFiles().chunks(str(path)))).hexdigest()
     assert (manifest["file"], manifest["day"], manifest["lines"]) == ("user_orders_log", DAY, 2)
 
 
-def test_a_place_that_can_not_be_written_to_fails_the_day_and_says_so(
+def test_an_unwritable_location_fails_the_day_with_a_reason(
     reports: ReportFolderBuilder,
     report_api: ReportApi,
     instance: dg.DagsterInstance,
@@ -114,14 +114,14 @@ def test_a_place_that_can_not_be_written_to_fails_the_day_and_says_so(
     assert not run.success
     (failure,) = [event.step_failure_data for event in run.all_events if event.is_step_failure]
     assert failure.user_failure_data is not None
-    said = str(failure.user_failure_data.description)
+    description = str(failure.user_failure_data.description)
     reason = "Not a directory" if os.geteuid() == 0 else "Permission denied"
-    assert f"\n{DAY}: user_orders_log_inc/{DAY}: can't be written to {place}: {reason}" in said
+    assert f"\n{DAY}: user_orders_log_inc/{DAY}: can't be written to {place}: {reason}" in description
     assert query("SELECT outcome FROM raw.delivery WHERE kind = 'increment'") == [("failed",)]
 
 
 def test_a_name_appears_only_after_its_contents_are_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The system calls in order: each file is complete and forced to disk, renamed, and then the new names are."""
+    """The expected calls: fsync of the complete file, rename, and finally fsync of the folder with the new names."""
     monkeypatch.setenv("RAW_FILES_URL", str(tmp_path / "raw"))
     settings_module.settings.cache_clear()
     (tmp_path / "raw").mkdir()
@@ -141,8 +141,8 @@ def test_a_name_appears_only_after_its_contents_are_on_disk(tmp_path: Path, monk
     monkeypatch.setattr(os, "replace", recorded_replace)
     for number in (1, 2):
         calls.clear()
-        kept = keep("file_inc/2024-10-01", [b"some", b" bytes\n"])
-        path = f"{tmp_path}/raw/{kept.path}"
+        stored_file = add("file_inc/2024-10-01", [b"some", b" bytes\n"])
+        path = f"{tmp_path}/raw/{stored_file.path}"
         manifest = Path(f"{path}.json").stat().st_size
         folder = f"{tmp_path}/raw/file_inc/2024-10-01"
         new_folders = [("fsync", f"{tmp_path}/raw/file_inc", 0), ("fsync", f"{tmp_path}/raw", 0)]
@@ -157,7 +157,7 @@ def test_a_name_appears_only_after_its_contents_are_on_disk(tmp_path: Path, monk
 
 
 class FailingStore(MemoryFileSystem):  # type: ignore[misc]
-    """A store whose every file fails with one error, as the drivers of all stores may."""
+    """A store in which every file fails with one error, like the drivers of real stores may."""
 
     protocol = "failing"
     store: ClassVar[dict[str, Any]] = {}
@@ -165,12 +165,12 @@ class FailingStore(MemoryFileSystem):  # type: ignore[misc]
     error: ClassVar[Exception]
 
     def _open(self, *_: object, **__: object) -> None:
-        # The cause has more to tell than the error itself.
+        # The cause has more details than the error itself.
         raise self.error from ValueError("signed with canary")
 
 
 class _OtherError(Exception):
-    """As botocore, gcsfs, adlfs and aiohttp have them: based on Exception."""
+    """An error based directly on Exception, as in botocore, gcsfs, adlfs and aiohttp."""
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_every_error_of_a_storage_library_is_one_sentence(
     with pytest.raises(RawFilesError, match=r"^failing://bucket can't be written to: ") as probing:
         RawFiles().probe()
     with pytest.raises(RawFilesError, match=r"^folder: can't be written to failing://bucket: ") as writing:
-        keep("folder", [b"x"])
+        add("folder", [b"x"])
     for raised in (reading, probing, writing):
-        # What Dagster stores of an exception is what Python prints of it: the chain, unless it is cut.
+        # Dagster stores what Python prints of an exception: with its causes, unless the chain is cut.
         assert "canary" not in "".join(traceback.format_exception(raised.value)).replace('"signed with canary"', "")

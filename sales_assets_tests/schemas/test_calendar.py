@@ -1,11 +1,11 @@
-"""Days and weeks as numbers."""
+"""Conversion of days and weeks to numbers."""
 
 import datetime as dt
 
 from sales_assets.schemas.calendar import date_id, day_of, monday_of, week_id
 
 
-def test_a_day_and_its_number() -> None:
+def test_a_day_is_converted_to_a_number_and_back() -> None:
     assert date_id(dt.date(2024, 10, 2)) == 20241002
     assert day_of(20241002) == dt.date(2024, 10, 2)
     assert day_of(99991231) == dt.date(9999, 12, 31)

@@ -1,4 +1,4 @@
-"""Names and moments of partner order events."""
+"""Message ids and times of partner order events."""
 
 import datetime as dt
 
@@ -7,11 +7,11 @@ import pytest
 from sales_assets.schemas.partner_orders import message_id, utc
 
 
-def test_a_message_is_named_after_project_order_and_kind() -> None:
+def test_a_message_id_consists_of_project_order_and_kind() -> None:
     assert message_id(8, 10, "accepted") == "8-10-accepted"
 
 
-def test_a_moment_in_utc() -> None:
+def test_a_time_is_converted_to_utc() -> None:
     noon = dt.datetime(2024, 6, 20, 12, tzinfo=dt.UTC)
     assert utc(noon.replace(tzinfo=None)) == noon
     east = utc(dt.datetime(2024, 6, 20, 15, tzinfo=dt.timezone(dt.timedelta(hours=3))))
@@ -19,7 +19,7 @@ def test_a_moment_in_utc() -> None:
     assert east.tzinfo is dt.UTC
 
 
-def test_a_moment_beyond_the_calendar_is_refused() -> None:
+def test_a_time_outside_the_calendar_is_refused() -> None:
     east = dt.timezone(dt.timedelta(hours=3))
     with pytest.raises(ValueError, match=r"^the date lies outside the calendar$"):
         utc(dt.datetime(1, 1, 1, tzinfo=east))

@@ -42,14 +42,14 @@ def test_canonical_name(key: str, expected: tuple[str, bool] | None) -> None:
 
 
 @pytest.mark.parametrize("file", REPORT_FILES.values(), ids=REPORT_FILES)
-def test_a_file_starts_with_the_line_number_and_has_a_day_where_it_has_a_date(file: ReportFile) -> None:
+def test_a_file_has_a_line_number_first_and_a_day_if_it_has_a_date(file: ReportFile) -> None:
     kinds = [column.kind for column in file.columns]
     assert kinds[0] is Kind.LINE_NO
     assert (Kind.DAY in kinds) == (Kind.DATE_TIME in kinds)
     assert len({column.name for column in file.columns}) == len(file.columns)
 
 
-def test_the_schema_is_what_postgresql_is_given() -> None:
+def test_the_schema_has_the_types_used_in_postgresql() -> None:
     assert {column.name: column.kind.sql_type for column in CUSTOM_RESEARCH.columns} == {
         "line_no": "bigint",
         "date_id": "integer",
@@ -91,5 +91,5 @@ RESEARCH = ["date_id", "category_id", "geo_id", "sales_qty", "sales_amt"]
         ([], None),
     ],
 )
-def test_the_file_of_a_first_line(names: list[str], file: ReportFile | None) -> None:
+def test_the_first_line_identifies_the_file(names: list[str], file: ReportFile | None) -> None:
     assert file_with_header(names) is file

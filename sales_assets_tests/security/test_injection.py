@@ -1,4 +1,4 @@
-"""Injection: no name, line or argument from outside is interpreted as SQL, a template, markup or a formula."""
+"""Injection: no name, row or argument from outside is interpreted as SQL, a template, markup or a formula."""
 
 import ast
 import json
@@ -12,11 +12,11 @@ from sales_assets.postgres.queries import sql_folder
 from sales_assets.simulators.report_api.app import ReportApi
 from sales_assets_tests.architecture.modules import PACKAGE
 from sales_assets_tests.builders import Order, ReportFolderBuilder
-from sales_assets_tests.cli.conftest import Run, here, loading_here
+from sales_assets_tests.cli.conftest import Run, run_in_process, run_with_warehouse
 from sales_assets_tests.services.partner_orders.conftest import start
 from sales_assets_tests.services.partner_orders.fixtures import Service, order
 
-__all__ = ["here", "loading_here", "start"]
+__all__ = ["run_in_process", "run_with_warehouse", "start"]
 
 Query = Callable[..., list[tuple[object, ...]]]
 DAY = "2024-10-01"
@@ -47,29 +47,29 @@ def hostile_order(number: int, text: str) -> Order:
     return Order(cell, city_name=cell, first_name=cell, last_name=cell, item_name=cell, item_id=str(number))
 
 
-def test_names_of_a_file_stay_names(
-    loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi, query: Query
+def test_names_in_files_are_not_interpreted(
+    run_with_warehouse: Run, reports: ReportFolderBuilder, report_api: ReportApi, query: Query
 ) -> None:
-    """Through load, the quarantine and its replay, and all that is printed of them."""
+    """Load hostile names, replay them from quarantine, and print them with every command."""
     tables = query(TABLES)
     good = [hostile_order(number, text) for number, text in enumerate(HOSTILE)]
     bad = [hostile_order(number, text).but(status=quoted(text)) for number, text in enumerate(HOSTILE, start=100)]
     prices = "".join(f"{quoted(text)},1\n" for text in HOSTILE)
     reports.increment(DAY, [*good, *bad], price_log=prices)
-    done = loading_here("load", "--from", DAY, "--to", DAY)
+    done = run_with_warehouse("load", "--from", DAY, "--to", DAY)
     assert done.returncode == 0, done.stderr
 
-    told = loading_here("quarantine", "list", "--json").stdout
-    waiting = [json.loads(line) for line in told.split("\n") if line]
+    stdout = run_with_warehouse("quarantine", "list", "--json").stdout
+    waiting = [json.loads(line) for line in stdout.split("\n") if line]
     assert len(waiting) == len(HOSTILE)
     for row, text in zip(waiting, HOSTILE, strict=True):
         corrected = (
             hostile_order(200 + row["line_no"], text).but(uniq_id=quoted(f"corrected {text}")).line(1, statuses=True)
         )
-        done = loading_here("quarantine", "replay", str(row["quarantine_id"]), "--line", corrected)
+        done = run_with_warehouse("quarantine", "replay", str(row["quarantine_id"]), "--line", corrected)
         assert (done.returncode, done.stdout) == (0, f"{row['quarantine_id']}: corrected\n"), done.stderr
     for words in (("why", DAY), ("quarantine", "list", "--all"), ("quarantine", "show", str(row["quarantine_id"]))):
-        assert loading_here(*words).returncode == 0
+        assert run_with_warehouse(*words).returncode == 0
 
     names = sorted([*HOSTILE, *HOSTILE])
     for dimension, parts in (("d_city", "first"), ("d_customer", "first, second"), ("d_item", "first")):
@@ -85,7 +85,7 @@ def test_names_of_a_file_stay_names(
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-def test_arguments_stay_arguments(loading_here: Run, query: Query, text: str) -> None:
+def test_command_line_arguments_are_not_interpreted(run_with_warehouse: Run, query: Query, text: str) -> None:
     tables = query(TABLES)
     for words in (
         ("why", text),
@@ -95,14 +95,14 @@ def test_arguments_stay_arguments(loading_here: Run, query: Query, text: str) ->
         ("quarantine", "replay", "1", "--line", text),
         ("migrate", "--to", text),
     ):
-        done = loading_here(*words)
+        done = run_with_warehouse(*words)
         assert done.returncode in (1, 2), (words, done.stdout)
         assert "Traceback" not in done.stderr
         assert "syntax error" not in done.stderr
     assert query(TABLES) == tables
 
 
-def test_fields_of_an_order_stay_fields(start: Callable[..., Service], query: Query) -> None:
+def test_fields_of_an_order_are_not_interpreted(start: Callable[..., Service], query: Query) -> None:
     tables = query(TABLES)
     service = start()
     for number, text in enumerate(HOSTILE, start=1):
@@ -115,20 +115,22 @@ def test_fields_of_an_order_stay_fields(start: Callable[..., Service], query: Qu
             extra={text: text},
         )
         assert service.post(body).status_code == 200
-        for asked in (service.get("/v2/orders/", order_id=text), service.delete({"order_id": text})):
-            assert asked.status_code == 422, asked.text
-    kept = query("SELECT their_pharmacy_id, lines -> 0 ->> 'their_id' FROM orders.partner_order ORDER BY order_id")
-    assert kept == [(text, text) for text in HOSTILE]
+        for response in (service.get("/v2/orders/", order_id=text), service.delete({"order_id": text})):
+            assert response.status_code == 422, response.text
+    stored_orders = query(
+        "SELECT their_pharmacy_id, lines -> 0 ->> 'their_id' FROM orders.partner_order ORDER BY order_id"
+    )
+    assert stored_orders == [(text, text) for text in HOSTILE]
     assert query(TABLES) == tables
 
 
 # --- formulas ----------------------------------------------------------------------------------------------
 
 
-def test_nothing_is_exported_as_csv() -> None:
-    """A cell that begins with = + - or @ is a formula to a spreadsheet. What is written as CSV is not for one.
+def test_no_unlisted_code_writes_csv() -> None:
+    """Spreadsheets evaluate a cell that begins with = + - or @ as a formula; no CSV file listed here is meant for them.
 
-    Whoever adds an export finds this list: a cell from outside must be made harmless before it goes there.
+    A new export fails this test: cells from outside must be made harmless before they are exported.
     """
     writes = re.compile(r"csv\.(writer|DictWriter)\(|\.to_csv\(|write_csv\(|CSVWriter")
     writers = {
@@ -136,21 +138,21 @@ def test_nothing_is_exported_as_csv() -> None:
         for path in PACKAGE.rglob("*.py")
         if writes.search(ast.unparse(ast.parse(path.read_text(encoding="utf-8"))))
     }
-    # The demo's own numbers; rows on their way into COPY.
+    # The generated data of the demo; rows written to COPY.
     assert writers == {"demo/services.py", "pipeline/publish.py"}
     copies = re.compile(r"\bTO\s+(STDOUT|PROGRAM)\b", re.IGNORECASE)
     files = {path.stem for path in sql_folder().rglob("*.sql") if copies.search(path.read_text(encoding="utf-8"))}
-    # Ids and rows of staging that the load itself reads back; the export, whose test has such names; rows on their way
-    # into the lake's Parquet files.
+    # Ids and staged rows that the load itself reads; the export, whose own test covers such names; rows copied to the
+    # Parquet files of the lake.
     assert files == {"user_orders_log", "f_sales", "d_calendar", "d_city", "d_customer", "d_item"}
 
 
-def test_lists_of_bad_lines_are_json_in_which_no_cell_stands_alone(
-    loading_here: Run, reports: ReportFolderBuilder, report_api: ReportApi, tmp_path: Path
+def test_lists_of_rejected_rows_have_no_line_that_starts_a_formula(
+    run_with_warehouse: Run, reports: ReportFolderBuilder, report_api: ReportApi, tmp_path: Path
 ) -> None:
     reports.increment(DAY, [Order("a"), *(text for text in HOSTILE if "\n" not in text)])
-    assert loading_here("load", "--from", DAY, "--to", DAY).returncode == 0
+    assert run_with_warehouse("load", "--from", DAY, "--to", DAY).returncode == 0
     for words in (("quarantine", "list", "--json"), ("quarantine", "list"), ("why", DAY)):
-        told = loading_here(*words).stdout
-        assert told
-        assert not [line for line in told.splitlines() if line.lstrip("\t")[:1] in tuple("=+-@")]
+        stdout = run_with_warehouse(*words).stdout
+        assert stdout
+        assert not [line for line in stdout.splitlines() if line.lstrip("\t")[:1] in tuple("=+-@")]

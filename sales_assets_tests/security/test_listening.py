@@ -1,6 +1,6 @@
-"""Everything that listens does so on the loopback or a Unix socket: asked of the kernel, process by process.
+"""Listening sockets: every process listens only on the loopback interface or a Unix socket, according to the kernel.
 
-The demo with its UI is looked at where it runs anyway (`cli/test_demo`).
+`cli/test_demo.py` checks the demo with its UI.
 """
 
 import socket
@@ -19,7 +19,7 @@ __all__ = ["command"]
 
 @pytest.mark.external
 @pytest.mark.parametrize("address", ["127.0.0.1", "::1", "0.0.0.0", "::"])
-def test_what_listens_is_found(address: str) -> None:
+def test_listening_addresses_are_found(address: str) -> None:
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with socket.create_server((address, 0), family=family) as listener:
         name = f"{address}:{listener.getsockname()[1]}"
@@ -37,7 +37,7 @@ def test_what_listens_is_found(address: str) -> None:
             process.communicate()
 
 
-def test_the_services_and_stand_ins_listen_on_the_loopback(
+def test_services_and_simulators_listen_on_the_loopback(
     command: Command, reports: ReportFolderBuilder, warehouse_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RABBITMQ_URL", "amqp://guest:hush@127.0.0.1:9//")
@@ -67,7 +67,7 @@ def test_the_services_and_stand_ins_listen_on_the_loopback(
         process.communicate(timeout=60)
 
 
-def test_the_embedded_server_listens_on_a_unix_socket_alone(server: EmbeddedPostgres) -> None:
+def test_embedded_server_listens_only_on_a_unix_socket(server: EmbeddedPostgres) -> None:
     lines = (server.data / "postmaster.pid").read_text().splitlines()
     postmaster = int(lines[0])
     assert lines[5] == "", "its own word of the address that it listens on"

@@ -1,6 +1,5 @@
-"""`sql/roles.sql`: a loader that loads and can drop nothing, a reader that sees the mart and nothing else.
-
-And a mailer that sees the mailings, and no sale.
+"""Database roles of `sql/roles.sql`: a loader that can load but not drop tables, a reader of the mart only, and a
+mailer that can access the mailings but no sales.
 """
 
 import datetime as dt
@@ -12,6 +11,7 @@ import pytest
 
 from sales_assets import settings as settings_module
 from sales_assets.postgres.queries import sql_folder
+from sales_assets.postgres.resolutions import DISCARD, Resolution, resolve
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.lake import Lake
 from sales_assets_tests.builders import Order, job
@@ -21,7 +21,7 @@ from sales_assets_tests.lake.conftest import use_lake
 DAY = "2024-10-01"
 
 
-# The reader may write nowhere; asked of the catalogue, since a statement may be refused for another reason.
+# The reader may write to no table; read from the catalogue, because a statement could fail for another reason.
 _MAY_WRITE = """SELECT oid::regclass::text FROM pg_class
     WHERE relkind IN ('r', 'p', 'v', 'm', 'f') AND relnamespace::regnamespace::text !~ '^pg_|^information_schema$'
       AND has_table_privilege(oid, 'INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')"""
@@ -29,7 +29,7 @@ _MAY_WRITE = """SELECT oid::regclass::text FROM pg_class
 
 @pytest.fixture
 def url_of(warehouse_url: str) -> Callable[[str], str]:
-    """The warehouse as a login of one of the groups sees it."""
+    """Return a function from a login (a member of one of the roles) to its warehouse URL."""
     with psycopg.connect(warehouse_url) as connection:
         for _ in range(2):
             connection.execute((sql_folder() / "roles.sql").read_bytes())
@@ -43,7 +43,7 @@ def url_of(warehouse_url: str) -> Callable[[str], str]:
     return lambda login: warehouse_url.replace("user=sales", f"user={login}")
 
 
-def test_the_loader_loads_and_replaces(
+def test_loader_loads_and_replaces_days(
     shop: Shop, url_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", url_of("loader_of_tests"))
@@ -60,11 +60,17 @@ def test_the_loader_loads_and_replaces(
         shop.load("2024-09-30", DAY)
     assert [name for name, _ in shop.sales()] == ["r", "c"]
     assert len(shop.quarantined()) == 1
+    with Warehouse().transaction("a steward") as transaction:
+        number = shop.query("SELECT quarantine_id FROM staging.quarantine")[0][0]
+        resolve(transaction, [Resolution(number, DISCARD)], by="anna", via="page")
+        transaction.run("ops/admin_login", "record", user_name="anna", event="login")
+    shop.load(DAY)
+    assert shop.query("SELECT loaded_at IS NOT NULL FROM staging.resolution_day") == [(True,)]
     for table in ("f_activity", "f_research"):
         assert shop.query(f"SELECT count(*) FROM mart.{table}") == [(1,)]
 
 
-def test_the_loader_writes_the_lake_and_the_reader_finds_it(
+def test_loader_writes_the_lake_and_reader_lists_it(
     warehouse_url: str, url_of: Callable[[str], str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     use_lake(monkeypatch, str(tmp_path / "lake"))
@@ -76,7 +82,7 @@ def test_the_loader_writes_the_lake_and_the_reader_finds_it(
     assert tables == [("d_calendar",), ("d_city",), ("d_customer",), ("d_item",), ("f_sales",)]
 
 
-def test_the_loader_makes_the_marts_and_the_audience(
+def test_loader_runs_the_jobs_of_marts_and_audience(
     shop: Shop, url_of: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("WAREHOUSE_URL", url_of("loader_of_tests"))
@@ -114,9 +120,12 @@ def test_the_loader_makes_the_marts_and_the_audience(
         "UPDATE raw.delivery SET reason = 'no'",
         "DELETE FROM mart.d_item",
         "UPDATE ops.schema_version SET version_num = '0001'",
+        "UPDATE staging.resolution SET resolved_by = 'boris'",
+        "DELETE FROM staging.resolution",
+        "DELETE FROM ops.admin_login",
     ],
 )
-def test_the_loader_can_not(url_of: Callable[[str], str], statement: str) -> None:
+def test_loader_lacks_other_privileges(url_of: Callable[[str], str], statement: str) -> None:
     with (
         psycopg.connect(url_of("loader_of_tests")) as connection,
         pytest.raises(psycopg.errors.InsufficientPrivilege),
@@ -124,7 +133,7 @@ def test_the_loader_can_not(url_of: Callable[[str], str], statement: str) -> Non
         connection.execute(statement.encode())
 
 
-def test_the_reader_sees_the_mart_and_the_catalog_of_the_lake_only(url_of: Callable[[str], str]) -> None:
+def test_reader_can_read_only_the_mart_and_the_lake_catalog(url_of: Callable[[str], str]) -> None:
     with psycopg.connect(url_of("reader_of_tests"), autocommit=True) as connection:
         tables = connection.execute(
             "SELECT format('%I.%I', table_schema, table_name) FROM information_schema.tables"
@@ -150,7 +159,7 @@ def test_the_reader_sees_the_mart_and_the_catalog_of_the_lake_only(url_of: Calla
                 connection.execute(statement.encode())
 
 
-def test_the_mailer_sees_the_mailings_and_no_sale(url_of: Callable[[str], str]) -> None:
+def test_mailer_can_access_the_mailings_but_no_sales(url_of: Callable[[str], str]) -> None:
     with psycopg.connect(url_of("mailer_of_tests"), autocommit=True) as connection:
         connection.execute(
             "INSERT INTO mailings.client (phone, operator_code, timezone) VALUES ('79210000051', '921', 'UTC')"

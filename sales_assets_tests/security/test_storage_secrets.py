@@ -1,4 +1,4 @@
-"""Credentials of an object storage are nowhere after runs and commands that it refused."""
+"""Credentials of an object storage are not stored or printed anywhere, even after the storage refuses requests."""
 
 import subprocess
 from collections.abc import Callable
@@ -15,14 +15,14 @@ from sales_assets_tests.resources.object_storage import (
     BUCKET,
     SECRET_KEY,
     free_ports,
-    front_of,
+    run_storage_proxy,
     use_object_storage,
 )
 from sales_assets_tests.security.test_secrets import cells
 
 __all__ = ["command"]
 
-# "canary" is in the secret key and in every signature that the front reveals.
+# "canary" is in the secret key, and in every signature that the proxy in front of the storage repeats.
 SECRETS = (ACCESS_KEY, SECRET_KEY, "canary", "AWS4-HMAC", "X-Amz-")
 DAYS = ("--from", "2024-10-01", "--to", "2024-10-02")
 
@@ -32,7 +32,7 @@ def found_in(text: str) -> list[str]:
 
 
 @pytest.mark.timeout(600)
-def test_no_credential_of_the_storage_is_left_anywhere(
+def test_no_credential_of_the_storage_is_stored_or_printed(
     command: Command,
     report_api: ReportApi,
     reports: ReportFolderBuilder,
@@ -42,7 +42,7 @@ def test_no_credential_of_the_storage_is_left_anywhere(
     tmp_path: Path,
     object_storage: str,
 ) -> None:
-    """In the URL, in a refusal that repeats the request and a signed link, and in an endpoint that does not answer."""
+    """Credentials in the URL, in an error response with the request and a signed link, and in an unreachable URL."""
     storage = new_database("template1")
     monkeypatch.setenv("DAGSTER_STORAGE_URL", storage)
     reports.report([Order("r", day="2024-09-30")])
@@ -56,25 +56,25 @@ def test_no_credential_of_the_storage_is_left_anywhere(
         assert done.returncode == code, done.stderr
         return done.stdout + done.stderr
 
-    # The server's own files hold the key, and lie outside of what is looked through.
-    with front_of(object_storage) as front:
-        use_object_storage(monkeypatch, front.url, f"s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}/raw")
-        said = run(2, "load", *DAYS).strip()
-        assert said.startswith("error: RAW_FILES_URL: must be a folder or a URL without user name, password, key")
-        assert len(said.splitlines()) == 1
+    # The server's own files contain the key, and are outside the searched folders.
+    with run_storage_proxy(object_storage) as storage_proxy:
+        use_object_storage(monkeypatch, storage_proxy.url, f"s3://{ACCESS_KEY}:{SECRET_KEY}@{BUCKET}/raw")
+        output = run(2, "load", *DAYS).strip()
+        assert output.startswith("error: RAW_FILES_URL: must be a folder or a URL without user name, password, key")
+        assert len(output.splitlines()) == 1
 
-        use_object_storage(monkeypatch, front.url, f"s3://{BUCKET}/raw")
-        front.failing = {"/2024-10-02/": 403}
-        said = run(1, "load", *DAYS)
-        assert "1 of 2 days broke" in said
-        assert "2024-10-02: user_orders_log_inc/2024-10-02: can't be written to s3://" in said
-        front.failing = {".probe": 403}
+        use_object_storage(monkeypatch, storage_proxy.url, f"s3://{BUCKET}/raw")
+        storage_proxy.failing = {"/2024-10-02/": 403}
+        output = run(1, "load", *DAYS)
+        assert "1 of 2 days failed" in output
+        assert "2024-10-02: user_orders_log_inc/2024-10-02: can't be written to s3://" in output
+        storage_proxy.failing = {".probe": 403}
         assert f"s3://{BUCKET}/raw can't be written to: " in run(1, "doctor")
 
         (port,) = free_ports(1)
         use_object_storage(monkeypatch, f"http://{ACCESS_KEY}:{SECRET_KEY}@127.0.0.1:{port}", f"s3://{BUCKET}/raw")
-        said = run(1, "load", "--from", "2024-10-02", "--to", "2024-10-02")
-        assert "2024-10-02: user_orders_log_inc/2024-10-02: can't be written to s3://" in said
+        output = run(1, "load", "--from", "2024-10-02", "--to", "2024-10-02")
+        assert "2024-10-02: user_orders_log_inc/2024-10-02: can't be written to s3://" in output
 
     for done in runs:
         assert found_in(done.stdout + done.stderr) == [], done.args

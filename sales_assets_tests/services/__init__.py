@@ -1,1 +1,1 @@
-"""The services, each tested as a client sees it."""
+"""Tests of the services through the interface that their clients use."""

@@ -1,4 +1,4 @@
-"""The pipeline's metrics: read from the tables at each scrape, and a failed scrape when they can't be read."""
+"""Pipeline metrics: read from the tables at each scrape; a scrape fails when the tables cannot be read."""
 
 import datetime as dt
 import re
@@ -20,12 +20,11 @@ from sales_assets_tests.builders import Order
 from sales_assets_tests.fixtures import Shop
 
 Query = Callable[..., list[tuple[object, ...]]]
-YESTERDAY = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
 
 
 @pytest.fixture
 def storage(new_database: Callable[..., str]) -> str:
-    """Dagster's storage, without runs."""
+    """Dagster's run storage, without runs."""
     url = new_database("template1")
     open_as_dagster(url)
     return url
@@ -39,21 +38,21 @@ def url(warehouse_url: str, storage: str) -> Iterator[str]:
 
 
 def scrape(url: str) -> dict[str, float]:
-    answer = requests.get(f"{url}/metrics", timeout=30)
-    assert answer.status_code == 200, answer.text
+    response = requests.get(f"{url}/metrics", timeout=30)
+    assert response.status_code == 200, response.text
     return {
-        name: float(value) for name, value in re.findall(rf"^{PREFIX}_(\S+) (\S+)$", answer.text, flags=re.MULTILINE)
+        name: float(value) for name, value in re.findall(rf"^{PREFIX}_(\S+) (\S+)$", response.text, flags=re.MULTILINE)
     }
 
 
-def test_nothing_loaded_yet_is_infinitely_behind(url: str) -> None:
+def test_days_behind_is_infinite_before_the_first_load(url: str) -> None:
     found = scrape(url)
     assert found["days_behind"] == found["seconds_since_last_load"] == float("inf")
     assert found["quarantine_open"] == found["runs_queued"] == found["lock_waiting_loads"] == 0
 
 
-def test_metrics_follow_the_tables(url: str, shop: Shop, storage: str, query: Query) -> None:
-    day = YESTERDAY - dt.timedelta(days=2)
+def test_metrics_match_the_tables(url: str, shop: Shop, storage: str, query: Query, today: dt.date) -> None:
+    day = today - dt.timedelta(days=3)
     shop.reports.report([Order("r", day=str(day - dt.timedelta(days=1)))])
     shop.reports.increment(str(day), [Order("a", day=str(day)), Order("b", day=str(day)), "one,cell"])
     shop.fetch_report()
@@ -80,7 +79,7 @@ def test_metrics_follow_the_tables(url: str, shop: Shop, storage: str, query: Qu
     assert found["run_queue_oldest_seconds"] > 3_599
 
 
-def test_a_load_that_waits_for_another_is_counted(url: str) -> None:
+def test_load_waiting_for_another_is_counted(url: str) -> None:
     def write() -> None:
         with Warehouse().writing_days("second", [20241001, 20241002]):
             pass
@@ -101,15 +100,15 @@ def test_a_scrape_fails_when_the_tables_cannot_be_read(warehouse_url: str) -> No
     registry = CollectorRegistry()
     gone = "postgresql://somebody:hush@127.0.0.1:9/warehouse"
     with running(application(PipelineMetrics(gone, warehouse_url, registry=registry), registry=registry)) as url:
-        answer = requests.get(f"{url}/metrics", timeout=30)
-        assert answer.status_code == 503
-        assert answer.json()["detail"] == "the tables can't be read: OperationalError"
+        response = requests.get(f"{url}/metrics", timeout=30)
+        assert response.status_code == 503
+        assert response.json()["detail"] == "the tables can't be read: OperationalError"
         assert requests.get(f"{url}/ready", timeout=30).status_code == 503
         assert requests.get(f"{url}/health", timeout=30).status_code == 200
-    assert "hush" not in answer.text
+    assert "hush" not in response.text
 
 
-def test_a_storage_that_dagster_has_not_used_has_no_runs(warehouse_url: str, new_database: Callable[..., str]) -> None:
+def test_unused_dagster_storage_has_no_runs(warehouse_url: str, new_database: Callable[..., str]) -> None:
     registry = CollectorRegistry()
     metrics = PipelineMetrics(warehouse_url, new_database("template1"), registry=registry)
     with running(application(metrics, registry=registry)) as url:

@@ -1,6 +1,4 @@
-"""The simulated partner on the wire: its four calls (docs/data-contracts/partner-orders.md, "Calls to the partner"),
-and what it can be made to do wrong.
-"""
+"""Simulated partner API: its calls (docs/data-contracts/partner-orders.md, "Calls to the partner") and its faults."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -64,7 +62,7 @@ def test_an_order_from_create_to_cancel(get: Call, post: Call) -> None:
     assert get("/orders-data", order_ids="1") == {"status": "ok", "data": []}
 
 
-def test_stock_decides(get: Call, post: Call, put: Call) -> None:
+def test_orders_are_checked_against_the_stock(get: Call, post: Call, put: Call) -> None:
     put("/_stock/58", {"quantity": 9})
     put("/_stock/21737", {"price": "641.52"})
     assert post("/create", FORM) == {
@@ -88,10 +86,10 @@ def test_the_status_of_an_order_can_be_set(get: Call, post: Call, put: Call) -> 
 
 
 @pytest.mark.parametrize(("faults", "status"), [({"server_error": 1}, 500), ({"too_many": 1}, 429), ({"html": 1}, 200)])
-def test_faults_while_it_runs(url: str, put: Call, faults: dict[str, float], status: int) -> None:
+def test_faults_can_be_set_while_the_server_runs(url: str, put: Call, faults: dict[str, float], status: int) -> None:
     assert put("/_faults", faults).status_code == 200
-    answer = requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5)
-    assert (answer.status_code, answer.headers["Content-Type"].split(";")[0]) == (status, "text/html")
+    response = requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5)
+    assert (response.status_code, response.headers["Content-Type"].split(";")[0]) == (status, "text/html")
 
 
 def test_an_order_with_a_lost_response_exists(url: str, post: Call, partner: PartnerApi) -> None:
@@ -103,11 +101,11 @@ def test_an_order_with_a_lost_response_exists(url: str, post: Call, partner: Par
 
 def test_prepared_responses(url: str, get: Call, put: Call) -> None:
     put("/_answers/find", [{"status": 503, "body": {"a": 1}}, {"body": "<html>"}])
-    answers = [requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5) for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [503, 200, 200]
-    assert answers[0].json() == {"a": 1}
-    assert answers[1].text == "<html>"
-    assert answers[2].json() == {"data": {"ids": []}}
+    responses = [requests.get(f"{url}/find-orders", params={"external_id": "1"}, timeout=5) for _ in range(3)]
+    assert [response.status_code for response in responses] == [503, 200, 200]
+    assert responses[0].json() == {"a": 1}
+    assert responses[1].text == "<html>"
+    assert responses[2].json() == {"data": {"ids": []}}
     assert get("/_seen") == {"find": 3}
 
 

@@ -1,6 +1,4 @@
-"""The simulated sender on the wire: its one call (docs/data-contracts/mailings.md, "Dispatch"), and what it can be made
-to do wrong.
-"""
+"""Simulated sender API: its one call (docs/data-contracts/mailings.md, "Dispatch"), and its faults."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -37,11 +35,13 @@ def post(url: str) -> Post:
 
 
 def test_a_message_is_sent_and_counted(post: Post, url: str, sender: SenderApi) -> None:
-    answers = [post(), post(), post(BODY | {"id": 2}, message_id=2)]
-    assert [(answer.status_code, answer.json()) for answer in answers] == [(200, {"code": 0, "message": "OK"})] * 3
+    responses = [post(), post(), post(BODY | {"id": 2}, message_id=2)]
+    assert [(response.status_code, response.json()) for response in responses] == [
+        (200, {"code": 0, "message": "OK"})
+    ] * 3
     assert requests.get(f"{url}/_seen", timeout=5).json() == {"1": 2, "2": 1}
     assert sender.sent == {1: 2, 2: 1}
-    assert [told["phone"] for told in requests.get(f"{url}/_messages", timeout=5).json()] == [78218173218] * 3
+    assert [message["phone"] for message in requests.get(f"{url}/_messages", timeout=5).json()] == [78218173218] * 3
 
 
 @pytest.mark.parametrize("token", ["", "right", "Bearer wrong", "Bearer ", "Basic right"])
@@ -62,7 +62,7 @@ def test_the_token_is_checked(post: Post, token: str, sender: SenderApi) -> None
         [BODY],
     ],
 )
-def test_another_shape_is_refused(post: Post, body: Any, sender: SenderApi) -> None:
+def test_malformed_body_is_refused(post: Post, body: Any, sender: SenderApi) -> None:
     assert post(body).status_code == 400
     assert not sender.seen
 
@@ -75,11 +75,13 @@ def test_another_shape_is_refused(post: Post, body: Any, sender: SenderApi) -> N
         ({"refused": 1}, 200, '{"code":1,"message":"refused"}'),
     ],
 )
-def test_faults_while_it_runs(post: Post, url: str, faults: dict[str, Any], status: int, body: str) -> None:
+def test_faults_can_be_set_while_the_server_runs(
+    post: Post, url: str, faults: dict[str, Any], status: int, body: str
+) -> None:
     assert requests.put(f"{url}/_faults", json=faults, timeout=5).status_code == 200
-    answer = post()
-    assert (answer.status_code, answer.text) == (status, body)
-    assert answer.headers.get("Retry-After") == ("7" if status == 429 else None)
+    response = post()
+    assert (response.status_code, response.text) == (status, body)
+    assert response.headers.get("Retry-After") == ("7" if status == 429 else None)
 
 
 def test_html_response(post: Post, sender: SenderApi) -> None:
@@ -97,10 +99,10 @@ def test_a_message_with_a_lost_response_is_sent(post: Post, sender: SenderApi) -
 
 def test_prepared_responses(post: Post, url: str) -> None:
     assert requests.put(f"{url}/_answers", json=[{"status": 503}, {"body": "{"}], timeout=5).json() == {"answers": 2}
-    answers = [post() for _ in range(3)]
-    assert [answer.status_code for answer in answers] == [503, 200, 200]
-    assert answers[1].text == "{"
-    assert answers[2].json() == {"code": 0, "message": "OK"}
+    responses = [post() for _ in range(3)]
+    assert [response.status_code for response in responses] == [503, 200, 200]
+    assert responses[1].text == "{"
+    assert responses[2].json() == {"code": 0, "message": "OK"}
 
 
 def test_invalid_control_requests_are_refused(url: str) -> None:
@@ -110,8 +112,10 @@ def test_invalid_control_requests_are_refused(url: str) -> None:
 
 
 @pytest.mark.parametrize("token", ["Bearer", "Bearer ", "Bearer anything"])
-def test_any_token_will_do_unless_one_is_expected(token: str) -> None:
+def test_any_token_is_accepted_unless_one_is_configured(token: str) -> None:
     for sender, status in ((SenderApi(), 200), (SenderApi(token="right"), 401)):
         with running(sender) as url:
-            answer = requests.post(f"{url}/v1/send/1", json=BODY, headers={"Authorization": token.strip()}, timeout=30)
-        assert answer.status_code == status
+            response = requests.post(
+                f"{url}/v1/send/1", json=BODY, headers={"Authorization": token.strip()}, timeout=30
+            )
+        assert response.status_code == status

@@ -1,4 +1,4 @@
-"""Fixtures for tests of what is staged and rejected."""
+"""Fixtures for tests of staged and rejected rows."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,30 +10,31 @@ import pytest
 from sales_assets.cli import quarantine
 from sales_assets.cli.quarantine import Replayed
 from sales_assets.dagster_internals import range_tags
+from sales_assets.defs.load_daily_sales import stored_specs
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets_tests.builders import definitions
 from sales_assets_tests.fixtures import Shop
 
-Settle = Callable[..., Replayed]
+Replay = Callable[..., Replayed]
 
 
 @pytest.fixture
 def shop(engine_shop: Shop) -> Shop:
-    """The engine's data rules need no runs of Dagster; tests that look at its records use `dagster_shop`."""
+    """Return a shop that loads without Dagster runs; tests of Dagster's records use `dagster_shop`."""
     return engine_shop
 
 
 @pytest.fixture
-def settle(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Settle:
-    """Replay rejected rows by their numbers; the days are loaded as `shop` loads them.
+def replay(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> Replay:
+    """Return a function that replays rejected rows by their numbers; `shop` loads the days.
 
-    `cli/test_quarantine` proves that the command does it by runs of Dagster.
+    `cli/test_quarantine` proves that the command loads the days with Dagster runs.
     """
 
     def load(_definitions: object, _instance: object, job: str, tags: dict[str, str], **options: Any) -> str | None:
-        assert job == "load_days"
+        assert job == "load_resolved_days"
         first, last = (tags[name] for name in range_tags("", ""))
-        return shop.try_to_load(first, last, **options)
+        return shop.try_to_load(first, last, [spec.key for spec in stored_specs()], **options)
 
     monkeypatch.setattr("sales_assets.deploy.instance.prepare_dagster_home", lambda: None)
     monkeypatch.setattr("sales_assets.definitions.defs", definitions)

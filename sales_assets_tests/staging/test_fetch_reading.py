@@ -1,4 +1,4 @@
-"""Parse results of raw files (docs/data-contracts/day-rules.md, "Raw file"): days that are empty, kept, or broken."""
+"""Parse results of raw files (docs/data-contracts/day-rules.md, "Raw file"): empty, unchanged and broken days."""
 
 import pytest
 
@@ -11,7 +11,7 @@ DAY = "2024-10-01"
 OTHER = "2024-10-02"
 
 
-def test_a_file_without_lines_empties_its_day(dagster_shop: Shop) -> None:
+def test_a_file_without_rows_empties_its_day(dagster_shop: Shop) -> None:
     dagster_shop.reports.increment(DAY, [Order("a")])
     dagster_shop.reports.increment(OTHER, [Order("b", day=OTHER)])
     dagster_shop.load(DAY, OTHER)
@@ -21,8 +21,8 @@ def test_a_file_without_lines_empties_its_day(dagster_shop: Shop) -> None:
     assert DAY in dagster_shop.materialized(F_SALES)
 
 
-def test_a_day_follows_its_file(shop: Shop) -> None:
-    """Other lines, fewer, more: the day is replaced as a whole."""
+def test_a_day_is_replaced_by_its_new_file(shop: Shop) -> None:
+    """A new file replaces the whole day, whether it has other rows, fewer or more."""
     shop.reports.increment(DAY, [Order("a"), Order("b"), Order("c")])
     shop.load(DAY)
     shop.reports.increment(DAY, [Order("b"), Order("d")])
@@ -33,8 +33,8 @@ def test_a_day_follows_its_file(shop: Shop) -> None:
     assert shop.sales() == [("b", 7)]
 
 
-def test_what_is_not_delivered_changes_no_row(dagster_shop: Shop) -> None:
-    """NOT FOUND, no order file, an order file that is a 404: told with a reason, and the day is done."""
+def test_a_file_that_is_not_delivered_changes_no_row(dagster_shop: Shop) -> None:
+    """For NOT FOUND, a missing order file, or one with status 404, the reason is recorded and the day is loaded."""
     dagster_shop.reports.increment(DAY, [Order("a")], price_log="Milk,100\n")
     dagster_shop.load(DAY)
     dagster_shop.reports.increment(DAY, None, price_log="Milk,101\n")
@@ -49,21 +49,19 @@ def test_what_is_not_delivered_changes_no_row(dagster_shop: Shop) -> None:
     dagster_shop.load(DAY)
 
     assert dagster_shop.sales() == [("a", 200)]
-    answers = dagster_shop.query(
-        "SELECT outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY delivery_id"
-    )
-    assert [outcome for outcome, _ in answers] == ["delivered", "delivered", "delivered", "not_found"]
-    assert answers[0][1] is None
-    assert answers[1][1] == "no order file delivered: not listed in the response"
-    assert answers[2][1].startswith("no order file delivered: ")
-    assert "404" in answers[2][1]
-    assert answers[3][1]
+    rows = dagster_shop.query("SELECT outcome, reason FROM raw.delivery WHERE kind = 'increment' ORDER BY delivery_id")
+    assert [outcome for outcome, _ in rows] == ["delivered", "delivered", "delivered", "not_found"]
+    assert rows[0][1] is None
+    assert rows[1][1] == "no order file delivered: not listed in the response"
+    assert rows[2][1].startswith("no order file delivered: ")
+    assert "404" in rows[2][1]
+    assert rows[3][1]
     for key in (RAW_ORDERS, ORDERS, F_SALES):
         assert dagster_shop.materialized(key) == {DAY}
 
 
 HEADER = f"{ORDER_COLUMNS},status"
-NO_USE = [
+UNUSABLE_FILES = [
     (b"", "the file is empty"),
     (b"uid,when,what\n1,2,3\n", "there is no header"),
     (HEADER.replace("payment_amount", "payment").encode() + b"\n", "the header lacks payment_amount"),
@@ -74,27 +72,27 @@ NO_USE = [
 ]
 
 
-def test_a_file_that_is_no_use_breaks_its_day_and_no_other(shop: Shop) -> None:
-    """It is never chosen: the day stays as it was, is named, and is whole again once a good file comes."""
-    days = [f"2024-10-0{n}" for n in range(1, len(NO_USE) + 2)]
+def test_an_unusable_file_fails_only_its_day(shop: Shop) -> None:
+    """The file is never selected: the day is named and keeps its rows until a valid file is delivered."""
+    days = [f"2024-10-0{n}" for n in range(1, len(UNUSABLE_FILES) + 2)]
     *broken, good = days
     for day in days:
         shop.reports.increment(day, [Order(day, day=day)])
     shop.load(days[0], good)
     before = shop.contents()
-    for day, (contents, _) in zip(broken, NO_USE, strict=True):
+    for day, (contents, _) in zip(broken, UNUSABLE_FILES, strict=True):
         (shop.reports.folder / "inc" / day / "user_orders_log_inc.csv").write_bytes(contents)
     shop.reports.increment(good, [Order("new", day=good)])
 
-    told = shop.fail_to_load(days[0], good)
-    assert f"{len(broken)} of {len(days)} days broke" in told
+    error = shop.fail_to_load(days[0], good)
+    assert f"{len(broken)} of {len(days)} days failed" in error
     assert shop.contents()[:-1] == before[:-1]
     assert shop.sales(good) == [("new", 200)]
     verdicts = shop.query("SELECT verdict, reason FROM staging.fetch_reading ORDER BY fetch_id OFFSET %s", len(days))
     assert [verdict for verdict, _ in verdicts] == ["failed"] * len(broken) + ["usable"]
-    for day, (_, reason), (_, recorded) in zip(broken, NO_USE, verdicts, strict=False):
+    for day, (_, reason), (_, recorded) in zip(broken, UNUSABLE_FILES, verdicts, strict=False):
         assert reason in recorded
-        assert f"{day}: {recorded}" in told
+        assert f"{day}: {recorded}" in error
         assert f"user_orders_log_inc/{day}/" in recorded
 
     for day in broken:
@@ -103,7 +101,7 @@ def test_a_file_that_is_no_use_breaks_its_day_and_no_other(shop: Shop) -> None:
     assert [name for name, _ in shop.sales()] == ["better"] * len(broken) + ["new"]
 
 
-def test_rejected_rows_leave_the_valid_ones(shop: Shop) -> None:
+def test_rejected_rows_do_not_affect_valid_ones(shop: Shop) -> None:
     shop.reports.increment(DAY, [Order("a"), "what is this", Order("b", quantity="many"), Order("c", day=OTHER)])
     shop.load(DAY)
     assert shop.sales() == [("a", 200)]
@@ -115,7 +113,7 @@ def test_rejected_rows_leave_the_valid_ones(shop: Shop) -> None:
 
 
 def test_all_rejected_rows_are_quarantined(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    """More lines than are held in memory: the rest waits on disk, and none is lost, good or bad."""
+    """Rows beyond the memory limit are spilled to disk, and no row is lost, valid or rejected."""
     monkeypatch.setattr(spill, "HELD_BYTES", 1_000)
     number, one_bad_in = 50_000, 1_000  # about 4 MB: the reader hands over 2 MB at a time
     shop.reports.increment(DAY, [Order(f"u{n}", quantity="1" if n % one_bad_in else "x") for n in range(number)])
@@ -126,8 +124,8 @@ def test_all_rejected_rows_are_quarantined(shop: Shop, monkeypatch: pytest.Monke
     assert numbers == [(n + 2,) for n in range(0, number, one_bad_in)]
 
 
-def test_a_report_counts_for_every_day_of_its_period(shop: Shop) -> None:
-    """Also for days without lines; legacy rows of these days go, days outside keep what they have."""
+def test_a_report_covers_every_day_of_its_period(shop: Shop) -> None:
+    """Days without rows are included and lose their legacy rows; days outside the period keep theirs."""
     for day in (20240903, 20240904, 20240905, 20240906):
         shop.query(
             "INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount)"
@@ -138,15 +136,15 @@ def test_a_report_counts_for_every_day_of_its_period(shop: Shop) -> None:
     assert shop.sales() == [("a", 200), ("b", 200), ("legacy", 500)]
     staged = shop.query("SELECT date_id, rows FROM staging.staged_day WHERE file = 'user_orders_log' ORDER BY 1")
     assert staged == [(20240903, 1), (20240904, 0), (20240905, 1)]
-    # The day without lines loses what an earlier report had brought, too.
+    # The day without rows also loses the rows of an earlier report.
     shop.reports.report([Order("a", day="2024-09-03"), Order("c", day="2024-09-06")])
     shop.fetch_report()
     shop.load("2024-09-01", "2024-09-10")
     assert shop.sales() == [("a", 200), ("c", 200)]
 
 
-def test_a_report_is_read_for_the_days_asked(dagster_shop: Shop) -> None:
-    """Days of its period that were not asked for are taken from it when they are."""
+def test_a_report_is_loaded_only_for_the_requested_days(dagster_shop: Shop) -> None:
+    """Other days of its period are loaded from the stored report once they are requested."""
     dagster_shop.reports.report(
         [Order("a", day="2024-09-03"), Order("b", day="2024-09-04"), Order("c", day="2024-09-05")]
     )
@@ -158,7 +156,7 @@ def test_a_report_is_read_for_the_days_asked(dagster_shop: Shop) -> None:
 
 
 def test_lines_before_the_first_day_are_counted(shop: Shop) -> None:
-    """SALES_FIRST_DAY is 2020-01-01: no partition asks for the lines, and the count says so."""
+    """SALES_FIRST_DAY is 2020-01-01: earlier rows belong to no partition, and their number is recorded."""
     days = ["2019-12-30", "2019-12-31", "2020-01-01"]
     shop.reports.report([Order(day, day=day) for day in days])
     shop.load("2020-01-01", "2020-01-03")
@@ -166,15 +164,15 @@ def test_lines_before_the_first_day_are_counted(shop: Shop) -> None:
     assert shop.query("SELECT lines, kept, bad, before_first_day FROM staging.fetch_reading") == [(3, 3, 0, 2)]
 
 
-def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(dagster_shop: Shop) -> None:
+def test_an_unusable_report_fails_the_days_without_another_file(dagster_shop: Shop) -> None:
     dagster_shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
     dagster_shop.reports.increment("2024-09-04", [Order("i", day="2024-09-04")])
-    # A good line each end makes the simulator tell the period; the bytes of another encoding void the whole file.
+    # A valid row at each end makes the simulator report the period; the other encoding makes the whole file unusable.
     file = dagster_shop.reports.folder / "main" / "user_orders_log.csv"
     file.write_bytes(file.read_text().replace("Rostov", "Ростов").encode("cp1251"))
-    told = dagster_shop.fail_to_load("2024-09-02", "2024-09-06")
-    assert "2 of 5 days broke" in told
-    assert "\n2024-09-03, 2024-09-05: user_orders_log/" in told
+    error = dagster_shop.fail_to_load("2024-09-02", "2024-09-06")
+    assert "2 of 5 days failed" in error
+    assert "\n2024-09-03, 2024-09-05: user_orders_log/" in error
     assert dagster_shop.sales() == [("i", 200)]
     assert dagster_shop.materialized(F_SALES) == {"2024-09-02", "2024-09-04", "2024-09-06"}
     dagster_shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
@@ -183,9 +181,9 @@ def test_a_report_that_is_no_use_breaks_the_days_that_only_it_could_serve(dagste
     assert dagster_shop.sales() == [("a", 200), ("i", 200), ("b", 200)]
 
 
-def test_increments_are_asked_for_every_day(shop: Shop) -> None:
-    """Also for days inside the report's period."""
+def test_increments_are_requested_for_every_day(shop: Shop) -> None:
+    """Days within the period of the report are requested too."""
     shop.reports.report([Order("a", day="2024-09-03"), Order("b", day="2024-09-05")])
     shop.load("2024-09-02", "2024-09-06")
-    asked = [seen.query["date"][:10] for seen in shop.api.seen if seen.path == "/get_increment"]
-    assert sorted(asked) == [f"2024-09-0{n}" for n in range(2, 7)]
+    requested_dates = [seen.query["date"][:10] for seen in shop.api.seen if seen.path == "/get_increment"]
+    assert sorted(requested_dates) == [f"2024-09-0{n}" for n in range(2, 7)]

@@ -1,4 +1,4 @@
-"""The dagster-pandas types of the two small staging tables, and the checks that read them as frames."""
+"""The dagster-pandas types of the two small staging tables, and the checks that read these tables as data frames."""
 
 from decimal import Decimal
 
@@ -28,20 +28,20 @@ def price_list(names: list[str | None], prices: pa.Array | None = None, day: int
     )
 
 
-def test_a_right_frame_keeps_its_money_exact() -> None:
+def test_a_valid_frame_keeps_amounts_exact() -> None:
     table = price_list(["Milk", "Bread"])
     frame = typed_frame(PRICE_LOG, table)
     assert frame["price"].tolist() == [Decimal("1.10"), Decimal("1.10")]
     assert pa.Table.from_pandas(frame, schema=table.schema).equals(table)
 
 
-def test_the_lists_of_some_days_are_one_frame() -> None:
+def test_lists_of_several_days_are_one_frame() -> None:
     together = pa.concat_tables([price_list(["Milk", "Bread"]), price_list(["Milk"], day=20241002)])
     assert typed_frame(PRICE_LOG, together)["date_id"].tolist() == [20241001, 20241001, 20241002]
 
 
 @pytest.mark.parametrize(
-    ("table", "said"),
+    ("table", "message"),
     [
         (price_list(["Milk", "Milk"]), "OncePerDayConstraint"),
         (price_list(["Milk", None]), "item_name"),
@@ -49,12 +49,12 @@ def test_the_lists_of_some_days_are_one_frame() -> None:
         (price_list(["Milk"]).drop_columns(["price"]), "price"),
     ],
 )
-def test_a_wrong_frame_is_refused(table: pa.Table, said: str) -> None:
-    with pytest.raises(dg.Failure, match=said):
+def test_an_invalid_frame_is_refused(table: pa.Table, message: str) -> None:
+    with pytest.raises(dg.Failure, match=message):
         typed_frame(PRICE_LOG, table)
 
 
-def test_a_day_may_have_no_line() -> None:
+def test_a_day_may_have_no_rows() -> None:
     assert typed_frame(CUSTOM_RESEARCH, CUSTOM_RESEARCH.schema.empty_table()).empty
 
 
@@ -77,6 +77,6 @@ def test_the_tables_are_checked_on_demand(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("name", ["load_days", "load_report_and_days"])
-def test_a_load_does_not_run_them(name: str) -> None:
+def test_a_load_does_not_run_the_frame_checks(name: str) -> None:
     assert "load_daily_sales" in job(name).graph.node_dict
     assert "frame_types" not in job(name).graph.node_dict

@@ -1,4 +1,4 @@
-"""The three files beside the orders: their keys, their repeats, and that they follow the same choice."""
+"""The three files next to the orders: keys, duplicates, and the same selection rules as for orders."""
 
 from sales_assets_tests.builders import Order
 from sales_assets_tests.fixtures import Shop
@@ -10,7 +10,7 @@ def quarantined(shop: Shop) -> list[tuple[object, ...]]:
     return shop.query("SELECT file, line_no FROM staging.quarantine JOIN raw.fetch USING (fetch_id) ORDER BY 1, 2")
 
 
-def test_keys_repeats_and_contradictions(shop: Shop) -> None:
+def test_keys_duplicates_and_conflicts(shop: Shop) -> None:
     shop.reports.increment(
         DAY,
         [Order("a")],
@@ -49,8 +49,8 @@ def test_keys_repeats_and_contradictions(shop: Shop) -> None:
     ]
 
 
-def test_a_price_list_stands_for_every_day_of_its_delivery(shop: Shop) -> None:
-    """A report's for its whole period, but an increment's for its day; an empty list is a list."""
+def test_a_price_list_is_used_for_every_day_of_its_delivery(shop: Shop) -> None:
+    """A report's price list is used for the whole period unless a day's increment has one; an empty list counts too."""
     days = ["2024-09-01", "2024-09-02", "2024-09-03"]
     shop.reports.report([Order(day, day=day) for day in days], price_log="Milk,100\n")
     shop.reports.increment(days[1], [], price_log="Milk,101\nBread,7\n")
@@ -64,7 +64,7 @@ def test_a_price_list_stands_for_every_day_of_its_delivery(shop: Shop) -> None:
 
 
 def test_days_without_lines_and_files_under_their_other_names(shop: Shop) -> None:
-    """No line of activity is normal; the service's own spellings are the same files."""
+    """An activity file without rows is normal; the service's alternative names refer to the same files."""
     activity = "id,uniq_id,date_time,action_id,customer_id,quantity\n"
     research = "date_id,category_id,geo_id,sales_qty,sales_amt\n2024-10-01T00:00:00,1,1,5,50\n"
     shop.reports.increment(DAY, None, user_activity_log=f"{activity}1,u,{DAY},4,51,2\n", customer_research=research)

@@ -1,4 +1,4 @@
-"""From which raw file a day is taken (docs/data-contracts/day-rules.md, "Selection")."""
+"""Selection of the raw file of a day (docs/data-contracts/day-rules.md, "Selection")."""
 
 from sales_assets_tests.builders import Order
 from sales_assets_tests.fixtures import RAW, Shop
@@ -11,22 +11,22 @@ def line(name: str, status: str | None = None) -> Order:
     return Order(name, day=DAY, status=status)
 
 
-def test_refunds_survive_the_old_format(shop: Shop) -> None:
-    """A re-fetch without statuses never replaces one with; the next one with statuses does."""
+def test_a_file_without_statuses_never_replaces_one_with_statuses(shop: Shop) -> None:
+    """A later file with statuses replaces the day."""
     shop.reports.increment(DAY, [line("a"), line("r", "refunded")])
     shop.load(DAY)
     for old_format in ([line("a"), line("r"), line("new")], []):
         shop.reports.increment(DAY, old_format, statuses=False)
         shop.load(DAY)
         assert shop.sales() == [("a", 200), ("r", -200)]
-    # The header decides, not the cells: a file with the column and nothing in it has statuses.
+    # The header decides, not the cells: a file with an empty status column has statuses.
     shop.reports.increment(DAY, [line("a"), line("r")], statuses=True)
     shop.load(DAY)
     assert shop.sales() == [("a", 200), ("r", 200)]
 
 
-def test_report_and_increment_are_never_added_up(shop: Shop) -> None:
-    """The increment is the day, whichever came first; the report serves the other days."""
+def test_report_and_increment_are_never_combined(shop: Shop) -> None:
+    """The increment serves its day, whichever was delivered first; the report serves the other days."""
     shop.reports.report([line("report"), Order("other", day=OTHER)])
     shop.load(DAY, OTHER)
     assert shop.sales() == [("report", 200), ("other", 200)]
@@ -38,15 +38,15 @@ def test_report_and_increment_are_never_added_up(shop: Shop) -> None:
     shop.fetch_report()
     shop.load(DAY, OTHER)
     assert shop.sales() == [("increment", 200), ("other", 7)]
-    # A report with statuses beats an increment without.
+    # A report with statuses is preferred to an increment without.
     shop.reports.report([line("report"), Order("other", day=OTHER)], statuses=True)
     shop.fetch_report()
     shop.load(DAY, OTHER)
     assert shop.sales() == [("report", 200), ("other", 200)]
 
 
-def test_fetches_that_were_kept_and_not_read_are_chosen_among_too(shop: Shop) -> None:
-    """Raw files alone may be fetched many times; when their day is loaded, the best of them all is the day."""
+def test_stored_files_that_were_never_parsed_are_candidates_too(shop: Shop) -> None:
+    """Raw files may be fetched repeatedly without a load; the next load selects the best of all fetched files."""
     shop.reports.report([line("report")], statuses=True)
     shop.fetch_report()
     for name, statuses in (("old increment", False), ("increment", True), ("later old increment", False)):

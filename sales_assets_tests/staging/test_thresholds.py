@@ -1,6 +1,6 @@
-"""Files and loads that are larger than each of the sizes at which the loader works in parts: nothing changes.
+"""Files and loads beyond each size at which the engine works in parts: the results don't change.
 
-The sizes are made small, so that each test reaches what a year's load reaches; one test reaches the real ones.
+The sizes are reduced, so that each test exceeds them like a year's load; one test uses the real sizes.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ Limit = Callable[[str], None]
 
 @pytest.fixture
 def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
-    """Make one of the sizes small."""
+    """Return a function that reduces one of the sizes."""
 
     def make(name: str) -> None:
         for module, constant, value in SIZES[name]:
@@ -42,7 +42,7 @@ def limit(monkeypatch: pytest.MonkeyPatch) -> Limit:
 
 
 def orders_of(day: str, number: int) -> list[Order | str]:
-    """Lines with names of their own, each twice, one refunded as well, two that contradict each other, one bad."""
+    """Return orders with the day in their names, each twice, a refund, two conflicting rows and a rejected one."""
     lines: list[Order | str] = [
         Order(f"{day}-{n}", day=day, item_id=f"{n}", item_name=f"item {n} of {day}", customer_id=f"{n % 3}")
         for n in range(number)
@@ -54,7 +54,7 @@ def orders_of(day: str, number: int) -> list[Order | str]:
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("kind", ["increments", "report"])
-def test_a_load_beyond_every_size_is_the_same_load(shop: Shop, limit: Limit, size: str, kind: str) -> None:
+def test_a_load_beyond_each_size_has_the_same_results(shop: Shop, limit: Limit, size: str, kind: str) -> None:
     number = 4
     limit(size)
     if kind == "increments":
@@ -72,7 +72,7 @@ def test_a_load_beyond_every_size_is_the_same_load(shop: Shop, limit: Limit, siz
         amounts = [("0", -5), *((str(n), 200) for n in range(number))]
         expected += [(int(day.replace("-", "")), f"{day}-{n}", amount) for n, amount in amounts]
     assert [(row[0], row[1], row[6]) for row in shop.contents()] == expected
-    # The names of the latest day count; those of lines in quarantine don't.
+    # The names of the latest day count, but names in quarantined lines don't.
     item_names = [(n, f"item {n} of {DAYS[-1]}") for n in range(number)]
     assert shop.query("SELECT item_id, item_name FROM mart.d_item ORDER BY 1") == [*item_names, (90, "Milk")]
     assert shop.query("SELECT city_id, city_name FROM mart.d_city ORDER BY 1") == [(1, "Rostov"), (9, "Omsk")]
@@ -89,8 +89,8 @@ def test_a_load_beyond_every_size_is_the_same_load(shop: Shop, limit: Limit, siz
 
 
 @pytest.mark.parametrize("size", ["parts of a day", "all at once"])
-def test_repeats_in_a_large_file_without_uniq_id_are_one_line(shop: Shop, limit: Limit, size: str) -> None:
-    """The identity is the contents: copies far apart end in the same part of their day."""
+def test_duplicates_in_a_large_file_without_uniq_id_are_removed(shop: Shop, limit: Limit, size: str) -> None:
+    """Rows are identified by their contents: copies far apart end in the same part of their day."""
     limit(size)
     columns = ORDER_COLUMNS.replace("uniq_id,", "")
     lines = [f"{DAY},1,Rostov,{n},Anna,Orlova,3,Milk,2,{100 + n}" for n in range(20)]
@@ -102,8 +102,8 @@ def test_repeats_in_a_large_file_without_uniq_id_are_one_line(shop: Shop, limit:
 
 
 @pytest.mark.parametrize("size", ["parts of a day", "all at once"])
-def test_repeats_and_contradictions_in_the_other_large_files(shop: Shop, limit: Limit, size: str) -> None:
-    """Whatever a file's key is: copies of one key meet."""
+def test_duplicates_and_conflicts_in_other_large_files(shop: Shop, limit: Limit, size: str) -> None:
+    """Copies of a key are compared, for every kind of key."""
     limit(size)
     research = [f"{DAY},{n},2,3,4.5" for n in range(10)]
     activity = [f"{n},u{n},{DAY},1,51,0" for n in range(10)]
@@ -135,8 +135,8 @@ def test_repeats_and_contradictions_in_the_other_large_files(shop: Shop, limit: 
         ) == [(21, 9, 9, 3)], file
 
 
-def test_names_of_more_lines_than_are_gathered_at_once(shop: Shop) -> None:
-    """Small files with more than the real 40 000 lines together: the names of all of them count."""
+def test_names_of_more_rows_than_are_collected_together_are_complete(shop: Shop) -> None:
+    """Small files with more than the real limit of 40 000 rows together: the names of all files are stored."""
     for n, day in enumerate(DAYS[:3]):
         lines = [
             Order(f"{n}-{i}", day=day, item_id=f"{n * 50 + i % 50}", item_name=f"{day} {i % 50}") for i in range(21_000)

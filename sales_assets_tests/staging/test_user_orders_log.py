@@ -1,4 +1,4 @@
-"""Lines of an order file that are valid or rejected (docs/data-contracts/day-rules.md, "Line"), up to the mart."""
+"""Valid and rejected lines of an order file, up to the mart (docs/data-contracts/day-rules.md, "Line")."""
 
 from decimal import Decimal
 
@@ -14,8 +14,8 @@ def counts(shop: Shop) -> list[tuple[object, ...]]:
     return shop.query("SELECT lines, kept, repeats, bad FROM staging.fetch_reading ORDER BY fetch_id")
 
 
-def test_a_key_is_date_uniq_id_and_status(shop: Shop) -> None:
-    """Verbatim repeats are one line, whatever their `id`; another status or another date is another event."""
+def test_the_key_of_a_row_is_date_uniq_id_and_status(shop: Shop) -> None:
+    """Duplicates that differ only in `id` are one row; another status or date is another event."""
     sale = Order("a", amount="200")
     shop.reports.increment(DAY, [sale, Order("b"), sale, sale.but(status="refunded"), sale])
     shop.reports.increment("2024-10-02", [sale.but(day="2024-10-02")])
@@ -26,8 +26,8 @@ def test_a_key_is_date_uniq_id_and_status(shop: Shop) -> None:
     assert shop.quarantined() == []
 
 
-def test_repeats_of_another_writing_are_repeats(shop: Shop) -> None:
-    """2 and 2.00 are one quantity, an empty status and Shipped one status."""
+def test_duplicates_in_another_notation_are_duplicates(shop: Shop) -> None:
+    """2 and 2.00 are the same quantity; an empty status equals Shipped."""
     line = Order("a", quantity="2", amount="200")
     same = line.but(quantity="2.00", amount="200.0", status=" Shipped ")
     shop.reports.increment(DAY, [line, same])
@@ -35,7 +35,7 @@ def test_repeats_of_another_writing_are_repeats(shop: Shop) -> None:
     assert counts(shop) == [(2, 1, 1, 0)]
 
 
-def test_copies_that_differ_are_all_bad(shop: Shop) -> None:
+def test_rows_with_the_same_key_and_different_contents_are_all_rejected(shop: Shop) -> None:
     first = Order("a", amount="200")
     shop.reports.increment(
         DAY,
@@ -67,7 +67,7 @@ def test_statuses_are_trimmed_and_their_case_is_ignored(shop: Shop) -> None:
     assert [line_no for line_no, _ in shop.quarantined()] == [10, 11]
 
 
-def test_zero_counts_and_negative_is_bad(shop: Shop) -> None:
+def test_zero_is_valid_and_negative_values_are_rejected(shop: Shop) -> None:
     shop.reports.increment(
         DAY,
         [
@@ -88,7 +88,7 @@ def test_zero_counts_and_negative_is_bad(shop: Shop) -> None:
 
 
 def test_the_date_is_the_first_ten_characters(shop: Shop) -> None:
-    """Never converted between zones, and no zone, however strange, breaks the day."""
+    """The date is never converted between time zones, and no zone, however unusual, rejects the row."""
     shop.query(f"ALTER DATABASE {shop.query('SELECT current_database()')[0][0]} SET timezone = 'Pacific/Kiritimati'")
     times = ["", "T00:00:00", "T23:59:59Z", " 23:59:59+05:00", "T00:00-11", "T23:59:59.999999999Z", "T10:00+99:99"]
     shop.reports.increment(DAY, [Order(f"u{n}", time=time) for n, time in enumerate(times)])
@@ -97,7 +97,7 @@ def test_the_date_is_the_first_ten_characters(shop: Shop) -> None:
     assert shop.sales() == shop.sales(DAY)
 
 
-def test_numbers_are_numeric_10_2(shop: Shop) -> None:
+def test_numbers_exceeding_numeric_10_2_are_rejected(shop: Shop) -> None:
     shop.reports.increment(
         DAY, [Order("most", amount="99999999.99"), Order("more", amount="100000000"), Order("finer", amount="0.001")]
     )
@@ -106,10 +106,10 @@ def test_numbers_are_numeric_10_2(shop: Shop) -> None:
 
 
 def test_very_old_files_are_identified_by_their_contents(shop: Shop) -> None:
-    """Without uniq_id, and with an unnamed index column: `id` and the index are no part of the contents."""
+    """The files have no uniq_id and an unnamed index column; `id` and the index are not part of the contents."""
     line = Order("", amount="200").line(0, statuses=False).removeprefix("0,,")
     other = Order("", amount="75.50").line(0, statuses=False).removeprefix("0,,")
-    # Names that hold whatever could separate them are still two different contents.
+    # Names that contain a possible separator are still two different contents.
     joined = [
         Order("", first_name=first, last_name=last).line(0, statuses=False).removeprefix("0,,")
         for first, last in (("a\x1fb", "c"), ("a", "b\x1fc"))
@@ -129,8 +129,8 @@ def test_very_old_files_are_identified_by_their_contents(shop: Shop) -> None:
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_quarantined_line_is_found_again(shop: Shop, end: str) -> None:
-    """Line number and text are those of the file, also behind a record of several lines and blank ones."""
+def test_a_quarantined_line_has_its_line_number_and_text(shop: Shop, end: str) -> None:
+    """Line number and text are those of the file, also after a record of several lines and blank lines."""
     several = 'x,multi,2024-10-01,1,"Nizhny\nNovgorod",51,Anna,Orlova,3,Milk,1,10,'
     bad = "y,bad,2024-10-01,one,Rostov,51,Anna,Orlova,3,Milk,1,10,"
     text = order_file([Order("a"), several, "", bad], statuses=True, end=end)

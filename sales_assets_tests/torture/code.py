@@ -1,4 +1,4 @@
-"""Which code was tortured: what one version has survived says nothing about another."""
+"""Digest of the code under torture: the results of one version do not apply to another."""
 
 import hashlib
 from pathlib import Path
@@ -8,6 +8,6 @@ from sales_assets.postgres.queries import sql_folder
 
 
 def code_under_test() -> str:
-    """A short digest of the package and of its statements."""
+    """Return a short digest of the package and its SQL files."""
     files = [*Path(sales_assets.__file__).parent.rglob("*.py"), *sql_folder().rglob("*.sql")]
     return hashlib.sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Eight loads at a time over the same days, with partner orders and replays, for as long as TORTURE_SECONDS says."""
+"""Eight concurrent loads of the same days, with partner orders and replays, for TORTURE_SECONDS."""
 
 import os
 
@@ -14,9 +14,9 @@ _SEED = int(os.environ.get("TORTURE_SEED", "1"))
 
 @pytest.mark.torture
 @pytest.mark.timeout(_SECONDS + 600)
-def test_minutes_of_loads_orders_and_replays_end_in_the_mart_of_the_reference_model(shop: Shop) -> None:
+def test_concurrent_loads_orders_and_replays_equal_the_reference_model(shop: Shop) -> None:
     url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
     contention = Contention(url, shop.reports, _SEED)
     contention.run(_SECONDS)
     print(f"{contention.done}, {contention.waited:.0f} s waited for locks")  # noqa: T201  the figures
-    contention.judge()
+    contention.check_result()

@@ -1,4 +1,4 @@
-"""Two platforms on one storage, the first of which is killed as a whole: no run is started twice, all of them end."""
+"""Two platforms with one storage, one of which is killed: no run is started twice, and every run ends."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]
 
 _RUNS = 20
 _SECONDS = 1200
-# Runs of the code server that is killed, and the one that is being launched.
+# At most the runs of the killed code server, and the run that is being launched.
 _LOST = 3
 _LAUNCH = """mutation { launchRun(executionParams: { selector: {repositoryName: "__repository__",
     repositoryLocationName: "sales_assets", jobName: "housekeeping"} }) { __typename } }"""
@@ -28,7 +28,7 @@ _LAUNCH = """mutation { launchRun(executionParams: { selector: {repositoryName: 
 def platforms(
     tmp_path: Path, warehouse_url: str, new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[Command, Command, str]]:
-    """Commands in two homes on one warehouse, and the URL of the storage."""
+    """Two commands with separate homes and a shared warehouse, and the URL of their storage."""
     storage = new_database("template1")
     monkeypatch.setenv("DAGSTER_STORAGE_URL", storage)
     monkeypatch.delenv("DAGSTER_HOME", raising=False)
@@ -38,10 +38,10 @@ def platforms(
         made.append(Command(tmp_path / name))
     yield made[0], made[1], storage
     for command in made:
-        command.kill_what_is_left()
+        command.kill_remaining()
 
 
-def test_the_second_platform_goes_on_where_the_first_was_killed(
+def test_second_platform_takes_over_from_the_killed_one(
     platforms: tuple[Command, Command, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     *commands, storage = platforms
@@ -56,8 +56,8 @@ def test_the_second_platform_goes_on_where_the_first_was_killed(
         assert outputs[-1].readline().startswith(f"Dagster UI: {url}")
         assert outputs[-1].readline().startswith(role)
     for number in range(_RUNS):
-        answer = requests.post(f"{urls[number % 2]}/graphql", json={"query": _LAUNCH}, timeout=60).json()
-        assert answer["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", answer
+        response = requests.post(f"{urls[number % 2]}/graphql", json={"query": _LAUNCH}, timeout=60).json()
+        assert response["data"]["launchRun"]["__typename"] == "LaunchRunSuccess", response
     until(lambda: len(events(storage, "PIPELINE_START")) >= _LOST, "some runs have started", _SECONDS)
     for number in commands[0].processes():
         with suppress(ProcessLookupError):

@@ -1,4 +1,7 @@
-"""Killing workers, beat and the broker over 5 000 messages: each ends, and no more is repeated than was in flight."""
+"""Kills of workers, beat and broker while 5 000 messages are sent: every message ends, with few repeated sends.
+
+A killed worker may repeat at most its sends in flight.
+"""
 
 import random
 import threading
@@ -9,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from sales_assets.simulators.sender_api import Faults
-from sales_assets_tests.services.mailings.worker import Post, post_office
+from sales_assets_tests.services.mailings.worker import MailingsEnvironment, mailings_environment
 from sales_assets_tests.services.partner_orders.fixtures import until
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
 
@@ -30,27 +33,30 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
 
 
 @pytest.fixture
-def post(warehouse_url: str, tmp_path: Path, node: RabbitMQNode) -> Iterator[Post]:
+def mailings_env(warehouse_url: str, tmp_path: Path, node: RabbitMQNode) -> Iterator[MailingsEnvironment]:
     settings = {"MAILINGS_IN_FLIGHT": str(_IN_FLIGHT), "SENDER_TIMEOUT": "5", "SENDER_RATE": "100"}
-    with post_office(warehouse_url, tmp_path / "post", broker_url=node.url, **settings) as post:
-        yield post
+    with mailings_environment(warehouse_url, tmp_path / "post", broker_url=node.url, **settings) as mailings_env:
+        yield mailings_env
 
 
-def test_five_thousand_messages_survive_the_killing_of_workers_beat_and_broker(post: Post, node: RabbitMQNode) -> None:
-    post.clients(_MESSAGES)
-    mailing_id = post.mailing()
-    post.sender.faults = Faults(slow=0.05)
+def test_five_thousand_messages_survive_kills_of_workers_beat_and_broker(
+    mailings_env: MailingsEnvironment, node: RabbitMQNode
+) -> None:
+    mailings_env.clients(_MESSAGES)
+    mailing_id = mailings_env.mailing()
+    mailings_env.sender.faults = Faults(slow=0.05)
     kills = Counter[str]()
     stop = threading.Event()
 
     def keep_killing_a_worker() -> None:
         while not stop.is_set():
-            worker = post.worker(ready=False)
-            before = len(post.sender.seen)
-            # In the middle: others send too, but it is ready and there is work.
+            worker = mailings_env.worker(ready=False)
+            before = len(mailings_env.sender.seen)
+            # Kill in the middle of sending: the worker must be ready, and messages must be left; other workers send
+            # too.
             until(
                 lambda worker=worker, before=before: (  # type: ignore[misc]
-                    stop.is_set() or ("worker ready" in worker.log() and len(post.sender.seen) > before + 150)
+                    stop.is_set() or ("worker ready" in worker.log() and len(mailings_env.sender.seen) > before + 150)
                 ),
                 seconds=300,
             )
@@ -66,7 +72,7 @@ def test_five_thousand_messages_survive_the_killing_of_workers_beat_and_broker(p
 
     def keep_killing_beat() -> None:
         while not stop.is_set():
-            beat = post.beat()
+            beat = mailings_env.beat()
             stop.wait(random.uniform(8, 12))
             beat.kill()
             kills["beat"] += 1
@@ -76,37 +82,43 @@ def test_five_thousand_messages_survive_the_killing_of_workers_beat_and_broker(p
     for killer in killers:
         killer.start()
     try:
-        until(lambda: len(post.sender.seen) > _MESSAGES * 0.6, seconds=600)
+        until(lambda: len(mailings_env.sender.seen) > _MESSAGES * 0.6, seconds=600)
     finally:
         stop.set()
         for killer in killers:
             killer.join()
-    post.worker()
-    post.beat()
-    statuses = post.finished(mailing_id, seconds=600)
-    repeats = sum(post.sender.seen.values()) - len(post.sender.seen)
+    mailings_env.worker()
+    mailings_env.beat()
+    statuses = mailings_env.finished(mailing_id, seconds=600)
+    repeats = sum(mailings_env.sender.seen.values()) - len(mailings_env.sender.seen)
     print(f"\nkills: {dict(kills)}; {dict(statuses)}; {repeats} repeated sends")  # noqa: T201  figures, seen with -s
     assert statuses == {"SENT": _MESSAGES}
-    assert set(post.sender.seen) == set(range(1, _MESSAGES + 1))
+    assert set(mailings_env.sender.seen) == set(range(1, _MESSAGES + 1))
     assert repeats <= kills["worker"] * _IN_FLIGHT
     assert kills["worker"] >= 3
     assert kills["broker"] >= 2
-    assert post.query("SELECT count(*), count(DISTINCT client_id) FROM mailings.message") == [(_MESSAGES, _MESSAGES)]
+    assert mailings_env.query("SELECT count(*), count(DISTINCT client_id) FROM mailings.message") == [
+        (_MESSAGES, _MESSAGES)
+    ]
 
 
-def test_a_sender_with_every_fault_brings_every_message_to_an_end(post: Post) -> None:
-    post.clients(2000)
-    mailing_id = post.mailing()
-    post.sender.faults = Faults(seed=1, server_error=0.1, too_many=0.1, html=0.05, refused=0.05, lost=0.05, slow=0.01)
+def test_every_message_ends_with_a_sender_that_has_every_fault(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(2000)
+    mailing_id = mailings_env.mailing()
+    mailings_env.sender.faults = Faults(
+        seed=1, server_error=0.1, too_many=0.1, html=0.05, refused=0.05, lost=0.05, slow=0.01
+    )
     for _ in range(2):
-        post.worker(SENDER_RATE="0")
-    post.beat()
-    statuses = post.finished(mailing_id, seconds=900)
-    attempts = Counter(post.sender.seen.values())
+        mailings_env.worker(SENDER_RATE="0")
+    mailings_env.beat()
+    statuses = mailings_env.finished(mailing_id, seconds=900)
+    attempts = Counter(mailings_env.sender.seen.values())
     print(f"\n{dict(statuses)}; messages by attempts: {sorted(attempts.items())}")  # noqa: T201  figures, seen with -s
     assert statuses.total() == 2000
     assert statuses.keys() <= {"SENT", "FAILED"}
     assert max(attempts) <= 5
-    # A third of the attempts fail: some four in a thousand messages fail five times.
+    # A third of the attempts fail, so about four in a thousand messages fail five times.
     assert statuses["FAILED"] < 40
-    assert sum(post.sender.seen.values()) == post.query("SELECT sum(attempts) FROM mailings.message")[0][0]
+    assert (
+        sum(mailings_env.sender.seen.values()) == mailings_env.query("SELECT sum(attempts) FROM mailings.message")[0][0]
+    )

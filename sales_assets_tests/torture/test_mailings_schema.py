@@ -1,4 +1,4 @@
-"""The mailings' interface under schemathesis, at length."""
+"""Long schemathesis run of the mailings API."""
 
 import time
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]
 
 @pytest.fixture
 def api(warehouse_url: str) -> Iterator[Api]:
-    """The service with something in it that requests can hit."""
+    """The service with clients and mailings, so that requests find existing objects."""
     with api_running(warehouse_url) as api:
         clients = [api.client(tag="VIP") for _ in range(3)]
         api.start(api.mailing(client_tag_filter="VIP"), clients=clients)
@@ -22,7 +22,7 @@ def api(warehouse_url: str) -> Iterator[Api]:
         yield api
 
 
-def test_answers_are_those_of_the_openapi_at_length(api: Api, tmp_path: Path) -> None:
-    began = time.monotonic()
+def test_mailings_responses_match_the_openapi_in_a_long_run(api: Api, tmp_path: Path) -> None:
+    start_time = time.monotonic()
     examine(api.url, tmp_path, examples=200)
-    print(f"\nschemathesis: {time.monotonic() - began:.0f} s")  # noqa: T201  figures, seen with -s
+    print(f"\nschemathesis: {time.monotonic() - start_time:.0f} s")  # noqa: T201  figures, seen with -s

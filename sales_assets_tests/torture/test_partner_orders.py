@@ -1,4 +1,4 @@
-"""Killing parts of the partner orders under load, for as long as it takes: nothing lost, nothing doubled."""
+"""Kills of parts of the partner orders service under load: no order or event is lost or duplicated."""
 
 import datetime as dt
 import random
@@ -23,7 +23,7 @@ from sales_assets_tests.services.partner_orders.fixtures import order, queued, u
 from sales_assets_tests.services.partner_orders.openapi import examine
 from sales_assets_tests.services.partner_orders.process import http_running, process_running
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
-from sales_assets_tests.services.partner_orders.test_random_sequences import World
+from sales_assets_tests.services.partner_orders.test_random_sequences import Harness
 from sales_assets_tests.services.partner_orders.test_random_sequences import examine as examine_sequences
 
 pytestmark = [pytest.mark.torture, pytest.mark.timeout(1800)]
@@ -43,7 +43,7 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
 
 
 @pytest.mark.broker
-def test_a_thousand_orders_survive_the_killing_of_relay_consumer_and_broker(
+def test_a_thousand_orders_survive_kills_of_relay_consumer_and_broker(
     start: Start, node: RabbitMQNode, query: Query, warehouse_url: str, instance: dg.DagsterInstance
 ) -> None:
     store(
@@ -73,13 +73,13 @@ def test_a_thousand_orders_survive_the_killing_of_relay_consumer_and_broker(
             node.start()
 
     cancelled = range(0, _ORDERS, 10)
-    began = time.monotonic()
+    start_time = time.monotonic()
 
     def place(number: int) -> None:
-        answer = service.post(order(number)).json()
-        assert answer["result"] == "success"
+        response = service.post(order(number)).json()
+        assert response["result"] == "success"
         if number in cancelled:
-            assert service.delete({"order_id": number, "their_order_id": answer["their_order_id"]}).json() == {
+            assert service.delete({"order_id": number, "their_order_id": response["their_order_id"]}).json() == {
                 "result": "success"
             }
 
@@ -90,8 +90,8 @@ def test_a_thousand_orders_survive_the_killing_of_relay_consumer_and_broker(
     try:
         with ThreadPoolExecutor(16) as pool:
             list(pool.map(place, range(_ORDERS)))
-        placed = time.monotonic() - began
-        # Everything is in flight by now; the killing goes on until each part has died often enough.
+        placed = time.monotonic() - start_time
+        # All orders have been placed; the kills continue until each part has been killed often enough.
         until(lambda: min(kills.values()) >= 5, seconds=300)
     finally:
         stop.set()
@@ -106,7 +106,7 @@ def test_a_thousand_orders_survive_the_killing_of_relay_consumer_and_broker(
         until(lambda: query("SELECT count(*) FROM orders.outbox WHERE published_at IS NULL") == [(0,)])
         until(lambda: queued(broker, broker.events_queue) == 0)
     assert queued(broker, broker.dead_queue) == 0
-    staged_after = time.monotonic() - began
+    staged_after = time.monotonic() - start_time
     print(  # noqa: T201  figures, seen with -s
         f"\nkills: {kills}; {_ORDERS} orders placed in {placed:.0f} s, {events} events staged, each once, "
         f"after {staged_after:.0f} s"
@@ -131,8 +131,8 @@ def _load(instance: dg.DagsterInstance, first: str, last: str) -> None:
     assert [check.check_name for check in result.get_asset_check_evaluations() if not check.passed] == []
 
 
-def test_a_thousand_orders_survive_the_killing_of_the_service(start: Start, query: Query, warehouse_url: str) -> None:
-    """The process that places orders is killed over them; every order ends up at the partner once, and accepted."""
+def test_orders_survive_kills_of_the_service(start: Start, query: Query, warehouse_url: str) -> None:
+    """The process that places orders is killed repeatedly; each order exists at the partner once and is accepted."""
     partner_service = start(broker=NO_BROKER, parts=["reconciler"], partnerapi_reconcile_seconds=0.5)
     partner = partner_service.partner
     accepted: set[int] = set()
@@ -145,10 +145,10 @@ def test_a_thousand_orders_survive_the_killing_of_the_service(start: Start, quer
 
             def place(number: int, url: str = url) -> bool:
                 try:
-                    answer = requests.post(f"{url}/v2/orders/", json=order(number), timeout=30)
+                    response = requests.post(f"{url}/v2/orders/", json=order(number), timeout=30)
                 except requests.RequestException:
                     return False
-                return bool(answer.json()["result"] == "success")
+                return bool(response.json()["result"] == "success")
 
             with ThreadPoolExecutor(16) as pool:
                 done = list(pool.map(place, pending))
@@ -164,26 +164,26 @@ def test_a_thousand_orders_survive_the_killing_of_the_service(start: Start, quer
     print(f"\nthe service was killed {kills} times over 300 orders; each is at the partner once")  # noqa: T201  figures, seen with -s
 
 
-def test_nothing_is_lost_whatever_happens_to_two_thousand_orders(world: World) -> None:
+def test_two_thousand_random_sequences_lose_no_order(harness: Harness) -> None:
     first = random.randrange(2**32)
-    examine_sequences(world, range(first, first + 2000))
+    examine_sequences(harness, range(first, first + 2000))
 
 
-def test_two_hundred_equal_orders_at_once_make_one(start: Start) -> None:
+def test_two_hundred_concurrent_equal_orders_create_one(start: Start) -> None:
     first = start()
     second = start(partnerapi_url=first.partner_url)
     for number in range(5):
         before = first.partner.seen["create"]
         with ThreadPoolExecutor(200) as pool:
             calls = [pool.submit((first, second)[n % 2].post, order(number)) for n in range(200)]
-            answers = {call.result().text for call in calls}
-        assert len(answers) == 1
+            responses = {call.result().text for call in calls}
+        assert len(responses) == 1
         assert len(first.partner.orders_of(number)) == 1
         assert first.partner.seen["create"] == before + 1
 
 
-def test_answers_are_those_of_the_openapi_at_length(start: Start, tmp_path: Path) -> None:
+def test_partner_orders_responses_match_the_openapi_in_a_long_run(start: Start, tmp_path: Path) -> None:
     service = start()
-    began = time.monotonic()
+    start_time = time.monotonic()
     examine(service.url, tmp_path, examples=300)
-    print(f"\nschemathesis: {time.monotonic() - began:.0f} s")  # noqa: T201  figures, seen with -s
+    print(f"\nschemathesis: {time.monotonic() - start_time:.0f} s")  # noqa: T201  figures, seen with -s

@@ -1,7 +1,7 @@
-"""Three years of days through the sensor; the days themselves are `faults/soaking`.
+"""Three years of days loaded by the sensor; `faults/soaking.py` simulates the days.
 
-SOAK_DAYS says how many days (1095 are three years). TORTURE_SECONDS ends it early and judges what was done by then;
-its databases and files stay in pytest's cache, and the next run of the same code goes on from there.
+SOAK_DAYS sets the number of days (1095 are three years). TORTURE_SECONDS ends the test early and checks the days done
+by then; the databases and files stay in pytest's cache, and the next run of the same code continues with them.
 """
 
 import os
@@ -29,7 +29,7 @@ _MEMORY = "soak.pickle"
 
 @pytest.fixture
 def tmp_path(pytestconfig: pytest.Config) -> Iterator[Path]:
-    """A folder that outlives a soak that is not over: SALES_HOME, reports and server are below it."""
+    """A folder that survives an unfinished soak; it contains SALES_HOME, the reports and the server."""
     assert pytestconfig.cache is not None
     soaks = pytestconfig.cache.mkdir("soak")
     folder = soaks / f"{_DAYS}-{code_under_test()}"
@@ -44,7 +44,7 @@ def tmp_path(pytestconfig: pytest.Config) -> Iterator[Path]:
 
 @pytest.fixture
 def new_database(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Databases by their templates, on a server of the soak's own; made by the first run only."""
+    """Return a function from a template to the URL of its database, on a separate server; created by the first run."""
     server = EmbeddedPostgres(tmp_path / "postgres")
     server.ensure_running()
 
@@ -63,10 +63,10 @@ def new_database(tmp_path: Path) -> Iterator[Callable[..., str]]:
 
 @pytest.mark.torture
 @pytest.mark.timeout(_SECONDS + 300)
-def test_years_of_days_end_in_the_mart_of_the_oracle(shop: Shop, storage: str, tmp_path: Path) -> None:
+def test_years_of_days_equal_the_reference_model(shop: Shop, storage: str, tmp_path: Path) -> None:
     soak = Soak(shop, storage)
     soak.run(_DAYS, _SECONDS, memory=tmp_path / _MEMORY)
-    soak.judge()
+    soak.check_result()
     if len(soak.days) < _DAYS:
         pytest.skip(f"{len(soak.days)} of {_DAYS} days, all of them right; run it again for the others")
     (tmp_path / _MEMORY).unlink()

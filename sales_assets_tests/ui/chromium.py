@@ -1,6 +1,6 @@
-"""Find a headless Chromium for the UI tests: one on the PATH, else Playwright's own.
+"""Find a headless Chromium for the UI tests: one on the PATH, otherwise Playwright's bundled browser.
 
-Run as a program it prints the one that works, or fails with what was tried; ``.ci/run`` runs it.
+Run as a program, this module prints the browser's version, or fails with the list of attempts; ``.ci/run`` runs it.
 """
 
 import shutil
@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, Error, sync_playwright
 
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 
-# Playwright itself switches the sandbox off, which root can't have. These keep Chromium from calling home.
+# Playwright itself disables the sandbox, which root can't use. These options stop Chromium's background requests.
 _ARGUMENTS = [
     "--disable-gpu",
     "--disable-quic",
@@ -24,14 +24,14 @@ _ARGUMENTS = [
 
 
 class NoBrowserError(Exception):
-    """No Chromium could be started; the message says what was tried."""
+    """No Chromium could be started; the message lists the attempts."""
 
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A running browser. Raises `NoBrowserError`.
+    """Run a browser. Raises `NoBrowserError`.
 
-    Each candidate is started: what lies on the PATH may be a pointer to a snap that can't run here.
+    Each candidate is started: a program on the PATH may be a wrapper for a snap that can't run here.
     """
     candidates = [path for name in _NAMES if (path := shutil.which(name))]
     tried = []

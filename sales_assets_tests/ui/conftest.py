@@ -1,4 +1,4 @@
-"""The browser and the platform behind the tests of the UI, one of each for all of them."""
+"""Browser and platform for the UI tests, shared by the tests of a module."""
 
 import os
 from collections.abc import Iterator
@@ -10,13 +10,13 @@ from playwright.sync_api import Browser, Page
 from sales_assets_tests.ui.chromium import NoBrowserError, chromium
 from sales_assets_tests.ui.platform import Platform, running_platform
 
-# A run is a process that loads the code location first; two cores are often busy with other tests.
-PATIENCE_MS = 90_000
+# A run is a process that first loads the code location, while other tests often keep both cores busy.
+TIMEOUT_MS = 90_000
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """A headless Chromium. Without one the tests are skipped, with REQUIRE_BROWSER=1 they fail."""
+    """A headless Chromium. If none starts, skip the tests; with REQUIRE_BROWSER=1, fail them."""
     try:
         with chromium() as started:
             yield started
@@ -28,17 +28,17 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def platform(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
-    """The running platform; it is not started where there is no browser to look at it."""
+    """The running platform, which is only started if there is a browser."""
     with running_platform(tmp_path_factory.mktemp("platform")) as running:
         yield running
 
 
 @pytest.fixture
 def page(browser: Browser, platform: Platform, tmp_path: Path) -> Iterator[Page]:
-    """A tab of its own on the platform's UI, with no memory of other tests."""
+    """A tab on the platform's UI in a new browser context."""
     with browser.new_context(base_url=platform.url, viewport={"width": 1500, "height": 1000}) as context:
-        context.set_default_timeout(30_000)  # what is on the page already; results are waited for by `expect`
+        context.set_default_timeout(30_000)  # for content already on the page; `expect` waits longer for results
         tab = context.new_page()
         yield tab
-        # For whoever looks into a failure: pytest keeps the folder.
+        # For debugging a failure: pytest keeps the folder.
         tab.screenshot(path=tmp_path / "last.png")

@@ -1,4 +1,4 @@
-"""The whole platform as a person runs it: the command's own processes, on a home and a folder of reports of its own."""
+"""The platform as users run it: processes of the command, with a separate SALES_HOME and a folder of reports."""
 
 import datetime as dt
 import os
@@ -18,13 +18,15 @@ from sales_assets_tests.builders import Order, ReportFolderBuilder
 
 COMMAND = Path(sys.executable).with_name("sales-assets")
 _SHUTDOWN_SECONDS = 60
+# Age in days of the increment that has an invalid row next to its valid ones.
+BROKEN_DAY = 3
 
 
 @dataclass(frozen=True)
 class Platform:
-    """A running platform. Days are named by their age: `day(1)` is yesterday, the last that has an increment.
+    """A running platform. Days are given by their age: `day(1)` is yesterday, the last day with an increment.
 
-    `environment` is that of its processes, for further commands on the same home.
+    `environment` has the variables of its processes, for further commands with the same home.
     """
 
     url: str
@@ -35,15 +37,20 @@ class Platform:
     def day(self, age: int) -> str:
         return (self.today - dt.timedelta(days=age)).isoformat()
 
+    def load(self, age: int) -> None:
+        """Load a day with the command, without the daemon."""
+        days = ["--from", self.day(age), "--to", self.day(age)]
+        subprocess.run([COMMAND, "load", *days], env=self.environment, check=True, stdin=subprocess.DEVNULL)
+
     def query(self, statement: str, *parameters: object) -> list[tuple[object, ...]]:
-        """Run one statement on the warehouse, committed; gives its rows, if it has any."""
+        """Run and commit one statement on the warehouse; return its rows, if any."""
         server = EmbeddedPostgres(self.home / "postgres")
         with psycopg.connect(server.url("sales")) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def sales(self, *ages: int) -> list[tuple[object, ...]]:
-        """(date_id, rows, net amount) of the days in the mart, oldest first."""
+        """Return (date_id, rows, net amount) of the days in the mart, oldest first."""
         days = [int(self.day(age).replace("-", "")) for age in ages]
         return self.query(
             "SELECT date_id, count(*), sum(amount) FROM mart.f_sales WHERE date_id = ANY (%s) GROUP BY 1 ORDER BY 1",
@@ -52,10 +59,10 @@ class Platform:
 
 
 @contextmanager
-def running_platform(folder: Path) -> Iterator[Platform]:
-    """Simulator, embedded PostgreSQL and `sales-assets dev`, with a report fetched and its day 20 loaded.
+def running_platform(folder: Path, **settings: str) -> Iterator[Platform]:
+    """Run a report API simulator, embedded PostgreSQL and `sales-assets dev`, with a report fetched and day 20 loaded.
 
-    Each day sells for 200 + its age; those with an increment (1 to 7 days ago) have a refund of 50 besides.
+    The sale of each day amounts to 200 plus its age; days with an increment (1 to 7 days ago) also have a refund of 50.
     """
     environment = {name: value for name, value in os.environ.items() if not name.startswith((*OUR_PREFIXES, "DAGSTER"))}
     platform = Platform(f"http://127.0.0.1:{free_port()}", folder / "home", dt.datetime.now(dt.UTC).date(), environment)
@@ -63,8 +70,9 @@ def running_platform(folder: Path) -> Iterator[Platform]:
     reports.report([_sale(platform, age) for age in range(8, 31)])
     for age in range(1, 8):
         refund = _sale(platform, age).but(uniq_id=f"{age:x}f".zfill(32), amount="50", status="refunded")
-        reports.increment(platform.day(age), [_sale(platform, age), refund])
-    environment |= {"SALES_HOME": str(platform.home), "REPORT_API_KEY": "a-key-of-the-tests"}
+        broken = [_sale(platform, age).but(uniq_id=f"{age:x}b".zfill(32), status="lost")] if age == BROKEN_DAY else []
+        reports.increment(platform.day(age), [_sale(platform, age), refund, *broken])
+    environment |= {"SALES_HOME": str(platform.home), "REPORT_API_KEY": "a-key-of-the-tests", **settings}
     with ExitStack() as stack:
         serve = ["report-api", "--data", str(reports.folder), "--port", "0", "--report-seconds", "0"]
         environment["REPORT_API_URL"] = stack.enter_context(
@@ -84,7 +92,7 @@ def _sale(platform: Platform, age: int) -> Order:
 
 @contextmanager
 def command_running(arguments: list[str], environment: dict[str, str], log: Path) -> Iterator[str]:
-    """A command that runs until it is told to stop; gives the URL that it prints once it answers."""
+    """Run a command until the block ends; yield the URL that it prints once it accepts requests."""
     with (
         log.open("wb") as errors,
         subprocess.Popen(

@@ -1,4 +1,4 @@
-"""The page /docs in a real browser: it renders the operations and asks no other host for anything."""
+"""The page /docs in a real browser: renders the operations, and sends no request to another host."""
 
 from urllib.parse import urlsplit
 
@@ -11,13 +11,13 @@ pytestmark = pytest.mark.browser
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_the_documentation_works_without_the_internet(browser: Browser, warehouse_url: str, path: str) -> None:
-    asked: list[str] = []
+def test_api_documentation_works_without_the_internet(browser: Browser, warehouse_url: str, path: str) -> None:
+    requested_urls: list[str] = []
     failed: list[str] = []
 
     def note(request: Request) -> None:
         if urlsplit(request.url).scheme not in ("data", "blob"):
-            asked.append(urlsplit(request.url).netloc)
+            requested_urls.append(urlsplit(request.url).netloc)
 
     with api_running(warehouse_url) as api, browser.new_context(base_url=api.url) as context:
         page = context.new_page()
@@ -29,5 +29,5 @@ def test_the_documentation_works_without_the_internet(browser: Browser, warehous
         expect(page.get_by_role("heading", name="sales_assets services")).to_be_visible()
         operation.click()
         expect(page.get_by_text("Clients in the order of their ids.").first).to_be_visible()
-        assert set(asked) == {urlsplit(api.url).netloc}
+        assert set(requested_urls) == {urlsplit(api.url).netloc}
         assert failed == []

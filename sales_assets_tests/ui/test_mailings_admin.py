@@ -1,4 +1,4 @@
-"""What a person does on the admin page of the mailings, in a real browser that has no way out of this machine."""
+"""Admin pages of the mailings in a real browser, without access to other hosts."""
 
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -21,12 +21,12 @@ def api(warehouse_url: str) -> Iterator[Api]:
 
 @pytest.fixture
 def page(browser: Browser, api: Api) -> Iterator[Page]:
-    """A tab on the page; it fails the test when it asks any other host for something."""
-    asked: list[str] = []
+    """A tab on the admin pages; fails the test if the page sends a request to another host."""
+    requested_hosts: list[str] = []
 
     def note(request: Request) -> None:
         if urlsplit(request.url).scheme not in ("data", "blob"):
-            asked.append(urlsplit(request.url).netloc)
+            requested_hosts.append(urlsplit(request.url).netloc)
 
     with browser.new_context(base_url=api.url, viewport={"width": 1500, "height": 1000}) as context:
         context.set_default_timeout(30_000)
@@ -34,7 +34,7 @@ def page(browser: Browser, api: Api) -> Iterator[Page]:
         tab.on("request", note)
         tab.goto("/admin")
         yield tab
-    assert set(asked) == {urlsplit(api.url).netloc}
+    assert set(requested_hosts) == {urlsplit(api.url).netloc}
 
 
 def log_in(page: Page, password: str = PASSWORD) -> None:
@@ -53,7 +53,7 @@ def test_a_wrong_password_is_refused(page: Page) -> None:
     expect(page.get_by_text("Wrong name or password")).to_be_visible()
     page.goto("/admin/clients/list")
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
-    assert page.context.cookies() == [] or all(cookie["name"] != "mailings_admin" for cookie in page.context.cookies())
+    assert page.context.cookies() == [] or all(cookie["name"] != "sales_admin" for cookie in page.context.cookies())
 
 
 def test_a_client_is_added_changed_and_removed(page: Page, api: Api) -> None:
@@ -63,12 +63,12 @@ def test_a_client_is_added_changed_and_removed(page: Page, api: Api) -> None:
     for name, value in (("phone", "123"), ("operator_code", "123"), ("timezone", "Europe/Moscow")):
         page.locator(f"[name={name}]").fill(value)
     save(page)
-    # The API's own rule, in its own words.
+    # The page shows the error of the API's validation rule.
     expect(page.get_by_text("The phone must have '7XXXXXXXXXX' format")).to_be_visible()
     page.locator("[name=phone]").fill("79161234567")
     save(page)
     expect(page.get_by_role("cell", name="79161234567")).to_be_visible()
-    assert api.ask("GET", "/clients/list/").json()["results"] == [
+    assert api.send("GET", "/clients/list/").json()["results"] == [
         {"id": 1, "phone": "79161234567", "operator_code": "123", "tag": None, "timezone": "Europe/Moscow"}
     ]
     page.get_by_role("link", name="Edit").click()
@@ -81,7 +81,7 @@ def test_a_client_is_added_changed_and_removed(page: Page, api: Api) -> None:
     page.get_by_role("link", name="Delete").click()
     page.get_by_role("button", name="Yes, delete").click()
     expect(page.get_by_text("was successfully deleted")).to_be_visible()
-    assert api.ask("GET", "/clients/list/").json()["results"] == []
+    assert api.send("GET", "/clients/list/").json()["results"] == []
 
 
 def test_a_mailing_is_added_paused_and_resumed(page: Page, api: Api) -> None:
@@ -98,13 +98,13 @@ def test_a_mailing_is_added_paused_and_resumed(page: Page, api: Api) -> None:
     page.locator("[name=send_until]").fill("21:00")
     save(page)
     expect(page.get_by_role("cell", name="2128-01-01T09:00:00Z")).to_be_visible()
-    assert len(api.kicks) == 1
+    assert len(api.enqueued) == 1
     for action, paused in (("Pause", True), ("Resume", False)):
         page.get_by_role("link", name=action).click()
         page.get_by_role("button", name="Yes, Proceed").click()
-        expect(page.get_by_text("until it is resumed" if paused else "It goes on")).to_be_visible()
-        assert api.ask("GET", "/mailings/1/detail/").json()["paused"] is paused
-    # Once it has started it is refused as the API refuses it.
+        expect(page.get_by_text("The mailing is paused" if paused else "The mailing is resumed")).to_be_visible()
+        assert api.send("GET", "/mailings/1/detail/").json()["paused"] is paused
+    # After the start a change is refused, with the same error as in the API.
     api.start(1, clients=[7])
     page.get_by_role("link", name="Edit").click()
     page.locator("[name=text]").fill("too late")

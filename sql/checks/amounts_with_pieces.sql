@@ -1,4 +1,4 @@
--- Rows of the research with an amount but no pieces, or the reverse.
+-- Find rows of the research with an amount but no pieces, or the reverse.
 -- name: offending
 SELECT date_id, count(*) AS offending,
        min(format('category %%s, region %%s: %%s pieces for %%s', category_id, geo_id, sales_qty, sales_amt)) AS example

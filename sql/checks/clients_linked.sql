@@ -1,4 +1,4 @@
--- Find out whether more than half of the clients are not linked to a customer, and so can't get tags from the marts.
+-- Check whether more than half of the clients are not linked to a customer, and so can't get tags from the marts.
 -- name: offending
 SELECT to_char(now() AT TIME ZONE %(timezone)s, 'YYYYMMDD')::integer AS date_id, count(*) - count(l.client_id) AS offending,
        format('%%s of %%s clients', count(*) - count(l.client_id), count(*)) AS example

@@ -1,4 +1,4 @@
--- Customers and actions whose events or quantity differ between staging and mart, per day.
+-- Find customers and actions whose events or quantity differ between staging and mart, per day.
 -- name: offending
 SELECT date_id, count(*) AS offending,
        min(format('customer %%s, action %%s: %%s events and quantity %%s staged, %%s and %%s in the mart',

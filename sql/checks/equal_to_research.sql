@@ -1,4 +1,4 @@
--- Categories and regions whose pieces or amount differ between staging and mart, per day.
+-- Find categories and regions whose pieces or amount differ between staging and mart, per day.
 -- name: offending
 SELECT date_id, count(*) AS offending,
        min(format('category %%s, region %%s: %%s pieces for %%s staged, %%s for %%s in the mart', category_id, geo_id,

@@ -21,13 +21,23 @@ WHERE planned.dagster_event_type = 'ASSET_MATERIALIZATION_PLANNED'
                 AND later.id > planned.id)
 
 -- name: forget_materializations
--- Materializations with a later one of the same day. raw.fetch keeps the history of a day.
+-- Materializations that are older than another one of the same day. raw.fetch keeps the history of a day.
 DELETE FROM event_logs AS former
 WHERE former.dagster_event_type = 'ASSET_MATERIALIZATION'
   AND former.timestamp < now() AT TIME ZONE 'UTC' - %(age)s::interval
   AND EXISTS (SELECT FROM event_logs AS later
               WHERE later.asset_key = former.asset_key AND later.partition IS NOT DISTINCT FROM former.partition
                 AND later.dagster_event_type = 'ASSET_MATERIALIZATION' AND later.id > former.id)
+
+-- name: forget_charts
+-- Each refresh of the charts is 150 kB, and only the latest is shown. The last one of each day is kept until it is
+-- old, because its totals are plotted.
+DELETE FROM event_logs AS former
+WHERE former.dagster_event_type = 'ASSET_MATERIALIZATION' AND former.asset_key = '["reports", "sales_overview"]'
+  AND former.timestamp < now() AT TIME ZONE 'UTC' - interval '1 day'
+  AND EXISTS (SELECT FROM event_logs AS later
+              WHERE later.asset_key = former.asset_key AND later.dagster_event_type = 'ASSET_MATERIALIZATION'
+                AND later.timestamp::date = former.timestamp::date AND later.id > former.id)
 
 -- name: forget_tags
 DELETE FROM asset_event_tags AS t

@@ -5,7 +5,7 @@
 SELECT set_config('tcp_keepalives_idle', '10', false),
        set_config('tcp_keepalives_interval', '5', false),
        set_config('tcp_keepalives_count', '3', false),
-       -- How long the lock of a process that was killed just now may survive it.
+       -- How long the lock of a killed process may remain.
        set_config('lock_timeout', '10s', false)
 
 -- name: take

@@ -1,5 +1,5 @@
 -- name: fingerprint
--- Differs after any change of a row that the lake shows; independent of the order of rows.
+-- Changes with any row that is copied to the lake; independent of the order of rows.
 SELECT concat(count(*), '.', coalesce(sum(hashtextextended(
            ROW (date_id, date_actual, year_num, quarter_num, month_num, month_name, day_num, day_of_week, iso_year,
                 iso_week)::text, 0)), 0)) AS contents

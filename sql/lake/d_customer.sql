@@ -1,5 +1,5 @@
 -- name: fingerprint
--- Differs after any change of a row that the lake shows; independent of the order of rows.
+-- Changes with any row that is copied to the lake; independent of the order of rows.
 SELECT concat(count(*), '.', coalesce(sum(hashtextextended(ROW (customer_id, first_name, last_name, name_as_of)::text, 0)), 0)) AS contents
 FROM mart.d_customer
 

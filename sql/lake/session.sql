@@ -5,7 +5,7 @@
 SELECT set_config('search_path', 'lake', false)
 
 -- name: lock
--- One lock per day, by YYYYMMDD, in ascending order: two writers never wait for each other. 0 is the lock of the dimensions.
+-- One lock per day, by YYYYMMDD, in ascending order, so that writers can't deadlock. 0 is the lock of the dimensions.
 SELECT pg_advisory_lock(%(space)s, key) FROM unnest(%(keys)s::integer[]) AS key
 
 -- name: unlock

@@ -1,16 +1,33 @@
 -- name: create
-INSERT INTO mailings.client (phone, operator_code, tag, timezone)
-VALUES (%(phone)s, %(operator_code)s, %(tag)s, %(timezone)s)
-RETURNING client_id AS id, phone, operator_code, tag, timezone
+-- A client with an erased phone is not stored, which the returned row indicates.
+WITH asked AS MATERIALIZED (
+    SELECT mailings.is_erased(%(pseudonym)s, %(key_id)s) AS erased
+), stored AS (
+    INSERT INTO mailings.client (phone, operator_code, tag, timezone)
+    SELECT %(phone)s, %(operator_code)s, %(tag)s, %(timezone)s FROM asked WHERE NOT erased
+    RETURNING client_id AS id, phone, operator_code, tag, timezone
+)
+SELECT erased, stored.* FROM asked LEFT JOIN stored ON true
 
 -- name: update
--- NULL keeps a value, except for the tag, which may be set to NULL.
-UPDATE mailings.client
-SET phone = coalesce(%(phone)s, phone), operator_code = coalesce(%(operator_code)s, operator_code),
-    tag = CASE WHEN %(with_tag)s THEN %(tag)s ELSE tag END, timezone = coalesce(%(timezone)s, timezone),
-    updated_at = now()
-WHERE client_id = %(client_id)s
-RETURNING client_id AS id, phone, operator_code, tag, timezone
+-- NULL keeps a value, except for the tag, which may be set to NULL. An erased phone changes nothing, as the returned row
+-- indicates.
+WITH asked AS MATERIALIZED (
+    SELECT %(phone)s::text IS NOT NULL AND mailings.is_erased(%(pseudonym)s, %(key_id)s) AS erased
+), stored AS (
+    UPDATE mailings.client
+    SET phone = coalesce(%(phone)s, phone), operator_code = coalesce(%(operator_code)s, operator_code),
+        tag = CASE WHEN %(with_tag)s THEN %(tag)s ELSE tag END, timezone = coalesce(%(timezone)s, timezone),
+        updated_at = now()
+    FROM asked
+    WHERE client_id = %(client_id)s AND NOT erased
+    RETURNING client_id AS id, phone, operator_code, tag, timezone
+)
+SELECT erased, stored.* FROM asked LEFT JOIN stored ON true WHERE erased OR stored.id IS NOT NULL
+
+-- name: lock
+-- Lock the client that a user is about to change.
+SELECT phone, operator_code, tag, timezone FROM mailings.client WHERE client_id = %(client_id)s FOR UPDATE
 
 -- name: delete
 -- Ends the waiting messages of the client. One that a worker has claimed is ended by the worker: it may have been sent.
@@ -30,7 +47,7 @@ WITH gone AS (
     SET status = 'FAILED', reason = 'client deleted', claim = NULL, finished_at = now()
     FROM waiting WHERE m.message_id = waiting.message_id
 )
-SELECT client_id FROM gone
+SELECT client_id AS id FROM gone
 
 -- name: detail
 SELECT c.client_id AS id, c.phone, c.operator_code, c.tag, c.timezone, l.customer_id, l.linked_by,

@@ -36,7 +36,7 @@ ORDER BY client_id
 FOR KEY SHARE
 
 -- name: unlink
--- Links made by hand are never changed.
+-- Links set manually are never changed.
 DELETE FROM mailings.client_customer AS l
 USING link_change AS c
 WHERE c.client_id = l.client_id AND c.customer_id IS NULL AND l.linked_by = 'phone'

@@ -28,12 +28,12 @@ USING tag_change AS c
 WHERE NOT c.is_wanted AND (c.client_id, c.tag) = (t.client_id, t.tag)
 
 -- name: clear_unlinked
--- Delete tags of clients that were unlinked by hand meanwhile.
+-- Delete tags of clients that were unlinked manually meanwhile.
 DELETE FROM mailings.client_tag AS t
 WHERE NOT EXISTS (SELECT FROM mailings.client_customer AS l WHERE l.client_id = t.client_id)
 
 -- name: fill_missing
--- If a link was changed by hand meanwhile, its tag waits for the next run. A tag that stays keeps its time.
+-- If a link was changed manually meanwhile, its tag waits for the next run. A tag that stays keeps its time.
 INSERT INTO mailings.client_tag (client_id, tag)
 SELECT client_id, tag
 FROM tag_change

@@ -8,7 +8,7 @@ ORDER BY period_id DESC
 LIMIT %(limit)s
 
 -- name: followed
--- Follow the refunds of some orders to the messages of a mailing.
+-- Trace the refunds of some orders to the messages of a mailing.
 SELECT p.order_id, f.date_id, f.amount, f.customer_id, l.client_id, t.tag, d.message_id, d.status, d.seconds_to_deliver
 FROM staging.partner_order_line AS p
 JOIN mart.f_sales AS f ON f.id = p.sale_id AND f.status = 'refunded'

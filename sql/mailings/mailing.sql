@@ -30,16 +30,18 @@ RETURNING mailing_id AS id, start_time, text, operator_code_filter AS client_ope
 -- The planner ends the waiting messages later: they may be too many for a request.
 UPDATE mailings.mailing SET deleted_at = now(), updated_at = now()
 WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL
-RETURNING mailing_id
+RETURNING mailing_id AS id
 
 -- name: pause
 -- A finished mailing can't be paused.
 UPDATE mailings.mailing SET paused_at = coalesce(paused_at, now()), updated_at = now()
 WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL AND state <> 'finished' AND paused_at IS NULL
+RETURNING mailing_id AS id
 
 -- name: resume
 UPDATE mailings.mailing SET paused_at = NULL, updated_at = now()
 WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL AND paused_at IS NOT NULL
+RETURNING mailing_id AS id
 
 -- name: exists
 SELECT state FROM mailings.mailing WHERE mailing_id = %(mailing_id)s AND deleted_at IS NULL

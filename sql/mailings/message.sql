@@ -27,7 +27,7 @@ WHERE g.mailing_id = %(mailing_id)s
 
 -- name: time_out
 -- Time out messages after the mailing's end. A claimed message may be in transit: it is left to its worker until the
--- longest send that was begun before the end is over.
+-- longest send that began before the end must have finished.
 WITH over AS (
     SELECT mailing_id, end_time FROM mailings.mailing
     WHERE state = 'running' AND end_time <= now() AND deleted_at IS NULL
@@ -120,9 +120,10 @@ SELECT claimed.message_id, claimed.client_id, claimed.attempts, c.timezone, cloc
 FROM claimed LEFT JOIN mailings.client AS c USING (client_id)
 
 -- name: permit
--- Find which messages may be sent now: still claimed by this worker, and the mailing neither over, paused nor deleted. Runs
--- before each send, and while messages wait for a send slot. A lease that the send could outlast is renewed, unless
--- another worker has claimed the message. phone is NULL if the client was deleted.
+-- Find which messages may be sent now: still claimed by this worker, and the mailing neither ended, paused nor deleted.
+-- Runs before each send, and while messages wait for a send slot. A lease that the send could outlast is renewed, unless
+-- another worker has claimed the message. phone is NULL if the client was deleted. opted_out: the phone was suppressed
+-- since the mailing started, whose recipients had no suppressed phone.
 WITH asked AS (
     SELECT message_id, claim FROM unnest(%(message_ids)s::bigint[], %(claims)s::text[]) AS asked (message_id, claim)
 ), renewed AS (
@@ -135,7 +136,8 @@ WITH asked AS (
     RETURNING m.message_id
 )
 SELECT m.message_id, c.phone, c.timezone, clock_timestamp() AS now,
-       extract(epoch FROM g.end_time - clock_timestamp())::float8 AS seconds_left
+       extract(epoch FROM g.end_time - clock_timestamp())::float8 AS seconds_left,
+       EXISTS (SELECT FROM mailings.suppression AS s WHERE s.phone = c.phone) AS opted_out
 FROM asked
 JOIN mailings.message AS m USING (message_id, claim)
 JOIN mailings.mailing AS g USING (mailing_id)

@@ -50,10 +50,10 @@ FROM delivery
 GROUP BY date_id
 
 -- name: changed_days
--- Find days whose messages differ from their statistics, among those with Pending messages and all from the day before
--- the last known one on (a long list may be committed after a short one of the next day). `digest` covers the counts, and
--- overdue messages, so that a check sees them although nothing changes. Recent days are read together, older ones one by
--- one: no tick reads the whole history.
+-- Find days whose messages differ from their statistics. Compared are days with Pending messages, and all days since the
+-- day before the last one in the mart (a long list may be committed after a short one of the next day). `digest` covers
+-- the counts, and overdue messages, so that a check sees them although nothing changes. Recent days are read together,
+-- older ones one by one: no tick reads the whole history.
 WITH span AS (
     SELECT coalesce((SELECT to_date(max(date_id)::text, 'YYYYMMDD') - 1 FROM mart.f_mailing_deliveries),
                     (SELECT (min(started_at) AT TIME ZONE %(timezone)s)::date FROM mailings.mailing)) AS first_day

@@ -17,7 +17,7 @@ WHERE source IN ('report_api', 'legacy') AND date_id BETWEEN %(first_date_id)s A
   AND date_id = ANY (%(date_ids)s)
 
 -- name: column_types
--- An adopted mart may have other types than those of docs/data-contracts/day-rules.md ("Mart").
+-- An adopted mart may have other types than those in docs/data-contracts/day-rules.md ("Mart").
 SELECT attname AS column, atttypid::regtype::text AS type
 FROM pg_attribute
 WHERE attrelid = 'mart.f_sales'::regclass AND attnum > 0 AND NOT attisdropped

@@ -1,7 +1,7 @@
 """Alembic's entry: runs the pending revisions in one transaction, under one lock.
 
-The statements stand beside this file as ``versions/NNNN_name.up.sql`` and ``.down.sql``; the Python file of a
-revision only names them. `sales_assets.postgres.migrations` hands over the open connection.
+The statements are in ``versions/NNNN_name.up.sql`` and ``.down.sql``; the Python file of a revision only refers to
+them. `sales_assets.postgres.migrations` passes the open connection.
 """
 
 from alembic import context

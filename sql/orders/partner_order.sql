@@ -45,11 +45,11 @@ WITH held AS (
 )
 UPDATE orders.partner_order AS o SET claimed_until = now() + %(lease)s FROM held WHERE o.order_id = held.order_id
 
--- name: learn
+-- name: add_evidence
 -- Apply evidence to orders: new states and their events in one commit. Returns the orders that the evidence concerns.
 -- guard: 'claim' is valid only from the process that holds the claim, 'watch' only after the watch period and while no
 -- call is in progress. watch: the watch period of each entered state.
-WITH learnt AS (
+WITH added AS (
     SELECT o.order_id, o.state AS former_state, o.status_id AS former_status_id, e.moves ->> o.state AS state,
            e.guard = 'claim' OR e.moves ->> o.state <> o.state AS released,
            e.their_order_id, e.status_id, e.refusal, e.cancel_answer, e.message_ids
@@ -67,24 +67,24 @@ WITH learnt AS (
     FOR UPDATE OF o
 ), moved AS (
     UPDATE orders.partner_order AS o
-    SET state = learnt.state,
-        their_order_id = coalesce(o.their_order_id, learnt.their_order_id),
-        status_id = coalesce(learnt.status_id, o.status_id),
-        refusal = CASE WHEN learnt.state = ANY (%(at_partner)s) THEN NULL ELSE coalesce(learnt.refusal, o.refusal) END,
-        cancel_answer = coalesce(learnt.cancel_answer, o.cancel_answer),
-        cancelled_at = CASE WHEN learnt.state = 'cancelled' THEN now() END,
-        claim = CASE WHEN NOT learnt.released THEN o.claim END,
-        claimed_until = CASE WHEN NOT learnt.released THEN o.claimed_until END,
-        checks = CASE WHEN learnt.released THEN 0 ELSE o.checks END,
-        next_check_at = CASE WHEN NOT learnt.released THEN o.next_check_at
-                             WHEN %(watch)s::jsonb ? learnt.state THEN now() + %(pause)s END,
-        check_until = CASE WHEN NOT learnt.released THEN o.check_until
-                           ELSE now() + (%(watch)s::jsonb ->> learnt.state)::float8 * interval '1 second' END,
+    SET state = added.state,
+        their_order_id = coalesce(o.their_order_id, added.their_order_id),
+        status_id = coalesce(added.status_id, o.status_id),
+        refusal = CASE WHEN added.state = ANY (%(at_partner)s) THEN NULL ELSE coalesce(added.refusal, o.refusal) END,
+        cancel_answer = coalesce(added.cancel_answer, o.cancel_answer),
+        cancelled_at = CASE WHEN added.state = 'cancelled' THEN now() END,
+        claim = CASE WHEN NOT added.released THEN o.claim END,
+        claimed_until = CASE WHEN NOT added.released THEN o.claimed_until END,
+        checks = CASE WHEN added.released THEN 0 ELSE o.checks END,
+        next_check_at = CASE WHEN NOT added.released THEN o.next_check_at
+                             WHEN %(watch)s::jsonb ? added.state THEN now() + %(pause)s END,
+        check_until = CASE WHEN NOT added.released THEN o.check_until
+                           ELSE now() + (%(watch)s::jsonb ->> added.state)::float8 * interval '1 second' END,
         updated_at = now()
-    FROM learnt
-    WHERE o.order_id = learnt.order_id
-    RETURNING o.order_id, o.state, o.order_date, o.cancelled_at, learnt.message_ids,
-              o.status_id IS DISTINCT FROM learnt.former_status_id AS status_changed
+    FROM added
+    WHERE o.order_id = added.order_id
+    RETURNING o.order_id, o.state, o.order_date, o.cancelled_at, added.message_ids,
+              o.status_id IS DISTINCT FROM added.former_status_id AS status_changed
 ), event AS (
     INSERT INTO orders.outbox (message_id, order_id, kind, project_id, kodpost, dated_at)
     SELECT message_ids ->> state, order_id, state, %(project_id)s, %(kodpost)s,
@@ -112,7 +112,7 @@ FROM (
 WHERE o.order_id = d.order_id
 RETURNING o.order_id, o.state, o.their_order_id, o.checks, coalesce(o.check_until < now(), true) AS watched_long
 
--- name: unsettled
+-- name: unresolved
 SELECT count(*) FILTER (WHERE state = 'unknown') AS orders,
        count(*) FILTER (WHERE state = 'cancel_unknown') AS cancels
 FROM orders.partner_order

@@ -1,4 +1,4 @@
--- Metrics of the pipeline, read when Prometheus asks for them. Null: nothing was loaded yet.
+-- Metrics of the pipeline, read at each scrape of Prometheus. Null: nothing was loaded yet.
 
 -- name: backlog
 SELECT (now() AT TIME ZONE 'UTC')::date - 1 - (
@@ -8,14 +8,14 @@ SELECT (now() AT TIME ZONE 'UTC')::date - 1 - (
        (SELECT count(*) FROM staging.quarantine WHERE state = 'open')                      AS open_lines
 
 -- name: rows
--- Rows of the last days; a day without a load has none here.
+-- Rows of the last days; a day without a load is missing.
 SELECT (now() AT TIME ZONE 'UTC')::date - to_date(date_id::text, 'YYYYMMDD') AS day_age, file, rows
 FROM staging.staged_day
 WHERE date_id BETWEEN to_char(now() AT TIME ZONE 'UTC' - make_interval(days => %(days)s), 'YYYYMMDD')::integer
                   AND to_char(now() AT TIME ZONE 'UTC' - interval '1 day', 'YYYYMMDD')::integer
 
 -- name: lock_waits
--- Loads that wait for others (sql/locks.sql), and for how long the first of them has. A lock of one number has the
+-- Number of loads that wait for others (sql/locks.sql), and the longest wait. A lock of one number has the
 -- subclass 1, and its number in objid; a lock of a day has its class in classid.
 SELECT count(*) AS sessions, coalesce(max(extract(epoch FROM clock_timestamp() - waitstart)), 0)::float8 AS seconds
 FROM pg_locks

@@ -1,7 +1,7 @@
 -- name: unread
 -- Find raw files that cover the days and were never parsed, or not since a row was resolved. An unusable file is parsed
 -- again when it is delivered again: the parser may have been improved, or a damaged file restored. Increments come first:
--- days that they win need not be loaded from a report.
+-- days loaded from them need no report.
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count,
        r.fetch_id IS NOT NULL AS corrected, now() AS found_at, r.read_at,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS resolved_at,
@@ -27,7 +27,7 @@ WHERE f.fetch_id = ANY (%(fetch_ids)s)
 ORDER BY f.fetch_id
 
 -- name: recorded
--- Read what is recorded of files now, for comparison with what was known when they were looked up.
+-- Read the recorded state of files now, for comparison with their state at the first look-up.
 SELECT r.fetch_id, r.read_at, r.revision,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = r.fetch_id) AS resolved_at
 FROM staging.fetch_reading AS r WHERE r.fetch_id = ANY (%(fetch_ids)s)
@@ -92,20 +92,20 @@ WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
 -- name: record
 -- read_at must be before every resolution that the parse can't have seen: one made while the file was parsed, or one with
 -- an earlier timestamp that was committed later.
-INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, has_status, extra_columns, lines, kept, repeats,
-                                        bad, before_first_day, outside_period, read_at, run_id)
-SELECT n.fetch_id, n.verdict, n.reason, n.has_status, n.extra_columns, n.lines, n.kept, n.repeats, n.bad,
+INSERT INTO staging.fetch_reading AS r (fetch_id, verdict, reason, header, has_status, extra_columns, lines, kept,
+                                        repeats, bad, before_first_day, outside_period, read_at, run_id)
+SELECT n.fetch_id, n.verdict, n.reason, n.header, n.has_status, n.extra_columns, n.lines, n.kept, n.repeats, n.bad,
        n.before_first_day, n.outside_period,
        coalesce((SELECT min(corrected_at) - interval '1 microsecond' FROM staging.quarantine AS q
                  WHERE q.fetch_id = n.fetch_id AND q.corrected_at > coalesce(n.resolved_at, '-infinity')
                    AND q.corrected_at <= n.read_at), n.read_at),
        %(run_id)s
-FROM jsonb_to_recordset(%(readings)s) AS n (fetch_id bigint, verdict text, reason text, has_status boolean,
-     extra_columns text[], lines bigint, kept bigint, repeats bigint, bad bigint, before_first_day bigint,
+FROM jsonb_to_recordset(%(readings)s) AS n (fetch_id bigint, verdict text, reason text, header text[],
+     has_status boolean, extra_columns text[], lines bigint, kept bigint, repeats bigint, bad bigint, before_first_day bigint,
      outside_period bigint, read_at timestamptz, resolved_at timestamptz)
 ON CONFLICT (fetch_id) DO UPDATE
 SET revision = r.revision + (r.fetch_id = ANY (%(corrected)s))::integer, verdict = EXCLUDED.verdict,
-    reason = EXCLUDED.reason, has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,
+    reason = EXCLUDED.reason, header = EXCLUDED.header, has_status = EXCLUDED.has_status, extra_columns = EXCLUDED.extra_columns, lines = EXCLUDED.lines,
     kept = EXCLUDED.kept, repeats = EXCLUDED.repeats, bad = EXCLUDED.bad,
     before_first_day = EXCLUDED.before_first_day, outside_period = EXCLUDED.outside_period,
     read_at = EXCLUDED.read_at, run_id = EXCLUDED.run_id

@@ -14,6 +14,20 @@ CREATE TEMP TABLE named (
 -- name: copy
 COPY named (dimension, id, first, second, first_seen, last_seen, last_line) FROM STDIN (FORMAT binary)
 
+-- name: erase
+-- The names of erased customers become empty, as if the file had none: one row per customer. Runs under the lock of names,
+-- so that it includes names that a load parsed before their customer was erased.
+WITH gone AS (
+    DELETE FROM named
+    WHERE dimension = 'd_customer' AND id IN (SELECT customer_id FROM staging.erased_customer)
+    RETURNING *
+)
+INSERT INTO named (dimension, id, first, second, first_seen, last_seen, last_line)
+SELECT dimension, id, '', '', min(first_seen), max(last_seen),
+       (array_agg(last_line ORDER BY last_seen DESC, last_line DESC))[1]
+FROM gone
+GROUP BY dimension, id
+
 -- name: remember
 -- Of two names with the same event time, that of the later load wins; within a load, that of the later line.
 INSERT INTO staging.name AS n (dimension, id, first, second, first_seen, last_seen, last_line, loaded_at, stored_at)
@@ -26,7 +40,7 @@ SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
     stored_at = EXCLUDED.stored_at
 
 -- name: read_freely
--- Undo the planner settings of `read_by_days`, for a transaction that goes on to names.
+-- Undo the planner settings of `read_by_days`, before the transaction writes names.
 SELECT count(set_config(name, reset_val, true)) FROM pg_settings
 WHERE name IN ('enable_seqscan', 'enable_sort', 'max_parallel_workers_per_gather')
 

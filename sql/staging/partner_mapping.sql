@@ -8,20 +8,16 @@ INSERT INTO staging.partner_pharmacy (kodpost, their_pharmacy_id, city_id)
 SELECT %(kodpost)s, theirs, ours FROM unnest(%(theirs)s::text[], %(ours)s::integer[]) AS told (theirs, ours)
 ON CONFLICT (kodpost, their_pharmacy_id) DO UPDATE SET city_id = EXCLUDED.city_id
 
--- name: unreadable_phones
--- Returns positions in the array, from 1.
-SELECT place::integer AS place FROM unnest(%(phones)s::text[]) WITH ORDINALITY AS told (phone, place)
-WHERE mailings.phone_key(phone) IS NULL
-ORDER BY place
-
 -- name: forget_customers
 -- Delete the mappings of these phones, in any spelling; new ones replace them.
 DELETE FROM staging.partner_customer
-WHERE client_phone IN (SELECT mailings.phone_key(phone) FROM unnest(%(phones)s::text[]) AS told (phone))
+WHERE client_phone = ANY (%(keys)s) OR client_phone = ANY (%(pseudonyms)s)
 
 -- name: map_customers
+-- An erased phone is mapped by its pseudonym, with which its events are staged.
 INSERT INTO staging.partner_customer (phone, customer_id)
-SELECT phone, customer_id FROM unnest(%(phones)s::text[], %(ours)s::integer[]) AS told (phone, customer_id)
+SELECT CASE WHEN mailings.is_erased(pseudonym, %(key_id)s) THEN pseudonym ELSE phone END, customer_id
+FROM unnest(%(phones)s::text[], %(pseudonyms)s::text[], %(ours)s::integer[]) AS told (phone, pseudonym, customer_id)
 ON CONFLICT DO NOTHING
 
 -- name: shared_phones

@@ -1,10 +1,12 @@
 -- name: stage
--- Idempotent: a message that was staged before changes nothing.
+-- Idempotent: a message that was staged before changes nothing. An erased phone is replaced by its pseudonym: the message may
+-- have waited in the queue while its person was erased.
 INSERT INTO staging.partner_order_event (message_id, kind, project_id, kodpost, order_id, their_order_id,
                                          their_pharmacy_id, phone, dated_at, lines)
-SELECT message_id, kind, project_id, kodpost, order_id, their_order_id, their_pharmacy_id, phone, dated_at, lines
+SELECT message_id, kind, project_id, kodpost, order_id, their_order_id, their_pharmacy_id,
+       CASE WHEN mailings.is_erased(pseudonym, %(key_id)s) THEN pseudonym ELSE phone END, dated_at, lines
 FROM jsonb_to_recordset(%(events)s) AS e (message_id text, kind text, project_id integer, kodpost integer, order_id bigint,
-     their_order_id text, their_pharmacy_id text, phone text, dated_at timestamptz, lines jsonb)
+     their_order_id text, their_pharmacy_id text, phone text, pseudonym text, dated_at timestamptz, lines jsonb)
 ON CONFLICT (message_id) DO NOTHING
 RETURNING message_id
 

@@ -1,7 +1,7 @@
 -- name: candidates
 -- Raw files that cover a day, best first, by the only implementation of docs/data-contracts/day-rules.md ("Selection"): a
 -- header with status before one without, then an increment before a report, then the latest delivery.
--- every: all files; else only the best one of each day, if it is usable and not staged already.
+-- every: return all files; otherwise only the best file of each day, if it is usable and not staged already.
 SELECT *
 FROM (
     SELECT to_char(d.day, 'YYYYMMDD')::integer AS date_id, f.fetch_id, f.kind, f.path, f.first_day, f.last_day,

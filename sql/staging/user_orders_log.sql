@@ -1,4 +1,4 @@
--- BETWEEN lets the BRIN index be used, which stores ranges.
+-- BETWEEN allows PostgreSQL to use the BRIN index, which stores ranges.
 
 -- name: former_ids
 COPY (
@@ -22,3 +22,11 @@ COPY (
     FROM staging.user_orders_log
     WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND date_id = ANY (%(date_ids)s)
 ) TO STDOUT (FORMAT csv)
+
+-- name: around
+-- Staged rows of a file near a line; `first_date_id` and `last_date_id` are its period.
+SELECT * FROM staging.user_orders_log
+WHERE date_id BETWEEN %(first_date_id)s AND %(last_date_id)s AND fetch_id = %(fetch_id)s
+  AND line_no BETWEEN %(first_line)s AND %(last_line)s
+ORDER BY line_no, date_id
+LIMIT %(limit)s

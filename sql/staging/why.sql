@@ -38,3 +38,13 @@ WHERE f.file = 'user_orders_log'
   AND (q.date_id = %(date_id)s OR (f.kind = 'increment' AND f.first_day = %(day)s))
 ORDER BY q.fetch_id DESC, q.line_no
 LIMIT %(limit)s
+
+-- name: lines
+-- The rows of a day in the mart, each with the line that it was made from.
+SELECT f.id, f.source, f.status, l.uniq_id, f.item_id, f.customer_id, f.city_id, f.quantity, f.amount, l.fetch_id, l.file,
+       l.line_no
+FROM mart.f_sales AS f
+JOIN mart.f_sales_lines AS l ON l.id = f.id AND l.date_id = %(date_id)s
+WHERE f.date_id = %(date_id)s
+ORDER BY l.file, l.line_no, f.id
+LIMIT %(limit)s OFFSET %(offset)s

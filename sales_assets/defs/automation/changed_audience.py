@@ -1,4 +1,4 @@
-"""Sensor on sales, clients and links: request the mailings' audience again after a change."""
+"""Sensor that refreshes the mailings' audience after sales, clients or links have changed."""
 
 import dagster as dg
 
@@ -18,19 +18,19 @@ def changed_audience(
 ) -> dg.SensorResult | dg.SkipReason:
     """Fill the audience after a day of sales was loaded, or a client, a phone or a link has changed.
 
-    There is no cursor: the tags carry the number of the last event before their sales were read, and a fingerprint of
-    their links. A failed run is requested again with growing pauses.
+    There is no cursor: the materialization of the tags records the number of the last event before the sales were read,
+    and a fingerprint of the links. A failed run is repeated with growing pauses.
     """
     if is_under_way(context.instance, fill_audience.name):
         return dg.SkipReason("A run is in progress; later changes are requested after it.")
-    told = max(newest_sales(context.instance).values(), default=0)
+    newest = max(newest_sales(context.instance).values(), default=0)
     links = str(warehouse.rows("mailings/client_customer", "fingerprint")[0]["links"])
     event = context.instance.get_latest_materialization_event(CLIENT_TAG)
     tags = (event and event.asset_materialization and event.asset_materialization.tags) or {}
     seen = number_of(tags.get(DATA_VERSION_TAG))
-    if told <= seen and links == tags.get(LINKS_TAG, _NO_LINKS):
-        return dg.SkipReason("Sales and links are those that the tags were made of.")
-    request = request_once(context.instance, fill_audience.name, f"{told}.{links}.{seen}")
+    if newest <= seen and links == tags.get(LINKS_TAG, _NO_LINKS):
+        return dg.SkipReason("Sales and links have not changed since the tags were derived.")
+    request = request_once(context.instance, fill_audience.name, f"{newest}.{links}.{seen}")
     if request is None:
-        return dg.SkipReason("A run for this change has just ended; it is requested again after a pause.")
+        return dg.SkipReason("A run for this change has just ended; it is repeated after a pause.")
     return dg.SensorResult([request])

@@ -1,4 +1,4 @@
-"""Sensor on loaded days: request the stale weeks of ``mart.f_customer_retention``."""
+"""Sensor that recomputes the stale weeks of ``mart.f_customer_retention``."""
 
 import datetime as dt
 from collections.abc import Mapping, Sequence
@@ -20,11 +20,11 @@ _RUNS_PER_TICK = 3
 
 @dg.sensor(job=make_customer_retention, minimum_interval_seconds=60)
 def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Request the weeks of which a day was loaded since they were computed, adjacent weeks in one run.
+    """Request a run per span of weeks that have days loaded after the week was computed.
 
-    There is no cursor: a week carries the number of the last event before its sales were read, and a loaded day the
-    number of its materialization. So a week is requested again if one of its days was loaded meanwhile, and a failed
-    run is requested again with growing pauses.
+    There is no cursor: the data version of a week is the number of the last event before its sales were read. It is
+    compared with the numbers of the latest materializations of its days, so that a week is requested again if a day
+    was loaded during its computation. A failed run is repeated with growing pauses.
     """
     if is_under_way(context.instance, make_customer_retention.name):
         return dg.SkipReason("A run is in progress; later changes are requested after it.")
@@ -35,7 +35,7 @@ def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.S
         ((f"weeks {some[0]} to {some[-1]}", partial(_request, context.instance, some, changed)) for some in weeks),
     )
     if not requests:
-        return dg.SkipReason(f"{len(changed)} weeks have changed, and all of them wait for a retry.")
+        return dg.SkipReason(f"{len(changed)} weeks have changed; none of them is due for a run or retry yet.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 

@@ -3,7 +3,7 @@
 A range of a year writes ten thousand events, and Dagster deletes none of them by itself. Deleting runs, the usual
 advice, un-materializes their days and loses run keys; so rows are deleted by type and age, and only those that are
 never read again (``sql/dagster/event_logs.sql``). Retention of sensor and schedule ticks is set in
-dagster.yaml (``deploy/templates``). Raw files, fetches and quarantine are kept for ever.
+dagster.yaml (``deploy/templates``). Raw files, fetches and quarantine are never deleted.
 """
 
 import datetime as dt
@@ -23,7 +23,7 @@ def delete_old_events(context: dg.OpExecutionContext) -> None:
     """Delete events older than 30 days that are never read again; runs and partitions stay."""
     storage = context.instance.event_log_storage
     if not isinstance(storage, PostgresEventLogStorage):
-        context.log.info("Dagster's storage is no PostgreSQL: nothing is deleted")
+        context.log.info("nothing deleted: Dagster's storage is not PostgreSQL")
         return
     with connect(storage.postgres_url, "sales_assets housekeeping") as connection:
         for name, statement in statements("dagster/event_logs").items():
@@ -33,7 +33,7 @@ def delete_old_events(context: dg.OpExecutionContext) -> None:
 
 @dg.job(executor_def=dg.in_process_executor)
 def housekeeping() -> None:
-    """Keep Dagster's event log from growing without end."""
+    """Limit the size of Dagster's event log: delete old events that are never read again."""
     delete_old_events()
 
 
@@ -44,5 +44,5 @@ def housekeeping() -> None:
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def nightly_housekeeping() -> dg.RunRequest:
-    """Run `housekeeping` every night. On by default, because nobody would notice that it is off."""
+    """Run `housekeeping` every night. On by default: without it, the event log grows without limit."""
     return dg.RunRequest()

@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from sales_assets.defs.load_daily_sales import all_checks, load_daily_sales
+from sales_assets.defs.load_daily_sales import all_checks, load_daily_sales, stored_specs
 from sales_assets.defs.load_partner_orders import partner_orders
 from sales_assets.defs.mailings.audience import audience
 from sales_assets.defs.mart.dimensions import dimensions
@@ -17,6 +17,14 @@ load_days = dg.define_asset_job(
     "load_days",
     selection=_LOADING,
     description="Fetch the increments of a day or a range of days and load them into the mart, in one run.",
+    executor_def=dg.in_process_executor,
+)
+
+load_resolved_days = dg.define_asset_job(
+    "load_resolved_days",
+    selection=dg.AssetSelection.assets(*(spec.key for spec in stored_specs())).without_checks()
+    | dg.AssetSelection.checks(*all_checks()),
+    description="Load a day or a range of days again from the stored files, after rejected rows were resolved.",
     executor_def=dg.in_process_executor,
 )
 

@@ -1,4 +1,4 @@
-"""Sensor on the mailings' messages: request the stale days of ``mart.f_mailing_deliveries``."""
+"""Sensor that loads the stale days of ``mart.f_mailing_deliveries`` after messages have changed."""
 
 import datetime as dt
 from functools import partial
@@ -33,7 +33,7 @@ def new_deliveries(
     due = [row for row in changed if row["day"] in partitions]
     requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
     if not requests:
-        return dg.SkipReason(f"{len(due)} days have changed, and all of them wait for a retry.")
+        return dg.SkipReason(f"{len(due)} days have changed; none of them is due for a run or retry yet.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 

@@ -1,6 +1,6 @@
-"""Sensor on the report API: request new and changed increments of the last seven days.
+"""Sensor that loads new and changed increments of the last seven days from the report API.
 
-It never requests a report: a new report renames every increment, so that all of them would look new.
+It never requests a report: with a new report every increment gets a new id, so that all of them would look new.
 """
 
 import datetime as dt
@@ -14,15 +14,16 @@ import dagster as dg
 from sales_assets.defs.automation.jobs import load_days
 from sales_assets.defs.automation.run_requests import log_failure, request_once
 from sales_assets.partitions import DAYS, days_of, key_of
+from sales_assets.pipeline.erasure import NameEraser, erased_customers
 from sales_assets.pipeline.file_selection import select_files, unparsed_files
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.report_api import FileMissing, LinkExpired, ReportApi, ReportApiError
 from sales_assets.schemas.calendar import day_of
-from sales_assets.schemas.report_files import REPORT_FILES
+from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 
 _WINDOW_DAYS = 7  # increments exist for D-7 .. D-1
 _RUNS_PER_TICK = 3
-_TICK_SECONDS = 40  # the daemon gives up on a tick after 60
+_TICK_SECONDS = 40  # the daemon aborts a tick after 60
 # Retries within a tick; the next tick comes in a minute, and all days of the window have to fit into one.
 _PATIENCE_SECONDS = 2
 
@@ -40,11 +41,12 @@ def new_increments(
     """
     report = warehouse.rows("raw/delivery", "latest_report")
     if not report:
-        return dg.SkipReason("No report was fetched yet; increments are asked for by its id. Run `load_report` once.")
+        return dg.SkipReason("No report was fetched yet; increments are requested by its id. Run `load_report` once.")
     days = days_of(DAYS.get_partition_keys()[-_WINDOW_DAYS:])
-    kept = _kept_contents(warehouse, days)
+    kept = _stored_contents(warehouse, days)
     unfinished = _unfinished_days(warehouse, days)
     deadline = time.monotonic() + _TICK_SECONDS
+    eraser = NameEraser(erased_customers(warehouse))
     requests: list[dg.RunRequest] = []
     failures: dict[str, Exception] = {}
     # A tick that ran out of time continues after the last day it checked.
@@ -53,7 +55,8 @@ def new_increments(
     with report_api.patient_for(_PATIENCE_SECONDS):
         for day in after or days:
             try:
-                contents = _contents(report_api, report[0]["report_id"], day, kept, day in unfinished, deadline)
+                report_id, is_unfinished = report[0]["report_id"], day in unfinished
+                contents = _contents(report_api, report_id, day, kept, is_unfinished, deadline, eraser)
                 if contents is not None:
                     request = request_once(context.instance, load_days.name, f"{day}.{contents}", day=key_of(day))
                     requests += [request] if request else []
@@ -73,7 +76,7 @@ def new_increments(
     return dg.SensorResult(cursor=cursor, skip_reason=dg.SkipReason(nothing + failed))
 
 
-def _kept_contents(warehouse: Warehouse, days: list[dt.date]) -> dict[tuple[dt.date, str], dict[str, Any]]:
+def _stored_contents(warehouse: Warehouse, days: list[dt.date]) -> dict[tuple[dt.date, str], dict[str, Any]]:
     rows = warehouse.rows("raw/fetch", "latest_contents", first_day=days[0], last_day=days[-1])
     return {(row["day"], row["file"]): row for row in rows}
 
@@ -96,8 +99,9 @@ def _contents(
     kept: Mapping[tuple[dt.date, str], dict[str, Any]],
     is_unfinished: bool,
     deadline: float,
+    eraser: NameEraser,
 ) -> str | None:
-    """Compute a digest of the contents of the day's increment; None when there is nothing to load."""
+    """Compute a digest of the contents of the day's increment; None if there is nothing to load."""
     increment = api.increment(report_id, day)
     if not increment.found and not is_unfinished:
         return None
@@ -105,7 +109,7 @@ def _contents(
     for file, url in sorted(increment.links.items()):
         last = kept.get((day, file))
         try:
-            found = _identify(api, url, last, deadline)
+            found = _identify(api, REPORT_FILES[file], url, last, deadline, eraser)
         except FileMissing:
             continue  # listed, but missing: the next tick checks again
         contents.append(f"{file}={found}")
@@ -113,11 +117,15 @@ def _contents(
     return hashlib.sha256("\n".join(contents).encode()).hexdigest()[:16] if changed else None
 
 
-def _identify(api: ReportApi, url: str, last: Mapping[str, Any] | None, deadline: float) -> str:
-    """Return the hash of a file's contents: the stored one if the storage gives its ETag, else computed.
+def _identify(
+    api: ReportApi, file: ReportFile, url: str, last: Mapping[str, Any] | None, deadline: float, eraser: NameEraser
+) -> str:
+    """Return the hash of a file's contents: the stored hash if the file has its ETag, else computed by a download.
 
-    A file that can't be downloaded before the tick must end is identified by its ETag, and so counts as new: the load
-    compares it, or fails with the reason.
+    As in the stored file, the names of erased customers are blanked.
+
+    A file that can't be downloaded in time is identified by its ETag, and so counts as new: the load compares its
+    contents, or fails with the reason.
     """
     content = api.content(url)
     mark, known = (content.etag, "etags") if content.etag else (content.last_modified, "last_modified")
@@ -126,7 +134,7 @@ def _identify(api: ReportApi, url: str, last: Mapping[str, Any] | None, deadline
     digest = hashlib.sha256()
     try:
         with api.download(url) as download:
-            for chunk in download.chunks:
+            for chunk in eraser.erase(file, download.chunks):
                 digest.update(chunk)
                 if mark and time.monotonic() > deadline:
                     return mark

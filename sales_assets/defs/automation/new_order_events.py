@@ -1,4 +1,4 @@
-"""Sensor on the partner orders' events: request days with events that are not loaded."""
+"""Sensor that loads days with new events of partner orders."""
 
 from functools import partial
 from typing import Any
@@ -20,8 +20,8 @@ def new_order_events(
 ) -> dg.SensorResult | dg.SkipReason:
     """Request the days of events that no run has loaded.
 
-    No cursor: an event carries whether it was loaded, so one that was committed late, or whose run failed, is requested
-    again; after failures with growing pauses. Days outside the calendar wait until they are in it.
+    There is no cursor: each event records whether it was loaded, so that late commits and failed runs are not missed. A
+    failed run is repeated with growing pauses. Days outside the calendar wait until they are in it.
     """
     changed = warehouse.rows("staging/partner_order_event", "new_days", timezone=settings().sales_timezone)
     partitions = set(ORDER_DAYS.get_partition_keys())
@@ -29,7 +29,7 @@ def new_order_events(
     requests = request_each(context, ((row["day"], partial(_request, context.instance, row)) for row in due))
     if not requests:
         waiting = f"; {len(changed) - len(due)} days are not in the calendar" if len(changed) > len(due) else ""
-        return dg.SkipReason(f"{len(due)} days have changed, and all of them wait for a retry{waiting}.")
+        return dg.SkipReason(f"{len(due)} days have changed; none of them is due for a run or retry yet{waiting}.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
 
 

@@ -82,13 +82,13 @@ def log_failure(context: dg.SensorEvaluationContext, name: str, error: Exception
 
 
 def is_under_way(instance: dg.DagsterInstance, job: str) -> bool:
-    """Return whether a run of the job is queued or running, requested by anything."""
+    """Return whether a run of the job is queued or in progress, however it was requested."""
     unfinished = [status for status in dg.DagsterRunStatus if status not in _FINISHED]
     return bool(instance.get_run_records(dg.RunsFilter(job_name=job, statuses=unfinished), limit=1))
 
 
 def number_of(data_version: str | None) -> int:
-    """Read the event number in a data version that this project reported; 0 for any other."""
+    """Parse the event number in a data version of this platform; 0 for any other value."""
     is_ours = data_version is not None and data_version.isascii() and data_version.isdecimal()
     return int(data_version) if is_ours and data_version and len(data_version) <= _DIGITS else 0
 
@@ -98,4 +98,4 @@ def _now() -> dt.datetime:
 
 
 _FINISHED = (dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED)
-_DIGITS = 18  # of an event's number; Python refuses to read thousands of them
+_DIGITS = 18  # maximum length of an event's number; Python refuses to parse thousands of digits

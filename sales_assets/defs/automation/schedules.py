@@ -1,4 +1,4 @@
-"""Schedules. The days that they request follow from the report API's window."""
+"""Schedules. The requested days follow from the report API's window."""
 
 import dagster as dg
 

@@ -1,5 +1,5 @@
-"""Assets of the lake, with their sensor and maintenance. They exist only where LAKE_URL is set.
+"""Assets of the lake, with their sensor and maintenance. They are defined only if LAKE_URL is set.
 
-A module's `@dg.definitions` function is all that Dagster loads of it, so the rest can be declared as usual. Reading and
-writing the lake is `sales_assets.resources.lake`, which is imported by runs only.
+Dagster loads only the `@dg.definitions` function of each module, which returns nothing without LAKE_URL. The module
+`sales_assets.resources.lake` reads and writes the lake; only runs import it.
 """

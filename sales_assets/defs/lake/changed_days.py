@@ -1,4 +1,4 @@
-"""Sensor on loaded days and dimensions: request what is stale in the lake."""
+"""Sensor that refreshes stale days and dimensions of the lake."""
 
 from functools import partial
 
@@ -23,26 +23,20 @@ _SECONDS = 600
 @dg.sensor(
     jobs=[refresh_lake, refresh_lake_dimensions],
     minimum_interval_seconds=_SECONDS,
-    # On, because LAKE_URL says that the lake is wanted.
+    # On by default, because setting LAKE_URL requests the lake.
     default_status=dg.DefaultSensorStatus.RUNNING,
 )
 def changed_lake_days(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-    """Request the days that were loaded since they were copied, adjacent days in one run; else changed dimensions.
+    """Request a run per span of days that were loaded after their last copy; if there are none, for changed dimensions.
 
-    There is no cursor: a copied day carries the number of the last event before the mart was read, and a loaded day the
-    number of its materialization. So a day is requested again if it was loaded meanwhile, and a failed run is requested
-    again with growing pauses.
+    There is no cursor: the data version of a copied day is the number of the last event before the mart was read. It is
+    compared with the number of the day's latest materialization, so that a day loaded during its copy is requested
+    again. A failed run is repeated with growing pauses.
     """
     for job in (refresh_lake, refresh_lake_dimensions):
         if is_under_way(context.instance, job.name):
             return dg.SkipReason("A run is in progress; later changes are requested after it.")
-    seen = {day: number_of(version) for day, version in data_versions(context.instance, LAKE_F_SALES).items()}
-    partitions = set(ORDER_DAYS.get_partition_keys())  # external events may have any partition key
-    changed = {
-        day: number
-        for day, number in newest_sales(context.instance).items()
-        if day in partitions and number > seen.get(day, 0)
-    }
+    changed = changed_days(context.instance)
     spans = [(key_of(first), key_of(last)) for first, last in ranges(days_of(changed))]
     requests = request_each(
         context,
@@ -51,8 +45,17 @@ def changed_lake_days(context: dg.SensorEvaluationContext) -> dg.SensorResult | 
     if not changed:
         requests = request_each(context, [("dimensions", partial(_request_dimensions, context))])
     if not requests:
-        return dg.SkipReason(f"{len(changed)} days have changed, and all of them wait for a retry.")
+        return dg.SkipReason(f"{len(changed)} days have changed; none of them is due for a run or retry yet.")
     return dg.SensorResult(requests[:_RUNS_PER_TICK])
+
+
+def changed_days(instance: dg.DagsterInstance) -> dict[str, int]:
+    """Return {day: number of the newest event of its sales} for days last copied before that event, or never."""
+    seen = {day: number_of(version) for day, version in data_versions(instance, LAKE_F_SALES).items()}
+    partitions = set(ORDER_DAYS.get_partition_keys())  # external events may have any partition key
+    return {
+        day: number for day, number in newest_sales(instance).items() if day in partitions and number > seen.get(day, 0)
+    }
 
 
 def _request(

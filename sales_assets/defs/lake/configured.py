@@ -1,4 +1,4 @@
-"""Whether there is a lake: the setting LAKE_URL and the optional packages."""
+"""Conditional definitions of the lake, which requires the setting LAKE_URL and the extra [lake]."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def if_configured(**definitions: Any) -> dg.Definitions:
-    """Return the definitions, or none without LAKE_URL."""
+    """Return the definitions; empty ones without LAKE_URL."""
     return dg.Definitions(**definitions) if definition_settings().lake_url else dg.Definitions()
 
 

@@ -26,7 +26,7 @@ def refreshed_with(event_id: int | None) -> list[dg.AssetMaterialization]:
     """
     return [
         dg.AssetMaterialization(
-            lake_key(table), tags={DATA_VERSION_TAG: str(event_id)}, metadata={"with": "days of f_sales"}
+            lake_key(table), tags={DATA_VERSION_TAG: str(event_id)}, metadata={"refreshed with": "days of f_sales"}
         )
         for table in DIMENSIONS
     ]
@@ -38,8 +38,8 @@ def refreshed_with(event_id: int | None) -> list[dg.AssetMaterialization]:
         dg.AssetSpec(
             lake_key(table),
             deps=[dimension_key(table)],
-            description=f"Iceberg copy of `mart.{table}`. It is replaced when a row has changed; a run that copies "
-            "days of sales does so too, before it commits them.",
+            description=f"Iceberg copy of `mart.{table}`. It is replaced when a row has changed, by a separate run or "
+            "by a run that copies days of sales, before its commit.",
         )
         for table in DIMENSIONS
     ],

@@ -13,7 +13,7 @@ from sales_assets.defs.lake.dimensions import lake_key, refreshed_with
 from sales_assets.defs.mart.f_sales import F_SALES
 from sales_assets.defs.mart.f_sales_partner_orders import F_SALES_PARTNER_ORDERS
 from sales_assets.defs.summaries import plottable
-from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, existing_days, key_of, spelled_out
+from sales_assets.partitions import ORDER_DAYS, WHOLE_RANGE, days_of, existing_days, format_days, key_of
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
 
@@ -49,8 +49,8 @@ EQUAL_TO_MART = SqlCheck(
 def lake_sales(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
-    """Replace the days by the mart's, and compare what was committed."""
-    # Read before the mart: days materialized from here on may be missing in the copy.
+    """Replace days by those of the mart, and compare the committed rows with it."""
+    # Read before the mart: the copy may lack days that are materialized after this event.
     event_id = last_event_id(context.instance)
     days = days_of(context.partition_keys)
     summaries: dict[int, dict[str, Any]] = {
@@ -58,7 +58,7 @@ def lake_sales(
     }
     wrong: list[Any] = []
     for replaced in lake_of(warehouse).replace_days(days, f"{context.run.run_id[:8]} lake"):
-        context.log.info(f"committed {spelled_out(replaced.days)}")
+        context.log.info(f"committed {format_days(replaced.days)}")
         wrong += replaced.differences
         for (day, _, _), sums in replaced.sums.items():
             summary = summaries[day]
@@ -68,7 +68,7 @@ def lake_sales(
     log_materializations(context, refreshed_with(event_id))
     set_asset_metadata(context, {(LAKE_F_SALES, key_of(day)): plottable(summaries[date_id(day)]) for day in days})
     yield dg.MaterializeResult(asset_key=LAKE_F_SALES, data_version=dg.DataVersion(str(event_id)))
-    yield result_of(EQUAL_TO_MART, wrong, {"days asked": spelled_out(days), "obtained": "queried"})
+    yield result_of(EQUAL_TO_MART, wrong, {"days checked": format_days(days), "method": "queried"})
 
 
 refresh_lake = dg.define_asset_job(

@@ -1,7 +1,7 @@
 """Maintenance of the lake: a job and its schedule that expire old snapshots and delete unreferenced files.
 
-Each replacement of a day leaves the former files to its snapshot, so that readers can finish and go back in time. Files
-of writers that were killed before their commit are in no snapshot.
+The files of a replaced day stay in the older snapshots, for running readers and time travel. Files of writers that were
+killed before their commit belong to no snapshot.
 """
 
 import datetime as dt
@@ -14,7 +14,7 @@ from sales_assets.postgres.warehouse import Warehouse
 
 @dg.op
 def maintain_lake(context: dg.OpExecutionContext, warehouse: dg.ResourceParam[Warehouse]) -> None:
-    """Expire snapshots older than 7 days, and delete files older than a day that no snapshot names."""
+    """Expire snapshots older than 7 days, and delete files older than a day that no snapshot references."""
     for done in lake_of(warehouse).maintain(dt.datetime.now(dt.UTC)):
         context.log.info(
             f"{done.table}: {done.expired_snapshots} snapshots expired, {done.deleted_files} files deleted, "
@@ -24,7 +24,7 @@ def maintain_lake(context: dg.OpExecutionContext, warehouse: dg.ResourceParam[Wa
 
 @dg.job(executor_def=dg.in_process_executor)
 def lake_maintenance() -> None:
-    """Keep the files of the lake from growing without end."""
+    """Limit the size of the lake: expire old snapshots and delete unreferenced files."""
     maintain_lake()
 
 
@@ -35,7 +35,7 @@ def lake_maintenance() -> None:
     default_status=dg.DefaultScheduleStatus.RUNNING,
 )
 def weekly_lake_maintenance() -> dg.RunRequest:
-    """Run `lake_maintenance` every week. On by default, because nobody would notice that it is off."""
+    """Run `lake_maintenance` every week. On by default: without it, the lake grows without limit."""
     return dg.RunRequest()
 
 

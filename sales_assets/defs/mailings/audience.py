@@ -30,7 +30,7 @@ def audience_checks() -> list[SqlCheck]:
             "At least half of the clients are linked to a customer.",
             dg.AssetCheckSeverity.WARN,
         ),
-        SqlCheck("tags_linked", CLIENT_TAG, "No client has a tag of the marts without a link to a customer."),
+        SqlCheck("tags_linked", CLIENT_TAG, "Every client with a tag from the marts is linked to a customer."),
     ]
 
 
@@ -43,17 +43,18 @@ def audience_checks() -> list[SqlCheck]:
             description="Links of the mailings' clients to customers of the mart: by the phone that partner orders map "
             "to a customer (`staging.partner_customer`, `sales-assets orders map`), or set through the API.\n\n"
             "Phones are compared as 7 and ten digits: `+7 (921) ...`, `8 921 ...` and ten digits alone are the same; "
-            "any other is counted, and not linked. A phone of two customers is not linked. Links set through the API "
-            "take precedence over the phone. A link by phone is removed when the phone changes.",
+            "any other phone is counted but not linked. A phone of two customers is not linked. Links set through the "
+            "API take precedence over the phone. A link by phone is removed when the phone changes.",
         ),
         dg.AssetSpec(
             CLIENT_TAG,
             deps=[CLIENT_CUSTOMER, F_SALES, F_SALES_PARTNER_ORDERS],
             description="Tags of linked clients, for the tag filter of a mailing, which matches these tags and the "
-            "client's tag. The client's tag is never changed.\n\n"
+            "tag set by users. The tag set by users is never changed.\n\n"
             "**new**: the customer has exactly one shipped line in the mart, ever. **returning**: more than one. "
-            "**refunded**: at least one refunded line, beside the others. Over the whole history and all sources.\n\n"
-            "The set is updated in one transaction by its differences: an unchanged tag keeps its `since`.",
+            "**refunded**: at least one refunded line, in addition to the other tags. Over the whole history and all "
+            "sources.\n\n"
+            "Only differences are written, in one transaction, so that an unchanged tag keeps its `since`.",
         ),
     ],
     check_specs=[check.spec() for check in audience_checks()],
@@ -62,8 +63,8 @@ def audience(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Link clients to customers, and derive their tags from the sales."""
-    # Read before the sales: days materialized from here on may be missing in them.
-    told = last_event_id(context.instance)
+    # Read before the sales, which may lack days that are materialized after this event.
+    event_id = last_event_id(context.instance)
     with warehouse.transaction(f"{context.run.run_id[:8]} audience") as transaction:
         transaction.run("mailings/client_customer", "keep_others_out")
         (fingerprint,) = transaction.rows("mailings/client_customer", "fingerprint")
@@ -84,13 +85,13 @@ def audience(
     yield dg.MaterializeResult(
         asset_key=CLIENT_CUSTOMER,
         metadata={name.replace("_", " "): number for name, number in links.items()}
-        | {"links made or changed": linked, "links undone": unlinked},
+        | {"links added or changed": linked, "links removed": unlinked},
     )
     yield dg.MaterializeResult(
         asset_key=CLIENT_TAG,
         metadata={name.replace("_", " "): number for name, number in tags.items()}
-        | {"tags given": given, "tags taken": taken},
-        data_version=dg.DataVersion(str(told)),
+        | {"tags added": given, "tags removed": taken},
+        data_version=dg.DataVersion(str(event_id)),
         tags={LINKS_TAG: fingerprint["links"]},
     )
     yield from checks

@@ -35,7 +35,7 @@ class DerivedMart:
         return DerivedTable(self.key.path[-1], self.file, self.checks[0].name)
 
     def spec(self) -> dg.AssetSpec:
-        """Declare the asset, one partition per day. A method: a spec in a module would be a second asset."""
+        """Declare the asset, one partition per day. A method: Dagster loads module-level specs as assets."""
         return dg.AssetSpec(
             self.key,
             deps=[staging_key(self.file)],

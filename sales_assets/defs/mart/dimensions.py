@@ -1,6 +1,6 @@
-"""``mart.d_calendar``, ``d_city``, ``d_customer``, ``d_item``: rebuilt here from all of staging.
+"""``mart.d_calendar``, ``d_city``, ``d_customer``, ``d_item``: dimensions, rebuilt by this op from all of staging.
 
-A load adds the rows of its own days itself, and reports them (`loaded_with`); no row is ever deleted.
+A load writes the dimension rows of its days itself and reports them by `loaded_with`; no row is ever deleted.
 """
 
 import datetime as dt
@@ -9,14 +9,14 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from sales_assets.defs.staging.report_files import staging_key
-from sales_assets.partitions import spelled_out
+from sales_assets.partitions import format_days
 from sales_assets.pipeline.names import NAMED_DIMENSIONS, add_calendar_days, upsert_dimensions
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.schemas.calendar import date_id
 from sales_assets.schemas.report_files import USER_ORDERS_LOG
 
 _DESCRIPTIONS = {
-    "d_calendar": "A row per calendar day, from the first day to the last that any load was asked for, without gaps.",
+    "d_calendar": "A row per calendar day, from the first to the last day that any load requested, without gaps.",
     "d_city": "Cities of sales. The name is the latest by event time; a city is never deleted.",
     "d_customer": "Customers. The names are the latest by event time; a customer is never deleted. The city is an "
     "attribute of the sale, because a customer buys in several.",
@@ -30,12 +30,12 @@ def dimension_key(table: str) -> dg.AssetKey:
 
 
 def loaded_with(days: Sequence[dt.date]) -> list[dg.AssetMaterialization]:
-    """Return one materialization of each dimension for a load of days; none without days.
+    """Return one materialization of each dimension for a load of days; empty without days.
 
     They are not outputs of the load: a day of the mart is never published without its dimension rows, so there is
     nothing to select.
     """
-    loaded = {"days loaded": spelled_out(days)}
+    loaded = {"days loaded": format_days(days)}
     return [dg.AssetMaterialization(dimension_key(table), metadata=loaded) for table in _DESCRIPTIONS if days]
 
 

@@ -12,8 +12,8 @@ ACTIVITY = DerivedMart(
     F_ACTIVITY,
     USER_ACTIVITY_LOG,
     description="Customer activity: a row per day, customer and action, with the number of events and their total "
-    "quantity.\n\nMost customers of the activity log have never bought anything, so that `mart.d_customer` does not "
-    "know them: use LEFT JOIN. A day without a row is normal.",
+    "quantity.\n\nMost customers of the activity log have never bought anything and are missing in `mart.d_customer`: "
+    "use LEFT JOIN. A day without a row is normal.",
     checks=(
         SqlCheck(
             "equal_to_activity_log", F_ACTIVITY, "Events and quantities equal staging's, per day, customer and action."

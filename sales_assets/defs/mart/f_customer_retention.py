@@ -1,4 +1,4 @@
-"""``mart.f_customer_retention``: the customers of each week and item. ``sql/mart`` defines new and returning."""
+"""``mart.f_customer_retention``: new, returning and refunded customers per week and item, as ``sql/mart`` defines."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence
@@ -27,13 +27,13 @@ def retention_checks() -> list[SqlCheck]:
         SqlCheck(
             "revenue_of_the_week",
             F_CUSTOMER_RETENTION,
-            "The revenue of new and returning customers is what was shipped in the week, and refunds are the sales'.",
+            "The revenue of new and returning customers is the amount shipped in the week; refunds equal the sales'.",
         ),
         SqlCheck("sales_in_weeks", F_CUSTOMER_RETENTION, "Every sale of the weeks is in its week, with its item."),
         SqlCheck(
             "sales_before_first_week",
             F_CUSTOMER_RETENTION,
-            "No sale lies before the week of SALES_FIRST_DAY, where no run makes a week of it.",
+            "No sale is before the week of SALES_FIRST_DAY: no run computes such a week.",
             dg.AssetCheckSeverity.WARN,
         ),
     ]
@@ -53,8 +53,8 @@ def retention_checks() -> list[SqlCheck]:
             "**new**: the customer has exactly one shipped line in the week. **returning**: more than one, of any "
             "items. **refunded**: a refunded line in the week, in any case. New and returning are exclusive per "
             "customer and week, so `new_customers_count` may be summed over items, and "
-            "`new_customers_revenue + returning_customers_revenue` is the gross of the week to the cent; with "
-            "`refunded_amount` it is the net.\n\n"
+            "`new_customers_revenue + returning_customers_revenue` is the gross amount of the week to the cent; "
+            "adding `refunded_amount` gives the net amount.\n\n"
             "New means new within the week: a week depends on its own sales only, and loading an older day changes no "
             "later one. First-time buyers of the whole history have the tag `new` (`mailings/client_tag`).\n\n"
             "`period_id` sorts over years: ISO year * 100 + ISO week. A week is replaced whole, in one transaction.",
@@ -69,18 +69,18 @@ def customer_retention(
     context: dg.AssetExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.MaterializeResult[None] | dg.AssetCheckResult]:
     """Replace weeks, and reconcile them with the sales before the commit."""
-    # Read before the sales: days materialized from here on may be missing in them.
-    told = last_event_id(context.instance)
+    # Read before the sales, which may lack days that are materialized after this event.
+    event_id = last_event_id(context.instance)
     mondays = days_of(context.partition_keys)
     with warehouse.transaction(f"{context.run.run_id[:8]} customer retention") as transaction:
         summary = _replace_weeks(transaction, mondays)
-        # Asked here, of the moment that the weeks were made from: a day may be loaded any time.
+        # Evaluated in the same snapshot, because a day may be loaded at any time.
         checks = evaluate(transaction, retention_checks(), [mondays[0], mondays[-1] + _SUNDAY])
     by_week = {row["period_id"]: row for row in summary}
     for monday in mondays:
         row = by_week.get(week_id(monday), {"period_id": week_id(monday), "items": 0})
         context.add_asset_metadata(plottable(row), asset_key=F_CUSTOMER_RETENTION, partition_key=key_of(monday))
-    yield dg.MaterializeResult(asset_key=F_CUSTOMER_RETENTION, data_version=dg.DataVersion(str(told)))
+    yield dg.MaterializeResult(asset_key=F_CUSTOMER_RETENTION, data_version=dg.DataVersion(str(event_id)))
     yield from checks
 
 

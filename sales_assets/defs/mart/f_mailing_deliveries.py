@@ -45,8 +45,8 @@ def delivery_checks() -> list[SqlCheck]:
     """Declare the checks of the deliveries and of their statistics."""
     return [
         SqlCheck("equal_to_messages", F_MAILING_DELIVERIES, "The rows equal the service's messages of the days."),
-        SqlCheck("pending_ends", F_MAILING_DELIVERIES, "No message of any day is Pending ten minutes after the end."),
-        SqlCheck("counts_of_messages", F_MAILING_DELIVERIES, "The API's counts equal the messages, per status."),
+        SqlCheck("pending_ends", F_MAILING_DELIVERIES, "No message is Pending ten minutes after its mailing's end."),
+        SqlCheck("counts_of_messages", F_MAILING_DELIVERIES, "The counts in the API equal the messages, per status."),
         SqlCheck(
             "few_failed",
             F_MAILING_DELIVERIES,
@@ -71,7 +71,7 @@ def mailing_deliveries(
     days = days_of(context.partition_keys)
     with warehouse.transaction(f"{context.run.run_id[:8]} mailing deliveries") as transaction:
         deliveries, statistics = _replace_days(transaction, days)
-        # Asked here, of the moment that the days were made from: the service goes on sending.
+        # Evaluated in the same snapshot, because the service continues to send.
         checks = evaluate(transaction, delivery_checks(), days)
     add_summaries(context, F_MAILING_DELIVERIES, deliveries)
     add_summaries(context, F_MAILING_STATISTICS, statistics)

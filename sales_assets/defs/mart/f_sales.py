@@ -14,15 +14,15 @@ _ROWS = "f_sales_rows"  # one pass over the table for several checks
 
 
 def f_sales_spec() -> dg.AssetSpec:
-    """Declare the mart, one partition per day. A function: a spec in a module would be a second asset."""
+    """Declare the mart, one partition per day. A function: Dagster loads module-level specs as assets."""
     return dg.AssetSpec(
         F_SALES,
         deps=[staging_key(USER_ORDERS_LOG)],
         description="Sales and refunds, a row per line. Refunded rows are negative, so every SUM is net.\n\n"
         "A day is replaced whole, per source and in one transaction, with the dimension rows that it needs; it is "
         "compared with staging before the commit. Rows of an older writer (source legacy) stay until the report "
-        "API covers their day.\n\nFrom a number back to file and line: `sales-assets why DAY`, or the view "
-        "`mart.f_sales_lines`.",
+        "API covers their day.\n\n`sales-assets why DAY` and the view `mart.f_sales_lines` trace a number to "
+        "its file and line.",
         partitions_def=DAYS,
     )
 
@@ -32,9 +32,12 @@ def f_sales_checks() -> list[SqlCheck]:
     return [
         SqlCheck("statuses", F_SALES, "Every row is shipped or refunded.", query=_ROWS),
         SqlCheck(
-            "signs", F_SALES, "Refunded rows are not above zero, shipped rows not below (legacy aside).", query=_ROWS
+            "signs",
+            F_SALES,
+            "Refunded rows are never above zero, shipped rows never below (except legacy rows).",
+            query=_ROWS,
         ),
-        SqlCheck("legacy_rows_shipped", F_SALES, "Rows from before the statuses are shipped.", query=_ROWS),
+        SqlCheck("legacy_rows_shipped", F_SALES, "Legacy rows, which had no status, are shipped.", query=_ROWS),
         SqlCheck(RECONCILIATION, F_SALES, "Rows, amounts, quantities and keys equal staging's, per day and status."),
         SqlCheck("no_orphan_keys", F_SALES, "Every row has its day, city, customer and item."),
     ]

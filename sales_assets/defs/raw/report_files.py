@@ -28,7 +28,7 @@ def increment_key(file: ReportFile) -> dg.AssetKey:
 
 
 def increment_specs() -> list[dg.AssetSpec]:
-    """Declare the increment files, one partition per day. A function: a spec in a module would be a second asset."""
+    """Declare the increment files, one partition per day. A function: Dagster loads module-level specs as assets."""
     return [
         dg.AssetSpec(
             increment_key(file),
@@ -66,13 +66,15 @@ def report_files(
 ) -> Iterator[dg.MaterializeResult[None]]:
     """Request a report, store its four files, record the fetch."""
 
-    def say(text: str) -> None:
+    def notify(text: str) -> None:
         context.log.info(text)
-        progress.say(text)
+        progress.notify(text)
 
-    delivery = fetch_report(report_api, raw_files, warehouse, say)
-    with warehouse.transaction(f"{context.run.run_id[:8]} raw report") as transaction:
-        (numbers,) = record(transaction, [delivery], context.run.run_id)
+    run = context.run.run_id[:8]
+    with warehouse.reading_raw_files(f"{run} raw files"):
+        delivery = fetch_report(report_api, raw_files, warehouse, notify)
+        with warehouse.transaction(f"{run} raw report") as transaction:
+            (numbers,) = record(transaction, [delivery], context.run.run_id)
     for file in REPORT_FILES.values():
         yield dg.MaterializeResult(
             asset_key=report_key(file), metadata=delivery.facts(file.name, numbers.get(file.name))

@@ -1,4 +1,4 @@
-"""``sources/report_api``: the service that makes reports and increments."""
+"""``sources/report_api``: the external service that generates reports and increments."""
 
 import dagster as dg
 

@@ -25,13 +25,13 @@ FRAMED = (CUSTOM_RESEARCH, PRICE_LOG)
 def frame_type(file: ReportFile) -> dg.DagsterType:
     """Build the dagster-pandas type of a file's deduplicated rows."""
     with warnings.catch_warnings():
-        # All of dagster-pandas is marked as beta, for years now; every load would say so four times.
+        # dagster-pandas has been marked as beta for years; every load would warn four times.
         warnings.simplefilter("ignore", dg.BetaWarning)
         return _frame_type(file)
 
 
 def _frame_type(file: ReportFile) -> dg.DagsterType:
-    # Here and not above: a code location is loaded far more often than a frame is staged, and pandas takes half of it.
+    # Imported here: pandas takes half of the time to load a code location, which rarely needs it.
     from dagster_pandas import PandasColumn, create_dagster_pandas_dataframe_type
     from dagster_pandas.constraints import (
         ColumnDTypeInSetConstraint,
@@ -41,10 +41,10 @@ def _frame_type(file: ReportFile) -> dg.DagsterType:
     )
 
     class OncePerDayConstraint(DataFrameConstraint):
-        """A name has one price on a day."""
+        """Constraint: an item_name occurs once per date_id."""
 
         def __init__(self) -> None:
-            super().__init__(*["An item_name stands once on a date_id."] * 2)
+            super().__init__(*["An item_name occurs once per date_id."] * 2)
 
         def validate(self, dataframe: "pd.DataFrame") -> None:
             if dataframe.duplicated(["date_id", "item_name"]).any():
@@ -89,7 +89,7 @@ def _staged_schema(file: ReportFile) -> pa.Schema:
 def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
     """Return rows of days as a frame of the file's type, money as `Decimal`. Raises `dagster.Failure` if invalid."""
     frame: pd.DataFrame = table.to_pandas()
-    # Not `check_dagster_type`: it makes a Dagster instance each time, and these types look at the frame alone.
+    # `check_dagster_type` would create a Dagster instance each time; these types need only the frame.
     check = frame_type(file).type_check(cast("dg.TypeCheckContext", None), frame)
     if not check.success:
         raise dg.Failure(f"{file.name}: {check.description}")
@@ -110,7 +110,7 @@ def typed_frame(file: ReportFile, table: pa.Table) -> "pd.DataFrame":
 def frame_types(
     context: dg.AssetCheckExecutionContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> Iterator[dg.AssetCheckResult]:
-    """Read the two small tables as frames. Not part of a load: importing pandas takes longer than loading a day."""
+    """Check the two small tables as frames. Not part of a load: importing pandas takes longer than loading a day."""
     for file in FRAMED:
         key = dg.AssetCheckKey(staging_key(file), "frame_type")
         if key not in context.selected_asset_check_keys:

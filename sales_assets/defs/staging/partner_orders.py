@@ -15,7 +15,7 @@ PARTNER_ORDER_LINE = dg.AssetKey(["staging", "partner_order_line"])
 
 
 def partner_order_specs() -> list[dg.AssetSpec]:
-    """Declare events and lines, one partition per day. A function: a spec in a module would be a second asset."""
+    """Declare events and lines, one partition per day. A function: Dagster loads module-level specs as assets."""
     return [
         dg.AssetSpec(
             PARTNER_ORDER_EVENT,
@@ -27,8 +27,8 @@ def partner_order_specs() -> list[dg.AssetSpec]:
         dg.AssetSpec(
             PARTNER_ORDER_LINE,
             deps=[PARTNER_ORDER_EVENT],
-            description="Sales lines from a day's events: those of an accepted order (SALE_ON=done: a handed out one) "
-            "are shipped on the order's date, those of a cancelled one refunded on the date of the cancel, in "
+            description="Sales lines from a day's events: those of an accepted order (with SALE_ON=done, a handed out "
+            "order) are shipped on the order's date, those of a cancelled one refunded on the date of the cancel, in "
             "SALES_TIMEZONE. Items, customers and cities are looked up by (KODPOST, their_id), phone and (KODPOST, "
             "their_pharmacy_id); lines without a mapping wait in `staging.partner_order_quarantine`. Phones are "
             "compared in a normalized form; a phone of two customers has no mapping.",
@@ -40,6 +40,6 @@ def partner_order_specs() -> list[dg.AssetSpec]:
 def partner_order_checks() -> list[SqlCheck]:
     """Declare the checks of the staged events and lines."""
     return [
-        SqlCheck("outbox_staged", PARTNER_ORDER_EVENT, "Every event of the outbox is staged, and no other, per day."),
+        SqlCheck("outbox_staged", PARTNER_ORDER_EVENT, "The staged events equal those of the outbox, per day."),
         SqlCheck("partner_orders_mapped", PARTNER_ORDER_LINE, "Every line has its item, customer and city."),
     ]

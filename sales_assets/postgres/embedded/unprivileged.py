@@ -29,7 +29,7 @@ def candidates() -> list[RunAs]:
     if os.geteuid() != 0:
         return [RunAs((), os.geteuid(), os.getegid())]
     ways = [
-        # A user namespace in which root is called nobody and has no capabilities: on disk all stays root's.
+        # A user namespace in which root appears as nobody without capabilities; on disk, files belong to root.
         RunAs(("unshare", "--user", f"--map-user={_NOBODY}"), 0, 0),
     ]
     try:
@@ -53,7 +53,7 @@ def candidates() -> list[RunAs]:
 def named(home: Path) -> tuple[str, ...] | None:
     """Find a command prefix under which this process's uid has a name; None where there is none.
 
-    Containers are run under any uid (OpenShift, `docker run --user`), and initdb asks for the name that belongs to it.
+    Containers are run under any uid (OpenShift, `docker run --user`), and initdb looks up its name.
     The server itself does not. `home` must exist: nss_wrapper's files are put there.
     """
     uid, gid = os.geteuid(), os.getegid()
@@ -62,7 +62,7 @@ def named(home: Path) -> tuple[str, ...] | None:
         return ()
     others = [entry.pw_uid for entry in pwd.getpwall() if entry.pw_uid != 0]
     if others:
-        # A user namespace in which the uid is called like somebody in the passwd file: on disk all stays its own.
+        # A user namespace in which the uid has a name of the passwd file; on disk, files keep their owner.
         prefix = ("unshare", "--user", f"--map-user={max(others)}")
         if _succeeds(prefix, "id", "-un"):
             return prefix

@@ -1,7 +1,7 @@
-"""The HTTP application on port 8000: the routes of all services, and what they share.
+"""The HTTP application on port 8000: the routes of all services, and their common behavior.
 
-Trailing slashes, errors, health, readiness, metrics and the request log. Each service implements `Service`, and
-`application(...)` combines them.
+The common part handles trailing slashes, errors, health, readiness, metrics and the request log. Each service
+implements `Service`, and `application(...)` combines them.
 """
 
 import json
@@ -26,7 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sales_assets.services.http.bodies import MAX_BODY_TEXT, TooComplex, content_type, parse_json
 from sales_assets.services.http.limits import RequestLimits
-from sales_assets.services.http.numbers import SpelledFloat
+from sales_assets.services.http.numbers import LiteralFloat
 from sales_assets.services.http.readiness import Check, Readiness
 
 _log = structlog.get_logger()
@@ -59,7 +59,7 @@ class Service(Protocol):
 
     @property
     def error_handlers(self) -> Mapping[str, ErrorHandler]:
-        """Error responses by prefix of the path, such as `/api/v1`; other paths have FastAPI's."""
+        """Error responses by prefix of the path, such as `/api/v1`; other paths use FastAPI's."""
 
     @property
     def pages(self) -> Sequence[BaseRoute]:
@@ -116,9 +116,9 @@ class BothSlashes(APIRouter):
 def application(
     *services: Service, registry: CollectorRegistry, reported: Callable[[], CollectorRegistry] | None = None
 ) -> FastAPI:
-    """Build the application of some services, whose metrics are in `registry`.
+    """Build the application that serves the given services; their metrics are in `registry`.
 
-    reported: Gives the metrics of `/metrics`, where other processes serve the same port; default: `registry`.
+    reported: Returns the registry for `/metrics` if several processes serve the port; default: `registry`.
     """
 
     @asynccontextmanager
@@ -235,14 +235,15 @@ def _malformed(_request: Request, error: HTTPException | RequestValidationError)
 def _http_error(_request: Request, error: HTTPException | RequestValidationError) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code in (400, 422):
-        # 400 is FastAPI's own answer to bytes that are not UTF-8, numbers of 5000 digits and the like: not JSON either.
+        # FastAPI itself responds 400 to bytes that are not UTF-8, numbers of 5000 digits and the like: malformed JSON
+        # too.
         message = error.detail if error.status_code == 422 else "JSON decode error"
         return _unprocessable([{"type": "json_invalid", "loc": ["body"], "msg": message}])
     return JSONResponse({"detail": error.detail}, status_code=error.status_code, headers=error.headers)
 
 
 def _unprocessable(errors: Sequence[Any]) -> Response:
-    # Each error repeats its input, which may be the whole body: only short values are repeated, of the first errors.
+    # Each error contains its input, which may be the whole body: return only short values, of the first errors.
     told = [
         {key: error[key] for key in ("type", "loc", "msg")}
         | _short({"input": error.get("input", ())})
@@ -255,13 +256,13 @@ def _unprocessable(errors: Sequence[Any]) -> Response:
 
 
 def _short(values: Mapping[str, Any], key: str = "") -> dict[str, Any]:
-    """Return the values that are short and that JSON can express, below the key if one is given."""
+    """Return the short values that JSON can express, nested under `key` if it is given."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         match value:
             case None | bool():
                 found[name] = value
-            case SpelledFloat():
+            case LiteralFloat():
                 found[name] = value.spelling[:_MAX_SHOWN]
             case str() if len(value) <= _MAX_SHOWN:
                 found[name] = value
@@ -298,7 +299,10 @@ class _RequestLog:
             await self._app(scope, receive, noting)
         finally:
             seconds = time.perf_counter() - began
-            _log.info("request", method=scope["method"], path=scope["path"], status=status, ms=round(seconds * 1000, 1))
+            # The parameter token is part of a signed link, which a reader of the log could use.
+            token = scope.get("path_params", {}).get("token")
+            path = scope["path"].replace(token, "...") if token else scope["path"]
+            _log.info("request", method=scope["method"], path=path, status=status, ms=round(seconds * 1000, 1))
             # Callers can invent methods and paths, and labels are never removed.
             method = scope["method"] if scope["method"] in _METHODS else "other"
             route = getattr(scope.get("route"), "path_format", None) if status != 404 else None

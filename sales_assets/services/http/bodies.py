@@ -12,13 +12,13 @@ from typing import Any, NamedTuple
 
 from python_multipart.multipart import parse_options_header
 
-from sales_assets.services.http.numbers import SpelledFloat
+from sales_assets.services.http.numbers import LiteralFloat
 
 MAX_BODY_BYTES = 1 << 20
 MAX_BODY_TEXT = "1 MiB"
 # Far below every recursion limit between here and the database; real orders nest three levels.
 MAX_DEPTH = 64
-# Each is an object that Python's garbage collector visits repeatedly; the largest order has some thousand.
+# Python's garbage collector visits each object repeatedly; the largest order has some thousand objects.
 MAX_OBJECTS = 50_000
 
 JSON_TYPE = "application/json"
@@ -37,7 +37,7 @@ MAX_FIELDS = 1000
 
 
 class TooComplex(ValueError):
-    """The JSON nests deeper, or has more objects and lists, than is allowed."""
+    """The JSON exceeds the limit of nesting depth, or of objects and lists."""
 
 
 class ContentType(NamedTuple):
@@ -50,7 +50,7 @@ class ContentType(NamedTuple):
 
 
 def content_type(header: str) -> ContentType:
-    """Parse a Content-Type header, as the form parsers of Starlette do it."""
+    """Parse a Content-Type header like Starlette's form parsers."""
     kind, options = parse_options_header(header)
     charset = options.get(b"charset", b"").decode("latin-1").strip()
     codec = _codec(charset) if charset else None
@@ -96,13 +96,13 @@ def parse_json(raw: bytes, codec: str | None = None, *, parse_constant: Callable
     return value
 
 
-def _bounded_floats() -> Callable[[str], SpelledFloat]:
+def _bounded_floats() -> Callable[[str], LiteralFloat]:
     numbers = itertools.count(1)
 
-    def read(spelling: str) -> SpelledFloat:
+    def read(spelling: str) -> LiteralFloat:
         if next(numbers) > MAX_OBJECTS:
             raise TooComplex(f"more than {MAX_OBJECTS} numbers with a fraction or an exponent")
-        return SpelledFloat(spelling)
+        return LiteralFloat(spelling)
 
     return read
 

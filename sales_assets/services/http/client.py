@@ -7,7 +7,7 @@ from typing import Self
 import aiohttp
 
 _MAX_BYTES = 1 << 20
-# Shorter than uvicorn's and nginx's own, so that no connection is closed under a request.
+# Shorter than the timeouts of uvicorn and nginx, so that the server never closes a connection during a request.
 _KEEP_ALIVE_SECONDS = 4
 
 
@@ -35,7 +35,7 @@ class JsonClient:
 
 
 async def read_bounded(response: aiohttp.ClientResponse, max_bytes: int = _MAX_BYTES) -> bytes | None:
-    """Return the body, or None for one of more than `max_bytes`, whose connection is closed."""
+    """Return the body; None, after closing the connection, if it has more than `max_bytes`."""
     parts, size = [], 0
     async for part in response.content.iter_any():
         size += len(part)

@@ -1,6 +1,6 @@
 """Limits on requests before any service sees them: size of address, headers and body, and the body's encoding.
 
-Keeps the work for one request linear and small, for all services and pages. Models bound the fields.
+Keeps the work for one request linear and small, for all services and pages. The models limit single fields.
 """
 
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from sales_assets.services.http.bodies import MAX_BODY_BYTES, MAX_BODY_TEXT, URLENCODED, content_type, is_bounded_form
 
-# The server reads both without a limit.
+# uvicorn limits neither.
 _MAX_ADDRESS_BYTES = 8 << 10
 _MAX_HEADER_BYTES = 32 << 10
 

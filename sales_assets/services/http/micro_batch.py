@@ -32,7 +32,7 @@ class MicroBatch(Generic[Item, Result]):
 
         Args:
             run: Runs a batch.
-            most: Items of a batch.
+            most: Maximum number of items in a batch.
             pause: Seconds after each batch in which the next one fills.
             key: Items with equal keys never share a batch.
             alone_after: Exception after which the items of a batch are run one by one, so that a bad one fails alone.
@@ -77,7 +77,7 @@ class MicroBatch(Generic[Item, Result]):
     async def _run_batch(self, batch: Sequence[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._run_items([item for item, _ in batch])
-        except Exception as error:  # noqa: BLE001 - it belongs to the callers
+        except Exception as error:  # noqa: BLE001 - raised to the callers
             if self._alone_after and isinstance(error, self._alone_after) and len(batch) > 1:
                 await asyncio.gather(*(self._run_batch([entry]) for entry in batch))
                 return

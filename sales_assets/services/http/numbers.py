@@ -1,4 +1,4 @@
-"""Integers and decimals of requests, read from their spelling and never coerced.
+"""Parse integers and decimals in requests from their exact spelling, without coercion.
 
 An integer is a JSON integer or a string of ASCII digits; a decimal may also have a fraction. Exponents, signs in
 strings, blanks, underscores, other digits and booleans are refused: `9007199254740993.0` is not an integer, and reading
@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[0-9]{1,100}")
 _DECIMAL = re.compile(r"[0-9]{1,100}(?:\.[0-9]{1,100})?")
 
 
-class SpelledFloat(float):
+class LiteralFloat(float):
     """A JSON number with a fraction or an exponent, with its original spelling."""
 
     __slots__ = ("spelling",)
@@ -39,10 +39,10 @@ def parse_integer(value: object) -> int:
 
 
 def parse_decimal(value: object) -> Decimal:
-    """Read a decimal from a parsed JSON value or a parameter's text, digit by digit. Raises ValueError."""
+    """Read a decimal from a parsed JSON value or a parameter's text, without rounding. Raises ValueError."""
     if isinstance(value, int) and not isinstance(value, bool):
         return Decimal(value)
-    text = value.spelling if isinstance(value, SpelledFloat) else value
+    text = value.spelling if isinstance(value, LiteralFloat) else value
     if isinstance(text, str) and _DECIMAL.fullmatch(text):
         return Decimal(text)
     raise ValueError("not a JSON number without an exponent or a string of digits")

@@ -1,4 +1,4 @@
-"""Readiness checks in bounded time, and the check of a database."""
+"""Readiness checks with a time limit, including checks of the database."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -7,8 +7,9 @@ from typing import Any
 
 from sales_assets.postgres.connection import UnusableDatabaseError, connect_async
 from sales_assets.postgres.queries import statements
+from sales_assets.schemas.pseudonyms import Pseudonyms
 
-# Load balancers often wait three seconds, of which a busy machine needs some itself.
+# Load balancers often wait three seconds, and a busy machine needs part of that time.
 _SECONDS = 1.5
 _OK = "ok"
 
@@ -25,8 +26,8 @@ class NotConfiguredError(NotReadyError):
 class Check:
     """A readiness check: an awaitable that raises when a dependency is missing.
 
-    `degrading`: without it the service still does its main work. `optional`: it may be left unconfigured, in which case
-    `run` raises `NotConfiguredError`.
+    `degrading`: without the dependency the service still does its main work. `optional`: the dependency may be left
+    unconfigured, in which case `run` raises `NotConfiguredError`.
     """
 
     run: Callable[[], Awaitable[None]]
@@ -58,7 +59,7 @@ class Readiness:
     async def report(self) -> tuple[bool, dict[str, Any]]:
         """Return whether the application is ready, and the body of `/ready`.
 
-        A part that is not configured does not count, unless nothing is configured.
+        Optional parts that are not configured are ignored, unless none of them is configured.
         """
         states = dict(zip(self._checks, await asyncio.gather(*map(self._state, self._checks)), strict=True))
         optional = [states[name].configured for name, check in self._checks.items() if check.optional]
@@ -82,7 +83,7 @@ class Readiness:
             return State(_OK, ready=True)
         if isinstance(error, NotConfiguredError):
             return State(str(error), ready=True, configured=False)
-        # Of other errors only the type: drivers' messages hold addresses and users.
+        # Show only the type of other errors: drivers' messages contain addresses and user names.
         text = str(error) if isinstance(error, NotReadyError) else type(error).__name__
         return State(text, ready=check.degrading, degraded=check.degrading)
 
@@ -93,19 +94,34 @@ def _retrieve(task: "asyncio.Task[None]") -> None:
         task.exception()
 
 
+async def require_erasure_secret(url: str, pseudonyms: Pseudonyms) -> None:
+    """Raise `NotReadyError` unless all phones were erased with the configured secret."""
+    row = await _row(url, "mailings/erased_phone", "of_another_secret", key_id=pseudonyms.key_id)
+    if row["phones"]:
+        raise NotReadyError(pseudonyms.other_secret)
+
+
 async def require_writable(url: str, table: str) -> None:
     """Open a new connection and require that rows can be added to a table. Raises `NotReadyError`."""
+    row = await _row(url, "services/readiness", "is_writable", table=table)
+    if not row["writable"]:
+        raise NotReadyError("the database accepts no writes")
+
+
+async def _row(url: str, file: str, name: str, **parameters: object) -> dict[str, Any]:
+    """Read the only row of a named statement, in a new connection."""
     try:
         connection = await connect_async(
             url,
             "sales_assets ready",
-            connect_seconds=2,  # libpq rounds less up to it
+            connect_seconds=2,  # libpq rounds smaller values up to 2
             statement_ms=int(_SECONDS * 1000),
         )
     except UnusableDatabaseError as error:
         raise NotReadyError("the database accepts no writes") from error
     async with connection:
-        cursor = await connection.execute(statements("services/readiness")["is_writable"], {"table": table})
+        cursor = await connection.execute(statements(file)[name], parameters)
         row = await cursor.fetchone()
-    if row is None or not row["writable"]:
-        raise NotReadyError("the database accepts no writes")
+    if row is None:
+        raise NotReadyError(f"{name} has no row")
+    return row

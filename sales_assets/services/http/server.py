@@ -17,7 +17,7 @@ _START_SECONDS = 30
 def server_config(
     app: ASGIApp | Callable[[], ASGIApp], *, lifespan: bool, trusted_proxies: Sequence[str] = (), **others: Any
 ) -> uvicorn.Config:
-    """Configure uvicorn as the platform needs it; `others` are further options of its `Config`."""
+    """Return uvicorn's configuration for the platform; `others` are further options of `uvicorn.Config`."""
     return uvicorn.Config(
         app,
         log_config=None,  # uvicorn would add handlers to the caller's
@@ -79,7 +79,7 @@ def serve(
         on_ready: Called once with the base URL (`http://127.0.0.1:8000`) as soon as requests are answered.
 
     Raises:
-        OSError: the address can't be listened on (taken, not ours, not allowed).
+        OSError: the address can't be listened on (in use, not local, not permitted).
     """
     listener = listen(host, port)
     url = url_of(listener)
@@ -106,7 +106,7 @@ def running(
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Open a listening socket. Raises `OSError` if the address is taken, not ours or not allowed."""
+    """Open a listening socket. Raises `OSError` if the address is in use, not local or not permitted."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     return socket.create_server((host, port), family=family, backlog=1024)
 

@@ -1,4 +1,4 @@
-"""Several processes that serve one port: uvicorn's supervisor, with readiness and shared metrics.
+"""Serve one port with several processes: uvicorn's supervisor, with readiness and shared metrics.
 
 The parent opens the listening socket and the processes inherit it. A process that dies is replaced; one that fails to
 start ends the parent.
@@ -25,7 +25,7 @@ from uvicorn.supervisors import Multiprocess
 
 from sales_assets.services.http.server import listen, server_config, url_of
 
-# Read by prometheus_client: the folder in which several processes keep their metrics.
+# Variable of prometheus_client: the folder in which several processes store their metrics.
 _SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 _START_SECONDS = 60
 # A process that is silent for this long is replaced: its event loop may be busy, but not for half a minute.
@@ -38,7 +38,7 @@ class WorkerError(Exception):
 
 @contextmanager
 def shared_metrics() -> Iterator[Path]:
-    """Let this process's children keep their metrics in one folder, from which any of them reports the sums."""
+    """Make this process's children store their metrics in one folder, from which any of them reports the sums."""
     with tempfile.TemporaryDirectory(prefix="sales_assets_metrics_") as folder:
         os.environ[_SHARED_METRICS] = folder
         try:
@@ -48,7 +48,7 @@ def shared_metrics() -> Iterator[Path]:
 
 
 def shared_registry() -> CollectorRegistry:
-    """Collect the metrics of all processes that share a folder."""
+    """Return a registry with the metrics of all processes that share the folder."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     return registry
@@ -64,7 +64,7 @@ def serve_by_processes(
     metrics: Path,
     on_ready: Callable[[str], None],
 ) -> None:
-    """Serve requests by several processes until SIGINT or SIGTERM, then return.
+    """Serve requests with several processes until SIGINT or SIGTERM, then return.
 
     Args:
         make_app: Called once in each process; must be importable there (a function of a module, or a partial of one).
@@ -117,7 +117,7 @@ class _Supervisor(Multiprocess):
             if process.exitcode is not None and process.pid is not None:
                 # Counters of a dead process stay in the sums, its current values do not.
                 mark_process_dead(process.pid, str(self._metrics))  # type: ignore[no-untyped-call]
-        # Set meanwhile: a process failed to start.
+        # Set by uvicorn if a process failed to start.
         self.has_failed = self.should_exit.is_set()
 
 
@@ -129,11 +129,11 @@ def _made_in_child(make_app: Callable[[], ASGIApp]) -> ASGIApp:
         return make_app()
     except Exception:  # noqa: BLE001  any error at the start is final
         traceback.print_exc()
-        # With any other exit code uvicorn would start the process again, for ever.
+        # With any other exit code uvicorn would restart the process forever.
         raise SystemExit(STARTUP_FAILURE) from None
 
 
 def _end_with(parent: multiprocessing.process.BaseProcess) -> None:
-    """End this process after its parent: children of a parent that was killed would keep the port."""
+    """End this process when its parent has ended: orphaned children would keep the port."""
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)

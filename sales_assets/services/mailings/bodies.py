@@ -22,7 +22,7 @@ _JSON_TYPES = (JSON_TYPE, "application/*", "*/*")
 
 
 async def read_body(request: Request) -> Any:
-    """Return the parsed body, an empty dictionary for none. Raises `HTTPException` for one that can't be read."""
+    """Return the parsed body; an empty dictionary if there is none. Raises `HTTPException` for an unreadable body."""
     # A missing header counts as text/plain, as in the service that docs/data-contracts/mailings.md describes; the
     # library `requests` sends none with a string for a body.
     header = request.headers.get("content-type", "text/plain")
@@ -33,7 +33,7 @@ async def read_body(request: Request) -> Any:
     if declared.media_type in _JSON_TYPES:
         return _json(raw, declared.codec)
     if declared.media_type == URLENCODED:
-        # Of a repeated field the last one counts.
+        # The last value of a repeated field counts.
         codec = declared.codec or "utf-8"
         return FormData(parse_qsl(raw.decode("latin-1"), keep_blank_values=True, encoding=codec, errors="replace"))
     if declared.media_type == MULTIPART:

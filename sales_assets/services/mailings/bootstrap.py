@@ -1,4 +1,4 @@
-"""Wiring of the mailings' HTTP service: from settings to routes and the admin page."""
+"""Wiring of the mailings' HTTP service: from settings to routes and the views of the admin pages."""
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
@@ -9,31 +9,35 @@ from fastapi.exceptions import RequestValidationError
 from prometheus_client import CollectorRegistry, Counter
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
+from starlette_admin.views import BaseView
 
 from sales_assets.postgres.engines import async_engine
+from sales_assets.schemas.pseudonyms import Pseudonyms
 from sales_assets.services.http.application import ErrorHandler
-from sales_assets.services.http.readiness import Check, NotConfiguredError, require_writable
-from sales_assets.services.mailings.admin import admin_routes
+from sales_assets.services.http.readiness import Check, NotConfiguredError, require_erasure_secret, require_writable
+from sales_assets.services.mailings.admin import admin_views
 from sales_assets.services.mailings.endpoints import PREFIX
 from sales_assets.services.mailings.endpoints.clients import clients_router
 from sales_assets.services.mailings.endpoints.mailings import mailings_router
 from sales_assets.services.mailings.errors import Unavailable, error_response
 from sales_assets.services.mailings.metrics import Queue
 from sales_assets.services.mailings.repository import MailingsRepository
+from sales_assets.services.mailings.unsubscribe import links_of, unsubscribe_routes
 from sales_assets.settings import Settings
 
 
 class Mailings:
-    """The HTTP service of clients and mailings. `kick` enqueues a planner task, and must return at once."""
+    """The HTTP service of clients and mailings. `enqueue_planner` enqueues a planner task, and must return at once."""
 
     def __init__(
-        self, settings: Settings, database_url: str, *, registry: CollectorRegistry, kick: Callable[[], None]
+        self, settings: Settings, database_url: str, *, registry: CollectorRegistry, enqueue_planner: Callable[[], None]
     ) -> None:
         self._settings = settings
         self._database_url = database_url
-        # Tested before use: an insert whose connection died can't be repeated blindly.
+        # Test each connection before use: an insert on a dead connection can't be repeated blindly.
         self._engine = async_engine(database_url, "sales_assets mailings", pre_ping=True)
-        self._repository = MailingsRepository(self._engine)
+        self._pseudonyms = Pseudonyms(settings.sales_erasure_secret.get_secret_value())
+        self._repository = MailingsRepository(self._engine, self._pseudonyms)
         self._queue = Queue(registry)
         unknown_zones = Counter(
             "mailings_clients_with_unknown_zone",
@@ -42,15 +46,11 @@ class Mailings:
         )
         self._routers = (
             clients_router(self._repository, on_unknown_zone=unknown_zones.inc),
-            mailings_router(self._repository, timezone=settings.sales_timezone, kick=kick),
+            mailings_router(self._repository, timezone=settings.sales_timezone, enqueue_planner=enqueue_planner),
         )
-        self._pages = admin_routes(
-            self._repository,
-            user=settings.mailings_admin_user,
-            password=settings.mailings_admin_password.get_secret_value(),
-            secret=settings.mailings_admin_secret.get_secret_value(),
-            kick=kick,
-        )
+        self._views = admin_views(self._repository, enqueue_planner=enqueue_planner)
+        links = links_of(settings)
+        self._pages = unsubscribe_routes(self._repository, links) if links is not None else ()
 
     @property
     def routers(self) -> Sequence[APIRouter]:
@@ -61,6 +61,10 @@ class Mailings:
         return {
             "mailings database": Check(partial(require_writable, self._database_url, "mailings.mailing")),
             "sender": Check(self._sender_is_set, optional=True),
+            # With another secret, mailings are sent, and no client is stored.
+            "erased phones": Check(
+                partial(require_erasure_secret, self._database_url, self._pseudonyms), degrading=True
+            ),
         }
 
     async def _sender_is_set(self) -> None:
@@ -78,6 +82,11 @@ class Mailings:
     def pages(self) -> Sequence[BaseRoute]:
         return self._pages
 
+    @property
+    def views(self) -> Sequence[BaseView]:
+        """Views of the admin pages."""
+        return self._views
+
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Close the pool of connections after the last request."""
@@ -89,4 +98,4 @@ class Mailings:
     async def measure(self) -> None:
         """Update the metrics of the message queue; no change while the database is unavailable."""
         with suppress(Unavailable):
-            self._queue.tell(*await self._repository.queue())
+            self._queue.update(*await self._repository.queue())

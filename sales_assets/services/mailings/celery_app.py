@@ -1,7 +1,8 @@
 """The Celery application: ``celery -A sales_assets.services.mailings.celery_app worker``, and ``... beat``.
 
-Broker, queues, the two tasks, worker start and stop, and `kick`. A task carries a mailing's id or nothing and only says
-that work may be due: due messages are stored in the database, so a lost, repeated or late task costs time at most.
+Broker, queues, the two tasks, worker start and stop, and `enqueue_planner`. A task carries at most a mailing's id and
+only signals that work may be due: due messages are stored in the database, so a lost, repeated or late task costs time
+at most.
 Importing this module opens no connection and reads no setting.
 """
 
@@ -29,13 +30,13 @@ DISPATCH = "mailings.dispatch"
 # Older tasks are dropped, since a newer one follows. Bounds the queue while no worker runs.
 _HINT_SECONDS = 60
 _BROKER_SECONDS = 5
-_KICK_SECONDS = 2
+_ENQUEUE_SECONDS = 2
 # A burst of new mailings enqueues two planner tasks: one at its start and one after it.
-_KICK_PAUSE = 0.5
+_ENQUEUE_PAUSE = 0.5
 
 
-def _green() -> bool:
-    """Return whether eventlet or gevent patched this process, as Celery has them do before importing an application."""
+def _uses_green_threads() -> bool:
+    """Return whether eventlet or gevent patched this process, which Celery does before it imports an application."""
     if "eventlet" in sys.modules:
         return bool(sys.modules["eventlet"].patcher.is_monkey_patched("socket"))
     monkey = sys.modules.get("gevent.monkey")
@@ -65,7 +66,7 @@ def _configuration() -> dict[str, Any]:
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         # Checking heartbeats under green pools costs a worker all but some ten tasks a second.
-        "broker_heartbeat": 0 if _green() else 30,
+        "broker_heartbeat": 0 if _uses_green_threads() else 30,
         "broker_transport_options": {"confirm_publish": True, "write_timeout": _BROKER_SECONDS},
         "task_queues": [Queue(name, exchange, routing_key=name) for name in (plan_queue(), dispatch_queue())],
         "task_routes": {PLAN: {"queue": plan_queue()}, DISPATCH: {"queue": dispatch_queue()}},
@@ -81,7 +82,7 @@ def _configuration() -> dict[str, Any]:
         "task_serializer": "json",
         "task_acks_late": True,
         "task_reject_on_worker_lost": True,
-        # Only a retried publish gets a new connection: without retries beat would keep a broken one for ever.
+        # Only a retried publish gets a new connection: without retries beat would keep a broken one forever.
         "task_publish_retry": True,
         "task_publish_retry_policy": {"max_retries": 2, "interval_start": 0.1, "interval_step": 0.2},
         "worker_prefetch_multiplier": 1,
@@ -89,7 +90,7 @@ def _configuration() -> dict[str, Any]:
         "worker_concurrency": 4,
         "worker_cancel_long_running_tasks_on_connection_loss": False,
         # After a broken connection Celery would raise the prefetch count again from the pool's threads, each waiting
-        # for the broker's answer on the socket that the main thread reads: seen to hang a worker for good.
+        # for the broker's answer on the socket that the main thread reads. This has hung a worker permanently.
         "worker_enable_prefetch_count_reduction": False,
         "worker_hijack_root_logger": False,
         # In memory: a tick needs no state from beat's file.
@@ -130,21 +131,21 @@ def _waiting_dispatches(connection: Any) -> int:
 # --- worker start and stop ----------------------------------------------------------------------------------------
 
 
-def _configure_logging(loglevel: Any = None, **_told: Any) -> None:
+def _configure_logging(loglevel: Any = None, **_signal: Any) -> None:
     # Celery's default is WARNING, which hides starts and stops.
     configure_logging(min(loglevel, logging.INFO) if isinstance(loglevel, int) else logging.INFO)
 
 
-def _worker_starts(**_told: Any) -> None:
+def _worker_starts(**_signal: Any) -> None:
     _configure_logging()  # Celery does so later
     worker.start()
 
 
-def _worker_ready(**_told: Any) -> None:
+def _worker_ready(**_signal: Any) -> None:
     _log.info("worker ready", queue_prefix=settings().mailings_queue_prefix)
 
 
-def _worker_ends(**_told: Any) -> None:
+def _worker_ends(**_signal: Any) -> None:
     worker.stop()
 
 
@@ -158,19 +159,19 @@ signals.worker_shutting_down.connect(_worker_ends, weak=False)
 # --- requesting a plan --------------------------------------------------------------------------------------------
 
 
-class _Kicker:
-    """Publish at most one `plan` task at a time, in a thread that an unreachable broker may block for ever."""
+class _Enqueuer:
+    """Publish at most one `plan` task at a time, in a thread that an unreachable broker may block forever."""
 
     def __init__(self) -> None:
         self._wanted = threading.Event()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
 
-    def kick(self) -> None:
+    def enqueue_planner(self) -> None:
         self._wanted.set()
         with self._lock:
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="mailings kick", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="enqueue planner", daemon=True)
                 self._thread.start()
 
     def _run(self) -> None:
@@ -179,25 +180,25 @@ class _Kicker:
             self._wanted.clear()
             try:
                 self._publish()
-            except Exception as error:  # noqa: BLE001 - beat's tick does it; the text may hold the broker's address
+            except Exception as error:  # noqa: BLE001 - beat's tick follows; the text may have the broker's address
                 _log.warning("could not enqueue planner task", error=type(error).__name__)
-            time.sleep(_KICK_PAUSE)
+            time.sleep(_ENQUEUE_PAUSE)
 
     def _publish(self) -> None:
-        limits = {"confirm_publish": True, "read_timeout": _KICK_SECONDS, "write_timeout": _KICK_SECONDS}
+        limits = {"confirm_publish": True, "read_timeout": _ENQUEUE_SECONDS, "write_timeout": _ENQUEUE_SECONDS}
         url = settings().rabbitmq_url.get_secret_value()
         with contextlib.closing(
-            Connection(url, connect_timeout=_KICK_SECONDS, heartbeat=0, transport_options=limits)
+            Connection(url, connect_timeout=_ENQUEUE_SECONDS, heartbeat=0, transport_options=limits)
         ) as connection:
             plan.apply_async(connection=connection, retry=False, expires=_HINT_SECONDS)
 
 
-_kicker = _Kicker()
+_enqueuer = _Enqueuer()
 
 
-def kick() -> None:
+def enqueue_planner() -> None:
     """Enqueue a planner task. Returns at once.
 
     Best effort: where the broker is unreachable, beat's next tick finds the mailing.
     """
-    _kicker.kick()
+    _enqueuer.enqueue_planner()

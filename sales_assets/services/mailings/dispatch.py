@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import psycopg
 import structlog
@@ -29,8 +29,9 @@ from sales_assets.backoff import doubling_pause
 from sales_assets.services.http.micro_batch import MicroBatch
 from sales_assets.services.mailings.message_repository import MessageRepository, Row
 from sales_assets.services.mailings.metrics import Sends
-from sales_assets.services.mailings.rate_limiter import STEP_SECONDS, RateLimiter, Taken
+from sales_assets.services.mailings.rate_limiter import STEP_SECONDS, RateLimiter, Reservation
 from sales_assets.services.mailings.sender_client import Outcome, SenderClient, Verdict
+from sales_assets.services.mailings.unsubscribe import PLACEHOLDER, UnsubscribeLinks
 from sales_assets.services.mailings.windows import Window, known_zone
 
 _log = structlog.get_logger()
@@ -50,7 +51,7 @@ END_MARGIN = dt.timedelta(milliseconds=100)
 _COMMIT_SECONDS = 5.0
 # Pause of all sends after the sender refused the token.
 _UNAUTHORIZED_SECONDS = 30.0
-# How far ahead messages are claimed that wait for the rate.
+# How far ahead of its rate slot a message is claimed.
 _AHEAD_SECONDS = 2.0
 _AHEAD_SHARE = 8
 _DATABASE_PAUSE = 0.5
@@ -65,7 +66,7 @@ _DOWN = (psycopg.OperationalError, TimeoutError, OSError)
 
 @dataclass(frozen=True)
 class Pace:
-    """Limits of a worker process; see the settings of these names."""
+    """Limits of a worker process; see the settings of the same names."""
 
     timeout: float
     rate: float
@@ -76,7 +77,7 @@ class Pace:
 
 @dataclass(frozen=True)
 class Mailing:
-    """Values shared by all messages of a mailing; `text` as JSON."""
+    """Values shared by all messages of a mailing; `text` as JSON, with the placeholder of the unsubscribe link."""
 
     mailing_id: int
     text: str
@@ -97,7 +98,7 @@ class Claimed:
 
 @dataclass(frozen=True)
 class MessageResult:
-    """The new state of a claimed message. `attempts` is added; without `next_attempt_at` it is due at once."""
+    """The new state of a claimed message; `attempts` is added. No `next_attempt_at`: the message is due at once."""
 
     message: Claimed
     status: str
@@ -114,6 +115,7 @@ class Permit:
     timezone: str | None
     now: dt.datetime
     seconds_left: float
+    opted_out: bool
 
 
 def pause_after(attempts: int, base: float, chance: float) -> float:
@@ -129,13 +131,22 @@ class Dispatcher:
         sender: Client of the sender; opened and closed with the dispatcher.
         pace: Limits of the process.
         metrics: Counts every send.
+        links: Makes the unsubscribe link of each message; default: messages have none.
         clock: Current time for windows and pauses; default: the database's clock.
     """
 
     def __init__(
-        self, database_url: str, sender: SenderClient, pace: Pace, metrics: Sends, *, clock: Clock | None = None
+        self,
+        database_url: str,
+        sender: SenderClient,
+        pace: Pace,
+        metrics: Sends,
+        *,
+        links: UnsubscribeLinks | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self._sender = sender
+        self._links = links
         self._pace = pace
         self._metrics = metrics
         self._clock = clock
@@ -198,12 +209,15 @@ class Dispatcher:
         rows = await self._claims.rows("begin", mailing_id=mailing_id)
         if not rows:
             return 0
-        mailing = _mailing(rows[0])
+        if PLACEHOLDER in rows[0]["text"] and self._links is None:
+            _log.warning("MAILINGS_UNSUBSCRIBE_URL is not set, messages stay pending", mailing_id=mailing_id)
+            return 0
+        mailing = _mailing(rows[0], self._links)
         ends = time.monotonic() + seconds
         sending: set[asyncio.Task[None]] = set()
         taken = 0
         try:
-            while not self._is_silent() and time.monotonic() < ends and not self._rate_limiter.is_none_before(ends):
+            while not self._is_silent() and time.monotonic() < ends and not self._rate_limiter.has_no_slot_before(ends):
                 claimed = await self._claim(mailing, ends)
                 if claimed is None:
                     if self._is_silent():
@@ -230,7 +244,7 @@ class Dispatcher:
     async def _claim(self, mailing: Mailing, ends: float) -> list[Claimed] | None:
         """Claim messages to send now; defer those outside their window, until `ends` on the monotonic clock.
 
-        None: no room for more.
+        Returns None if there is no room for more.
         """
         async with self._claiming:
             room = self._most_held - self._held
@@ -265,7 +279,7 @@ class Dispatcher:
                     self._held += len(claimed)
                     return claimed
 
-    def _let_go(self, messages: int) -> None:
+    def _release_held(self, messages: int) -> None:
         self._held -= messages
         if self._held <= self._most_held // 2:
             self._room.set()
@@ -280,7 +294,7 @@ class Dispatcher:
                 try:
                     result = await self._attempt(mailing, message)
                     await self._save(result)
-                    self._metrics.settled(result.status)
+                    self._metrics.released(result.status)
                 finally:
                     self._in_flight -= 1
                     self._metrics.in_flight(self._in_flight)
@@ -300,7 +314,7 @@ class Dispatcher:
                 error=type(error).__name__,
             )
         finally:
-            self._let_go(1)
+            self._release_held(1)
 
     async def _attempt(self, mailing: Mailing, message: Claimed) -> MessageResult:
         """Wait for the rate, authorize, send; return the message's new state. Without a rate slot it is released."""
@@ -316,15 +330,18 @@ class Dispatcher:
             return self._released(message)
         if permit.phone is None:
             return MessageResult(message, FAILED, reason="client deleted")
+        if permit.opted_out:
+            return MessageResult(message, FAILED, reason="opted out")
         opening = self._opening(mailing.window, permit.timezone, permit.now)
         if opening is not None:
             return MessageResult(message, PENDING, next_attempt_at=opening)
         if not has_rate_slot:
             return self._released(message)
         began = time.monotonic()
-        outcome = await self._sender.send(
-            message.message_id, permit.phone, mailing.text, connect_within=permit.seconds_left
-        )
+        text = mailing.text
+        if self._links is not None:
+            text = text.replace(PLACEHOLDER, self._links.link(message.message_id, permit.phone))
+        outcome = await self._sender.send(message.message_id, permit.phone, text, connect_within=permit.seconds_left)
         seconds = time.monotonic() - began
         self._metrics.sent(outcome.verdict.value if outcome.reason is None else outcome.reason, seconds)
         if outcome.verdict is not Verdict.SENT:
@@ -336,9 +353,9 @@ class Dispatcher:
                 attempt=message.attempts + 1,
                 reason=outcome.reason,
             )
-        return self._judge(message, outcome)
+        return self._result_of(message, outcome)
 
-    def _judge(self, message: Claimed, outcome: Outcome) -> MessageResult:
+    def _result_of(self, message: Claimed, outcome: Outcome) -> MessageResult:
         attempts = message.attempts + 1
         match outcome.verdict:
             case Verdict.SENT:
@@ -389,7 +406,7 @@ class Dispatcher:
         return opening
 
     def _now(self) -> dt.datetime:
-        """Return the time of the database's clock, so that workers need not agree on theirs."""
+        """Return the time of the database's clock, so that the clocks of workers may differ."""
         if self._clock is not None:
             return self._clock()
         if self._offset is None:
@@ -408,7 +425,8 @@ class Dispatcher:
             margin=END_MARGIN,
         )
         permits = {
-            row["message_id"]: Permit(row["phone"], row["timezone"], row["now"], row["seconds_left"]) for row in rows
+            row["message_id"]: Permit(row["phone"], row["timezone"], row["now"], row["seconds_left"], row["opted_out"])
+            for row in rows
         }
         return [permits.get(message.message_id) for message in messages]
 
@@ -452,11 +470,12 @@ class Dispatcher:
         return [
             permit is not None
             and permit.phone is not None
+            and not permit.opted_out
             and self._opening(mailing.window, permit.timezone, permit.now) is None
             for (mailing, _), permit in zip(waiting, permits, strict=True)
         ]
 
-    async def _take_rate_slots(self, count: int, ahead: float) -> Taken:
+    async def _take_rate_slots(self, count: int, ahead: float) -> Reservation:
         span = count / self._pace.rate
         rows = await self._rates.rows(
             "reserve_slots",
@@ -464,10 +483,10 @@ class Dispatcher:
             ahead=dt.timedelta(seconds=ahead),
             farthest=dt.timedelta(seconds=ahead + max(1 / self._pace.rate, STEP_SECONDS) + _CLOCK_SECONDS),
         )
-        return Taken(rows[0]["taken"], rows[0]["wait"])
+        return Reservation(rows[0]["taken"], rows[0]["wait"])
 
 
-def _mailing(row: Row) -> Mailing:
+def _mailing(row: Row, links: UnsubscribeLinks | None) -> Mailing:
     window = Window(row["send_from"], row["send_until"]) if row["send_from"] is not None else None
-    text: Any = row["text"]
+    text: str = row["text"] if links is None else links.text_with_link(row["text"])
     return Mailing(row["mailing_id"], json.dumps(text), window)

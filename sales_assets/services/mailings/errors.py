@@ -19,6 +19,7 @@ from sales_assets.services.http.bodies import JSON_TYPE, MAX_BODY_TEXT
 NON_FIELD = "non_field_errors"
 REQUIRED = "This field is required."
 NULL = "This field may not be null."
+ERASED = "The person of this phone was erased"
 PHONE_FORMAT = "The phone must have '7XXXXXXXXXX' format"
 NOT_FOUND = "Not found."
 UNAVAILABLE = "Service temporarily unavailable, try again later."
@@ -45,7 +46,7 @@ _EXAMPLES = {
 
 
 class Detail(BaseModel):
-    """An error that concerns no single field."""
+    """An error that does not belong to a single field."""
 
     detail: str
 
@@ -114,7 +115,7 @@ def _text(error: Mapping[str, Any]) -> str:
 def error_response(
     request: Request, error: StarletteHTTPException | RequestValidationError, routes: Iterable[BaseRoute]
 ) -> Response:
-    """Return the response to any error below the service's paths; `routes` are all that the service has there."""
+    """Return the response to any error below the service's paths; `routes` are all routes of the service."""
     if isinstance(error, RequestValidationError):
         errors = error.errors()
         if any(fault["loc"][0] == "path" for fault in errors):
@@ -132,7 +133,7 @@ def error_response(
 
 
 def _methods(request: Request, routes: Iterable[BaseRoute]) -> set[str]:
-    """Return the methods of the request's path; Starlette names those of a single route."""
+    """Return the methods of all routes with the request's path; Starlette reports those of a single route."""
     return {
         method
         for route in routes

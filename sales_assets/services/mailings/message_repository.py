@@ -19,7 +19,7 @@ Row = dict[str, Any]
 
 
 class MessageRepository:
-    """A single connection for one caller at a time, opened on first use and again after it broke.
+    """A single connection for one caller at a time, opened on first use and reopened after it broke.
 
     Every use raises `psycopg.Error` or `TimeoutError` when the database can't be used.
     """

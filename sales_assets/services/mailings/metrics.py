@@ -17,7 +17,7 @@ class Queue:
     """Metrics of all messages, from the statements `by_status` and `depth` of ``sql/mailings/message.sql``."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        # Of several processes that serve the port, the one that has read the database last.
+        # If several processes serve the port: the value of the process that read the database last.
         gauge = partial(Gauge, registry=registry, multiprocess_mode="mostrecent")
         self._messages = gauge("mailings_messages", "Messages by status.", ["status"])
         for status in STATUSES:
@@ -25,7 +25,7 @@ class Queue:
         self._depth = gauge("mailings_queue_depth", "Due messages that no worker has claimed.")
         self._oldest = gauge("mailings_queue_oldest_seconds", "How late the oldest due message is.")
 
-    def tell(self, by_status: Iterable[Mapping[str, Any]], depth: Mapping[str, Any]) -> None:
+    def update(self, by_status: Iterable[Mapping[str, Any]], depth: Mapping[str, Any]) -> None:
         """Set the gauges from rows of `by_status` (status, count) and a row of `depth` (depth, oldest_seconds)."""
         counts = dict.fromkeys(STATUSES, 0) | {row["status"]: row["count"] for row in by_status}
         for status, count in counts.items():
@@ -46,7 +46,7 @@ class Sends:
             buckets=(0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
             registry=registry,
         )
-        self._settled = Counter(
+        self._released = Counter(
             "mailings_settled", "Claimed messages that were released, by new status.", ["status"], registry=registry
         )
         self._late = Counter(
@@ -63,8 +63,8 @@ class Sends:
     def sent(self, outcome: str, seconds: float) -> None:
         self._sends.labels(outcome).observe(seconds)
 
-    def settled(self, status: str) -> None:
-        self._settled.labels(status).inc()
+    def released(self, status: str) -> None:
+        self._released.labels(status).inc()
 
     def late(self, results: int) -> None:
         self._late.inc(results)

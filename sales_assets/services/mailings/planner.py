@@ -1,4 +1,4 @@
-"""Planner: start due mailings, finish those that are over, and choose the mailings to dispatch.
+"""Planner: start due mailings, finish ended ones, and choose the mailings to dispatch.
 
 Each step is one statement of ``sql/mailings/message.sql``, correct with any number of planners and after a crash at any
 point.
@@ -16,14 +16,14 @@ _log = structlog.get_logger()
 _TASKS = 4
 # Dispatch tasks at the broker at most, also while no worker runs.
 _MOST_WAITING = 100
-# A task that has not started within this counts as lost.
+# A task that has not started within this time counts as lost.
 _PATIENCE = dt.timedelta(seconds=10)
 # From the end of the longest send to its commit.
 _GRACE_SECONDS = 6.0
 
 
 class Planner:
-    """Planner of all mailings. `send_seconds`: the longest send; `can_send`: whether a sender is configured."""
+    """Planner of all mailings. `send_seconds`: time limit of a send; `can_send`: whether a sender is configured."""
 
     def __init__(self, messages: MessageRepository, *, send_seconds: float, can_send: bool) -> None:
         self._messages = messages
@@ -31,7 +31,7 @@ class Planner:
         self._can_send = can_send
 
     async def plan(self) -> None:
-        """Start, time out and finish what is due. Raises `psycopg.Error`, `TimeoutError` without a usable database."""
+        """Start, time out and finish due mailings. Raises `psycopg.Error`, `TimeoutError` without a usable database."""
         while await self.begin_one():
             pass
         await self._messages.rows("time_out", grace=self._grace)
@@ -52,7 +52,7 @@ class Planner:
         return [row["mailing_id"] for _ in range(_TASKS) for row in asked]
 
     async def begin_one(self) -> bool:
-        """Start the mailing due longest, if any, and store its recipients in the same commit."""
+        """Start the mailing that has been due longest, if any, and store its recipients in the same commit."""
         async with self._messages.transaction() as messages:
             rows = await messages.rows_within("start")
             if not rows:

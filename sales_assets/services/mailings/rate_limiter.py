@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 # Interval at which waiting messages are checked.
 _LOOK_SECONDS = 1.0
-# How early a slot may be taken: without it, many workers would all ask at the same moment.
+# How early a slot may be taken. If it were 0, many workers would request slots at the same moment.
 _AHEAD_SECONDS = 0.5
 # Slots of this many seconds are taken in one statement.
 STEP_SECONDS = 0.05
@@ -25,7 +25,7 @@ M = TypeVar("M")
 
 
 @dataclass(frozen=True)
-class Taken:
+class Reservation:
     """The outcome of one attempt to take slots: whether they were taken, and the seconds until they are due."""
 
     taken: bool
@@ -33,7 +33,7 @@ class Taken:
 
 
 class RateLimiter(Generic[M]):
-    """The messages of one process that wait for a slot, first come, first served.
+    """Queue of one process's messages that wait for a slot, first come, first served.
 
     Args:
         rate: Slots per second of all processes together; above 0.
@@ -49,11 +49,11 @@ class RateLimiter(Generic[M]):
         lease_seconds: float,
         *,
         sendable: Callable[[list[M]], Awaitable[Sequence[bool]]],
-        take: Callable[[int, float], Awaitable[Taken]],
+        take: Callable[[int, float], Awaitable[Reservation]],
         stopped: asyncio.Event,
     ) -> None:
         self._together = max(1, int(min(rate * STEP_SECONDS, _MOST_TOGETHER)))
-        self._look = min(_LOOK_SECONDS, lease_seconds / 8)
+        self._interval = min(_LOOK_SECONDS, lease_seconds / 8)
         self._ahead = min(_AHEAD_SECONDS, lease_seconds / 8)
         self._sendable = sendable
         self._take = take
@@ -70,7 +70,7 @@ class RateLimiter(Generic[M]):
             self._running = asyncio.create_task(self._run())
         return await future
 
-    def is_none_before(self, until: float) -> bool:
+    def has_no_slot_before(self, until: float) -> bool:
         """Return whether the next slot is known to be due after `until`, so that claiming messages is useless."""
         return until < self._none_before
 
@@ -79,7 +79,7 @@ class RateLimiter(Generic[M]):
             while self._waiting:
                 asked = len(self._waiting)
                 try:
-                    await self._look_at([message for message, _, _ in self._waiting])
+                    await self._serve([message for message, _, _ in self._waiting])
                 except Exception as error:  # noqa: BLE001 - raised to the callers
                     for _, _, future in self._waiting[:asked]:
                         if not future.done():
@@ -89,8 +89,8 @@ class RateLimiter(Generic[M]):
         finally:
             self._running = None
 
-    async def _look_at(self, asked: list[M]) -> None:
-        """Take slots for the first of the messages, or wait a moment for them."""
+    async def _serve(self, asked: list[M]) -> None:
+        """Take slots for the first messages, or wait briefly if no slot is due."""
         waiting = self._waiting[: len(asked)]
         may_be_sent = await self._sendable(asked)
         _answer(False, [one for one, may in zip(waiting, may_be_sent, strict=True) if not may])
@@ -107,7 +107,7 @@ class RateLimiter(Generic[M]):
             return
         self._none_before = now + turn.wait
         _answer(False, [one for one in waiting if one[1] < self._none_before])
-        pause = min(max(turn.wait - self._ahead, _SHORTEST_PAUSE), self._look)
+        pause = min(max(turn.wait - self._ahead, _SHORTEST_PAUSE), self._interval)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._stopped.wait(), pause)
 

@@ -1,52 +1,74 @@
 """The repository of clients, mailings and their messages, for the API and the admin page.
 
-Runs the statements of ``sql/mailings`` and tells an unavailable database from other failures. The workers use
+Runs the statements of ``sql/mailings`` and distinguishes an unavailable database from other failures. The workers use
 ``message_repository``.
 """
 
 import asyncio
 import datetime as dt
 from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Any, Literal
 
 import psycopg
 import structlog
+from psycopg.types.json import Jsonb
 from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from sales_assets.postgres.engines import STATEMENT_SECONDS, fetch
+from sales_assets.postgres.errors import fault_of_setting
 from sales_assets.postgres.queries import statements
+from sales_assets.schemas.pseudonyms import Pseudonyms
 from sales_assets.services.mailings.domain import check_change, check_mailing
-from sales_assets.services.mailings.errors import NotFound, Unavailable
+from sales_assets.services.mailings.errors import ERASED, Invalid, NotFound, Unavailable
 
 _log = structlog.get_logger()
 
 Row = Mapping[str, Any]
 
+# Columns of a mailing that the audit trail records.
+_AUDITED = (
+    *("start_time", "end_time", "text", "client_operator_code_filter", "client_tag_filter", "send_from", "send_until"),
+)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """An entry of the audit trail. detail: never a phone, which may have to be erased."""
+
+    action: Literal["create", "edit", "delete", "pause", "resume"]
+    object: Literal["client", "mailing", "suppressed phone"]
+    detail: Mapping[str, Any] | None = None
+
 
 class MailingsRepository:
-    """Clients and mailings. Every method raises `Unavailable` when the database can't be used."""
+    """Repository of clients and mailings. Every method raises `Unavailable` when the database can't be used.
 
-    def __init__(self, engine: AsyncEngine) -> None:
+    by: user of the admin pages, for the audit trail; None for a caller of the API, who has no name.
+    """
+
+    def __init__(self, engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
         self._engine = engine
+        self._pseudonyms = pseudonyms
 
     # --- clients --------------------------------------------------------------------------------------------------
 
-    async def create_client(self, values: Mapping[str, Any]) -> Row:
-        return await self._one("client", "create", {"tag": None, **values})
+    async def create_client(self, values: Mapping[str, Any], *, by: str | None = None) -> Row:
+        """Add a client. Raises `Invalid` for a phone that was erased."""
+        return await self._write_client("create", {"tag": None, **values}, by)
 
-    async def update_client(self, client_id: int, values: Mapping[str, Any]) -> Row:
-        """Change the given fields. Raises `NotFound`."""
+    async def update_client(self, client_id: int, values: Mapping[str, Any], *, by: str | None = None) -> Row:
+        """Change the given fields. Raises `NotFound`, and `Invalid` for a phone that was erased."""
         absent = dict.fromkeys(("phone", "operator_code", "tag", "timezone"))
-        return await self._one(
-            "client", "update", {**absent, **values, "with_tag": "tag" in values, "client_id": client_id}
-        )
+        asked = {**absent, **values, "with_tag": "tag" in values, "client_id": client_id}
+        return await self._write_client("update", asked, by)
 
-    async def delete_client(self, client_id: int) -> None:
+    async def delete_client(self, client_id: int, *, by: str | None = None) -> None:
         """Delete a client and fail its pending messages. Raises `NotFound`."""
-        await self._one("client", "delete", {"client_id": client_id})
+        await self._write("client", "delete", {"client_id": client_id}, by, _Change("delete", "client"))
 
     async def client(self, client_id: int) -> Row:
         """Return a client with its customer and the marts' tags. Raises `NotFound`."""
@@ -57,7 +79,7 @@ class MailingsRepository:
         await self._one("client", "exists", {"client_id": client_id})
 
     async def clients(self, *, after: int, limit: int, **filters: str | None) -> Sequence[Row]:
-        """Return clients with exactly these phone, operator_code and tag, in the order of their ids."""
+        """Return clients with exactly this phone, operator_code and tag, in the order of their ids."""
         return await self._rows("client", "page", {"after": after, "limit": limit, **filters})
 
     async def search_clients(
@@ -85,13 +107,14 @@ class MailingsRepository:
 
     # --- mailings -------------------------------------------------------------------------------------------------
 
-    async def create_mailing(self, values: Mapping[str, Any]) -> Row:
+    async def create_mailing(self, values: Mapping[str, Any], *, by: str | None = None) -> Row:
         """Store a mailing. Raises `Invalid` for an end before the start or in the past."""
         check_mailing(values, dt.datetime.now(dt.UTC))
         optional = dict.fromkeys(("client_operator_code_filter", "client_tag_filter", "send_from", "send_until"))
-        return await self._one("mailing", "create", {**optional, **values})
+        made = {**optional, **values}
+        return await self._write("mailing", "create", made, by, _Change("create", "mailing", _shown(made)))
 
-    async def update_mailing(self, mailing_id: int, values: Mapping[str, Any]) -> Row:
+    async def update_mailing(self, mailing_id: int, values: Mapping[str, Any], *, by: str | None = None) -> Row:
         """Change the given fields of a mailing that has not started. Raises `NotFound`, and `Invalid` once it has.
 
         The row is locked from read to write: a concurrent start comes entirely before or after the change.
@@ -101,19 +124,26 @@ class MailingsRepository:
             now = _first(await _execute(connection, "mailing", "clock", {}))["now"]
             changed = {**stored, **values}
             check_change(stored, changed, now)
-            return _first(await _execute(connection, "mailing", "update", {**changed, "mailing_id": mailing_id}))
+            row = _first(await _execute(connection, "mailing", "update", {**changed, "mailing_id": mailing_id}))
+            before, after = _shown(stored), _shown(changed)
+            detail = {name: [before[name], after[name]] for name in _AUDITED if before[name] != after[name]}
+            if detail:
+                await _audit(connection, by, _Change("edit", "mailing", detail), row)
+            return row
 
-    async def delete_mailing(self, mailing_id: int) -> None:
+    async def delete_mailing(self, mailing_id: int, *, by: str | None = None) -> None:
         """Delete a mailing: workers stop sending it, and the planner fails pending messages. Raises `NotFound`."""
-        await self._one("mailing", "delete", {"mailing_id": mailing_id})
+        await self._write("mailing", "delete", {"mailing_id": mailing_id}, by, _Change("delete", "mailing"))
 
-    async def pause_mailing(self, mailing_id: int) -> None:
+    async def pause_mailing(self, mailing_id: int, *, by: str | None = None) -> None:
         """Stop sending until the mailing is resumed. No effect on a paused or finished mailing."""
-        await self._rows("mailing", "pause", {"mailing_id": mailing_id})
+        with suppress(NotFound):
+            await self._write("mailing", "pause", {"mailing_id": mailing_id}, by, _Change("pause", "mailing"))
 
-    async def resume_mailing(self, mailing_id: int) -> None:
+    async def resume_mailing(self, mailing_id: int, *, by: str | None = None) -> None:
         """Continue sending. No effect on a mailing that is not paused."""
-        await self._rows("mailing", "resume", {"mailing_id": mailing_id})
+        with suppress(NotFound):
+            await self._write("mailing", "resume", {"mailing_id": mailing_id}, by, _Change("resume", "mailing"))
 
     async def mailing(self, mailing_id: int) -> Row:
         """Return a mailing with its state and times. Raises `NotFound`."""
@@ -175,7 +205,7 @@ class MailingsRepository:
     # --- statistics -----------------------------------------------------------------------------------------------
 
     async def statistics(self) -> tuple[Sequence[Row], int]:
-        """Count messages by status over all mailings, and the mailings."""
+        """Count the messages of all mailings by status, and the mailings."""
         return await self._rows("statistics", "overall", {}), (await self._rows("statistics", "mailings", {}))[0][
             "count"
         ]
@@ -189,20 +219,66 @@ class MailingsRepository:
         return await self._rows("statistics", "daily", {"first": first, "last": last, "timezone": timezone})
 
     async def queue(self) -> tuple[Sequence[Row], Row]:
-        """Messages by status, and how many wait for a worker: what the metrics tell."""
+        """Return the messages by status, and the depth of the queue, for the metrics."""
         return await self._rows("message", "by_status", {}), await self._one("message", "depth", {})
 
-    # --- sessions of the admin page ---------------------------------------------------------------------------------
+    # --- suppressed phones ------------------------------------------------------------------------------------------
 
-    async def end_session(self, session_id: str, until: dt.datetime) -> None:
-        """Remember that a session was ended before its cookie expires; a second time changes nothing."""
-        await self._rows("admin_session", "end", {"session_id": session_id, "until": until})
+    async def recipient(self, message_id: int) -> Row:
+        """Return the phone of a message's client. Raises `NotFound` for an unknown message or a deleted client."""
+        return await self._one("suppression", "recipient", {"message_id": message_id})
 
-    async def is_session_ended(self, session_id: str) -> bool:
-        """Whether somebody logged out of the session."""
-        return bool((await self._one("admin_session", "is_ended", {"session_id": session_id}))["ended"])
+    async def suppress(self, phone: str, source: str, *, by: str | None = None) -> None:
+        """Suppress a phone (7XXXXXXXXXX). No effect on a phone that is already suppressed or was erased."""
+        told = {"phones": [phone], "times": [None], "source": source}
+        erased = {"pseudonyms": self._pseudonyms.of([phone]), "key_id": self._pseudonyms.key_id}
+        with suppress(NotFound):
+            await self._write("suppression", "add", told | erased, by, _Change("create", "suppressed phone"))
 
-    # --- below ----------------------------------------------------------------------------------------------------
+    async def lift_suppression(self, suppression_id: int, *, by: str | None = None) -> None:
+        """Allow mailings to a phone again. Raises `NotFound`."""
+        lifted = {"suppression_id": suppression_id}
+        await self._write("suppression", "lift", lifted, by, _Change("delete", "suppressed phone"))
+
+    async def search_suppressions(
+        self, *, words: str | None, ids: Sequence[int] | None, limit: int, offset: int
+    ) -> list[Row]:
+        """Search suppressed phones for the admin page, latest first."""
+        found = {"words": _pattern(words), "ids": ids, "limit": limit, "offset": offset}
+        return list(await self._rows("suppression", "search", found))
+
+    async def count_suppressions(self, words: str | None) -> int:
+        """Count the results of `search_suppressions`."""
+        return int((await self._one("suppression", "count_found", {"words": _pattern(words)}))["count"])
+
+    # --- internal -------------------------------------------------------------------------------------------------
+
+    async def _write_client(self, name: str, parameters: Mapping[str, Any], by: str | None) -> Row:
+        (pseudonym,) = self._pseudonyms.of([parameters["phone"]])
+        asked = {**parameters, "pseudonym": pseudonym, "key_id": self._pseudonyms.key_id}
+        async with self._transaction() as connection:
+            stored = None
+            if by is not None and name == "update":
+                stored = _first(await _execute(connection, "client", "lock", parameters))
+            row = _first(await _execute(connection, "client", name, asked))
+            if row["erased"]:
+                raise Invalid({"phone": [ERASED]})
+            if stored is None:
+                await _audit(connection, by, _Change("create", "client"), row)
+            elif changed := sorted(column for column in stored if stored[column] != row[column]):
+                await _audit(connection, by, _Change("edit", "client", {"fields": changed}), row)
+            return row
+
+    async def _write(
+        self, file: str, name: str, parameters: Mapping[str, object], by: str | None, change: _Change
+    ) -> Row:
+        """Run a statement that changes one object, together with its entry of the audit trail if a user made it."""
+        if by is None:
+            return await self._one(file, name, parameters)
+        async with self._transaction() as connection:
+            row = _first(await _execute(connection, file, name, parameters))
+            await _audit(connection, by, change, row)
+            return row
 
     async def _one(self, file: str, name: str, parameters: Mapping[str, object]) -> Row:
         return _first(await self._rows(file, name, parameters))
@@ -224,8 +300,11 @@ class MailingsRepository:
             async with asyncio.timeout(STATEMENT_SECONDS), self._engine.connect() as connection:
                 yield connection
         except (OperationalError, InterfaceError, psycopg.OperationalError, PoolTimeout, OSError) as error:
-            # The text may repeat parameters: personal data.
-            _log.error("database unavailable", statement=name, error=type(error).__name__)
+            # The error's text may contain parameters, which are personal data.
+            if fault := fault_of_setting(error):
+                _log.error("phone not stored", statement=name, reason=fault)
+            else:
+                _log.error("database unavailable", statement=name, error=type(error).__name__)
             raise Unavailable from error
 
 
@@ -233,6 +312,27 @@ async def _execute(
     connection: AsyncConnection, file: str, name: str, parameters: Mapping[str, object]
 ) -> Sequence[Row]:
     return await fetch(connection, statements(f"mailings/{file}")[name], parameters)
+
+
+async def _audit(connection: AsyncConnection, by: str | None, change: _Change, row: Row) -> None:
+    if by is None:
+        return
+    entry = {
+        "user_name": by,
+        "action": change.action,
+        "object": change.object,
+        "object_id": row["id"],
+        "detail": None if change.detail is None else Jsonb(change.detail),
+    }
+    await fetch(connection, statements("ops/admin_change")["record"], entry)
+
+
+def _shown(mailing: Row) -> dict[str, Any]:
+    """Return the audited columns of a mailing as JSON values."""
+    values = {name: mailing[name] for name in _AUDITED}
+    return {
+        name: value.isoformat() if isinstance(value, dt.datetime | dt.time) else value for name, value in values.items()
+    }
 
 
 def _first(rows: Sequence[Row]) -> Row:

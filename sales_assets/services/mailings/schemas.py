@@ -1,4 +1,4 @@
-"""Models of the mailings' API: bodies, parameters and responses. FastAPI makes the OpenAPI document of them.
+"""Models of the mailings' API: bodies, parameters and responses. FastAPI generates the OpenAPI document from them.
 
 Fields accept the values that Django REST framework accepts (docs/data-contracts/mailings.md). Rules between fields of a
 mailing are in ``domain``, texts of errors in ``errors``.
@@ -23,7 +23,7 @@ from pydantic import (
 from pydantic_core import PydanticCustomError
 
 from sales_assets.services.http.bodies import FORM_TYPES, JSON_TYPE
-from sales_assets.services.http.numbers import Integer, SpelledFloat
+from sales_assets.services.http.numbers import Integer, LiteralFloat
 from sales_assets.services.mailings.errors import Invalid, field_errors
 
 INT32 = 2**31 - 1
@@ -49,7 +49,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 def _to_text(value: object) -> str:
     """Read a string without blanks around it, or a number as it is spelled."""
-    if isinstance(value, SpelledFloat) and "e" not in value.spelling.lower():
+    if isinstance(value, LiteralFloat) and "e" not in value.spelling.lower():
         value = value.spelling
     elif isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
@@ -211,6 +211,12 @@ class ClientBody(ClientPatch):
     timezone: TimeZone
 
 
+class SuppressionBody(Body):
+    """A phone to exclude from mailings."""
+
+    phone: Phone
+
+
 class CustomerBody(Body):
     """The customer of the mart that a client is linked to."""
 
@@ -283,7 +289,7 @@ class Client(BaseModel):
 
 
 class ClientDetail(Client):
-    """A client with its linked customer and the tags that the marts give it."""
+    """A client with its linked customer and its tags from the marts."""
 
     customer_id: int | None
     linked_by: LinkedBy | None
@@ -364,7 +370,7 @@ class MailingDetail(ListedMailing):
 
 
 class Message(BaseModel):
-    """A message to one client. `reason`: of its failure or last failed attempt."""
+    """A message to one client. `reason`: reason of its failure or last failed attempt."""
 
     id: int
     client_id: int

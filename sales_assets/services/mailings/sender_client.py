@@ -42,7 +42,7 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Outcome:
-    """Outcome of an attempt. `reason` holds no personal data; `retry_after`: seconds that the sender asked for."""
+    """Outcome of an attempt. `reason` holds no personal data; `retry_after`: seconds that the sender requested."""
 
     verdict: Verdict
     reason: str | None = None

@@ -55,7 +55,9 @@ class Window:
                 dt.datetime.combine(date, self.start, zone).replace(fold=fold).astimezone(dt.UTC) for fold in (0, 1)
             }
             openings = [
-                moment for moment in (*moments, *_jumps(date, zone)) if moment >= now and self.is_open(moment, zone)
+                moment
+                for moment in (*moments, *_clock_changes(date, zone))
+                if moment >= now and self.is_open(moment, zone)
             ]
             if openings:
                 return min(openings)
@@ -63,7 +65,7 @@ class Window:
 
 
 @functools.lru_cache(maxsize=4096)
-def _jumps(date: dt.date, zone: Zone) -> tuple[dt.datetime, ...]:
+def _clock_changes(date: dt.date, zone: Zone) -> tuple[dt.datetime, ...]:
     """Return the UTC times of the zone's offset changes on a local day."""
     start = dt.datetime.combine(date, dt.time(), zone).astimezone(dt.UTC) - _HOUR
     hours = [start + number * _HOUR for number in range(28)]

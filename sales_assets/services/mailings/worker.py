@@ -23,13 +23,14 @@ from sales_assets.services.mailings.message_repository import MessageRepository
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
 from sales_assets.services.mailings.sender_client import SenderClient
+from sales_assets.services.mailings.unsubscribe import links_of
 from sales_assets.settings import Settings, settings
 
 _log = structlog.get_logger()
 T = TypeVar("T")
 
-# A task works until the planner asks for the next one, within these: no less than the default, so that a busy mailing
-# goes on, and far less than the broker waits for an acknowledgement.
+# Limits of a task's duration, which otherwise is the planner's interval: not less than the default, so that a busy
+# mailing continues without a gap, and far less than the broker's timeout for an acknowledgement.
 _SHORTEST_TASK, _LONGEST_TASK = 5.0, 60.0
 
 _NO_SENDER = "http://127.0.0.1:9"
@@ -70,7 +71,7 @@ class _Process:
             lease_seconds=chosen.mailings_lease_seconds,
             in_flight=chosen.mailings_in_flight,
         )
-        return await Dispatcher(url, sender, pace, _metrics).__aenter__()
+        return await Dispatcher(url, sender, pace, _metrics, links=links_of(chosen)).__aenter__()
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self.loop).result()
@@ -94,7 +95,7 @@ def plan(count_waiting: Callable[[], int]) -> list[int]:
         process.run(process.planner.plan())
         return process.run(process.planner.ask(count_waiting()))
     except (psycopg.Error, TimeoutError, OSError) as error:
-        # Texts of drivers hold addresses and users. The next tick tries again.
+        # Drivers' messages contain addresses and user names. The next tick tries again.
         _log.error("planning failed", error=type(error).__name__)
         return []
     finally:

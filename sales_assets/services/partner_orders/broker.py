@@ -3,12 +3,13 @@
     exchange NAME (direct) --accepted, done, cancelled--> queue NAME.events --rejected--> queue NAME.retry
                                                               ^                               |
                                                               +------------ after a pause ----+
-    what could not be read TRIES times: queue NAME.dead
+    messages that could not be read TRIES times are moved to the queue NAME.dead
 
 The queues are durable classic queues: a message and its confirm survive a killed broker, and a redelivery after a
 killed consumer does not count towards dead-lettering (a quorum queue's delivery limit would count it).
 """
 
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +21,10 @@ from sales_assets.schemas.partner_orders import Kind
 TRIES = 3
 _RETRY_MS = 1000
 _FLEETING_MS = 24 * 3600 * 1000
+# Failures of aiormq also reach the caller as exceptions. Without a configured log, as in `sales-assets doctor`, Python
+# would print "error when creating transport" in addition to the command's message.
+logging.getLogger("aiormq").addHandler(logging.NullHandler())
+
 _KINDS: tuple[Kind, ...] = ("accepted", "done", "cancelled")
 
 
@@ -27,7 +32,7 @@ _KINDS: tuple[Kind, ...] = ("accepted", "done", "cancelled")
 class Broker:
     """A broker, with the prefix of exchange and queues; `timeout` in seconds for each operation.
 
-    `fleeting`: for a demo. The broker deletes exchange and queues after a day without use, unless `remove` did.
+    `fleeting`: for a demo. The broker deletes exchange and queues after a day without use, if `remove` was not called.
     """
 
     url: str

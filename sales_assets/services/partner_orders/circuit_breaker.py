@@ -4,13 +4,14 @@ import time
 
 
 class CircuitOpen(Exception):
-    """No call is made for a while, because the last calls found the partner down."""
+    """The call was not made: the last calls found the partner down, and the pause has not ended."""
 
 
 class CircuitBreaker:
-    """Opens after `failures` calls in a row that found the partner down; then one call every `seconds` tries.
+    """Circuit breaker: opens after `failures` failed calls in a row; then allows one trial call every `seconds`.
 
-    A call counts once, however many attempts it made: the breaker never changes how often an attempt is repeated.
+    A call fails if it found the partner down. It counts once, regardless of its number of attempts: the breaker does
+    not limit retries.
     """
 
     def __init__(self, failures: int, seconds: float) -> None:

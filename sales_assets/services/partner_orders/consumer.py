@@ -19,8 +19,10 @@ from psycopg.types.json import Jsonb
 from pydantic import ValidationError
 
 from sales_assets.postgres.connection import connect_async
+from sales_assets.postgres.errors import fault_of_setting
 from sales_assets.postgres.queries import statements
 from sales_assets.schemas.partner_orders import OrderEvent
+from sales_assets.schemas.pseudonyms import Pseudonyms
 from sales_assets.services.partner_orders.broker import TRIES, Broker
 from sales_assets.services.partner_orders.metrics import Metrics
 
@@ -37,10 +39,13 @@ Row = dict[str, Any]
 class Consumer:
     """The consumer. Any number may run at once: staging stores a message id once."""
 
-    def __init__(self, database_url: str, broker: Broker, metrics: Metrics, *, sleep: float) -> None:
+    def __init__(
+        self, database_url: str, broker: Broker, metrics: Metrics, pseudonyms: Pseudonyms, *, sleep: float
+    ) -> None:
         self._database_url = database_url
         self._broker = broker
         self._metrics = metrics
+        self._pseudonyms = pseudonyms
         self._sleep = sleep
 
     async def run(self) -> None:
@@ -50,7 +55,8 @@ class Consumer:
                 await self._consume()
             except (*CONNECTION_EXCEPTIONS, psycopg.OperationalError) as error:
                 # Unacknowledged messages are redelivered.
-                _log.warning("consumer attempt failed", error=type(error).__name__)
+                reason = {"reason": fault} if (fault := fault_of_setting(error)) else {}
+                _log.warning("consumer attempt failed", error=type(error).__name__, **reason)
             await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
 
     async def _consume(self) -> None:
@@ -69,7 +75,7 @@ class Consumer:
                 if batch:
                     await self._take(database, channel, batch)
                 elif connection.is_closed or channel.is_closed or tag not in underlay.consumers:
-                    # The last: a queue that was deleted ends the consumer, and leaves its channel open.
+                    # The last condition: a deleted queue cancels the consumer, and leaves its channel open.
                     raise ConnectionError("consumer cancelled by the broker")
 
     async def _take(
@@ -83,7 +89,7 @@ class Consumer:
             try:
                 readable.append((message, OrderEvent.model_validate_json(message.body).model_dump(mode="json")))
             except ValidationError:
-                await self._set_aside(channel, message)
+                await self._dead_letter(channel, message)
         try:
             await self._stage(database, readable)
         except psycopg.DataError:
@@ -92,7 +98,7 @@ class Consumer:
                 try:
                     await self._stage(database, [one])
                 except psycopg.DataError:
-                    await self._set_aside(channel, one[0])
+                    await self._dead_letter(channel, one[0])
 
     async def _stage(
         self,
@@ -101,15 +107,19 @@ class Consumer:
     ) -> None:
         if not readable:
             return
-        events = Jsonb([event for _, event in readable])
-        cursor = await database.execute(statements("staging/partner_order_event")["stage"], {"events": events})
+        phones = [event["phone"] for _, event in readable]
+        found = await database.execute(statements("mailings/erased_phone")["phone_keys"], {"phones": phones})
+        pseudonyms = self._pseudonyms.of([row["key"] async for row in found])  # type: ignore[misc]
+        events = [{**event, "pseudonym": one} for (_, event), one in zip(readable, pseudonyms, strict=True)]
+        parameters = {"events": Jsonb(events), "key_id": self._pseudonyms.key_id}
+        cursor = await database.execute(statements("staging/partner_order_event")["stage"], parameters)
         # Acknowledged after the commit: after a kill in between, redelivered messages are duplicates by id.
         for message, _ in readable:
             await message.ack()
         self._metrics.consumed("staged", cursor.rowcount)
         self._metrics.consumed("repeated", len(readable) - cursor.rowcount)
 
-    async def _set_aside(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
+    async def _dead_letter(self, channel: AbstractChannel, message: AbstractIncomingMessage) -> None:
         """Retry an unreadable message later, and after TRIES move it to the dead-letter queue."""
         tries = _rejections(message, self._broker.events_queue) + 1
         if tries < TRIES:

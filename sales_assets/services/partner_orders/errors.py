@@ -15,21 +15,21 @@ class ServiceError(OrderError):
 
 
 class OtherBody(OrderError):
-    """The order_id belongs to an order with another body, which stays unchanged."""
+    """The order_id belongs to an order with a different body, which stays unchanged."""
 
     result = "order_rejected"
     status_code = 409
 
 
 class StatusUnavailable(OrderError):
-    """The partner could not be asked, or has no such order."""
+    """The partner did not return a status, or has no such order."""
 
 
 class CancelRejected(OrderError):
-    """The partner does not cancel the order."""
+    """The partner refuses to cancel the order."""
 
     result = "order_cancel_rejected"
 
 
 class CancelFailed(OrderError):
-    """The order is not known to be cancelled, and the partner did not refuse for good."""
+    """The cancellation was neither confirmed nor finally refused."""

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from sales_assets.postgres.warehouse import Transaction, Warehouse
+from sales_assets.schemas.pseudonyms import Pseudonyms
 from sales_assets.settings import settings
 
 _COLUMNS = ("kind", "theirs", "ours")
@@ -28,12 +29,12 @@ _AS_TEXT = re.compile(r'="(.*)"|\'(.+)')
 
 
 class MappingError(ValueError):
-    """A mapping file can't be used; the message says where and why."""
+    """A mapping file can't be used; the message contains the file, the line and the reason."""
 
 
 @dataclass(frozen=True)
 class Mapping:
-    """One name: an item's or pharmacy's id at the partner, or a customer's phone, and our item, city or customer id.
+    """Mapping of an item's or pharmacy's id at the partner, or a customer's phone, to our item, city or customer id.
 
     `place`: file and line, for messages.
     """
@@ -61,7 +62,7 @@ def mappings_in(file: Path) -> list[Mapping]:
         if len(cells) != len(names):
             raise MappingError(f"{place}: {len(cells)} columns instead of {len(names)}")
         one = _mapping(place, **dict(zip(names, cells, strict=True)))
-        # A phone may be of two customers; any other name has one meaning.
+        # A phone may belong to two customers; any other name maps to one id.
         key = (one.kind, f"{one.theirs}\t{one.ours}" if one.kind == "customer" else one.theirs)
         known = mappings.setdefault(key, one)
         if known != one:
@@ -130,7 +131,7 @@ def _mapping(place: str, *, kind: str, theirs: str, ours: str) -> Mapping:
 
 
 def store(warehouse: Warehouse, mappings: Sequence[Mapping]) -> int:
-    """Store all or none, under the KODPOST of the settings; return the number of events to reload.
+    """Store all mappings or none, under the configured supplier code; return the number of events to reload.
 
     Replaces the customers that a phone was mapped to before. Raises `MappingError`.
     """
@@ -150,16 +151,18 @@ def store(warehouse: Warehouse, mappings: Sequence[Mapping]) -> int:
 
 def _store_customers(transaction: Transaction, mappings: Sequence[Mapping]) -> None:
     phones, customers = [mapping.theirs for mapping in mappings], [mapping.ours for mapping in mappings]
-    unreadable = transaction.row("staging/partner_mapping", "unreadable_phones", phones=phones)
-    if unreadable:
-        wrong = mappings[unreadable["place"] - 1]
+    keys = [row["key"] for row in transaction.rows("mailings/erased_phone", "phone_keys", phones=phones)]
+    if None in keys:
+        wrong = mappings[keys.index(None)]
         raise MappingError(f"{wrong.place}: {wrong.theirs!r} is not a phone number")
-    transaction.run("staging/partner_mapping", "forget_customers", phones=phones)
-    transaction.run("staging/partner_mapping", "map_customers", phones=phones, ours=customers)
+    known = Pseudonyms(settings().sales_erasure_secret.get_secret_value())
+    told = {"pseudonyms": known.of(keys), "key_id": known.key_id}
+    transaction.run("staging/partner_mapping", "forget_customers", keys=keys, pseudonyms=told["pseudonyms"])
+    transaction.run("staging/partner_mapping", "map_customers", phones=phones, ours=customers, **told)
 
 
 def shared_phones(warehouse: Warehouse) -> list[dict[str, Any]]:
-    """Return phones mapped to several customers, with these customers; none of them is used."""
+    """Return phones mapped to several customers, with these customers; such phones are not used."""
     return warehouse.rows("staging/partner_mapping", "shared_phones")
 
 

@@ -49,7 +49,7 @@ class Metrics:
             multiprocess_mode="mostrecent",
             registry=registry,
         )
-        self._unsettled = Gauge(
+        self._unresolved = Gauge(
             "orders_unknown",
             "Orders whose outcome at the partner is unknown.",
             ["what"],
@@ -102,9 +102,9 @@ class Metrics:
         self._outbox_depth.set(depth)
         self._outbox_age.set(oldest_seconds)
 
-    def unsettled(self, orders: int, cancels: int) -> None:
-        self._unsettled.labels("create").set(orders)
-        self._unsettled.labels("cancel").set(cancels)
+    def unresolved(self, orders: int, cancels: int) -> None:
+        self._unresolved.labels("create").set(orders)
+        self._unresolved.labels("cancel").set(cancels)
 
     def published(self, events: int) -> None:
         self._published.inc(events)
@@ -113,7 +113,7 @@ class Metrics:
         self._publish_failures.labels(reason).inc()
 
     def relay_failing(self, seconds: float) -> None:
-        """Record a failed attempt, or with 0 a successful one."""
+        """Set the seconds for which the relay has been failing; 0 after a successful attempt."""
         self._relay_failing.set(seconds)
         if seconds:
             self._relay_retries.inc()

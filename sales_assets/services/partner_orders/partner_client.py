@@ -43,7 +43,7 @@ from sales_assets.services.partner_orders.domain.partner_response import (
     UnreadableAnswer,
     cancel_refusal,
     create_outcome,
-    words,
+    error_text,
 )
 from sales_assets.services.partner_orders.metrics import Metrics
 
@@ -132,13 +132,13 @@ class PartnerClient(JsonClient):
 
     async def __aenter__(self) -> Self:
         await super().__aenter__()
-        # aiohttp repeats a GET of its own accord when a connection breaks, and has no public switch for it; attempts
+        # aiohttp itself repeats a GET when a connection breaks, and has no public option against it; attempts
         # are counted here and must be exact. Its own test client does the same.
         self._session._retry_connection = False
         return self
 
     async def find(self, order_id: int, deadline: Deadline) -> str | None:
-        """Return the partner's id of our order, or None if it has none; of several the smallest as an integer."""
+        """Return the partner's id of our order, or None; if there are several, the numerically smallest."""
 
         async def ask() -> str | None:
             answer = await self._read("find", {"external_id": str(order_id)}, deadline)
@@ -153,7 +153,7 @@ class PartnerClient(JsonClient):
             try:
                 found = await self.find(order.order_id, deadline)
             except PartnerError as error:
-                # The search has had its attempts. Without it no create is sent, so none can be done twice.
+                # The search has used its attempts. No create is sent without a search, so none is carried out twice.
                 raise PartnerError(error.outcome, down=error.down, detail=str(error)) from error
             if found is not None:
                 return Accepted(found, order.items)
@@ -200,7 +200,7 @@ class PartnerClient(JsonClient):
         try:
             result = await ask()
         except PartnerError as error:
-            # Our own lack of time says nothing about the partner.
+            # An expired deadline of ours does not show that the partner is down.
             if deadline.remaining() > 0 or error.down:
                 self._breaker.note(down=error.down)
             raise
@@ -220,7 +220,7 @@ class PartnerClient(JsonClient):
             try:
                 return await ask()
             except PartnerError as error:
-                # An attempt that may have been carried out is not undone by what comes after it.
+                # Later attempts do not undo one that may have been carried out.
                 error.maybe_done = maybe_done = maybe_done or error.maybe_done
                 raise
 
@@ -261,10 +261,10 @@ class PartnerClient(JsonClient):
         match answer:
             case {"status": "ok", "data": dict() as orders}:
                 pass
-            case {"status": "ok", "data": []}:  # no orders at all: PHP writes an empty object so
+            case {"status": "ok", "data": []}:  # no orders: PHP encodes an empty object as a list
                 orders = {}
             case {"status": "error"}:
-                raise PartnerError("refused", detail=words(answer.get("errors")))
+                raise PartnerError("refused", detail=error_text(answer.get("errors")))
             case _:
                 raise _unreadable("the answer's status is neither ok nor error")
         told = orders.get(their_order_id)
@@ -285,7 +285,7 @@ class PartnerClient(JsonClient):
         return await self._attempt(operation, self._reads, deadline, params=query)
 
     async def _order(self, operation: str, form: Sequence[tuple[str, str]], deadline: Deadline) -> Any:
-        # Encoded here: aiohttp's own way through its form and payload classes takes a tenth of a creation's time.
+        # Encoded here, because aiohttp's form and payload classes take a tenth of a creation's time.
         return await self._attempt(operation, self._orders, deadline, data=urlencode(form).encode(), headers=_FORM)
 
     async def _attempt(self, operation: str, attempts: Attempts, deadline: Deadline, **content: Any) -> Any:
@@ -332,7 +332,7 @@ class PartnerClient(JsonClient):
         try:
             return _storable(json.loads(body))
         except (ValueError, RecursionError) as error:
-            raise _unreadable("the answer is no JSON, or nested too deep") from error
+            raise _unreadable("the answer is not JSON, or nested too deep") from error
 
 
 class _NoTimeLeft(stop_base):
@@ -370,7 +370,7 @@ def _smallest_id(answer: Any) -> str | None:
             texts = [str(one) for one in ids]
             if all(_NUMBER.fullmatch(text) for text in texts):
                 return min(texts, key=int, default=None)
-    raise _unreadable("the found orders are no list of ids")
+    raise _unreadable("the found orders are not a list of ids")
 
 
 def _bought(items: Any) -> tuple[BoughtItem, ...] | None:

@@ -1,6 +1,6 @@
-"""Reconciler: ask the partner about orders whose last call is unresolved, and about those that are still open.
+"""Reconciler: look up orders at the partner whose last call is unresolved or which are still open.
 
-Decides when and for how long to ask; ``service`` interprets the responses.
+Decides when and for how long to look them up; ``service`` interprets the responses.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ _AT_ONCE = 20
 
 @dataclass(frozen=True)
 class _Watch:
-    """Orders in some states: the longest pause between two calls, and whether they end with the watch period."""
+    """Lookup policy for orders in some states: the longest pause, and whether lookups end with the watch period."""
 
     states: Collection[State]
     longest_pause: dt.timedelta
@@ -57,7 +57,7 @@ class Reconciler:
     async def _run(self, watch: _Watch) -> None:
         looking: dict[int, asyncio.Task[None]] = {}
 
-        async def look(row: Row) -> None:
+        async def track(row: Row) -> None:
             try:
                 await self._look_up(row)
             finally:
@@ -65,10 +65,10 @@ class Reconciler:
 
         try:
             while True:
-                # A slow answer about one order holds its slot, and no other order.
+                # A slow response occupies one slot and delays no other order.
                 for row in await self._due(watch, _AT_ONCE - len(looking)):
                     if row["order_id"] not in looking:
-                        looking[row["order_id"]] = asyncio.create_task(look(row))
+                        looking[row["order_id"]] = asyncio.create_task(track(row))
                 if len(looking) == _AT_ONCE:
                     await asyncio.wait(looking.values(), return_when=asyncio.FIRST_COMPLETED)
                 else:
@@ -77,8 +77,8 @@ class Reconciler:
             for task in looking.values():
                 task.cancel()
 
-    async def look_once(self) -> None:
-        """Ask about the orders that are due, and return when all are answered."""
+    async def look_up_once(self) -> None:
+        """Look up all due orders, and return when done."""
         for watch in WATCHES:
             await asyncio.gather(*(self._look_up(row) for row in await self._due(watch, _AT_ONCE)))
 
@@ -99,7 +99,7 @@ class Reconciler:
             result = "partner_error"
         except ServiceError:
             result = "service_error"
-        except Exception:  # noqa: BLE001 - a mistake over one order must not end the others
+        except Exception:  # noqa: BLE001 - an error in one lookup must not stop the others
             _log.exception("order lookup failed", order_id=order_id)
             result = "service_error"
         self._metrics.reconciled(result)

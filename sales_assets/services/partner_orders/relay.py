@@ -1,4 +1,4 @@
-"""Relay: publish events from the outbox to the broker, each at least once, those of an order in order.
+"""Relay: publish events from the outbox to the broker, each at least once, and those of one order in sequence.
 
 A row is marked only after the broker's confirm. A relay killed between the two publishes it again; the consumer
 deduplicates by message id.
@@ -34,7 +34,7 @@ Row = dict[str, Any]
 
 
 class NotConfirmed(Exception):
-    """Some events of a batch were returned or refused; their rows stay."""
+    """Some events of a batch were returned or refused; their rows stay in the outbox."""
 
 
 class Relay:
@@ -66,7 +66,7 @@ class Relay:
             await asyncio.sleep(min(self._sleep, _LONGEST_PAUSE) * random.uniform(1, 1.25))  # noqa: S311
 
     async def _deliver(self, delivered: list[bool]) -> None:
-        """Connect, and deliver until something breaks. `delivered` is set at the first success."""
+        """Connect, and deliver until an error. `delivered[0]` becomes true at the first success."""
         async with AsyncExitStack() as stack:
             database = await stack.enter_async_context(await connect_async(self._database_url, "sales_assets relay"))
             await _run(database, "lead")
@@ -106,7 +106,7 @@ class Relay:
 async def publish_all(
     exchange: AbstractExchange, events: Sequence[OrderEvent], seconds: float
 ) -> list[BaseException | None]:
-    """Publish events together, persistent and mandatory; return for each why it was not confirmed, or None."""
+    """Publish events together, persistent and mandatory; return for each event None or its error."""
 
     async def publish(event: OrderEvent) -> None:
         message = aio_pika.Message(

@@ -1,7 +1,7 @@
 """The repository of orders: each operation is one statement, and so one commit.
 
-Runs the statements of ``sql/orders`` with the transitions of ``domain.states``, and tells an unavailable database from
-a failed statement. ``service`` decides which evidence to store.
+Runs the statements of ``sql/orders`` with the transitions of ``domain.states``, and distinguishes an unavailable
+database from a failed statement. ``service`` decides which evidence to store.
 """
 
 import asyncio
@@ -54,8 +54,8 @@ class OrderRepository:
 
     Every method raises `ServiceError` when the database can't be used.
 
-    `worker` names this process in its claims; `project_id` and `kodpost` go into every event. `pause`: from entering a
-    watched state to the reconciler's first look. `poll_open_for`: how long open orders are polled.
+    `worker` names this process in its claims; `project_id` and `kodpost` go into every event. `pause`: time from
+    entering a watched state to the reconciler's first lookup. `poll_open_for`: how long open orders are polled.
     """
 
     def __init__(
@@ -75,10 +75,12 @@ class OrderRepository:
         self._pause = pause
         self._watch = {state: period.total_seconds() for state, period in watch_periods(poll_open_for).items()}
         self._begun = MicroBatch(self._begin_creates, most=_MOST_TOGETHER, key=_order_id, alone_after=StatementRefused)
-        self._learnt = MicroBatch(self._learn_all, most=_MOST_TOGETHER, key=_order_id, alone_after=StatementRefused)
+        self._evidence = MicroBatch(
+            self._add_all_evidence, most=_MOST_TOGETHER, key=_order_id, alone_after=StatementRefused
+        )
 
     async def begin_create(self, order: Order, body_hash: str) -> State | None:
-        """Store the intent and claim the order; return its state, or None if another process may call."""
+        """Store the intent and claim the order; return its state; None if another process may be calling."""
         row = await self._begun(
             {
                 "order_id": order.order_id,
@@ -105,7 +107,7 @@ class OrderRepository:
         return _in_order(orders, rows)
 
     async def begin_cancel(self, order_id: int, their_order_id: str) -> State | None:
-        """Store the intent of a cancel and claim the order; return its state, or None if another process may call."""
+        """Store the intent to cancel and claim the order; return its state; None if another process may be calling."""
         row = await self._row(
             "begin_cancel",
             order_id=order_id,
@@ -124,7 +126,7 @@ class OrderRepository:
         """Renew the claims on orders whose calls are in progress."""
         await self._run("hold", order_ids=list(order_ids), claim=self._worker, lease=LEASE)
 
-    async def learn(
+    async def add_evidence(
         self,
         order_id: int,
         evidence: Evidence,
@@ -134,13 +136,13 @@ class OrderRepository:
         refusal: Refused | None = None,
         cancel_answer: CancelAnswer | None = None,
     ) -> Row | None:
-        """Apply evidence to the order, with the event of the state that it enters.
+        """Apply evidence to the order, and store the event of the state that the order enters.
 
-        Returns `state` and `status_changed`, or None when the evidence doesn't bear on the order: its state lacks a
-        transition for it, the partner's id is another, or the claim was lost meanwhile.
+        Returns `state` and `status_changed`, or None if the evidence does not apply: there is no transition from the
+        order's state, the partner's id differs, or the claim was lost.
         """
         guard = "claim" if evidence in FROM_CLAIM_HOLDER else "watch" if evidence in AFTER_WATCH else None
-        return await self._learnt(
+        return await self._evidence(
             {
                 "order_id": order_id,
                 "moves": TRANSITIONS[evidence],
@@ -153,9 +155,9 @@ class OrderRepository:
             }
         )
 
-    async def _learn_all(self, evidence: Sequence[Row]) -> Sequence[Row | None]:
+    async def _add_all_evidence(self, evidence: Sequence[Row]) -> Sequence[Row | None]:
         rows = await self._rows(
-            "learn",
+            "add_evidence",
             evidence=Jsonb(evidence),
             claim=self._worker,
             at_partner=sorted(AT_PARTNER),
@@ -169,9 +171,9 @@ class OrderRepository:
     async def due(
         self, states: Collection[State], limit: int, *, longest_pause: dt.timedelta, ends: bool
     ) -> Sequence[Row]:
-        """Return orders in these states to ask the partner about; each is due again after a pause that doubles.
+        """Return orders in these states that are due for a lookup; each is due again after a pause that doubles.
 
-        `ends`: not beyond the watch period.
+        `ends`: return no orders whose watch period has ended.
         """
         return await self._rows(
             "due",
@@ -183,8 +185,8 @@ class OrderRepository:
             ends=ends,
         )
 
-    async def unsettled(self) -> Row:
-        return (await self._rows("unsettled"))[0]
+    async def unresolved(self) -> Row:
+        return (await self._rows("unresolved"))[0]
 
     async def outbox_depth(self) -> Row:
         return (await self._execute_safely("orders/outbox", "depth", {}))[0]
@@ -208,11 +210,11 @@ class OrderRepository:
                 if not error.connection_invalidated:
                     raise
             # A restart of the server left dead connections in the pool, and SQLAlchemy has dropped them all. Every
-            # statement may be run again. If the first run was committed and only its answer was lost, an intent comes
-            # back as that of a call which may be under way (unresolved), and an outcome as one that is stored already.
+            # statement may be run again. If the first run was committed and only its answer was lost, an intent is
+            # returned like that of a call in progress (unresolved), and an outcome like one stored before.
             return await self._execute(statement, parameters)
         except (DBAPIError, psycopg.Error, PoolTimeout, OSError) as error:
-            # The text may repeat parameters: personal data.
+            # The error's text may contain parameters, which are personal data.
             _log.error("database unavailable", statement=name, error=type(error).__name__)
             raise _kind(error)("the database is not available") from error
 
@@ -232,7 +234,7 @@ def _in_order(asked: Sequence[Row], rows: Sequence[Row]) -> Sequence[Row | None]
 
 
 def _kind(error: Exception) -> type[ServiceError]:
-    """Tell a failed statement (its contents, a lock, a deadlock) from an unavailable database."""
+    """Distinguish a failed statement (contents, a lock, a deadlock) from an unavailable database."""
     if not isinstance(error, DBAPIError) or error.connection_invalidated:
         return ServiceError
     return ServiceError if isinstance(error.orig, psycopg.errors.QueryCanceled) else StatementRefused

@@ -1,4 +1,4 @@
-"""Create, track and cancel orders: what is stored before and after the partner is called.
+"""Create, track and cancel orders: store the intent, call the partner, store the outcome.
 
 Ensures idempotence (one call per order at a time, equal responses to equal requests) and classifies the partner's
 responses as evidence; ``domain.states`` decides which state follows.
@@ -59,7 +59,7 @@ class OrderService:
         self._partner = partner
         self._metrics = metrics
         self._deadline = deadline
-        # What runs in this process. An order that is claimed by this process and missing here is free.
+        # Calls in progress in this process. An order that this process has claimed but that is missing here is free.
         self._creations: dict[int, _Creation] = {}
         self._cancels: dict[tuple[int, str], asyncio.Task[CancelAnswer]] = {}
 
@@ -96,7 +96,7 @@ class OrderService:
             task.add_done_callback(lambda _: self._creations.pop(order.order_id))
         elif running.body_hash != body_hash:
             raise OtherBody("the order_id belongs to an order with another body")
-        # A caller that disconnects does not end it: the partner may have been called.
+        # A caller that disconnects does not cancel the creation: the partner may have been called.
         return await asyncio.shield(running.outcome)
 
     async def _create(self, partner: PartnerClient, order: Order, body_hash: str) -> Accepted | Refused:
@@ -106,7 +106,7 @@ class OrderService:
                 return await self._call_create(partner, order, deadline)
             stored = await self._repository.find(order.order_id)
             if stored is None:
-                continue  # removed by hand between two statements
+                continue  # deleted manually between two statements
             if stored["body_hash"] != body_hash:
                 raise OtherBody("the order_id belongs to an order with another body")
             if stored["state"] in (*AT_PARTNER, State.REJECTED):
@@ -135,7 +135,7 @@ class OrderService:
         if isinstance(outcome, Accepted):
             moved = await self._found(order.order_id, outcome.their_order_id)
         else:
-            moved = await self._learn(order.order_id, _refused(outcome, maybe_done=maybe_done), refusal=outcome)
+            moved = await self._add_evidence(order.order_id, _refused(outcome, maybe_done=maybe_done), refusal=outcome)
         if moved:
             return outcome
         # Another process claimed the order, or found it, while this one was waiting: its outcome counts.
@@ -145,7 +145,7 @@ class OrderService:
 
     async def _found(self, order_id: int, their_order_id: str) -> Mapping[str, Any] | None:
         """Store the partner's id of an order that it has; return the new state, or None if nothing changed."""
-        moved = await self._learn(order_id, Evidence.FOUND, their_order_id=their_order_id, status_id=CREATED)
+        moved = await self._add_evidence(order_id, Evidence.FOUND, their_order_id=their_order_id, status_id=CREATED)
         if moved:
             self._metrics.created()
         return moved
@@ -160,7 +160,7 @@ class OrderService:
             theirs = their_order_id or await self._their_id(partner, order_id, deadline)
             if theirs is None:
                 raise StatusUnavailable("order not found")
-            return await self._see(partner, order_id, theirs, deadline)
+            return await self._request_status(partner, order_id, theirs, deadline)
         except PartnerError as error:
             raise StatusUnavailable(str(error)) from error
 
@@ -173,10 +173,14 @@ class OrderService:
             await self._found(order_id, theirs)
         return theirs
 
-    async def _see(self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline) -> Status:
-        """Ask the partner for the order's status and store it. Raises `PartnerError`."""
+    async def _request_status(
+        self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline
+    ) -> Status:
+        """Request the order's status from the partner and store it. Raises `PartnerError`."""
         status = await partner.status(their_order_id, deadline)
-        moved = await self._learn(order_id, _seen(status), their_order_id=their_order_id, status_id=status.status_id)
+        moved = await self._add_evidence(
+            order_id, _evidence_of(status), their_order_id=their_order_id, status_id=status.status_id
+        )
         if moved and moved["status_changed"]:
             self._metrics.status_changed()
         return status
@@ -202,8 +206,8 @@ class OrderService:
         while True:
             stored = await self._repository.find(order_id)
             if stored is None or stored["their_order_id"] != their_order_id:
-                # The partner may still have it. What is stored under the order_id is about another order, or about a
-                # create that the reconciler is looking for: untouched.
+                # The partner may still have the order. The row stored under the order_id belongs to another order, or
+                # to a create that the reconciler is resolving, and is left unchanged.
                 _log.warning("cancelling an order that is not stored with this id", order_id=order_id)
                 return (await self._call_cancel(partner, order_id, their_order_id, deadline, repeated=False))[1]
             if stored["state"] == State.CANCELLED:
@@ -225,7 +229,7 @@ class OrderService:
         """Cancel the order at the partner, and store the outcome. The order is claimed."""
         evidence, answer = await self._call_cancel(partner, order_id, their_order_id, deadline, repeated=repeated)
         status_id = CANCELLED if evidence is Evidence.SEEN_CANCELLED else None
-        moved = await self._learn(
+        moved = await self._add_evidence(
             order_id, evidence, their_order_id=their_order_id, status_id=status_id, cancel_answer=answer
         )
         if moved:
@@ -270,9 +274,9 @@ class OrderService:
     # --- reconciling ------------------------------------------------------------------------------------------
 
     async def look_up(self, order_id: int, state: State, their_order_id: str | None, *, watched_long: bool) -> str:
-        """Ask the partner about an order in a watched state, and store the evidence; return the result for the metrics.
+        """Look up an order in a watched state at the partner and store the evidence; return the result for the metrics.
 
-        `watched_long`: the watch period is over, so an order that is still absent or open stays so.
+        `watched_long`: the watch period has ended, so an order that is still absent or open is assumed to stay so.
         Raises `PartnerError` and `ServiceError`.
         """
         partner = self._require_partner()
@@ -282,23 +286,23 @@ class OrderService:
             if theirs is not None:
                 await self._found(order_id, theirs)
                 return "found"
-            if watched_long and await self._learn(order_id, Evidence.ABSENT_FOR_LONG):
+            if watched_long and await self._add_evidence(order_id, Evidence.ABSENT_FOR_LONG):
                 return "given_up"
             return "not_found"
         assert their_order_id is not None, "the schema has an id for every order at the partner"
-        status = await self._see(partner, order_id, their_order_id, deadline)
+        status = await self._request_status(partner, order_id, their_order_id, deadline)
         if status.status_id == CANCELLED:
             return "cancelled"
         if status.status_id == DONE:
             return "done"
         if watched_long and state is State.CANCEL_UNKNOWN and status.status_id != UNKNOWN_STATUS:
-            await self._learn(order_id, Evidence.OPEN_FOR_LONG)
+            await self._add_evidence(order_id, Evidence.OPEN_FOR_LONG)
         return "not_cancelled" if state is State.CANCEL_UNKNOWN else "open"
 
     # --- both -------------------------------------------------------------------------------------------------
 
-    async def _learn(self, order_id: int, evidence: Evidence, **details: Any) -> Mapping[str, Any] | None:
-        moved = await self._repository.learn(order_id, evidence, **details)
+    async def _add_evidence(self, order_id: int, evidence: Evidence, **details: Any) -> Mapping[str, Any] | None:
+        moved = await self._repository.add_evidence(order_id, evidence, **details)
         if moved:
             _log.info("order state updated", order_id=order_id, evidence=evidence, state=moved["state"])
         return moved
@@ -324,7 +328,7 @@ def _refused(outcome: Refused, *, maybe_done: bool) -> Evidence:
     return Evidence.CREATE_NOT_DONE if outcome.partner_error else Evidence.CREATE_REFUSED
 
 
-def _seen(status: Status) -> Evidence:
+def _evidence_of(status: Status) -> Evidence:
     return {DONE: Evidence.SEEN_DONE, CANCELLED: Evidence.SEEN_CANCELLED}.get(status.status_id, Evidence.SEEN_OPEN)
 
 

@@ -1,7 +1,7 @@
 """HTTP application of the simulated report API: its three calls and the file links, served from a folder.
 
-It keeps no state between requests: a report_id, task_id or link that an earlier process issued is valid in this one.
-Only the fault `expired_links` counts.
+It keeps no state between requests: a report_id, task_id or link that an earlier process issued stays valid. Only the
+fault `expired_links` keeps counts.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ class Seen(NamedTuple):
 
 
 class ReportApi:
-    """The ASGI application over one folder.
+    """ASGI application of the simulated report API, over one folder.
 
     Attributes:
         seen: The latest requests, oldest first, failed ones included.
@@ -72,7 +72,7 @@ class ReportApi:
         self._api_key = api_key
         self._report_seconds = report_seconds
         self.faults = faults or Faults()
-        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, guards nothing
+        self._random = random.Random(self.faults.seed)  # noqa: S311 - picks which answers fail, not used for security
         self._handed_out_expired: Counter[str] = Counter()
         self.seen: deque[Seen] = deque(maxlen=_LOG_LENGTH)
         self._routes = Starlette(

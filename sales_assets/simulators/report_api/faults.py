@@ -15,8 +15,8 @@ class Faults:
         html: Rate of API responses that are an HTML page with status 200.
         cut: Rate of downloads whose connection ends half-way through the body.
         wrong_length: Bytes by which Content-Length exceeds the length of the file; negative if it is less.
-        lost_file: Key name of a file (`price_log_inc`, ...) that is listed in `s3_path`, but whose link gives a 404.
-        never_ready: Reports stay RUNNING for ever.
+        lost_file: Key name of a file (`price_log_inc`, ...) that is listed in `s3_path`, but whose link returns 404.
+        never_ready: Reports stay RUNNING forever.
         expired_links: Number of times that the links of one report or increment are issued expired.
     """
 

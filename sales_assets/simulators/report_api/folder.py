@@ -33,7 +33,7 @@ class Period:
 
 
 class ReportFolder:
-    """The files below one folder.
+    """The report files below one folder.
 
     Symbolic links to other places are served, since only the folder's owner can create them; requests can only name
     listed files.
@@ -63,7 +63,7 @@ class ReportFolder:
         return sorted(day for day in days if day is not None)
 
     def period(self) -> Period:
-        """Return the first to last day of the main report's order lines.
+        """Return the period from the first to the last day of the main report's order lines.
 
         Without any such line it is the day before the first increment; without increments either, the last
         day that a report of the real service would cover today.

@@ -1,4 +1,4 @@
-"""Generate report files of any size, with every quirk of the real ones, in the layout that ``folder`` serves.
+"""Generate report files of any size, with all quirks of real files, in the layout that ``folder`` serves.
 
 The same arguments give the same bytes. Each day depends only on (seed, date, edition): it has the same lines in the
 report and in an increment, except for statuses, and different lines in another edition.
@@ -47,7 +47,7 @@ _ORDER_COLUMNS = (
 _RESEARCH_COLUMNS = "date_id,category_id,geo_id,sales_qty,sales_amt"
 _ACTIVITY_COLUMNS = "id,uniq_id,date_time,action_id,customer_id,quantity"
 
-# Positions in the window of the increments with an oddity.
+# Positions, within the window, of the increments with an oddity.
 _OLD_FORMAT = 0
 _NOT_FOUND = 2
 _NO_RESEARCH = 3
@@ -229,7 +229,7 @@ def write_increment(
 
 @dataclass(frozen=True)
 class _Lines:
-    """Distinct lines without their `id`, and the order of them and their duplicates in the file."""
+    """Distinct lines without their `id`, and the order of lines and duplicates in the file."""
 
     distinct: list[str]
     order: npt.NDArray[np.int64]

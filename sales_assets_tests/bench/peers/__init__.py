@@ -1,1 +1,1 @@
-"""The job of `sales-assets load` done with other tools: dlt + dbt, and pandas."""
+"""The work of `sales-assets load` done with other tools: dlt + dbt, and pandas."""

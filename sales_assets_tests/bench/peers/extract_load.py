@@ -1,7 +1,7 @@
-"""dlt's part: order files as they are into the table raw.user_orders_log, as its own guide to fast loading says.
+"""dlt's part of the work: load order files unchanged into raw.user_orders_log, as in dlt's guide to fast loading.
 
-Run by the peers' Python as ``extract_load.py FOLDER FILE...``, on the database that libpq's variables name; dlt keeps
-its state below FOLDER.
+The peers' Python runs it as ``extract_load.py FOLDER FILE...``, with the database given by libpq's variables; dlt
+stores its state below FOLDER.
 """
 
 import os
@@ -13,7 +13,7 @@ import dlt
 import pyarrow as pa
 from pyarrow import csv
 
-# Typed while reading is the fastest: the price is that one cell that does not fit stops the load.
+# Typed columns are fastest to read; in return, a single cell of another type stops the load.
 _TYPES = {
     "id": pa.int32(),
     "uniq_id": pa.string(),
@@ -27,7 +27,7 @@ _TYPES = {
     "item_name": pa.string(),
     "quantity": pa.decimal128(10, 2),
     "payment_amount": pa.decimal128(10, 2),
-    "status": pa.string(),  # null where a file has none
+    "status": pa.string(),  # null in files without this column
 }
 _OPTIONS = csv.ConvertOptions(column_types=_TYPES, include_columns=list(_TYPES), include_missing_columns=True)
 
@@ -43,8 +43,8 @@ def main(folder: Path, files: list[str]) -> None:
         "username": os.environ["PGUSER"],
         "database": os.environ["PGDATABASE"],
         "port": int(os.environ["PGPORT"]),
-        "password": "none",  # dlt wants one; the embedded server asks for none
-        # dlt's URL can't hold a socket's folder as its host; the query's wins.
+        "password": "none",  # dlt requires a password, the embedded server does not
+        # dlt's URL can't contain a socket folder as its host; the host in the query takes precedence.
         "host": "localhost",
         "query": {"host": os.environ["PGHOST"]},
     }

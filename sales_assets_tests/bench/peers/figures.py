@@ -1,4 +1,4 @@
-"""The peers' figures: each against `\\copy` of the same bytes in turn, and only with a mart that equals ours."""
+"""Figures of the peers: each measured alternately with `\\copy` of the same file, and only if its mart equals ours."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -18,12 +18,13 @@ _DATABASE = "peers"
 _DAYS = 20
 
 
-def peer_figures(bench: Bench, asked: Callable[[str], bool]) -> Iterator[tuple[Data, Figure]]:
-    """(what the stand-in serves to our own load, the figure), for the peers whose figures are asked for.
+def peer_figures(bench: Bench, is_selected: Callable[[str], bool]) -> Iterator[tuple[Data, Figure]]:
+    """Yield (files that the simulator serves to our own load, figure) for the selected peers.
 
-    Each peer is measured twice: against the floor, and ours against it. The former depends on how busy the disk is.
+    Each peer is measured twice: against the lower bound, and our load against the peer. The former depends on the load
+    of the disk.
     """
-    dlt_job, pandas_job = _SameJob(bench, 1_000_000), _SameJob(bench, 100_000)  # with pandas a million take minutes
+    dlt_job, pandas_job = _SameJob(bench, 1_000_000), _SameJob(bench, 100_000)  # pandas takes minutes for a million
     for job, size, name, peer in (
         (dlt_job, "1 M", "dlt + dbt", dlt_and_dbt),
         (pandas_job, "100 k", "pandas `to_sql` + SQL", pandas),
@@ -33,7 +34,7 @@ def peer_figures(bench: Bench, asked: Callable[[str], bool]) -> Iterator[tuple[D
             Figure(f"{name}, {size} distinct lines from a file, against `\\copy`", "", measure, job.copy, job.fresh),
             Figure(f"{size} distinct lines, `sales-assets load` against {name}", "1", job.load, measure, job.fresh),
         ]
-        chosen = [figure for figure in figures if asked(figure.name)]
+        chosen = [figure for figure in figures if is_selected(figure.name)]
         try:
             if chosen and job is dlt_job:
                 job.get_ready()
@@ -44,7 +45,7 @@ def peer_figures(bench: Bench, asked: Callable[[str], bool]) -> Iterator[tuple[D
 
 
 class _SameJob:
-    """An order log that they load into a database beside ours, on the same server."""
+    """An order log that peers load into a separate database on the same server."""
 
     def __init__(self, bench: Bench, lines: int) -> None:
         self._bench = bench
@@ -59,12 +60,12 @@ class _SameJob:
         return self._bench.server.url(_DATABASE)
 
     def get_ready(self) -> None:
-        """Let dbt parse its project: who runs it every day has that behind them. Raises `NoEnvironmentError`."""
+        """Let dbt parse its project, which is not part of a daily run. Raises `NoEnvironmentError`."""
         parse_project(self._url, self._folder)
 
     def fresh(self) -> None:
-        """Empty databases, and the server at rest."""
-        assert self._ours  # loaded before the first round
+        """Create empty databases, and run a checkpoint."""
+        assert self._ours  # computed before the first round
         self._bench.fresh()
         with psycopg.connect(self._bench.server.url("dagster"), autocommit=True) as connection:
             connection.execute(f"DROP DATABASE IF EXISTS {_DATABASE} WITH (FORCE)")
@@ -75,11 +76,11 @@ class _SameJob:
         return self._bench.copy(self.data())
 
     def load(self) -> Cost:
-        """Our own load: over HTTP, with raw files, quarantine and lineage."""
+        """Run our own load: over HTTP, with raw files, quarantine and lineage."""
         return self._bench.load(FIRST, _DAYS)
 
     def measure(self, peer: Peer) -> Cost:
-        """Run it and look at its mart; what another job takes is not worth knowing."""
+        """Run a peer, and check that its mart equals ours: a cost of other work would be meaningless."""
         file = self.data() / "main" / "user_orders_log.csv"
         with measured(self._bench.server.data) as cost:
             megabytes = peer([file], self._url, self._folder)

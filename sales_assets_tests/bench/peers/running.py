@@ -1,4 +1,4 @@
-"""The peers as commands on order files and an empty database, and what must be equal between their mart and ours."""
+"""The peers as commands on order files and an empty database, and the comparison of their mart with ours."""
 
 import shutil
 import sys
@@ -11,12 +11,12 @@ from sales_assets.connection_strings import parse
 from sales_assets_tests.bench.measuring import run
 from sales_assets_tests.bench.peers.environment import environment
 
-# Runs the job and gives its peak memory in megabytes.
+# Runs the work and returns the peak memory in megabytes.
 Peer = Callable[[Sequence[Path], str, Path], float]
 
 _HERE = Path(__file__).parent
 _CONTENTS = (
-    # The keys by a checksum: a day may well have the same totals and other customers.
+    # Includes a checksum of the keys: a day may have the same totals with other customers.
     """SELECT date_id, status, count(*), sum(quantity), sum(amount),
               sum(hashtextextended(format('%s %s %s', item_id, customer_id, city_id), 0)::numeric)
        FROM mart.f_sales GROUP BY date_id, status ORDER BY date_id, status""",
@@ -27,12 +27,12 @@ _CONTENTS = (
 
 
 def dlt_and_dbt(files: Sequence[Path], url: str, folder: Path) -> float:
-    """Two commands, one after the other.
+    """Run dlt, then dbt.
 
     Raises:
-        NoEnvironmentError: they are not installed, and can't be.
+        NoEnvironmentError: dlt and dbt are not installed, and can't be.
     """
-    # A first run: dlt would go on with what it remembers of a database that is gone.
+    # Start without state: dlt would continue from its memory of a dropped database.
     shutil.rmtree(folder / "dlt", ignore_errors=True)
     variables = _server(url) | {"DLT_DATA_DIR": str(folder / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
     load = [str(environment() / "python"), str(_HERE / "extract_load.py"), str(folder / "dlt"), *map(str, files)]
@@ -40,10 +40,10 @@ def dlt_and_dbt(files: Sequence[Path], url: str, folder: Path) -> float:
 
 
 def parse_project(url: str, folder: Path) -> None:
-    """Let dbt parse its project, which it remembers below `folder` for later runs on the same server.
+    """Let dbt parse its project, and cache the result below `folder` for later runs on the same server.
 
     Raises:
-        NoEnvironmentError: it is not installed, and can't be.
+        NoEnvironmentError: dbt is not installed, and can't be.
     """
     _dbt("parse", url, folder)
 
@@ -57,18 +57,18 @@ def _dbt(command: str, url: str, folder: Path) -> float:
 
 
 def pandas(files: Sequence[Path], url: str, folder: Path) -> float:
-    """One command, in the environment of the project."""
+    """Run the pandas job, in the environment of the project."""
     return run([sys.executable, "-m", f"{__package__}.with_pandas", *map(str, files)], _server(url))
 
 
 def contents(url: str) -> list[list[tuple[object, ...]]]:
-    """What two marts of the same files must agree on: the sales by day and status, and every name."""
+    """Return the contents that must be equal in two marts of the same files: sales by day and status, and all names."""
     with psycopg.connect(url) as connection:
         return [connection.execute(statement).fetchall() for statement in _CONTENTS]
 
 
 def _server(url: str) -> dict[str, str]:
-    """libpq's variables for a database: the one way to name a server that all of them know."""
+    """Return libpq's variables for a database, which all peers support."""
     server = parse(url)
     return {
         "PGHOST": server["host"],

@@ -1,4 +1,4 @@
-"""The peers do the same job as we: what is measured beside ours must end in the same mart."""
+"""Peers do the same work as `sales-assets load`: they must produce the same mart."""
 
 import datetime as dt
 import re
@@ -12,7 +12,7 @@ from packaging.utils import canonicalize_name
 
 from sales_assets.simulators.report_api.generate import Shop as GeneratedShop
 from sales_assets.simulators.report_api.generate import generate
-from sales_assets_tests.bench.peers.environment import NoEnvironmentError, environment
+from sales_assets_tests.bench.peers.environment import NoEnvironmentError, environment, environment_or_skip
 from sales_assets_tests.bench.peers.running import Peer, contents, dlt_and_dbt, pandas
 from sales_assets_tests.builders import Order
 from sales_assets_tests.fixtures import Shop
@@ -36,7 +36,7 @@ ADDED = [
 
 @pytest.fixture
 def files(reports_folder: Path) -> list[Path]:
-    """A report of two days without statuses and an increment of each of two more, the last with ADDED at its end."""
+    """A report of two days without statuses and increments of the next two days, the last with ADDED at its end."""
     shop = GeneratedShop(seed=5, lines_per_day=100, repeats=0.4, refunds=0.2)
     generate(reports_folder, shop, first_day=FIRST, days=4, increments=2, oddities=False)
     last = reports_folder / "inc" / LAST.isoformat() / "user_orders_log_inc.csv"
@@ -57,7 +57,7 @@ def check(peer: Peer, files: list[Path], shop: Shop, warehouse_url: str, url: st
     shop.load(FIRST.isoformat(), LAST.isoformat())
     peer(files, url, folder)
     assert contents(url) == contents(warehouse_url)
-    # The lines that tell a rule from its neighbour have come.
+    # The added rows, which distinguish similar rules, are in the mart.
     with psycopg.connect(url) as connection:
         sold = connection.execute(
             "SELECT quantity, amount FROM mart.f_sales WHERE customer_id = 51 ORDER BY 1"
@@ -67,33 +67,30 @@ def check(peer: Peer, files: list[Path], shop: Shop, warehouse_url: str, url: st
     assert names == [("Ivanova",)]
 
 
-def test_pandas_makes_the_same_mart(
+def test_pandas_produces_the_same_mart(
     shop: Shop, files: list[Path], warehouse_url: str, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
     check(pandas, files, shop, warehouse_url, new_database("template1"), tmp_path)
 
 
-def test_dlt_and_dbt_make_the_same_mart(
+def test_dlt_and_dbt_produce_the_same_mart(
     shop: Shop, files: list[Path], warehouse_url: str, new_database: Callable[[str], str], tmp_path: Path
 ) -> None:
-    try:
-        environment(make=False)
-    except NoEnvironmentError as error:
-        pytest.skip(f"DLT AND DBT ARE NOT TESTED: {error}")
+    environment_or_skip()
     check(dlt_and_dbt, files, shop, warehouse_url, new_database("template1"), tmp_path)
 
 
-def test_all_that_is_asked_for_is_locked_by_hashes() -> None:
+def test_all_requirements_are_locked_with_hashes() -> None:
     text = (HERE / "requirements.lock").read_text(encoding="utf-8")
     entries = re.split(r"\n(?=\w)", text)
     assert [entry for entry in entries if "==" not in entry or "--hash=sha256:" not in entry] == []
     locked = {canonicalize_name(entry.partition("==")[0]) for entry in entries}
-    asked = [Requirement(line) for line in (HERE / "requirements.in").read_text(encoding="utf-8").splitlines()]
-    assert {canonicalize_name(requirement.name) for requirement in asked} <= locked
+    requirements = [Requirement(line) for line in (HERE / "requirements.in").read_text(encoding="utf-8").splitlines()]
+    assert {canonicalize_name(requirement.name) for requirement in requirements} <= locked
     assert not re.search(r"://|^\s*--(?!hash)", text, re.MULTILINE)
 
 
-def test_an_environment_that_is_not_there_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_environment_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with pytest.raises(NoEnvironmentError, match=re.escape(str(tmp_path))):
         environment(make=False)

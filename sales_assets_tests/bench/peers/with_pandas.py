@@ -1,6 +1,6 @@
-"""The job with pandas: `read_csv`, `drop_duplicates`, `to_sql`, and the SQL of the dbt project for what follows.
+"""The work with pandas: `read_csv`, `drop_duplicates`, `to_sql`, and then the SQL of the dbt project.
 
-Run as ``python -m sales_assets_tests.bench.peers.with_pandas FILE...``, on the database that libpq's variables name.
+Run as ``python -m sales_assets_tests.bench.peers.with_pandas FILE...``, with the database given by libpq's variables.
 """
 
 import sys
@@ -16,7 +16,7 @@ import sqlalchemy as sa
 _PROJECT = Path(__file__).with_name("dbt")
 _NAMES = ("city_name", "first_name", "last_name", "item_name")
 _MODELS = ("d_calendar", "d_city", "d_customer", "d_item", "f_sales")
-# What schema.yml asks of the models.
+# The constraints that schema.yml requires of the models.
 _RULES = """
     ALTER TABLE mart.d_calendar ADD PRIMARY KEY (date_id);
     ALTER TABLE mart.d_city     ADD PRIMARY KEY (city_id);
@@ -38,7 +38,7 @@ def main(files: Iterable[str]) -> None:
     with psycopg.connect() as connection:
         connection.execute("CREATE SCHEMA IF NOT EXISTS mart")
     engine = sa.create_engine("postgresql+psycopg://", creator=psycopg.connect)
-    types: Any = dict.fromkeys(("quantity", "payment_amount"), sa.Numeric(10, 2))  # pandas-stubs knows no such types
+    types: Any = dict.fromkeys(("quantity", "payment_amount"), sa.Numeric(10, 2))  # pandas-stubs lacks these types
     lines.to_sql("orders", engine, schema="mart", index=False, chunksize=10_000, dtype=types)
     with psycopg.connect() as connection:
         for name in _MODELS:
@@ -51,7 +51,7 @@ def main(files: Iterable[str]) -> None:
 
 
 def orders(lines: pd.DataFrame) -> pd.DataFrame:
-    """Each key once. Copies that say the same are one row; if they differ, none of them counts."""
+    """Return one row per key. Identical copies are one row; conflicting rows are all dropped."""
     status = lines["status"] if "status" in lines else pd.Series("", lines.index)
     lines = lines.assign(
         status=status.fillna("").str.strip().str.lower().replace("", "shipped"),
@@ -63,7 +63,7 @@ def orders(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rendered(file: str) -> str:
-    """SQL of the dbt project, as dbt would send it."""
+    """Return SQL of the dbt project, rendered as dbt would send it."""
     templates = jinja2.Environment(loader=jinja2.FileSystemLoader(_PROJECT), autoescape=False)
     macros = "{% from 'macros/latest_name.sql' import latest_name with context %}"
     text = macros + (_PROJECT / file).read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""The embedded server: made, found again, ended, and healed after every kind of violent end."""
+"""The embedded server: created, shared, stopped, and recovered after every kind of violent end."""
 
 import os
 import pwd
@@ -25,8 +25,8 @@ from sales_assets.postgres.embedded.unprivileged import candidates
 
 pytestmark = pytest.mark.external
 
-# What another process does to share the home given as its argument. A job in a shell's background ignores Ctrl-C, and
-# so would all that it starts.
+# The code of another process that shares the home given as its argument. A job in a shell's background ignores Ctrl-C,
+# and so would the processes that it starts.
 START = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import sys, pathlib; from sales_assets.postgres.embedded import EmbeddedPostgres; "
@@ -38,7 +38,7 @@ root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root has to becom
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
-    """One running server for the tests that only look at it."""
+    """Yield one running server, for tests that only read."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("shared") / "postgres")
     server.ensure_running()
     yield server
@@ -47,7 +47,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgre
 
 @pytest.fixture
 def make() -> Iterator[Callable[[Path], EmbeddedPostgres]]:
-    """Servers of the test's own, ended with it."""
+    """Yield a function that creates servers; stop these servers after the test."""
     made: list[EmbeddedPostgres] = []
 
     def _make(home: Path) -> EmbeddedPostgres:
@@ -63,7 +63,7 @@ def make() -> Iterator[Callable[[Path], EmbeddedPostgres]]:
 
 @pytest.fixture
 def server(tmp_path: Path, make: Callable[[Path], EmbeddedPostgres]) -> EmbeddedPostgres:
-    """A server that does not run yet."""
+    """Return a server that is not running yet."""
     return make(tmp_path / "postgres")
 
 
@@ -86,16 +86,16 @@ def pid_of(server: EmbeddedPostgres) -> int:
 def wait_until(condition: Callable[[], bool], seconds: float = 20) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, "waited in vain"
+        assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)
 
 
-def start_elsewhere(server: EmbeddedPostgres, then: str = "", *prefix: str) -> subprocess.Popen[str]:
+def start_in_subprocess(server: EmbeddedPostgres, then: str = "", *prefix: str) -> subprocess.Popen[str]:
     command = [*prefix, sys.executable, "-c", START + then, str(server.home)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
 
 
-def test_a_second_start_finds_the_first(shared: EmbeddedPostgres) -> None:
+def test_a_second_start_finds_the_running_server(shared: EmbeddedPostgres) -> None:
     pid = pid_of(shared)
     EmbeddedPostgres(shared.home).ensure_running()
     assert pid_of(shared) == pid
@@ -103,7 +103,7 @@ def test_a_second_start_finds_the_first(shared: EmbeddedPostgres) -> None:
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_the_url_serves_psycopg_and_psql_in_any_environment(shared: EmbeddedPostgres, database: str) -> None:
+def test_the_url_works_with_psycopg_and_psql_in_any_environment(shared: EmbeddedPostgres, database: str) -> None:
     assert value(shared, "SELECT current_database()", database) == database
     foreign = os.environ | {"PGPORT": "1", "PGUSER": "nobody", "PGHOST": "/nowhere", "PGDATABASE": "none"}
     done = subprocess.run(
@@ -115,20 +115,20 @@ def test_the_url_serves_psycopg_and_psql_in_any_environment(shared: EmbeddedPost
     assert (done.stdout.strip(), done.stderr) == (f"{database}sales", "")
 
 
-def test_the_environment_of_the_starter_is_not_the_servers(server: EmbeddedPostgres) -> None:
-    starter = start_elsewhere(server, "", "env", "PGCLIENTENCODING=LATIN1", "PGDATA=/nowhere", "PGPORT=1")
+def test_the_environment_of_the_starting_process_does_not_affect_the_server(server: EmbeddedPostgres) -> None:
+    starter = start_in_subprocess(server, "", "env", "PGCLIENTENCODING=LATIN1", "PGDATA=/nowhere", "PGPORT=1")
     assert starter.communicate(timeout=60) == (server.url("sales") + "\n", "")
     assert value(server, "SELECT reset_val FROM pg_settings WHERE name = 'client_encoding'") == "UTF8"
 
 
-def test_only_the_owner_can_reach_it(shared: EmbeddedPostgres) -> None:
+def test_only_the_owner_can_reach_the_server(shared: EmbeddedPostgres) -> None:
     assert value(shared, "SELECT current_setting('listen_addresses')") == ""
     assert stat.S_IMODE(shared._socket_dir.stat().st_mode) == 0o700
     assert stat.S_IMODE(shared.data.stat().st_mode) == 0o700
     assert stat.S_IMODE(shared.log_path.stat().st_mode) == 0o600
 
 
-def test_every_setting_is_understood_and_in_force(shared: EmbeddedPostgres) -> None:
+def test_every_server_setting_is_valid_and_applied(shared: EmbeddedPostgres) -> None:
     assert value(shared, "SELECT count(*) FROM pg_file_settings WHERE NOT applied") == 0
     assert value(shared, "SELECT count(*) FROM pg_file_settings WHERE applied") == len(
         re.findall(r"^\w+ = ", (shared.data / "postgresql.conf").read_text(), re.MULTILINE)
@@ -144,7 +144,7 @@ def test_every_setting_is_understood_and_in_force(shared: EmbeddedPostgres) -> N
 
 
 @pytest.mark.parametrize(("gigabytes", "buffers"), [(2, "256MB"), (8, "512MB"), (64, "1024MB")])
-def test_buffers_follow_the_memory_of_the_machine(
+def test_buffers_depend_on_the_memory_of_the_machine(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, gigabytes: int, buffers: str
 ) -> None:
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": gigabytes << 18}
@@ -153,7 +153,7 @@ def test_buffers_follow_the_memory_of_the_machine(
 
 
 @pytest.mark.parametrize("database", DATABASES)
-def test_text_sorts_by_code_point_and_knows_cyrillic_case(shared: EmbeddedPostgres, database: str) -> None:
+def test_text_sorts_by_code_point_and_supports_cyrillic_case(shared: EmbeddedPostgres, database: str) -> None:
     names = ["ёлка", "Яна", "анна", "Ёж", "Zoe", "Анна", "zoe", "я"]
     in_order = f"SELECT array_agg(n ORDER BY n) FROM unnest(ARRAY{names!r}) n"
     assert value(shared, in_order, database) == sorted(names)
@@ -163,7 +163,7 @@ def test_text_sorts_by_code_point_and_knows_cyrillic_case(shared: EmbeddedPostgr
 
 @contextmanager
 def killed_with_an_orphan(server: EmbeddedPostgres) -> Iterator[None]:
-    """Kill the server while one of its sessions can't notice: stopped, as a busy one would end by luck."""
+    """Kill the server while one session is stopped and can't notice; a busy session might end by chance."""
     with psycopg.connect(server.url("sales")) as session:
         orphan = session.info.backend_pid
         os.kill(orphan, signal.SIGSTOP)
@@ -187,8 +187,8 @@ def test_a_caller_that_captures_output_does_not_hang(server: EmbeddedPostgres) -
 
 
 @pytest.mark.parametrize("end", [signal.SIGINT, signal.SIGKILL])
-def test_it_outlives_the_process_that_started_it(server: EmbeddedPostgres, end: signal.Signals) -> None:
-    owner = start_elsewhere(server, "import time; time.sleep(600)")
+def test_the_server_outlives_the_process_that_started_it(server: EmbeddedPostgres, end: signal.Signals) -> None:
+    owner = start_in_subprocess(server, "import time; time.sleep(600)")
     assert owner.stdout is not None
     assert owner.stdout.readline().strip() == server.url("sales")
     pid = pid_of(server)
@@ -199,20 +199,20 @@ def test_it_outlives_the_process_that_started_it(server: EmbeddedPostgres, end: 
     assert pid_of(server) == pid
 
 
-def test_a_killed_server_is_healed_and_what_was_committed_is_there(server: EmbeddedPostgres) -> None:
+def test_a_killed_server_recovers_with_all_committed_data(server: EmbeddedPostgres) -> None:
     server.ensure_running()
     execute(server, "CREATE TABLE kept AS SELECT 42 AS n")
     with ThreadPoolExecutor(1) as pool:
         with killed_with_an_orphan(server):
             assert not server.is_running()
-            healing = pool.submit(server.ensure_running)
+            restarting = pool.submit(server.ensure_running)
             wait_until(lambda: server.log_path.read_text().count("pre-existing shared memory block") > 1)
-            assert not healing.done()
-        healing.result(20)
+            assert not restarting.done()
+        restarting.result(20)
     assert value(server, "SELECT n FROM kept") == 42
 
 
-def test_a_reused_process_number_is_neither_taken_for_the_server_nor_harmed(server: EmbeddedPostgres) -> None:
+def test_a_reused_process_id_is_not_mistaken_for_the_server_and_not_killed(server: EmbeddedPostgres) -> None:
     server.ensure_running()
     execute(server, "CREATE TABLE kept AS SELECT 42 AS n")
     os.kill(pid_of(server), signal.SIGKILL)
@@ -235,7 +235,7 @@ def test_a_reused_process_number_is_neither_taken_for_the_server_nor_harmed(serv
 def test_a_deleted_home_is_not_mistaken_for_its_last_server(
     tmp_path: Path, make: Callable[[Path], EmbeddedPostgres]
 ) -> None:
-    # With a long path the socket lies outside home, and the server notices the loss only within a minute.
+    # With a long path, the socket is outside home, and the server notices the loss only within a minute.
     server = make(tmp_path / ("x" * 120))
     server.ensure_running()
     pid = pid_of(server)
@@ -246,23 +246,23 @@ def test_a_deleted_home_is_not_mistaken_for_its_last_server(
     assert pid_of(server) != pid
 
 
-def test_processes_that_start_at_once_share_one_server(server: EmbeddedPostgres) -> None:
-    starters = [start_elsewhere(server) for _ in range(4)]
-    answers = [starter.communicate(timeout=60) for starter in starters]
-    assert answers == [(server.url("sales") + "\n", "")] * 4
+def test_processes_that_start_concurrently_share_one_server(server: EmbeddedPostgres) -> None:
+    starters = [start_in_subprocess(server) for _ in range(4)]
+    outputs = [starter.communicate(timeout=60) for starter in starters]
+    assert outputs == [(server.url("sales") + "\n", "")] * 4
     assert server.log_path.read_text().count("starting PostgreSQL") == 1
 
 
-def test_threads_that_start_at_once_share_one_server(server: EmbeddedPostgres) -> None:
+def test_threads_that_start_concurrently_share_one_server(server: EmbeddedPostgres) -> None:
     with ThreadPoolExecutor(4) as pool:
         list(pool.map(lambda _: EmbeddedPostgres(server.home).ensure_running(), range(4)))
     assert server.log_path.read_text().count("starting PostgreSQL") == 1
 
 
-def test_a_start_that_was_killed_half_way_leaves_nothing_that_looks_like_data(
+def test_a_start_killed_during_initdb_leaves_no_data_folder(
     server: EmbeddedPostgres,
 ) -> None:
-    starter = start_elsewhere(server)
+    starter = start_in_subprocess(server)
     wait_until(lambda: any(server.home.glob("initdb-*/PG_VERSION")))
     os.killpg(starter.pid, signal.SIGKILL)
     starter.communicate(timeout=20)
@@ -299,7 +299,7 @@ def test_stop_ends_open_sessions(server: EmbeddedPostgres) -> None:
     ["x" * 120, "a, b", 'it\'s "50%" \\ #? &host=no', "данные магазина"],
     ids=["long", "comma", "quotes", "cyrillic"],
 )
-def test_any_folder_name_will_do(tmp_path: Path, make: Callable[[Path], EmbeddedPostgres], name: str) -> None:
+def test_any_folder_name_is_accepted(tmp_path: Path, make: Callable[[Path], EmbeddedPostgres], name: str) -> None:
     server = make(tmp_path / name / "postgres")
     server.ensure_running()
     server.stop()
@@ -319,27 +319,27 @@ def test_the_socket_folder_outside_home_is_the_same_for_every_process(
     assert EmbeddedPostgres(home.with_name("y" * 120)).url("sales") != here
 
 
-@pytest.mark.parametrize("trap", ["symlink", "file", pytest.param("foreign", marks=root_only)])
-def test_a_socket_folder_that_somebody_else_prepared_is_refused(
-    tmp_path: Path, make: Callable[[Path], EmbeddedPostgres], trap: str
+@pytest.mark.parametrize("pitfall", ["symlink", "file", pytest.param("foreign", marks=root_only)])
+def test_a_socket_folder_prepared_by_another_user_is_refused(
+    tmp_path: Path, make: Callable[[Path], EmbeddedPostgres], pitfall: str
 ) -> None:
     server = make(tmp_path / ("x" * 120))
     folder = server._socket_dir
-    if trap == "symlink":
+    if pitfall == "symlink":
         folder.symlink_to(tmp_path)
-    elif trap == "file":
+    elif pitfall == "file":
         folder.touch()
     else:
         folder.mkdir()
         os.chown(folder, 12345, 12345)
     try:
-        with pytest.raises(EmbeddedPostgresError, match=f"socket folder {folder} was made by somebody else"):
+        with pytest.raises(EmbeddedPostgresError, match=f"socket folder {folder} belongs to another user"):
             server.ensure_running(timeout=20)
     finally:
-        folder.rmdir() if trap == "foreign" else folder.unlink()
+        folder.rmdir() if pitfall == "foreign" else folder.unlink()
 
 
-def test_data_of_another_major_version_is_left_alone(server: EmbeddedPostgres) -> None:
+def test_data_of_another_major_version_is_not_changed(server: EmbeddedPostgres) -> None:
     server.data.mkdir(parents=True)
     (server.data / "PG_VERSION").write_text("16\n")
     with pytest.raises(EmbeddedPostgresError, match=rf"{server.data} was written by PostgreSQL 16.* 18"):
@@ -347,7 +347,7 @@ def test_data_of_another_major_version_is_left_alone(server: EmbeddedPostgres) -
     assert [path.name for path in server.data.iterdir()] == ["PG_VERSION"]
 
 
-def test_a_folder_with_something_else_is_left_alone(server: EmbeddedPostgres) -> None:
+def test_a_folder_with_other_files_is_not_changed(server: EmbeddedPostgres) -> None:
     server.data.mkdir(parents=True)
     (server.data / "diary.txt").write_text("mine")
     with pytest.raises(EmbeddedPostgresError, match=f"{server.data} is not a data folder of PostgreSQL"):
@@ -355,42 +355,41 @@ def test_a_folder_with_something_else_is_left_alone(server: EmbeddedPostgres) ->
     assert (server.data / "diary.txt").read_text() == "mine"
 
 
-def test_a_home_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     home = tmp_path / "file" / "postgres"
     with pytest.raises(EmbeddedPostgresError, match=f"{home}: .*Not a directory"):
         EmbeddedPostgres(home).ensure_running()
 
 
-def test_a_server_that_will_not_start_says_why_at_once(server: EmbeddedPostgres) -> None:
+def test_a_server_that_cannot_start_reports_the_reason_at_once(server: EmbeddedPostgres) -> None:
     server.ensure_running()
     server.stop()
     with (server.data / "postgresql.auto.conf").open("a") as settings:
         settings.write("shared_buffers = 'plenty'\n")
-    began = time.monotonic()
+    start_time = time.monotonic()
     with pytest.raises(EmbeddedPostgresError, match=f"{server.log_path} ends with:(?s:.*)shared_buffers"):
         server.ensure_running()
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - start_time < 10
 
 
-def test_a_disk_without_room_says_so_and_leaves_nothing(server: EmbeddedPostgres) -> None:
-    # The kernel refuses every file above 1 MB, where a full disk would refuse all: initdb sees a failed
-    # write.
+def test_a_start_without_disk_space_is_reported_and_leaves_nothing(server: EmbeddedPostgres) -> None:
+    # The kernel refuses every file above 1 MB, while a full disk would refuse all files: initdb gets a failed write.
     starter = subprocess.Popen(
         [sys.executable, "-c", START, str(server.home)],
         stderr=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, resource.RLIM_INFINITY)),
     )
-    _, said = starter.communicate(timeout=60)
+    _, stderr = starter.communicate(timeout=60)
     assert starter.returncode != 0
-    assert re.search(rf"EmbeddedPostgresError: embedded PostgreSQL in {server.home}: initdb failed", said)
-    assert "File too large" in said
+    assert re.search(rf"EmbeddedPostgresError: embedded PostgreSQL in {server.home}: initdb failed", stderr)
+    assert "File too large" in stderr
     assert [path.name for path in server.home.iterdir()] == ["lock"]
     server.ensure_running()
 
 
-def test_a_timeout_while_somebody_else_starts_is_an_error(server: EmbeddedPostgres) -> None:
+def test_a_timeout_while_another_process_starts_the_server_is_an_error(server: EmbeddedPostgres) -> None:
     server.home.mkdir()
     with (
         server._locked(time.monotonic() + 1),
@@ -399,7 +398,7 @@ def test_a_timeout_while_somebody_else_starts_is_an_error(server: EmbeddedPostgr
         EmbeddedPostgres(server.home).ensure_running(timeout=0.2)
 
 
-def test_a_large_log_is_put_aside(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_large_log_is_rotated(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres, "_LOG_LIMIT", 10)
     server.ensure_running()
     server.stop()
@@ -409,7 +408,7 @@ def test_a_large_log_is_put_aside(server: EmbeddedPostgres, monkeypatch: pytest.
 
 
 @root_only
-def test_root_opens_no_parent_folder_and_gives_nothing_away(
+def test_root_changes_no_permissions_of_parent_folders(
     tmp_path: Path, make: Callable[[Path], EmbeddedPostgres], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     private = tmp_path / "private"
@@ -425,7 +424,7 @@ def test_root_opens_no_parent_folder_and_gives_nothing_away(
 
 @root_only
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)], ids=["unshare-setpriv", "setpriv-unshare"])
-def test_a_home_made_in_one_way_opens_in_the_other(
+def test_a_home_created_with_one_method_opens_with_the_other(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch, order: tuple[int, int]
 ) -> None:
     first, second = (candidates()[index] for index in order)
@@ -456,22 +455,22 @@ def test_data_of_an_ordinary_user_is_not_taken_over_by_root(server: EmbeddedPost
 
 
 @root_only
-def test_root_is_told_when_no_way_works(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_names_the_methods_tried_as_root(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(EmbeddedPostgresError, match=r"as root.*\(tried: unshare, setpriv\)"):
         server.ensure_running()
 
 
 @root_only
-def test_an_ordinary_user_needs_no_help(server: EmbeddedPostgres) -> None:
-    # In a user namespace this root is user 1000, and still owns the test's private folder.
-    starter = start_elsewhere(
+def test_an_ordinary_user_needs_no_helper_program(server: EmbeddedPostgres) -> None:
+    # In a user namespace, this root is user 1000, and still owns the private folder of the test.
+    starter = start_in_subprocess(
         server,
         "import os; assert os.geteuid() == 1000; server.stop(); server.ensure_running()",
         "unshare",
         "--user",
         "--map-user=1000",
-        # Nothing may be found that could change the user: it has to work without.
+        # No program that could change the user may be found: the start has to work without such a program.
         "env",
         "PATH=/nowhere",
     )
@@ -479,25 +478,25 @@ def test_an_ordinary_user_needs_no_help(server: EmbeddedPostgres) -> None:
     assert value(server, "SELECT current_user") == "sales"
 
 
-_STRANGER = 12_345
+_FOREIGN_UID = 12_345
 
 
 @pytest.fixture
-def strangers_home() -> Iterator[Path]:
-    """A folder of a uid that the passwd file does not have."""
+def foreign_home() -> Iterator[Path]:
+    """A folder owned by a uid without an entry in the passwd file."""
     folder = Path(tempfile.mkdtemp(prefix="stranger-", dir="/tmp"))
-    os.chown(folder, _STRANGER, _STRANGER)
+    os.chown(folder, _FOREIGN_UID, _FOREIGN_UID)
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def as_stranger(home: Path, path: str) -> subprocess.CompletedProcess[str]:
-    """Start and stop a server as that uid, without HOME, with these programs on the PATH."""
+def run_as_foreign_uid(home: Path, path: str) -> subprocess.CompletedProcess[str]:
+    """Start and stop a server as `_FOREIGN_UID`, without HOME, with only the programs in `path`."""
     with pytest.raises(KeyError):
-        pwd.getpwuid(_STRANGER)
-    # The interpreter may be in a private folder of root's: it is started by root, and becomes the stranger then.
+        pwd.getpwuid(_FOREIGN_UID)
+    # The interpreter may be in a private folder of root: root starts it, and then the process changes its uid.
     preload = "import os, encodings.ascii, encodings.idna; "
-    become = f"{preload}os.setgroups([]); os.setgid({_STRANGER}); os.setuid({_STRANGER}); "
+    become = f"{preload}os.setgroups([]); os.setgid({_FOREIGN_UID}); os.setuid({_FOREIGN_UID}); "
     able = f"os.access({str(binary('initdb'))!r}, os.X_OK) or sys.exit('no access'); "
     script = START.replace("server = ", f"{become}{able}server = ") + "server.stop()"
     done = subprocess.run(
@@ -505,30 +504,30 @@ def as_stranger(home: Path, path: str) -> subprocess.CompletedProcess[str]:
         env={"PATH": path}, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     if done.stderr == "no access\n":
-        pytest.skip(f"uid {_STRANGER} may not execute PostgreSQL in this checkout")
+        pytest.skip(f"uid {_FOREIGN_UID} may not execute PostgreSQL in this checkout")
     return done
 
 
 @root_only
 @pytest.mark.parametrize("way", ["unshare", "nss_wrapper"])
-def test_a_uid_without_a_passwd_entry(strangers_home: Path, way: str) -> None:
-    """As in OpenShift and under `docker run --user`; once made, the data opens whatever the machine has."""
-    programs = strangers_home / "bin"  # the test's own folder is private
+def test_a_server_of_a_uid_without_a_passwd_entry(foreign_home: Path, way: str) -> None:
+    """Such a uid occurs in OpenShift and with `docker run --user`; the data can later be opened on any machine."""
+    programs = foreign_home / "bin"  # the folder of the test is private
     programs.mkdir()
     for name in ("id", "env") if way == "nss_wrapper" else ("id", "unshare"):
         (programs / name).symlink_to(str(shutil.which(name)))
     if way == "nss_wrapper" and not list(Path("/usr/lib").glob("**/libnss_wrapper.so")):
         pytest.skip("libnss_wrapper.so is not installed (apt-get install libnss-wrapper)")
-    made = as_stranger(strangers_home, str(programs))
+    made = run_as_foreign_uid(foreign_home, str(programs))
     assert (made.returncode, made.stderr) == (0, "")
-    assert (strangers_home / "postgres" / "nss-passwd").exists() is (way == "nss_wrapper")
-    opened = as_stranger(strangers_home, "/nowhere")
+    assert (foreign_home / "postgres" / "nss-passwd").exists() is (way == "nss_wrapper")
+    opened = run_as_foreign_uid(foreign_home, "/nowhere")
     assert (opened.returncode, opened.stderr) == (0, "")
 
 
 @root_only
-def test_a_uid_without_a_passwd_entry_is_told_the_way_out(strangers_home: Path) -> None:
-    told = as_stranger(strangers_home, "/nowhere").stderr.splitlines()[-1]
-    assert "uid 12345 has no entry in /etc/passwd, which PostgreSQL's initdb needs: install nss_wrapper" in told
-    assert "set WAREHOUSE_URL" in told
-    assert [path.name for path in (strangers_home / "postgres").iterdir()] == ["lock"]
+def test_the_error_for_a_uid_without_a_passwd_entry_names_the_remedy(foreign_home: Path) -> None:
+    message = run_as_foreign_uid(foreign_home, "/nowhere").stderr.splitlines()[-1]
+    assert "uid 12345 has no entry in /etc/passwd, which PostgreSQL's initdb needs: install nss_wrapper" in message
+    assert "set WAREHOUSE_URL" in message
+    assert [path.name for path in (foreign_home / "postgres").iterdir()] == ["lock"]

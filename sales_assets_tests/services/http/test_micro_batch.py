@@ -1,4 +1,4 @@
-"""Micro-batching: how items gather, and that none suffers for another."""
+"""Micro-batching: how items are grouped, and that a failing item does not affect the others of its batch."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,16 +11,16 @@ from sales_assets.services.http.micro_batch import MicroBatch
 Row = dict[str, Any]
 
 
-class Refused(Exception):
-    """A row keeps the statement from running."""
+class RefusedRowError(Exception):
+    """A row makes the statement fail."""
 
 
-class Away(Exception):
-    """The database can't be reached."""
+class UnreachableDatabaseError(Exception):
+    """The database is unreachable."""
 
 
 class Database:
-    """Notes the batches it is given; refuses those with a `bad` row, and gives None for `taken` ones."""
+    """Record the batches; raise an error for batches with a `bad` or `away` row, and return None for `taken` rows."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
@@ -29,14 +29,14 @@ class Database:
         self.batches.append([row["order_id"] for row in rows])
         await asyncio.sleep(0)
         if any(row.get("bad") for row in rows):
-            raise Refused("bad row")
+            raise RefusedRowError("bad row")
         if any(row.get("away") for row in rows):
-            raise Away("away")
+            raise UnreachableDatabaseError("away")
         return [None if row.get("taken") else row["n"] for row in rows]
 
 
 def micro_batch(database: Database) -> MicroBatch[Row, int | None]:
-    return MicroBatch(database.execute, most=200, key=lambda row: row["order_id"], alone_after=Refused)
+    return MicroBatch(database.execute, most=200, key=lambda row: row["order_id"], alone_after=RefusedRowError)
 
 
 def run(database: Database, *rows: Row) -> list[Any]:
@@ -47,29 +47,29 @@ def run(database: Database, *rows: Row) -> list[Any]:
     return asyncio.run(all_at_once())
 
 
-def test_rows_that_come_together_go_together_and_each_gets_its_own_result() -> None:
+def test_concurrent_rows_share_a_batch_and_each_gets_its_own_result() -> None:
     database = Database()
     results = run(database, *({"order_id": n % 3, "n": n} for n in range(4)), {"order_id": 9, "n": 9, "taken": True})
     assert results == [0, 1, 2, 3, None]
-    # A statement can't touch one row twice: the second of an order_id waits for the next.
+    # One statement can't update a row twice: a second item with the same order_id goes into the next batch.
     assert database.batches == [[0, 1, 2, 9], [0]]
 
 
 def test_a_bad_row_fails_alone() -> None:
     database = Database()
     results = run(database, {"order_id": 1, "n": 1}, {"order_id": 2, "n": 2, "bad": True}, {"order_id": 3, "n": 3})
-    assert isinstance(results[1], Refused)
+    assert isinstance(results[1], RefusedRowError)
     assert [results[0], results[2]] == [1, 3]
 
 
-def test_a_database_that_is_away_is_not_asked_row_by_row() -> None:
+def test_batch_is_not_retried_row_by_row_when_the_database_is_unreachable() -> None:
     database = Database()
     results = run(database, {"order_id": 1, "n": 1}, {"order_id": 2, "n": 2, "away": True})
-    assert [type(result) for result in results] == [Away, Away]
+    assert [type(result) for result in results] == [UnreachableDatabaseError, UnreachableDatabaseError]
     assert database.batches == [[1, 2]]
 
 
-def test_a_caller_that_goes_away_leaves_the_others_their_results() -> None:
+def test_cancelled_caller_does_not_affect_the_other_results() -> None:
     database = Database()
 
     async def one_leaves() -> list[Any]:
@@ -83,7 +83,7 @@ def test_a_caller_that_goes_away_leaves_the_others_their_results() -> None:
     assert asyncio.run(one_leaves()) == [2, 3]
 
 
-def test_a_batch_has_a_size_and_leaves_time_for_the_next_to_fill(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_have_a_maximum_size_and_a_pause_between_them(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     async def execute(numbers: list[int]) -> list[int]:

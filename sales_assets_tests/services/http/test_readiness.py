@@ -1,4 +1,4 @@
-"""`/ready`: only what is configured counts, a missing broker degrades, and nothing that hangs delays the answer."""
+"""`/ready`: checks only the configured services, reports a missing broker as degraded, never hangs."""
 
 import contextlib
 import socket
@@ -11,6 +11,7 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry
 
+from sales_assets.schemas.pseudonyms import Pseudonyms
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
 from sales_assets.services.mailings.bootstrap import Mailings
@@ -20,18 +21,18 @@ from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need
 
 pytestmark = pytest.mark.external
 
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 NO_BROKER = "amqp://guest:guest@127.0.0.1:9//"
 
 
 @contextlib.contextmanager
 def both_running(database_url: str, **chosen: Any) -> Iterator[str]:
-    """The application as `sales-assets api --part http` has it."""
+    """The application as `sales-assets api --part http` builds it."""
     settings = Settings(_env_file=None, **{"rabbitmq_url": NO_BROKER} | chosen)  # type: ignore[call-arg]
     registry = CollectorRegistry()
     app = application(
         PartnerOrders(settings, database_url, registry=registry, parts=()),
-        Mailings(settings, database_url, registry=registry, kick=lambda: None),
+        Mailings(settings, database_url, registry=registry, enqueue_planner=lambda: None),
         registry=registry,
     )
     with running(app, lifespan=True) as url:
@@ -40,39 +41,39 @@ def both_running(database_url: str, **chosen: Any) -> Iterator[str]:
 
 @pytest.fixture
 def silent_port() -> Iterator[int]:
-    """A port where connections are accepted and nothing is ever answered."""
+    """A port that accepts connections and never responds."""
     with socket.create_server(("127.0.0.1", 0), backlog=128) as server:
         yield server.getsockname()[1]
 
 
 def ready(url: str) -> tuple[int, dict[str, Any]]:
-    answer = requests.get(f"{url}/ready", timeout=30)
-    return answer.status_code, answer.json()
+    response = requests.get(f"{url}/ready", timeout=30)
+    return response.status_code, response.json()
 
 
-def in_time(url: str) -> list[tuple[int, dict[str, Any]]]:
-    """Several answers in a row, the quickest of them within 3 seconds: the machine may be busy with other tests."""
-    answers, seconds = [], []
+def fastest_of_three(url: str) -> list[tuple[int, dict[str, Any]]]:
+    """Return three responses, the fastest within 3 seconds: other tests may keep the machine busy."""
+    responses, seconds = [], []
     for _ in range(3):
-        began = time.monotonic()
-        answers.append(ready(url))
-        seconds.append(time.monotonic() - began)
+        start_time = time.monotonic()
+        responses.append(ready(url))
+        seconds.append(time.monotonic() - start_time)
     assert min(seconds) < 3
     assert max(seconds) < 10
-    return answers
+    return responses
 
 
 @pytest.mark.parametrize(
     ("chosen", "status", "partner", "sender"),
     [
-        ({"partnerapi_url": NOWHERE, "sender_url": NOWHERE}, 200, "ok", "ok"),
-        ({"partnerapi_url": NOWHERE}, 200, "ok", "SENDER_URL is not set"),
-        ({"sender_url": NOWHERE}, 200, "PARTNERAPI_URL is not set", "ok"),
+        ({"partnerapi_url": UNREACHABLE_URL, "sender_url": UNREACHABLE_URL}, 200, "ok", "ok"),
+        ({"partnerapi_url": UNREACHABLE_URL}, 200, "ok", "SENDER_URL is not set"),
+        ({"sender_url": UNREACHABLE_URL}, 200, "PARTNERAPI_URL is not set", "ok"),
         ({}, 503, "PARTNERAPI_URL is not set", "SENDER_URL is not set"),
     ],
     ids=["both", "orders", "mailings", "neither"],
 )
-def test_only_what_is_configured_counts(
+def test_readiness_depends_only_on_configured_services(
     warehouse_url: str, chosen: dict[str, str], status: int, partner: str, sender: str
 ) -> None:
     need_broker()
@@ -88,13 +89,14 @@ def test_only_what_is_configured_counts(
                     "partner": partner,
                     "mailings database": "ok",
                     "sender": sender,
+                    "erased phones": "ok",
                 },
             },
         )
 
 
-def test_a_missing_broker_degrades(warehouse_url: str) -> None:
-    with both_running(warehouse_url, partnerapi_url=NOWHERE, partnerapi_http_retries_count=1) as url:
+def test_missing_broker_is_degraded_but_ready(warehouse_url: str) -> None:
+    with both_running(warehouse_url, partnerapi_url=UNREACHABLE_URL, partnerapi_http_retries_count=1) as url:
         status, body = ready(url)
         assert (status, body["ready"], body["degraded"]) == (200, True, ["broker"])
         assert body["checks"]["broker"] not in ("ok", "")
@@ -102,21 +104,37 @@ def test_a_missing_broker_degrades(warehouse_url: str) -> None:
         assert requests.post(f"{url}/v2/orders/", json=order(), timeout=60).status_code == 200
 
 
-def test_a_broker_that_hangs_degrades_in_time(warehouse_url: str, silent_port: int) -> None:
+def test_missing_or_different_erasure_secret_is_degraded_but_ready(
+    warehouse_url: str, query: Callable[..., list[tuple[object, ...]]]
+) -> None:
+    former = Pseudonyms("the key of the tests' pseudonyms")
+    query("INSERT INTO mailings.erased_phone VALUES (%s, %s)", *former.of(["79997772211"]), former.key_id)
+    for secret, text in (("", "is not set here"), ("another key of the tests", "another SALES_ERASURE_SECRET")):
+        with both_running(warehouse_url, sender_url=UNREACHABLE_URL, sales_erasure_secret=secret) as url:
+            status, body = ready(url)
+            assert (status, body["degraded"]) == (200, ["broker", "erased phones"])
+            assert text in body["checks"]["erased phones"]
     with both_running(
-        warehouse_url, partnerapi_url=NOWHERE, rabbitmq_url=f"amqp://guest:guest@127.0.0.1:{silent_port}//"
+        warehouse_url, sender_url=UNREACHABLE_URL, sales_erasure_secret="the key of the tests' pseudonyms"
     ) as url:
-        for status, body in in_time(url):
+        assert ready(url)[1]["checks"]["erased phones"] == "ok"
+
+
+def test_hanging_broker_is_reported_as_degraded_within_3_seconds(warehouse_url: str, silent_port: int) -> None:
+    with both_running(
+        warehouse_url, partnerapi_url=UNREACHABLE_URL, rabbitmq_url=f"amqp://guest:guest@127.0.0.1:{silent_port}//"
+    ) as url:
+        for status, body in fastest_of_three(url):
             assert (status, body["degraded"]) == (200, ["broker"])
             assert body["checks"]["broker"] == "no answer within 1.5 s"
 
 
-def test_a_database_that_hangs_is_not_ready_in_time(silent_port: int) -> None:
+def test_hanging_database_is_reported_as_not_ready_within_3_seconds(silent_port: int) -> None:
     database = f"postgresql://somebody@127.0.0.1:{silent_port}/nothing"
     with both_running(
-        database, partnerapi_url=NOWHERE, rabbitmq_url=f"amqp://guest:guest@127.0.0.1:{silent_port}//"
+        database, partnerapi_url=UNREACHABLE_URL, rabbitmq_url=f"amqp://guest:guest@127.0.0.1:{silent_port}//"
     ) as url:
-        for status, body in in_time(url):
+        for status, body in fastest_of_three(url):
             assert (status, body["ready"]) == (503, False)
             assert {body["checks"][name] for name in ("database", "mailings database")} <= {
                 "no answer within 1.5 s",
@@ -124,16 +142,14 @@ def test_a_database_that_hangs_is_not_ready_in_time(silent_port: int) -> None:
             }
 
 
-def test_a_database_that_is_away_is_not_ready() -> None:
-    with both_running("postgresql://somebody@127.0.0.1:9/nothing", partnerapi_url=NOWHERE) as url:
+def test_unreachable_database_is_not_ready() -> None:
+    with both_running("postgresql://somebody@127.0.0.1:9/nothing", partnerapi_url=UNREACHABLE_URL) as url:
         status, body = ready(url)
         assert (status, body["checks"]["database"]) == (503, "OperationalError")
 
 
-def test_a_database_that_accepts_no_writes_is_not_ready(
-    warehouse_url: str, query: Callable[..., list[tuple[object, ...]]]
-) -> None:
-    with both_running(warehouse_url, partnerapi_url=NOWHERE) as url:
+def test_read_only_database_is_not_ready(warehouse_url: str, query: Callable[..., list[tuple[object, ...]]]) -> None:
+    with both_running(warehouse_url, partnerapi_url=UNREACHABLE_URL) as url:
         assert ready(url)[0] == 200
         name = query("SELECT current_database()")[0][0]
         query(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
@@ -145,7 +161,7 @@ def test_a_database_that_accepts_no_writes_is_not_ready(
         assert ready(url)[0] == 200
 
 
-def test_a_role_without_the_right_to_write_is_not_ready(warehouse_url: str) -> None:
+def test_role_without_write_privileges_is_not_ready(warehouse_url: str) -> None:
     with psycopg.connect(warehouse_url, autocommit=True) as owner:
         role = f"reader_{owner.info.dbname}"
         owner.execute(f'CREATE ROLE "{role}" LOGIN'.encode())
@@ -153,7 +169,7 @@ def test_a_role_without_the_right_to_write_is_not_ready(warehouse_url: str) -> N
             owner.execute(f'GRANT USAGE ON SCHEMA orders, mailings TO "{role}"'.encode())
             owner.execute(f'GRANT SELECT, INSERT ON mailings.mailing TO "{role}"'.encode())
             reader = psycopg.conninfo.make_conninfo(warehouse_url, user=role)
-            with both_running(reader, sender_url=NOWHERE) as url:
+            with both_running(reader, sender_url=UNREACHABLE_URL) as url:
                 status, body = ready(url)
             assert (status, body["checks"]["mailings database"]) == (503, "ok")
             assert body["checks"]["database"] == "the database accepts no writes"

@@ -1,4 +1,4 @@
-"""The reverse-proxy example of the documentation with a real nginx: TLS, authentication, and /admin behind it."""
+"""Documented reverse-proxy example with a real nginx: TLS, authentication, and the admin pages behind it."""
 
 import contextlib
 import os
@@ -15,6 +15,7 @@ import pytest
 import requests
 from prometheus_client import CollectorRegistry
 
+from sales_assets.services.http.admin import AdminPages
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
 from sales_assets.services.mailings.bootstrap import Mailings
@@ -27,7 +28,7 @@ CALLER = ("the-shop", "a-caller's-password")
 
 
 def need(program: str) -> str:
-    """The program's path. Without it the test is skipped, with REQUIRE_NGINX=1 it fails."""
+    """Return the path of a program. If it is missing, skip the test; with REQUIRE_NGINX=1, fail it."""
     found = shutil.which(program, path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin")
     if found is None:
         why = f"THE REVERSE PROXY IS NOT TESTED: there is no {program}"
@@ -41,13 +42,10 @@ def need(program: str) -> str:
 def mailings_running(database_url: str, *trusted_proxies: str) -> Iterator[str]:
     chosen: dict[str, Any] = {"mailings_admin_password": PASSWORD, "mailings_admin_secret": "a-secret-of-the-tests"}
     registry = CollectorRegistry()
-    service = Mailings(
-        Settings(_env_file=None, **chosen),  # type: ignore[call-arg]
-        database_url,
-        registry=registry,
-        kick=lambda: None,
-    )
-    with running(application(service, registry=registry), lifespan=True, trusted_proxies=trusted_proxies) as url:
+    settings = Settings(_env_file=None, **chosen)  # type: ignore[call-arg]
+    service = Mailings(settings, database_url, registry=registry, enqueue_planner=lambda: None)
+    admin = AdminPages(settings, database_url, views=service.views)
+    with running(application(service, admin, registry=registry), lifespan=True, trusted_proxies=trusted_proxies) as url:
         yield url
 
 
@@ -72,7 +70,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def nginx_running(folder: Path, upstream: str) -> Iterator[Proxy]:
-    """nginx with the example as it is, but for its addresses and files."""
+    """Run nginx with the example configuration; only its addresses and file paths are replaced."""
     nginx, openssl = need("nginx"), need("openssl")
     key, certificate, users = folder / "services.key", folder / "services.crt", folder / "users"
     subprocess.run(
@@ -135,7 +133,7 @@ def log_in(session: requests.Session, url: str) -> requests.Response:
     )
 
 
-def test_the_example_lets_callers_in_by_name_and_tls(warehouse_url: str, tmp_path: Path) -> None:
+def test_example_requires_tls_and_basic_authentication(warehouse_url: str, tmp_path: Path) -> None:
     with mailings_running(warehouse_url, "127.0.0.1") as upstream, nginx_running(tmp_path, upstream) as proxy:
         client = {"phone": "78218173218", "operator_code": "123", "timezone": "UTC"}
         address = f"{proxy.https}/api/v1/clients/"
@@ -155,12 +153,12 @@ def test_the_admin_page_works_behind_the_example(warehouse_url: str, tmp_path: P
         session = proxy.session()
         first = session.get(f"{proxy.https}/admin", timeout=60)
         assert first.url.startswith(f"{proxy.https}/admin/login?next=")
-        answer = log_in(session, proxy.https)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/admin/clients/list")
-        flags = {part.strip().lower() for part in answer.headers["set-cookie"].split("mailings_admin=")[1].split(";")}
+        response = log_in(session, proxy.https)
+        assert (response.status_code, response.headers["location"]) == (303, "/admin/clients/list")
+        flags = {part.strip().lower() for part in response.headers["set-cookie"].split("sales_admin=")[1].split(";")}
         assert {"secure", "httponly", "samesite=strict", "path=/admin"} <= flags
         assert {cookie.name: cookie.secure for cookie in session.cookies} == {
-            "mailings_admin": True,
+            "sales_admin": True,
             "starlette_admin_csrftoken": True,
         }
         page = session.get(f"{proxy.https}/admin/clients/list", timeout=60)
@@ -168,23 +166,23 @@ def test_the_admin_page_works_behind_the_example(warehouse_url: str, tmp_path: P
         assert "http://" not in re.sub(r"http://www\.w3\.org", "", page.text)
 
 
-@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)], ids=["nobody", "another network"])
-def test_forwarded_headers_of_others_are_not_believed(warehouse_url: str, trusted: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("trusted", [(), ("10.0.0.0/8",)], ids=["no proxy", "another network"])
+def test_forwarded_headers_of_untrusted_clients_are_ignored(warehouse_url: str, trusted: tuple[str, ...]) -> None:
     with mailings_running(warehouse_url, *trusted) as url, requests.Session() as session:
         session.headers["X-Forwarded-Proto"] = "https"
-        answer = log_in(session, url)
-        assert "secure" not in answer.headers["set-cookie"].lower()
+        response = log_in(session, url)
+        assert "secure" not in response.headers["set-cookie"].lower()
 
 
 @pytest.mark.parametrize("trusted", ["127.0.0.1", "127.0.0.0/8"])
-def test_forwarded_headers_of_a_trusted_proxy_are_believed(warehouse_url: str, trusted: str) -> None:
+def test_forwarded_headers_of_a_trusted_proxy_are_used(warehouse_url: str, trusted: str) -> None:
     with mailings_running(warehouse_url, trusted) as url, requests.Session() as session:
-        answer = session.get(f"{url}/admin/login", headers={"X-Forwarded-Proto": "https"}, timeout=60)
-        assert "secure" in answer.headers["set-cookie"].lower()
+        response = session.get(f"{url}/admin/login", headers={"X-Forwarded-Proto": "https"}, timeout=60)
+        assert "secure" in response.headers["set-cookie"].lower()
 
 
-def test_links_are_relative_whatever_the_proxy_calls_itself(warehouse_url: str) -> None:
-    """Without a trusted proxy the scheme is not known; a link that names one would lead out of HTTPS."""
+def test_links_are_relative_for_any_host_name_of_the_proxy(warehouse_url: str) -> None:
+    """Without a trusted proxy the external scheme is unknown, and an absolute http:// link would lead out of HTTPS."""
     with mailings_running(warehouse_url) as url, requests.Session() as session:
         session.headers["Host"] = "services.example.com"
         strangers = session.get(f"{url}/admin/clients/list", timeout=60, allow_redirects=False)
@@ -216,8 +214,8 @@ def test_a_logout_ends_the_session_in_every_process(warehouse_url: str) -> None:
         address = "/admin/clients/list"
 
         def opens(url: str) -> bool:
-            answer = requests.get(url + address, cookies=stolen, timeout=60, allow_redirects=False)
-            return answer.status_code == 200
+            response = requests.get(url + address, cookies=stolen, timeout=60, allow_redirects=False)
+            return response.status_code == 200
 
         assert opens(one)
         assert opens(two)
@@ -228,7 +226,7 @@ def test_a_logout_ends_the_session_in_every_process(warehouse_url: str) -> None:
         assert left.status_code == 303
         assert not opens(one)
         assert not opens(two)
-        # Another login is another session.
+        # A new login creates a new session.
         assert log_in(session, two).status_code == 303
         assert session.get(one + address, timeout=60, allow_redirects=False).status_code == 200
         assert not opens(two)

@@ -1,4 +1,4 @@
-"""The supervisor of several processes; `cli/test_api_workers.py` has the command."""
+"""Supervisor of several worker processes; `cli/test_api_workers.py` tests the command."""
 
 import subprocess
 import sys

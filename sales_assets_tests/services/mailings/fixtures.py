@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 from psycopg.rows import dict_row
 
+from sales_assets.services.http.admin import AdminPages
 from sales_assets.services.http.application import application
 from sales_assets.services.http.server import running
 from sales_assets.services.mailings.bootstrap import Mailings
@@ -21,49 +22,49 @@ CLIENT = {"phone": "78218173218", "operator_code": "123", "timezone": "timezone"
 
 
 def moment(**ahead: float) -> str:
-    """A moment so far ahead of now, as JSON has it."""
+    """Return the time this far from now in the format of the JSON API."""
     return (dt.datetime.now(dt.UTC) + dt.timedelta(**ahead)).isoformat().replace("+00:00", "Z")
 
 
 def mailing(**changes: Any) -> dict[str, Any]:
-    """A body that is accepted: a mailing to everybody, from an hour ahead for a day."""
+    """Return a valid body: a mailing to all clients that starts in an hour and ends in a day."""
     return {"start_time": moment(hours=1), "text": "hello", "end_time": moment(days=1), **changes}
 
 
 @dataclass
 class Api:
-    """The running service, and the database behind it."""
+    """The running service and its database."""
 
     url: str
     database_url: str
-    kicks: list[None] = field(default_factory=list)
+    enqueued: list[None] = field(default_factory=list)
 
-    def ask(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
-        """A request below /api/v1, as JSON unless the options say otherwise; redirects are not followed."""
+    def send(self, method: str, path: str, body: Any = None, **options: Any) -> requests.Response:
+        """Send a request below /api/v1, as JSON unless the options override it; redirects are not followed."""
         if body is not None:
             options["json"] = body
         return requests.request(method, f"{self.url}/api/v1{path}", timeout=60, allow_redirects=False, **options)
 
     def client(self, **changes: Any) -> int:
-        """A new client's id."""
-        answer = self.ask("POST", "/clients/", CLIENT | changes)
-        answer.raise_for_status()
-        return int(answer.json()["id"])
+        """Create a client; return its id."""
+        response = self.send("POST", "/clients/", CLIENT | changes)
+        response.raise_for_status()
+        return int(response.json()["id"])
 
     def mailing(self, **changes: Any) -> int:
-        """A new mailing's id."""
-        answer = self.ask("POST", "/mailings/", mailing(**changes))
-        answer.raise_for_status()
-        return int(answer.json()["id"])
+        """Create a mailing; return its id."""
+        response = self.send("POST", "/mailings/", mailing(**changes))
+        response.raise_for_status()
+        return int(response.json()["id"])
 
     def query(self, statement: str, *parameters: object) -> list[dict[str, Any]]:
-        """A statement on the database, committed; its rows, if it has any."""
+        """Run and commit a statement; return its rows, if any."""
         with psycopg.connect(self.database_url, row_factory=dict_row) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
 
     def start(self, mailing_id: int, *, status: str = "Pending", clients: list[int] | None = None) -> None:
-        """Have a mailing running with a message of this status for each of the clients, without a planner."""
+        """Set a mailing to running, with a message of this status for each client, without a planner."""
         self.query(
             "UPDATE mailings.mailing SET state = 'running', started_at = now() WHERE mailing_id = %s", mailing_id
         )
@@ -75,7 +76,7 @@ class Api:
         )  # fmt: skip
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples with these labels; 0 where there are none."""
+        """Return the sum of a metric's samples with these labels; 0 if there are none."""
         text = requests.get(f"{self.url}/metrics", timeout=60).text
         return sum(
             sample.value
@@ -86,12 +87,20 @@ class Api:
 
 
 @contextmanager
-def api_running(database_url: str, *, kick: Callable[[], None] | None = None, **chosen: Any) -> Iterator[Api]:
-    """The service over a database; kicks of the planner are counted, or given to `kick`."""
+def api_running(
+    database_url: str, *, enqueue_planner: Callable[[], None] | None = None, **chosen: Any
+) -> Iterator[Api]:
+    """Run the service with a database; planner tasks are counted, or passed to `enqueue_planner`."""
     registry = CollectorRegistry()
     api = Api("", database_url)
     settings = Settings(_env_file=None, **chosen)  # type: ignore[call-arg]
-    service = Mailings(settings, database_url, registry=registry, kick=kick or (lambda: api.kicks.append(None)))
-    with running(application(service, registry=registry), lifespan=True) as url:
+    service = Mailings(
+        settings,
+        database_url,
+        registry=registry,
+        enqueue_planner=enqueue_planner or (lambda: api.enqueued.append(None)),
+    )
+    admin = AdminPages(settings, database_url, views=service.views)
+    with running(application(service, admin, registry=registry), lifespan=True) as url:
         api.url = url
         yield api

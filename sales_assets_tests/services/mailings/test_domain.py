@@ -1,4 +1,4 @@
-"""Rules between the values of a mailing, each with the field and text that the answer names."""
+"""Validation rules between the fields of a mailing: each error has the documented field and text."""
 
 import datetime as dt
 from typing import Any
@@ -31,7 +31,7 @@ CLOCK = dt.time(9)
         {"send_from": None, "send_until": None},
     ],
 )
-def test_a_good_mailing(change: dict[str, Any]) -> None:
+def test_valid_mailing_passes(change: dict[str, Any]) -> None:
     check_mailing(MAILING | change, NOW)
 
 
@@ -51,14 +51,14 @@ def test_a_good_mailing(change: dict[str, Any]) -> None:
         ({"send_from": CLOCK, "send_until": CLOCK}, {"send_until": ["a window must not end when it begins"]}),
     ],
 )
-def test_a_bad_mailing(change: dict[str, Any], expected: dict[str, list[str]]) -> None:
+def test_invalid_mailing_is_reported(change: dict[str, Any], expected: dict[str, list[str]]) -> None:
     assert errors(check_mailing, MAILING | change, NOW) == expected
 
 
-def test_a_change() -> None:
+def test_change_is_checked_against_the_stored_mailing() -> None:
     stored = MAILING | {"state": "scheduled"}
     check_change(stored, MAILING | {"start_time": NOW - SECOND}, NOW)
-    begun = {"start_time": ["unable to update mailing with start time in the past"]}
-    assert errors(check_change, stored | {"start_time": NOW}, MAILING, NOW) == begun
-    assert errors(check_change, stored | {"state": "running"}, MAILING, NOW) == begun
+    start_time_error = {"start_time": ["unable to update mailing with start time in the past"]}
+    assert errors(check_change, stored | {"start_time": NOW}, MAILING, NOW) == start_time_error
+    assert errors(check_change, stored | {"state": "running"}, MAILING, NOW) == start_time_error
     assert set(errors(check_change, stored, MAILING | {"end_time": NOW - SECOND}, NOW)) == {"end_time"}

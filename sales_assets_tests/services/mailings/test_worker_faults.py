@@ -1,4 +1,4 @@
-"""Celery's own processes on a real RabbitMQ: from beat to the sender, and what is left when parts are killed."""
+"""Celery processes with a real RabbitMQ: from beat to the sender, and recovery from kills of processes and broker."""
 
 import os
 import re
@@ -14,7 +14,14 @@ import pytest
 import requests
 
 from sales_assets.simulators.sender_api import Answer, Faults
-from sales_assets_tests.services.mailings.worker import FINAL, PHONE, TEXT, TOKEN, Post, post_office
+from sales_assets_tests.services.mailings.worker import (
+    FINAL,
+    PHONE,
+    TEXT,
+    TOKEN,
+    MailingsEnvironment,
+    mailings_environment,
+)
 from sales_assets_tests.services.partner_orders.fixtures import need_broker, until
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
 
@@ -28,7 +35,7 @@ def _broker() -> None:
 
 @pytest.fixture
 def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
-    """A broker of the test's own, not started yet."""
+    """A separate broker, not started yet."""
     node = RabbitMQNode(Path(tmp_path_factory.mktemp("rabbitmq")))
     try:
         yield node
@@ -36,19 +43,19 @@ def node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
         node.kill()
 
 
-def test_from_beat_to_the_sender_and_no_log_knows_a_person(post: Post) -> None:
-    post.clients(300)
-    mailing_id = post.mailing()
-    post.sender.answer(Answer(500), Answer(429, "", {"Retry-After": "1"}), Answer(400, {}), Answer(delay=3))
-    worker, beat = post.worker(), post.beat()
-    statuses = post.finished(mailing_id)
+def test_beat_and_worker_send_a_mailing_without_personal_data_in_logs(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(300)
+    mailing_id = mailings_env.mailing()
+    mailings_env.sender.answer(Answer(500), Answer(429, "", {"Retry-After": "1"}), Answer(400, {}), Answer(delay=3))
+    worker, beat = mailings_env.worker(), mailings_env.beat()
+    statuses = mailings_env.finished(mailing_id)
     assert statuses == {"SENT": 299, "FAILED": 1}
-    assert Counter(post.sender.seen.values()) == {1: 297, 2: 3}
+    assert Counter(mailings_env.sender.seen.values()) == {1: 297, 2: 3}
     assert worker.terminate() == 0
     assert beat.terminate() == 0
-    # Nothing is written but logs.
+    # The processes write nothing but logs.
     assert list(worker.folder.iterdir()) == []
-    log = post.log()
+    log = mailings_env.log()
     assert PHONE.search("to 79000000001")
     assert not PHONE.search(log)
     assert TEXT not in log
@@ -63,212 +70,212 @@ def test_from_beat_to_the_sender_and_no_log_knows_a_person(post: Post) -> None:
 
 
 @pytest.mark.parametrize("pool", ["prefork", "solo"])
-def test_other_pools_do_it_as_well(post: Post, pool: str) -> None:
-    post.clients(100)
-    mailing_id = post.mailing()
-    post.worker(pool)
-    post.beat()
-    assert post.finished(mailing_id) == {"SENT": 100}
-    assert set(post.sender.seen.values()) == {1}
+def test_other_celery_pools_send_each_message_once(mailings_env: MailingsEnvironment, pool: str) -> None:
+    mailings_env.clients(100)
+    mailing_id = mailings_env.mailing()
+    mailings_env.worker(pool)
+    mailings_env.beat()
+    assert mailings_env.finished(mailing_id) == {"SENT": 100}
+    assert set(mailings_env.sender.seen.values()) == {1}
 
 
-def test_two_workers_send_at_a_rate_that_is_slower_than_the_lease(post: Post) -> None:
-    """Time is moved on by hand: a turn that were taken for nothing would cost 50 seconds."""
-    post.clients(3)
-    mailing_id = post.mailing()
-    workers = [post.worker(SENDER_RATE="0.02") for _ in range(2)]
-    post.beat()
+def test_two_worker_processes_send_at_a_rate_slower_than_the_lease(mailings_env: MailingsEnvironment) -> None:
+    """The test advances the time by hand: an unused rate slot would cost 50 seconds."""
+    mailings_env.clients(3)
+    mailing_id = mailings_env.mailing()
+    workers = [mailings_env.worker(SENDER_RATE="0.02") for _ in range(2)]
+    mailings_env.beat()
     for sent in (1, 2, 3):
-        until(partial(_has_sent, post, sent), seconds=60)
-        left = post.query("SELECT extract(epoch FROM next_at - now())::float8 FROM mailings.send_rate")[0][0]
+        until(partial(_has_sent, mailings_env, sent), seconds=60)
+        left = mailings_env.query("SELECT extract(epoch FROM next_at - now())::float8 FROM mailings.send_rate")[0][0]
         assert 20 < left <= 50
-        post.query("UPDATE mailings.send_rate SET next_at = next_at - interval '50 seconds'")
-    assert post.finished(mailing_id) == {"SENT": 3}
-    assert list(post.sender.seen.values()) == [1, 1, 1]
+        mailings_env.query("UPDATE mailings.send_rate SET next_at = next_at - interval '50 seconds'")
+    assert mailings_env.finished(mailing_id) == {"SENT": 3}
+    assert list(mailings_env.sender.seen.values()) == [1, 1, 1]
     assert [worker.terminate() for worker in workers] == [0, 0]
 
 
-def _has_sent(post: Post, messages: int) -> bool:
-    return post.statuses()["SENT"] == messages
+def _has_sent(mailings_env: MailingsEnvironment, messages: int) -> bool:
+    return mailings_env.statuses()["SENT"] == messages
 
 
-_KICK = """
+_ENQUEUE = """
 import time
-from sales_assets.services.mailings.celery_app import kick
+from sales_assets.services.mailings.celery_app import enqueue_planner
 while True:
-    kick()
+    enqueue_planner()
     time.sleep(0.2)
 """
 
 
-def test_a_kick_begins_a_mailing_without_beat(post: Post) -> None:
-    post.clients(10)
-    post.worker()
-    mailing_id = post.mailing()
-    # In a process of its own, as the application is: Celery reads its configuration once per process. Again and again:
-    # each has two seconds to reach the broker, and a busy machine may need more.
-    kicking = subprocess.Popen([sys.executable, "-c", _KICK], env=os.environ | post.environment())
+def test_enqueued_planner_task_starts_a_mailing_without_beat(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(10)
+    mailings_env.worker()
+    mailing_id = mailings_env.mailing()
+    # In a separate process, as in the application: Celery reads its configuration once per process. The call is
+    # repeated because each has only two seconds to reach the broker, and a busy machine may need more.
+    enqueuing = subprocess.Popen([sys.executable, "-c", _ENQUEUE], env=os.environ | mailings_env.environment())
     try:
-        assert post.finished(mailing_id) == {"SENT": 10}
+        assert mailings_env.finished(mailing_id) == {"SENT": 10}
     finally:
-        kicking.kill()
-        kicking.wait()
+        enqueuing.kill()
+        enqueuing.wait()
 
 
-def test_a_worker_killed_in_the_middle_repeats_at_most_what_was_in_flight(post: Post) -> None:
-    post.clients(1500)
-    mailing_id = post.mailing()
-    post.sender.faults = Faults(slow=0.05)
-    post.beat()
-    victim = post.worker(MAILINGS_IN_FLIGHT="30")
-    until(lambda: len(post.sender.seen) > 400)
-    victim.kill()
-    assert post.statuses()["Pending"] > 0
-    post.worker()
-    assert post.finished(mailing_id) == {"SENT": 1500}
-    assert post.query("SELECT count(*), count(DISTINCT client_id) FROM mailings.message") == [(1500, 1500)]
-    repeats = sum(post.sender.seen.values()) - 1500
-    assert set(post.sender.seen) == set(range(1, 1501))
+def test_killed_worker_repeats_at_most_the_sends_in_flight(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(1500)
+    mailing_id = mailings_env.mailing()
+    mailings_env.sender.faults = Faults(slow=0.05)
+    mailings_env.beat()
+    killed_worker = mailings_env.worker(MAILINGS_IN_FLIGHT="30")
+    until(lambda: len(mailings_env.sender.seen) > 400)
+    killed_worker.kill()
+    assert mailings_env.statuses()["Pending"] > 0
+    mailings_env.worker()
+    assert mailings_env.finished(mailing_id) == {"SENT": 1500}
+    assert mailings_env.query("SELECT count(*), count(DISTINCT client_id) FROM mailings.message") == [(1500, 1500)]
+    repeats = sum(mailings_env.sender.seen.values()) - 1500
+    assert set(mailings_env.sender.seen) == set(range(1, 1501))
     assert 0 <= repeats <= 30
-    assert max(post.sender.seen.values()) <= 2
+    assert max(mailings_env.sender.seen.values()) <= 2
 
 
-def test_a_worker_that_is_asked_to_end_finishes_what_is_in_flight(post: Post) -> None:
-    post.clients(2000)
-    mailing_id = post.mailing()
-    post.sender.faults = Faults(slow=0.1)
-    post.beat()
-    # A lease that outlasts any send of a busy machine: a message of a lapsed one may rightly be sent again.
-    worker = post.worker(MAILINGS_LEASE_SECONDS="60")
-    until(lambda: len(post.sender.seen) > 200)
+def test_terminated_worker_finishes_the_sends_in_flight(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(2000)
+    mailing_id = mailings_env.mailing()
+    mailings_env.sender.faults = Faults(slow=0.1)
+    mailings_env.beat()
+    # A lease longer than any send of a busy machine: a message whose lease has lapsed may be sent again.
+    worker = mailings_env.worker(MAILINGS_LEASE_SECONDS="60")
+    until(lambda: len(mailings_env.sender.seen) > 200)
     assert worker.terminate() == 0
-    assert post.query("SELECT count(*) FROM mailings.message WHERE claim IS NOT NULL") == [(0,)]
-    assert post.statuses()["SENT"] == sum(post.sender.sent.values()) < 2000
-    post.sender.faults = Faults()
-    post.worker()
-    assert post.finished(mailing_id) == {"SENT": 2000}
-    assert set(post.sender.seen.values()) == {1}
+    assert mailings_env.query("SELECT count(*) FROM mailings.message WHERE claim IS NOT NULL") == [(0,)]
+    assert mailings_env.statuses()["SENT"] == sum(mailings_env.sender.sent.values()) < 2000
+    mailings_env.sender.faults = Faults()
+    mailings_env.worker()
+    assert mailings_env.finished(mailing_id) == {"SENT": 2000}
+    assert set(mailings_env.sender.seen.values()) == {1}
 
 
-def test_a_broker_that_is_down_at_first_and_killed_later(
+def test_mailing_survives_a_late_start_and_a_kill_of_the_broker(
     warehouse_url: str, tmp_path: Path, node: RabbitMQNode
 ) -> None:
-    with post_office(warehouse_url, tmp_path / "post", broker_url=node.url) as post:
-        post.clients(1000)
-        mailing_id = post.mailing()
-        worker = post.worker(ready=False)
-        post.beat()
+    with mailings_environment(warehouse_url, tmp_path / "post", broker_url=node.url) as mailings_env:
+        mailings_env.clients(1000)
+        mailing_id = mailings_env.mailing()
+        worker = mailings_env.worker(ready=False)
+        mailings_env.beat()
         until(lambda: "Cannot connect" in worker.log(), seconds=60)
-        post.sender.faults = Faults(slow=0.05)
+        mailings_env.sender.faults = Faults(slow=0.05)
         node.start()
-        until(lambda: len(post.sender.seen) > 300, seconds=90)
+        until(lambda: len(mailings_env.sender.seen) > 300, seconds=90)
         node.kill()
         node.start()
-        assert post.finished(mailing_id, seconds=120) == {"SENT": 1000}
-        # The broker's death stops no send, and repeats none.
-        assert set(post.sender.seen.values()) == {1}
+        assert mailings_env.finished(mailing_id, seconds=120) == {"SENT": 1000}
+        # The death of the broker neither stops nor repeats a send.
+        assert set(mailings_env.sender.seen.values()) == {1}
         assert worker.is_running()
 
 
-@pytest.mark.parametrize("ends", [3600, 8])
-def test_down_over_the_start(post: Post, ends: int) -> None:
-    """Back before the end the rest is sent; after it nothing is, and the rows say so."""
-    post.clients(50)
-    mailing_id = post.mailing(begins=-3600, ends=ends)
-    if ends < 60:
-        until(lambda: post.query("SELECT end_time < now() FROM mailings.mailing") == [(True,)])
-    post.worker()
-    post.beat()
-    assert post.finished(mailing_id) == ({"SENT": 50} if ends > 60 else {"TIMEOUT": 50})
-    assert len(post.sender.seen) == (50 if ends > 60 else 0)
+@pytest.mark.parametrize("end_offset", [3600, 8])
+def test_mailing_that_starts_during_a_downtime(mailings_env: MailingsEnvironment, end_offset: int) -> None:
+    """Workers started before the end send every message; workers started later send none, and all become TIMEOUT."""
+    mailings_env.clients(50)
+    mailing_id = mailings_env.mailing(start_offset=-3600, end_offset=end_offset)
+    if end_offset < 60:
+        until(lambda: mailings_env.query("SELECT end_time < now() FROM mailings.mailing") == [(True,)])
+    mailings_env.worker()
+    mailings_env.beat()
+    assert mailings_env.finished(mailing_id) == ({"SENT": 50} if end_offset > 60 else {"TIMEOUT": 50})
+    assert len(mailings_env.sender.seen) == (50 if end_offset > 60 else 0)
 
 
-def test_a_sender_in_trouble_costs_five_attempts_over_real_pauses(post: Post) -> None:
-    post.clients(20)
-    mailing_id = post.mailing()
-    post.sender.faults = Faults(server_error=1)
-    post.worker()
-    post.beat()
-    assert post.finished(mailing_id) == {"FAILED": 20}
-    assert set(post.sender.seen.values()) == {5}
-    first = min(told.at for told in post.sender.arrivals)
-    assert max(told.at for told in post.sender.arrivals) - first > 0.3
+def test_failing_sender_is_tried_five_times_with_real_pauses(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(20)
+    mailing_id = mailings_env.mailing()
+    mailings_env.sender.faults = Faults(server_error=1)
+    mailings_env.worker()
+    mailings_env.beat()
+    assert mailings_env.finished(mailing_id) == {"FAILED": 20}
+    assert set(mailings_env.sender.seen.values()) == {5}
+    first = min(arrival.at for arrival in mailings_env.sender.arrivals)
+    assert max(arrival.at for arrival in mailings_env.sender.arrivals) - first > 0.3
 
 
-def test_pause_resume_and_delete_through_workers(post: Post) -> None:
-    post.clients(800)
-    paused, deleted = post.mailing(), post.mailing()
-    post.sender.faults = Faults(slow=0.1)
-    post.worker(MAILINGS_IN_FLIGHT="20")
-    post.beat()
-    until(lambda: post.statuses(paused)["SENT"] > 20 and post.statuses(deleted)["SENT"] > 20)
-    post.query("UPDATE mailings.mailing SET paused_at = now() WHERE mailing_id = %s", paused)
-    post.query("UPDATE mailings.mailing SET deleted_at = now() WHERE mailing_id = %s", deleted)
-    sent = sum(post.sender.seen.values())
-    until(lambda: post.state(deleted) == "finished")
-    assert post.statuses(deleted).keys() == {"SENT", "FAILED"}
-    assert sum(post.sender.seen.values()) <= sent + 20
-    assert post.statuses(paused)["Pending"] > 0
-    post.sender.faults = Faults()
-    post.query("UPDATE mailings.mailing SET paused_at = NULL WHERE mailing_id = %s", paused)
-    assert post.finished(paused) == {"SENT": 800}
+def test_pause_resume_and_delete_through_workers(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(800)
+    paused, deleted = mailings_env.mailing(), mailings_env.mailing()
+    mailings_env.sender.faults = Faults(slow=0.1)
+    mailings_env.worker(MAILINGS_IN_FLIGHT="20")
+    mailings_env.beat()
+    until(lambda: mailings_env.statuses(paused)["SENT"] > 20 and mailings_env.statuses(deleted)["SENT"] > 20)
+    mailings_env.query("UPDATE mailings.mailing SET paused_at = now() WHERE mailing_id = %s", paused)
+    mailings_env.query("UPDATE mailings.mailing SET deleted_at = now() WHERE mailing_id = %s", deleted)
+    sent = sum(mailings_env.sender.seen.values())
+    until(lambda: mailings_env.state(deleted) == "finished")
+    assert mailings_env.statuses(deleted).keys() == {"SENT", "FAILED"}
+    assert sum(mailings_env.sender.seen.values()) <= sent + 20
+    assert mailings_env.statuses(paused)["Pending"] > 0
+    mailings_env.sender.faults = Faults()
+    mailings_env.query("UPDATE mailings.mailing SET paused_at = NULL WHERE mailing_id = %s", paused)
+    assert mailings_env.finished(paused) == {"SENT": 800}
 
 
-def test_tasks_do_not_pile_up_while_no_worker_takes_them(post: Post) -> None:
-    """A worker that plans and cannot dispatch: the planner is called by the test, as beat would have it."""
-    post.clients(1)
+def test_tasks_do_not_accumulate_while_the_worker_is_busy(mailings_env: MailingsEnvironment) -> None:
+    """Slow sends keep the only worker busy while beat goes on enqueueing planner tasks."""
+    mailings_env.clients(1)
     for _ in range(40):
-        post.mailing()
-    worker = post.worker("solo")
-    post.sender.faults = Faults(slow=1)
-    beat = post.beat()
-    until(lambda: len(post.sender.seen) >= 1)
-    assert post.waiting() <= 100
-    post.sender.faults = Faults()
-    until(lambda: post.query(FINAL) == [(0,)] and len(post.statuses()) > 0)
-    until(lambda: post.waiting() == 0)
-    assert post.sender.sent.total() == 40
+        mailings_env.mailing()
+    worker = mailings_env.worker("solo")
+    mailings_env.sender.faults = Faults(slow=1)
+    beat = mailings_env.beat()
+    until(lambda: len(mailings_env.sender.seen) >= 1)
+    assert mailings_env.waiting() <= 100
+    mailings_env.sender.faults = Faults()
+    until(lambda: mailings_env.query(FINAL) == [(0,)] and len(mailings_env.statuses()) > 0)
+    until(lambda: mailings_env.waiting() == 0)
+    assert mailings_env.sender.sent.total() == 40
     assert beat.is_running()
     assert worker.is_running()
 
 
-def test_the_worker_tells_prometheus(post: Post) -> None:
-    post.clients(10)
-    mailing_id = post.mailing()
+def test_worker_exposes_prometheus_metrics(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(10)
+    mailing_id = mailings_env.mailing()
     port = _free_port()
-    worker = post.worker(MAILINGS_METRICS_PORT=str(port))
-    post.beat()
-    post.finished(mailing_id)
+    worker = mailings_env.worker(MAILINGS_METRICS_PORT=str(port))
+    mailings_env.beat()
+    mailings_env.finished(mailing_id)
     assert worker.listens() == {f"127.0.0.1:{port}"}
     text = requests.get(f"http://127.0.0.1:{port}/metrics", timeout=5).text
     assert re.search(r'^mailings_send_seconds_count\{outcome="sent"\} 10\.0$', text, re.MULTILINE)
     assert re.search(r'^mailings_settled_total\{status="SENT"\} 10\.0$', text, re.MULTILINE)
 
 
-def test_a_setting_that_is_wrong_ends_it_with_a_clear_word(post: Post) -> None:
-    worker = post.worker(ready=False, SENDER_RATE="fast")
+def test_invalid_setting_ends_the_worker_with_a_clear_error(mailings_env: MailingsEnvironment) -> None:
+    worker = mailings_env.worker(ready=False, SENDER_RATE="fast")
     until(lambda: not worker.is_running())
     assert "error: SENDER_RATE: Input should be a valid number" in worker.log()
     assert "Traceback" not in worker.log()
 
 
-def test_a_database_without_the_schema_ends_it_with_a_clear_word(post: Post) -> None:
-    post.query("DROP SCHEMA mailings CASCADE")
-    worker = post.worker(ready=False)
+def test_missing_schema_ends_the_worker_with_a_clear_error(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.query("DROP SCHEMA mailings CASCADE")
+    worker = mailings_env.worker(ready=False)
     until(lambda: not worker.is_running())
     assert "run `sales-assets migrate`" in worker.log()
     assert "Traceback" not in worker.log()
 
 
-def test_no_sender_is_no_send(post: Post) -> None:
-    post.clients(3)
-    mailing_id = post.mailing()
-    worker = post.worker(SENDER_URL="")
-    post.beat()
-    until(lambda: post.statuses(mailing_id) == {"Pending": 3})
+def test_without_a_configured_sender_nothing_is_sent(mailings_env: MailingsEnvironment) -> None:
+    mailings_env.clients(3)
+    mailing_id = mailings_env.mailing()
+    worker = mailings_env.worker(SENDER_URL="")
+    mailings_env.beat()
+    until(lambda: mailings_env.statuses(mailing_id) == {"Pending": 3})
     assert worker.events("SENDER_URL is not set, nothing will be sent")
-    post.query("UPDATE mailings.mailing SET end_time = now()")
-    assert post.finished(mailing_id) == {"TIMEOUT": 3}
+    mailings_env.query("UPDATE mailings.mailing SET end_time = now()")
+    assert mailings_env.finished(mailing_id) == {"TIMEOUT": 3}
 
 
 def _free_port() -> int:

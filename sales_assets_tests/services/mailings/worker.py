@@ -1,4 +1,4 @@
-"""Celery workers and beat in tests: as separate processes, with the simulated sender and separate queue names."""
+"""Celery worker and beat processes for tests, with a simulated sender and separate queue names."""
 
 import asyncio
 import json
@@ -25,6 +25,7 @@ from sales_assets.services.mailings.message_repository import MessageRepository
 from sales_assets.services.mailings.metrics import Sends
 from sales_assets.services.mailings.planner import Planner
 from sales_assets.services.mailings.sender_client import SenderClient
+from sales_assets.services.mailings.unsubscribe import UnsubscribeLinks
 from sales_assets.simulators.sender_api import SenderApi
 from sales_assets_tests.cli.processes import listening
 from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, broker_reachable, until
@@ -32,7 +33,7 @@ from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, brok
 TOKEN = "the-token-of-the-tests"
 TEXT = "a text that no log may hold"
 PHONES_FROM = 79_000_000_000
-# The tests' clients have phones that no id or time in a log looks like.
+# The clients in tests have phones that differ from any id or time in a log.
 PHONE = re.compile(r"7900\d{7}")
 _START_SECONDS = 90
 
@@ -40,8 +41,8 @@ FINAL = "SELECT count(*) FROM mailings.message WHERE status = 'Pending'"
 
 
 @dataclass
-class Post:
-    """A database with clients and mailings, a sender, a broker, and the Celery processes that a test starts."""
+class MailingsEnvironment:
+    """A database with clients and mailings, a sender, a broker, and the Celery processes started by a test."""
 
     database_url: str
     sender: SenderApi
@@ -55,7 +56,7 @@ class Post:
     # --- data -----------------------------------------------------------------------------------------------------
 
     def query(self, statement: str, *parameters: object) -> list[tuple[Any, ...]]:
-        """A statement, committed; its rows, if it has any."""
+        """Run and commit a statement; return its rows, if any."""
         with psycopg.connect(self.database_url) as connection:
             cursor = connection.execute(statement.encode(), parameters or None)
             return cursor.fetchall() if cursor.description else []
@@ -70,19 +71,19 @@ class Post:
     def mailing(
         self,
         *,
-        begins: float = -60,
-        ends: float = 3600,
+        start_offset: float = -60,
+        end_offset: float = 3600,
         operator_code: str | None = None,
         tag: str | None = None,
         window: tuple[str, str] | None = None,
     ) -> int:
-        """A mailing's id; its begin and end are in seconds from now."""
+        """Create a mailing that begins and ends this many seconds from now; return its id."""
         send_from, send_until = window or (None, None)
         rows = self.query(
             "INSERT INTO mailings.mailing (text, operator_code_filter, tag_filter, start_time, end_time, send_from,"
             " send_until) VALUES (%s, %s, %s, now() + %s * interval '1 second', now() + %s * interval '1 second', %s,"
             " %s) RETURNING mailing_id",
-            TEXT, operator_code, tag, begins, ends, send_from, send_until,
+            TEXT, operator_code, tag, start_offset, end_offset, send_from, send_until,
         )  # fmt: skip
         return int(rows[0][0])
 
@@ -97,27 +98,35 @@ class Post:
         return str(self.query("SELECT state FROM mailings.mailing WHERE mailing_id = %s", mailing_id)[0][0])
 
     def finished(self, mailing_id: int, *, seconds: float = 60) -> Counter[str]:
-        """Wait until the mailing is finished; how many messages have which status."""
+        """Wait until the mailing is finished; return the number of messages per status."""
         until(lambda: self.state(mailing_id) == "finished", seconds=seconds)
         return self.statuses(mailing_id)
 
     # --- in this process --------------------------------------------------------------------------------------------
 
     def plan(self, *, waiting: int = 0) -> list[int]:
-        """One look of a planner; the mailings that it asks to dispatch."""
+        """Run the planner once; return the mailing id of each dispatch task that it requests."""
 
-        async def look() -> list[int]:
+        async def run_planner() -> list[int]:
             async with planner(self) as one:
                 await one.plan()
                 return await one.ask(waiting)
 
-        return asyncio.run(look())
+        return asyncio.run(run_planner())
 
-    def dispatch(self, mailing_id: int, *, clock: Clock | None = None, seconds: float = 60, **pace: Any) -> Sends:
-        """One task of a worker, until nothing is due any more; what it counted."""
+    def dispatch(
+        self,
+        mailing_id: int,
+        *,
+        clock: Clock | None = None,
+        links: UnsubscribeLinks | None = None,
+        seconds: float = 60,
+        **pace: Any,
+    ) -> Sends:
+        """Run one dispatch task until no message is due; return its metrics."""
 
         async def run() -> Sends:
-            async with dispatcher(self, clock=clock, **pace) as (one, metrics):
+            async with dispatcher(self, clock=clock, links=links, **pace) as (one, metrics):
                 await one.dispatch(mailing_id, seconds)
                 return metrics
 
@@ -141,7 +150,7 @@ class Post:
         }
 
     def worker(self, pool: str = "threads", *, ready: bool = True, **settings: str) -> "CeleryProcess":
-        """Start a worker; by default wait until it takes tasks."""
+        """Start a worker; by default wait until it accepts tasks."""
         process = CeleryProcess(self, ["worker", "-P", pool, "-n", f"{secrets.token_hex(4)}@test"], settings)
         self.started.append(process)
         if ready:
@@ -154,7 +163,7 @@ class Post:
         return process
 
     def log(self) -> str:
-        """What all processes have said."""
+        """Return the logs of all processes."""
         return "\n".join(process.log() for process in self.started)
 
     def end(self) -> None:
@@ -163,35 +172,35 @@ class Post:
         remove_queues(self.broker_url, self.prefix)
 
     def waiting(self, queue: str = "dispatch") -> int:
-        """Tasks that wait at the broker."""
+        """Return the number of tasks queued at the broker."""
         with Connection(self.broker_url, connect_timeout=5) as connection, connection.channel() as channel:
             return int(channel.queue_declare(f"{self.prefix}.{queue}", passive=True).message_count)
 
 
 def remove_queues(broker_url: str, prefix: str) -> None:
-    """Remove what the Celery processes of a prefix declared, if the broker answers."""
+    """Remove the queues and exchanges that the Celery processes of a prefix declared, if the broker is reachable."""
     if not broker_reachable(broker_url):
         return
     with Connection(broker_url, connect_timeout=5) as connection, connection.channel() as channel:
         for queue in ("plan", "dispatch"):
             channel.queue_delete(f"{prefix}.{queue}")
-        # Celery's own for remote control and events outlive its processes.
+        # Celery's exchanges for remote control and events outlive its processes.
         for exchange in ("", ".control.pidbox", ".events"):
             channel.exchange_delete(f"{prefix}{exchange}")
         channel.exchange_delete(f"reply.{prefix}.control.pidbox")
 
 
 class CeleryProcess:
-    """Celery's command; `kill` is `kill -9` of it and of all that it started."""
+    """A `celery` process; `kill` sends SIGKILL to the process and its children."""
 
-    def __init__(self, post: Post, arguments: list[str], settings: dict[str, str]) -> None:
-        self._log = post.folder / f"{arguments[0]}-{secrets.token_hex(4)}.log"
-        self.folder = post.folder / "cwd"
+    def __init__(self, mailings_env: MailingsEnvironment, arguments: list[str], settings: dict[str, str]) -> None:
+        self._log = mailings_env.folder / f"{arguments[0]}-{secrets.token_hex(4)}.log"
+        self.folder = mailings_env.folder / "cwd"
         self.folder.mkdir(exist_ok=True)
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", "celery", "-A", "sales_assets.services.mailings.celery_app", *arguments],
-                env=os.environ | post.environment() | settings,
+                env=os.environ | mailings_env.environment() | settings,
                 cwd=self.folder,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -200,7 +209,7 @@ class CeleryProcess:
             )
 
     def listens(self) -> set[str]:
-        """The addresses that its first process listens on."""
+        """Return the addresses that the main process listens on."""
         return listening([self._process.pid])
 
     def wait_until_ready(self) -> None:
@@ -214,12 +223,12 @@ class CeleryProcess:
         return self._log.read_text(errors="replace")
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """The lines of the log that tell this."""
+        """Return the log entries of this event."""
         lines = (json.loads(line) for line in self.log().splitlines() if line.startswith("{"))
         return [line for line in lines if line.get("event") == event]
 
     def terminate(self) -> int:
-        """The first signal, and what the process ends with."""
+        """Send SIGTERM; return the exit code."""
         self._process.terminate()
         return self._process.wait(60)
 
@@ -230,8 +239,8 @@ class CeleryProcess:
 
 
 @asynccontextmanager
-async def planner(post: Post, *, can_send: bool = True) -> AsyncIterator[Planner]:
-    messages = MessageRepository(post.database_url, "planner", long=True)
+async def planner(mailings_env: MailingsEnvironment, *, can_send: bool = True) -> AsyncIterator[Planner]:
+    messages = MessageRepository(mailings_env.database_url, "planner", long=True)
     try:
         yield Planner(messages, send_seconds=1, can_send=can_send)
     finally:
@@ -240,29 +249,37 @@ async def planner(post: Post, *, can_send: bool = True) -> AsyncIterator[Planner
 
 @asynccontextmanager
 async def dispatcher(
-    post: Post, *, clock: Clock | None = None, token: str = TOKEN, url: str | None = None, **pace: Any
+    mailings_env: MailingsEnvironment,
+    *,
+    clock: Clock | None = None,
+    links: UnsubscribeLinks | None = None,
+    token: str = TOKEN,
+    url: str | None = None,
+    **pace: Any,
 ) -> AsyncIterator[tuple[Dispatcher, Sends]]:
-    """A dispatcher, quick unless its pace says otherwise, and what it counts."""
+    """Create a dispatcher, fast unless `pace` overrides it; yield the dispatcher and its metrics."""
     chosen = Pace(**{"timeout": 3, "rate": 0, "retry_seconds": 0, "lease_seconds": 5, "in_flight": 20} | pace)
     metrics = Sends(CollectorRegistry())
-    sender = SenderClient(url or post.sender_url, token, timeout=chosen.timeout, connections=chosen.in_flight)
-    async with Dispatcher(post.database_url, sender, chosen, metrics, clock=clock) as one:
+    sender = SenderClient(url or mailings_env.sender_url, token, timeout=chosen.timeout, connections=chosen.in_flight)
+    async with Dispatcher(mailings_env.database_url, sender, chosen, metrics, links=links, clock=clock) as one:
         yield one, metrics
 
 
 def counted(metrics: Sends, name: str, **labels: str) -> float:
-    """The value of a counter's sample; 0 where there is none."""
+    """Return the value of a counter's sample; 0 if there is none."""
     return metrics.registry.get_sample_value(name, labels) or 0
 
 
 @contextmanager
-def post_office(database_url: str, folder: Path, *, broker_url: str = BROKER_URL, **settings: str) -> Iterator[Post]:
-    """A sender that answers, and a `Post` around it; every process is gone at the end."""
+def mailings_environment(
+    database_url: str, folder: Path, *, broker_url: str = BROKER_URL, **settings: str
+) -> Iterator[MailingsEnvironment]:
+    """Run a simulated sender and yield a `MailingsEnvironment` that uses it; every process is killed at the end."""
     sender = SenderApi(token=TOKEN)
     folder.mkdir(parents=True, exist_ok=True)
     with running(sender) as url:
-        post = Post(database_url, sender, url, folder, broker_url, settings=settings)
+        mailings_env = MailingsEnvironment(database_url, sender, url, folder, broker_url, settings=settings)
         try:
-            yield post
+            yield mailings_env
         finally:
-            post.end()
+            mailings_env.end()

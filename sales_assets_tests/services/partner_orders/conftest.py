@@ -1,4 +1,4 @@
-"""The service under test, without a broker unless a test asks for one."""
+"""Fixtures of the partner orders service, without a broker unless a test uses the `broker` fixture."""
 
 import itertools
 import secrets
@@ -14,7 +14,7 @@ from sales_assets.services.http.server import running
 from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.simulators.partner_api import PartnerApi
 from sales_assets_tests.conftest import copy_database
-from sales_assets_tests.services.partner_orders.fixtures import Service, need_broker, own_names, service_running
+from sales_assets_tests.services.partner_orders.fixtures import Service, need_broker, service_running, unique_names
 
 Start = Callable[..., Service]
 NO_BROKER = Broker("amqp://guest:guest@127.0.0.1:9//", 1)
@@ -24,15 +24,15 @@ _ids = itertools.count(1000)
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
-    """RabbitMQ under names of the test's own."""
+    """RabbitMQ with separate names for the test."""
     need_broker()
-    with own_names() as broker:
+    with unique_names() as broker:
         yield broker
 
 
 @pytest.fixture
 def start(warehouse_url: str) -> Iterator[Start]:
-    """Start the service over the test's warehouse and a new simulated partner, or one given."""
+    """Return a function that starts the service with the test's warehouse and a new or given simulated partner."""
     with ExitStack() as stack:
 
         def start_one(
@@ -59,7 +59,7 @@ def start(warehouse_url: str) -> Iterator[Start]:
 
 @pytest.fixture
 def own_server(tmp_path_factory: pytest.TempPathFactory) -> EmbeddedPostgres:
-    """A server of the test's own, to be stopped and started."""
+    """A separate database server that the test may stop and start."""
     server = EmbeddedPostgres(tmp_path_factory.mktemp("stopped"))
     server.ensure_running()
     migrations.migrate(server.url("sales"))
@@ -73,7 +73,7 @@ def service(start: Start) -> Service:
 
 @pytest.fixture(scope="module")
 def shared(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """One service for the many tests of a module that each place an order of their own (`new_id`)."""
+    """One service shared by the tests of a module; each test places its own order (`new_id`)."""
     with ExitStack() as stack:
         stack.enter_context(pytest.MonkeyPatch.context()).setenv("SALES_HOME", str(tmp_path_factory.mktemp("home")))
         database_url = copy_database(server, "migrated_template", f"shared_{secrets.token_hex(6)}")
@@ -84,7 +84,7 @@ def shared(server: EmbeddedPostgres, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def new_id(shared: Service) -> int:
-    """An order_id that no other test has; what the partner was told to say is forgotten."""
+    """Return an order_id that no other test uses, after resetting the partner's scripted responses and call counts."""
     for operation in ("find", "create", "status", "cancel"):
         shared.partner.forget_answers(operation)
     shared.partner.seen.clear()

@@ -25,15 +25,15 @@ from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import Settings
 from sales_assets.simulators.partner_api import PartnerApi
 
-# Read at import: the settings of the machine are cleared before each test.
+# Read at import, because each test clears the settings of the machine.
 BROKER_URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
-NOWHERE = "http://127.0.0.1:9"
+UNREACHABLE_URL = "http://127.0.0.1:9"
 
 T = TypeVar("T")
 
 
 def order(order_id: int | str = 10, **changes: Any) -> dict[str, Any]:
-    """The body of an order like those in docs/data-contracts/partner-orders.md."""
+    """Return the body of an order as in docs/data-contracts/partner-orders.md."""
     return {
         "order_id": order_id,
         "date": "2024-06-20T03:14:44.615Z",
@@ -62,7 +62,7 @@ def order_v1(order_id: int = 10, **changes: Any) -> dict[str, Any]:
 
 @dataclass
 class Service:
-    """The running service and the partner behind it."""
+    """The running service and its simulated partner."""
 
     url: str
     partner: PartnerApi
@@ -79,7 +79,7 @@ class Service:
         return requests.delete(self.url + path, json=body, params=parameters, timeout=60)
 
     def metric(self, name: str, **labels: str) -> float:
-        """The sum of a metric's samples with these labels; 0 where there are none."""
+        """Return the sum of a metric's samples with these labels; 0 if there are none."""
         text = self.get("/metrics").text
         return sum(
             sample.value
@@ -93,7 +93,7 @@ class Service:
 def service_running(
     database_url: str, partner: PartnerApi, partner_url: str, *, broker: Broker, parts: Any = (), **chosen: Any
 ) -> Iterator[Service]:
-    """The service over a database; retries without pauses unless `chosen` settings say otherwise."""
+    """Run the service with a database; retries have no pauses unless `chosen` settings override this."""
     quick: dict[str, Any] = {
         "partnerapi_url": partner_url,
         "partnerapi_http_timeout": 2,
@@ -113,12 +113,17 @@ ALL_PARTS = PARTS
 
 
 def until(found: Callable[[], T], *, seconds: float = 30) -> T:
-    """Ask until the answer is true, and give it; fails after the deadline."""
+    """Call `found` until it returns a true value, and return that; fail after the deadline.
+
+    The pauses grow: most calls open a PostgreSQL connection, and the slowest wait is for a process to start.
+    """
     deadline = time.monotonic() + seconds
+    pause = 0.02
     while not (value := found()):
         if time.monotonic() > deadline:
             pytest.fail(f"not within {seconds} s: last {value!r}")
-        time.sleep(0.05)
+        time.sleep(pause)
+        pause = min(2 * pause, 0.2)
     return value
 
 
@@ -132,7 +137,7 @@ def broker_reachable(url: str = BROKER_URL) -> bool:
 
 
 def need_broker() -> None:
-    """Skip aloud without RabbitMQ; with REQUIRE_BROKER=1 that is a failure."""
+    """Skip the test with a reason if RabbitMQ is unreachable; with REQUIRE_BROKER=1, fail."""
     if broker_reachable():
         return
     why = f"RabbitMQ does not answer at {urlsplit(BROKER_URL).hostname}: the test of the broker was not run"
@@ -141,8 +146,8 @@ def need_broker() -> None:
     pytest.skip(why)
 
 
-def at_broker(broker: Broker, do: Callable[[AbstractChannel], Awaitable[T]]) -> T:
-    """Do something on a channel of its own."""
+def with_channel(broker: Broker, do: Callable[[AbstractChannel], Awaitable[T]]) -> T:
+    """Run a function on a separate channel."""
 
     async def run() -> T:
         async with await broker.connect("test") as connection:
@@ -152,8 +157,8 @@ def at_broker(broker: Broker, do: Callable[[AbstractChannel], Awaitable[T]]) -> 
 
 
 @contextmanager
-def own_names(url: str = BROKER_URL) -> Iterator[Broker]:
-    """A broker under names that nobody else uses; what was declared is gone afterwards."""
+def unique_names(url: str = BROKER_URL) -> Iterator[Broker]:
+    """Yield a broker with unique names; delete its queues and exchanges afterwards."""
     broker = Broker(url, 10, f"test_{secrets.token_hex(6)}")
     try:
         yield broker
@@ -163,17 +168,17 @@ def own_names(url: str = BROKER_URL) -> Iterator[Broker]:
 
 
 def publish(broker: Broker, body: bytes, *, kind: str = "accepted", message_id: str = "m") -> None:
-    """Put a message into the events queue, as the relay would, with any body."""
+    """Publish a message with any body to the events queue, as the relay does."""
 
     async def put(channel: AbstractChannel) -> None:
         exchange = await broker.declare(channel)
         await exchange.publish(aio_pika.Message(body, message_id=message_id), routing_key=kind)
 
-    at_broker(broker, put)
+    with_channel(broker, put)
 
 
 def queued(broker: Broker, queue: str) -> int:
     async def count(channel: AbstractChannel) -> int:
         return (await channel.declare_queue(queue, passive=True)).declaration_result.message_count or 0
 
-    return at_broker(broker, count)
+    return with_channel(broker, count)

@@ -1,15 +1,15 @@
-"""The service under schemathesis: requests drawn from its own OpenAPI, answers held to it."""
+"""Schemathesis run against the service: requests generated from its OpenAPI, responses validated against it."""
 
 import subprocess
 import sys
 from pathlib import Path
 
-# No 5xx, and no status, content type or body that the OpenAPI does not have.
+# No 5xx, and no status, content type or body that the OpenAPI does not document.
 _CHECKS = "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance"
 
 
 def examine(url: str, folder: Path, *, examples: int) -> None:
-    """Fails with the report of what was found."""
+    """Run schemathesis; fail with its report if it finds an error."""
     program = Path(sys.executable).with_name("schemathesis")
     done = subprocess.run(
         [
@@ -23,7 +23,7 @@ def examine(url: str, folder: Path, *, examples: int) -> None:
             "--phases=examples,coverage,fuzzing",
             "--continue-on-failure",
             "--no-color",
-            # Whatever is missing at the moment is what /ready is there to say.
+            # /ready responds with 503 while any dependency is missing.
             "--exclude-path=/ready",
         ],
         cwd=folder,

@@ -1,7 +1,7 @@
-"""Parts of the service as a process of their own, to be killed: `python -m ... DATABASE_URL BROKER_NAME PART...`.
+"""Parts of the service as a separate process that can be killed: `python -m ... DATABASE_URL BROKER_NAME PART...`.
 
-The part `http` answers requests on a free port and says its URL. The settings come from the environment, as for
-`sales-assets api`; only the names at the broker are the test's.
+The part `http` serves on a free port and prints its URL. The settings come from the environment, as for `sales-assets
+api`; only the names at the broker are specific to the test.
 """
 
 import asyncio
@@ -22,8 +22,8 @@ from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import Settings
 
 
-class Killable:
-    """The process; `kill` is `kill -9`."""
+class KillableProcess:
+    """A subprocess; `kill` sends SIGKILL."""
 
     def __init__(self, arguments: list[str], environment: dict[str, str]) -> None:
         self._process = subprocess.Popen(
@@ -33,8 +33,8 @@ class Killable:
             stderr=subprocess.DEVNULL,
         )
         assert self._process.stdout is not None
-        self.said = self._process.stdout.readline().decode().strip()
-        assert self.said, "the process did not start"
+        self.first_line = self._process.stdout.readline().decode().strip()
+        assert self.first_line, "the process did not start"
 
     def kill(self) -> None:
         self._process.send_signal(signal.SIGKILL)
@@ -42,10 +42,10 @@ class Killable:
 
 
 @contextmanager
-def process_running(database_url: str, broker: Broker, *parts: str, **settings: str) -> Iterator[Killable]:
-    """The parts in one process, killed at the end at the latest."""
+def process_running(database_url: str, broker: Broker, *parts: str, **settings: str) -> Iterator[KillableProcess]:
+    """Run the parts in one process, which is killed at the end at the latest."""
     environment = {"RABBITMQ_URL": broker.url, "PARTNERAPI_RABBITMQ_RETRIES_SLEEP": "0.2"} | settings
-    process = Killable([database_url, broker.name, *parts], environment)
+    process = KillableProcess([database_url, broker.name, *parts], environment)
     try:
         yield process
     finally:
@@ -53,14 +53,16 @@ def process_running(database_url: str, broker: Broker, *parts: str, **settings: 
 
 
 @contextmanager
-def http_running(database_url: str, broker: Broker, *parts: str, **settings: str) -> Iterator[tuple[str, Killable]]:
-    """The HTTP part, with others if asked for; gives its URL."""
+def http_running(
+    database_url: str, broker: Broker, *parts: str, **settings: str
+) -> Iterator[tuple[str, KillableProcess]]:
+    """Run the HTTP part, and others if given; yield its URL and the process."""
     with process_running(database_url, broker, "http", *parts, **settings) as process:
-        yield process.said, process
+        yield process.first_line, process
 
 
 def _main(database_url: str, broker_name: str, *parts: str) -> None:
-    configure_logging()  # to stderr: nobody reads stdout after the first line
+    configure_logging()  # to stderr: only the first line of stdout is read
     registry = CollectorRegistry()
     settings = Settings()
     orders = PartnerOrders(
@@ -71,19 +73,19 @@ def _main(database_url: str, broker_name: str, *parts: str) -> None:
         broker=Broker(settings.rabbitmq_url.get_secret_value(), settings.partnerapi_rabbitmq_timeout, broker_name),
     )
     if "http" in parts:
-        serve(application(orders, registry=registry), lifespan=True, on_ready=_say)
+        serve(application(orders, registry=registry), lifespan=True, on_ready=_print_line)
     else:
         asyncio.run(_run(orders))
 
 
 async def _run(orders: PartnerOrders) -> None:
     async with orders.running():
-        _say("running")
+        _print_line("running")
         await asyncio.Event().wait()
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201  whoever started the process waits for it
+def _print_line(text: str) -> None:
+    print(text, flush=True)  # noqa: T201  the parent process waits for this line
 
 
 if __name__ == "__main__":

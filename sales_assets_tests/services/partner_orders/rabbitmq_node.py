@@ -1,4 +1,4 @@
-"""A RabbitMQ node of a test's own: own ports, own folder, to be killed without harm to any other."""
+"""A separate RabbitMQ node with its own ports and folder, which a test can kill without affecting other nodes."""
 
 import os
 import secrets
@@ -17,7 +17,7 @@ _START_SECONDS = 90
 
 
 def server_program() -> Path | None:
-    """The server's own script: the one on the PATH is a wrapper that changes the user and insists on its folders."""
+    """Return RabbitMQ's original start script: the one on the PATH is a wrapper that changes user and folders."""
     scripts = sorted(Path("/usr/lib/rabbitmq/lib").glob("rabbitmq_server-*/sbin/rabbitmq-server"))
     if scripts:
         return scripts[-1]
@@ -26,7 +26,7 @@ def server_program() -> Path | None:
 
 
 class RabbitMQNode:
-    """One node, below `folder`. Messages and queues outlive `kill` and `start`."""
+    """One node with its data below `folder`. Messages and queues survive `kill` and `start`."""
 
     def __init__(self, folder: Path) -> None:
         program = server_program()
@@ -46,7 +46,7 @@ class RabbitMQNode:
         return f"amqp://guest:guest@127.0.0.1:{self.port}//"
 
     def start(self) -> None:
-        """Start, unless it runs, and wait until it takes connections."""
+        """Start the node unless it is running, and wait until it accepts connections."""
         if self._process is not None:
             return
         own = {
@@ -89,7 +89,7 @@ class RabbitMQNode:
                 return False
 
     def kill(self) -> None:
-        """`kill -9`."""
+        """Send SIGKILL to the node and its children."""
         if self._process is not None:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()

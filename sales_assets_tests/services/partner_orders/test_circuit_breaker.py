@@ -1,4 +1,4 @@
-"""The circuit breaker: when it opens, whom it lets through, when it closes."""
+"""Circuit breaker: when it opens, which calls it lets through, and when it closes."""
 
 import pytest
 
@@ -7,7 +7,7 @@ from sales_assets.services.partner_orders.circuit_breaker import CircuitBreaker,
 
 
 class Clock:
-    """A clock that tests set."""
+    """A clock that the test sets."""
 
     now = 1000.0
 
@@ -28,7 +28,7 @@ def down(breaker: CircuitBreaker, times: int = 1) -> None:
         breaker.note(down=True)
 
 
-def test_it_opens_after_so_many_failures_in_a_row(clock: Clock) -> None:
+def test_circuit_opens_after_consecutive_failures(clock: Clock) -> None:
     breaker = CircuitBreaker(3, 10)
     down(breaker, 2)
     breaker.note(down=False)
@@ -40,7 +40,7 @@ def test_it_opens_after_so_many_failures_in_a_row(clock: Clock) -> None:
         breaker.enter()
 
 
-def test_after_the_pause_one_call_tries(clock: Clock) -> None:
+def test_one_trial_call_passes_after_the_pause(clock: Clock) -> None:
     breaker = CircuitBreaker(1, 10)
     down(breaker)
     clock.now += 9.75
@@ -63,7 +63,7 @@ def test_after_the_pause_one_call_tries(clock: Clock) -> None:
     breaker.enter()
 
 
-def test_a_trial_that_never_ends_does_not_keep_it_open(clock: Clock) -> None:
+def test_unfinished_trial_call_allows_another_after_the_pause(clock: Clock) -> None:
     breaker = CircuitBreaker(1, 10)
     down(breaker)
     clock.now += 10

@@ -1,4 +1,4 @@
-"""From the outbox through a real RabbitMQ to staging: in order, once, whatever is killed or unreadable."""
+"""Order events from the outbox through a real RabbitMQ to staging: in order, exactly once, also after kills."""
 
 import asyncio
 import json
@@ -11,19 +11,21 @@ import aio_pika
 import psycopg
 import pytest
 from aio_pika.abc import AbstractChannel, AbstractExchange
+from structlog.testing import capture_logs
 
 from sales_assets.schemas.partner_orders import OrderEvent
+from sales_assets.schemas.pseudonyms import Pseudonyms
 from sales_assets.services.partner_orders.broker import TRIES, Broker
 from sales_assets.services.partner_orders.relay import publish_all
 from sales_assets_tests.services.partner_orders.conftest import NO_BROKER, Start
 from sales_assets_tests.services.partner_orders.fixtures import (
     ALL_PARTS,
-    at_broker,
     order,
-    own_names,
     publish,
     queued,
+    unique_names,
     until,
+    with_channel,
 )
 from sales_assets_tests.services.partner_orders.process import process_running
 from sales_assets_tests.services.partner_orders.rabbitmq_node import RabbitMQNode
@@ -37,7 +39,7 @@ WAITING = "SELECT count(*) FROM orders.outbox WHERE published_at IS NULL"
 
 @pytest.fixture(scope="module")
 def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
-    """A node takes seconds to start: the tests of a process share it."""
+    """One node shared by the tests of a process, because a node takes seconds to start."""
     node = RabbitMQNode(Path(tmp_path_factory.mktemp("rabbitmq")))
     try:
         yield node
@@ -47,15 +49,15 @@ def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]
 
 @pytest.fixture
 def node(one_node: RabbitMQNode) -> RabbitMQNode:
-    """A broker of the test's own, running, to be killed and started."""
+    """A running RabbitMQ node that the test may kill and start."""
     one_node.start()
     return one_node
 
 
 @pytest.fixture
 def nodes_broker(node: RabbitMQNode) -> Iterator[Broker]:
-    """That broker under names of the test's own."""
-    with own_names(node.url) as broker:
+    """The broker of `node`, with separate names for the test."""
+    with unique_names(node.url) as broker:
         yield broker
 
 
@@ -63,7 +65,7 @@ needs_node = pytest.mark.xdist_group("rabbitmq_node")
 
 
 def event(order_id: int, kind: str = "accepted") -> bytes:
-    """A message as the relay writes it."""
+    """Return a message as the relay publishes it."""
     return json.dumps(
         {
             "message_id": f"8-{order_id}-{kind}",
@@ -98,7 +100,7 @@ def test_an_order_and_its_cancel_are_staged(start: Start, broker: Broker, query:
     assert service.metric("orders_outbox_depth") == 0
 
 
-def test_done_makes_an_event_once(start: Start, broker: Broker, query: Query) -> None:
+def test_done_order_is_announced_once(start: Start, broker: Broker, query: Query) -> None:
     service = start(broker=broker, parts=ALL_PARTS)
     service.post(order())
     service.partner.set_status(777, "done")
@@ -108,12 +110,12 @@ def test_done_makes_an_event_once(start: Start, broker: Broker, query: Query) ->
 
 
 @needs_node
-def test_orders_go_on_without_a_broker_and_leave_when_it_is_there(
+def test_orders_work_without_a_broker_and_events_are_published_later(
     start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query
 ) -> None:
     service = start(broker=nodes_broker, parts=ALL_PARTS)
     node.kill()
-    # It is started only afterwards: an order that waited for it would not be answered within a request's time.
+    # The broker is started only after the requests: a request that waited for it would time out.
     for number in range(5):
         assert service.post(order(number)).json()["result"] == "success"
         theirs = str(777 + number)
@@ -124,7 +126,7 @@ def test_orders_go_on_without_a_broker_and_leave_when_it_is_there(
     assert service.metric("orders_outbox_oldest_seconds") > 0
     node.start()
     until(lambda: len(query(STAGED)) == 10)
-    # Events of an order were published in their order.
+    # The events of each order were published in order.
     assert query(
         "SELECT count(*) FROM orders.outbox a JOIN orders.outbox b USING (order_id) "
         "WHERE a.event_no < b.event_no AND a.published_at > b.published_at"
@@ -132,7 +134,7 @@ def test_orders_go_on_without_a_broker_and_leave_when_it_is_there(
 
 
 @needs_node
-def test_a_killed_broker_loses_nothing_that_it_confirmed(
+def test_killed_broker_loses_no_confirmed_event(
     start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query
 ) -> None:
     service = start(broker=nodes_broker, parts=["relay"])
@@ -146,13 +148,11 @@ def test_a_killed_broker_loses_nothing_that_it_confirmed(
     until(lambda: len(query(STAGED)) == 20)
 
 
-def test_a_relay_that_is_killed_between_publish_and_mark_delivers_twice_and_stages_once(
-    start: Start, broker: Broker, query: Query
-) -> None:
+def test_event_published_twice_after_a_relay_kill_is_staged_once(start: Start, broker: Broker, query: Query) -> None:
     service = start(broker=broker, parts=["relay"])
     service.post(order())
     until(lambda: query(WAITING) == [(0,)])
-    # As a relay leaves it that is killed after the confirm and before its own commit.
+    # The state left by a relay that is killed after the broker's confirm and before its commit.
     query("UPDATE orders.outbox SET published_at = NULL")
     until(lambda: query(WAITING) == [(0,)])
     assert queued(broker, broker.events_queue) == 2
@@ -161,7 +161,7 @@ def test_a_relay_that_is_killed_between_publish_and_mark_delivers_twice_and_stag
     assert query(STAGED) == [("8-10-accepted",)]
 
 
-def test_a_killed_relay_is_followed_by_the_one_that_stands_by(
+def test_standby_relay_takes_over_from_a_killed_relay(
     start: Start, broker: Broker, query: Query, warehouse_url: str
 ) -> None:
     service = start(broker=NO_BROKER)
@@ -180,7 +180,7 @@ def _leads(query: Query) -> int:
     return int(str(rows[0][0]))
 
 
-def test_a_killed_consumer_loses_nothing_and_doubles_nothing(
+def test_killed_consumer_neither_loses_nor_duplicates_events(
     start: Start, broker: Broker, query: Query, warehouse_url: str
 ) -> None:
     service = start(broker=broker, parts=["relay"])
@@ -204,8 +204,8 @@ def test_events_are_acknowledged_after_the_commit(
         "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock' "
         "AND application_name = 'sales_assets consumer'"
     )
-    with psycopg.connect(warehouse_url) as somebody:
-        somebody.execute("LOCK TABLE staging.partner_order_event IN ACCESS EXCLUSIVE MODE")
+    with psycopg.connect(warehouse_url) as lock_session:
+        lock_session.execute("LOCK TABLE staging.partner_order_event IN ACCESS EXCLUSIVE MODE")
         with process_running(warehouse_url, broker, "consumer") as consumer:
             until(lambda: query(waiting) == [(1,)])
             consumer.kill()
@@ -219,9 +219,24 @@ def test_events_are_acknowledged_after_the_commit(
     until(lambda: query(STAGED) == [("8-1-accepted",)])
 
 
-def test_a_message_that_the_database_can_not_store_keeps_no_other_out(
-    start: Start, broker: Broker, query: Query
-) -> None:
+def test_the_phone_of_an_erased_person_is_not_staged(start: Start, broker: Broker, query: Query) -> None:
+    """A message queued during the erasure is staged with the pseudonym; with another secret it stays in the queue."""
+    secret, other = "the key of the tests' pseudonyms", "another key of the tests"
+    pseudonyms = Pseudonyms(secret)
+    (pseudonym,) = pseudonyms.of(["79997772211"])
+    query("INSERT INTO mailings.erased_phone (pseudonym, key_id) VALUES (%s, %s)", pseudonym, pseudonyms.key_id)
+    publish(broker, event(1).replace(b"79997772211", b"8 (999) 777-22-11"))
+    publish(broker, event(2).replace(b"79997772211", b"79990000000"))
+    with capture_logs() as logs:
+        start(broker=broker, parts=["consumer"], sales_erasure_secret=other, partnerapi_rabbitmq_retries_sleep=0.1)
+        until(lambda: any("another SALES_ERASURE_SECRET" in log.get("reason", "") for log in logs))
+    assert query(STAGED) == []
+    start(broker=broker, parts=["consumer"], sales_erasure_secret=secret)
+    until(lambda: len(query(STAGED)) == 2)
+    assert query("SELECT phone FROM staging.partner_order_event ORDER BY order_id") == [(pseudonym,), ("79990000000",)]
+
+
+def test_message_that_cannot_be_stored_does_not_block_others(start: Start, broker: Broker, query: Query) -> None:
     publish(broker, event(1).replace(b"79997772211", b"7\\u0000"), message_id="bad")
     publish(broker, event(2))
     service = start(broker=broker, parts=["consumer"])
@@ -230,7 +245,7 @@ def test_a_message_that_the_database_can_not_store_keeps_no_other_out(
     assert service.metric("orders_events_consumed_total", outcome="dead") == 1
 
 
-def test_what_can_not_be_read_goes_to_the_dead_letters_and_the_others_flow(
+def test_unreadable_messages_become_dead_letters_and_others_are_staged(
     start: Start, broker: Broker, query: Query
 ) -> None:
     publish(broker, b"no JSON", message_id="bad-1")
@@ -244,7 +259,9 @@ def test_what_can_not_be_read_goes_to_the_dead_letters_and_the_others_flow(
     assert service.metric("orders_events_consumed_total", outcome="dead") == 2
 
 
-def test_a_message_that_no_queue_takes_stays_in_the_outbox(start: Start, broker: Broker, query: Query) -> None:
+def test_unroutable_message_stays_in_the_outbox_until_the_next_attempt(
+    start: Start, broker: Broker, query: Query
+) -> None:
     service = start(broker=broker, parts=["relay"])
     service.post(order(1))
     until(lambda: query(WAITING) == [(0,)])
@@ -254,25 +271,27 @@ def test_a_message_that_no_queue_takes_stays_in_the_outbox(start: Start, broker:
         exchange = await channel.get_exchange(broker.name, ensure=False)
         await queue.unbind(exchange, "accepted")
 
-    at_broker(broker, unbind)
+    with_channel(broker, unbind)
     service.post(order(2))
     until(lambda: service.metric("orders_confirm_failures_total", reason="returned") >= 1)
-    # The relay makes sure of its queues with every attempt, so the event leaves with the next one.
+    # The relay declares its queues on each attempt, so the next attempt publishes the event.
     until(lambda: query(WAITING) == [(0,)])
     assert queued(broker, broker.events_queue) == 2
 
 
-def test_a_queue_that_was_deleted_is_made_again(start: Start, broker: Broker, query: Query) -> None:
+def test_deleted_queue_is_declared_again(start: Start, broker: Broker, query: Query) -> None:
     service = start(broker=broker, parts=ALL_PARTS)
     service.post(order(1))
     until(lambda: len(query(STAGED)) == 1)
-    at_broker(broker, lambda channel: channel.queue_delete(broker.events_queue))
+    with_channel(broker, lambda channel: channel.queue_delete(broker.events_queue))
     service.post(order(2))
     until(lambda: len(query(STAGED)) == 2)
 
 
 @needs_node
-def test_without_an_end_the_relay_goes_on(start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query) -> None:
+def test_relay_with_unlimited_retries_resumes_when_the_broker_is_back(
+    start: Start, node: RabbitMQNode, nodes_broker: Broker, query: Query
+) -> None:
     node.kill()
     service = start(
         broker=nodes_broker,
@@ -289,7 +308,7 @@ def test_without_an_end_the_relay_goes_on(start: Start, node: RabbitMQNode, node
     until(lambda: service.metric("orders_relay_failing_seconds") == 0)
 
 
-def test_what_is_not_confirmed_in_time_costs_the_others_nothing() -> None:
+def test_unconfirmed_message_does_not_affect_other_confirmations() -> None:
     class Exchange:
         async def publish(self, message: aio_pika.Message, routing_key: str, *, mandatory: bool) -> None:
             assert mandatory
@@ -301,5 +320,5 @@ def test_what_is_not_confirmed_in_time_costs_the_others_nothing() -> None:
 
     events = [OrderEvent.model_validate_json(event(1, kind)) for kind in ("accepted", "done", "cancelled")]
     exchange = cast("AbstractExchange", Exchange())
-    answers = asyncio.run(publish_all(exchange, events, 0.1))
-    assert [type(answer) for answer in answers] == [type(None), TimeoutError, ConnectionError]
+    responses = asyncio.run(publish_all(exchange, events, 0.1))
+    assert [type(response) for response in responses] == [type(None), TimeoutError, ConnectionError]

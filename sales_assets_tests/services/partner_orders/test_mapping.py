@@ -1,4 +1,4 @@
-"""Mapping files: read in every form that editors and spreadsheets save, rejected in one sentence, stored whole."""
+"""Mapping files: parsed in every format that editors and spreadsheets save, rejected as a whole with one sentence."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -33,7 +33,7 @@ FILES = {
 
 
 @pytest.mark.parametrize("saved", FILES)
-def test_a_mapping_file_is_read_however_it_was_saved(tmp_path: Path, saved: str) -> None:
+def test_mapping_file_is_parsed_in_every_saved_format(tmp_path: Path, saved: str) -> None:
     file = tmp_path / "mapping.csv"
     file.write_bytes(FILES[saved])
     assert mappings_in(file) == MAPPINGS
@@ -85,7 +85,7 @@ def test_a_mapping_file_is_rejected_in_one_sentence(tmp_path: Path, content: byt
     assert "\n" not in str(caught.value)
 
 
-def test_the_first_line_decides_which_delimiter_a_mapping_file_has(tmp_path: Path) -> None:
+def test_header_line_determines_the_delimiter(tmp_path: Path) -> None:
     file = tmp_path / "mapping.csv"
     file.write_text("kind;theirs;ours\nitem;5,8,,,;3\n")
     assert mappings_in(file) == [Mapping("item", "5,8,,,", 3)]
@@ -100,7 +100,7 @@ def test_a_mapping_file_has_at_most_64_mebibytes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("phone", ["no phone", "7.99977722E10", "79997772211.0", "799977722", "375291234567"])
-def test_of_a_file_with_a_phone_that_cannot_be_read_nothing_is_stored(
+def test_mapping_file_with_an_invalid_phone_is_not_stored_at_all(
     tmp_path: Path, warehouse_url: str, query: Query, phone: str
 ) -> None:
     file = tmp_path / "mapping.csv"

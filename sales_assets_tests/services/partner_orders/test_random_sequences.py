@@ -1,8 +1,8 @@
-"""Random sequences of what callers, the partner, the database and our processes do, held to the partner's own truth.
+"""Random sequences of actions by callers, partner, database and service processes, checked against a reference model.
 
-The reference model is the simulated partner: it knows which order it has, and in which status. Two processes of the
-service, on one database, are asked, fail, die and reconcile; after each step nothing that the partner has may be
-forgotten, and in the end each order and each cancellation has exactly one event.
+The reference model is the simulated partner: it knows which orders it has, and their status. Two processes of the
+service share one database; they receive requests, fail, die and reconcile. After each step no order of the partner may
+be forgotten, and at the end each order and each cancellation must have exactly one event.
 """
 
 import asyncio
@@ -42,9 +42,9 @@ T = TypeVar("T")
 
 LOST = Answer(done=True, cut=True)
 NOT_ALLOWED = {"status": "error", "errors": ["cancellation not allowed"]}
-# What a call may be answered instead of the truth. A partner that says error has not carried out a create; of a cancel
-# it may have.
-ANSWERS = {
+# Scripted responses that replace the true one. A partner that responds with an error has not carried out a create, but
+# may have carried out a cancel.
+RESPONSES = {
     "find": [Answer(500), Answer(404), Answer(200, "<html>")],
     "create": [
         Answer(500, done=True),
@@ -69,46 +69,46 @@ ANSWERS = {
         Answer(200, {"status": "error", "errors": ["already cancelled"]}, done=True),
     ],
 }
-SCRIPTED = [(operation, answer) for operation, answers in ANSWERS.items() for answer in answers]
+SCRIPTED = [(operation, response) for operation, responses in RESPONSES.items() for response in responses]
 CALLS = ["create", "cancel", "ask"]
 Step = tuple[Any, ...]
 
 
 def any_step(random: Random) -> Step:
-    """One thing that happens: a method of `OneOrder` and its arguments."""
+    """Return a random step: the name of a method of `OrderScenario` and its arguments."""
     process, failing = random.randrange(2), random.random() < 0.3
     match random.choice(STEPS):
-        case "partner_misbehaves_next" as step:
+        case "partner_fails_next" as step:
             return (step, *random.choice(SCRIPTED))
-        case "partner_moves_the_order" as step:
+        case "partner_changes_status" as step:
             return (step, random.choice(["in_shop", "done", "cancelled"]))
         case "caller_cancels_under_another_id" as step:
             return (step, process)
-        case "callers_call_at_once" as step:
+        case "concurrent_calls" as step:
             return (step, [(random.choice(CALLS), random.randrange(2)) for _ in range(random.randint(2, 4))])
-        case "process_dies_over_a_call" as step:
+        case "process_killed_in_call" as step:
             return (step, process, random.choice(CALLS[:2]), random.random() < 0.5)
         case step:
             return (step, process, failing)
 
 
 STEPS = [
-    "partner_misbehaves_next",
-    "partner_misbehaves_next",
-    "partner_moves_the_order",
+    "partner_fails_next",
+    "partner_fails_next",
+    "partner_changes_status",
     "caller_creates",
     "caller_cancels",
     "caller_cancels",
     "caller_cancels_under_another_id",
-    "caller_asks",
-    "callers_call_at_once",
-    "reconciler_looks",
-    "process_dies_over_a_call",
+    "caller_reads",
+    "concurrent_calls",
+    "reconciler_runs",
+    "process_killed_in_call",
 ]
 
 
-class World:
-    """What outlives an order: the database, the partner, and a loop to run the service's parts in."""
+class Harness:
+    """Objects shared by all orders: the database, the partner, and an event loop for the service."""
 
     def __init__(self, url: str, runner: asyncio.Runner, partner: PartnerApi, partner_url: str) -> None:
         self.connection = psycopg.connect(url, autocommit=True)
@@ -128,7 +128,7 @@ class World:
 
     @contextmanager
     def failing_commits(self, failing: bool) -> Iterator[None]:
-        """No outcome of a call can be stored."""
+        """Make every UPDATE that stores the outcome of a call fail."""
         if not failing:
             yield
             return
@@ -147,11 +147,11 @@ class World:
 
 
 class Process:
-    """A process of the service: its own claims, and its own memory of what is under way."""
+    """A process of the service, with separate claims and a separate memory of calls in progress."""
 
-    def __init__(self, world: World, partner: PartnerClient, metrics: Metrics) -> None:
+    def __init__(self, harness: Harness, partner: PartnerClient, metrics: Metrics) -> None:
         self.repository = OrderRepository(
-            world.engine,
+            harness.engine,
             worker=secrets.token_hex(4),
             project_id=8,
             kodpost=1,
@@ -162,94 +162,94 @@ class Process:
         self.reconciler = Reconciler(self.repository, self.service, metrics, seconds=60)
 
 
-class OneOrder:
-    """The life of one order, from one of three beginnings."""
+class OrderScenario:
+    """The life of one order, with one of three beginnings."""
 
-    def __init__(self, world: World, attempts: int, first: str) -> None:
-        self.world = world
-        self.order: Order = OrderBody.model_validate(order(next(world.numbers))).order()
+    def __init__(self, harness: Harness, attempts: int, first: str) -> None:
+        self.harness = harness
+        self.order: Order = OrderBody.model_validate(order(next(harness.numbers))).order()
         self.metrics = Metrics(CollectorRegistry())
         self.partner = PartnerClient(
-            self.world.partner_url,
+            self.harness.partner_url,
             reads=Attempts(5, 1, 0),
             orders=Attempts(5, attempts, 0),
             breaker=CircuitBreaker(1_000_000, 1),
             metrics=self.metrics,
         )
-        self.world.run(self.partner.__aenter__())
-        self.processes = [Process(self.world, self.partner, self.metrics) for _ in range(2)]
+        self.harness.run(self.partner.__aenter__())
+        self.processes = [Process(self.harness, self.partner, self.metrics) for _ in range(2)]
         if first == "lost":
-            self.world.partner.answer("create", LOST)
+            self.harness.partner.answer("create", LOST)
         if first != "nothing":
-            self.world.run(self.create(0))
-        self.world.partner.forget_answers("create")
+            self.harness.run(self.create(0))
+        self.harness.partner.forget_answers("create")
 
-    # --- what happens ---------------------------------------------------------------------------------------------
+    # --- steps ----------------------------------------------------------------------------------------------------
 
-    def partner_misbehaves_next(self, operation: str, answer: Answer) -> None:
-        self.world.partner.answer(operation, answer)
+    def partner_fails_next(self, operation: str, response: Answer) -> None:
+        self.harness.partner.answer(operation, response)
 
-    def partner_moves_the_order(self, status: str) -> None:
+    def partner_changes_status(self, status: str) -> None:
         if self.theirs and self.status not in ("done", "cancelled"):
-            self.world.partner.set_status(self.theirs, status)
+            self.harness.partner.set_status(self.theirs, status)
 
     def caller_creates(self, process: int, failing: bool) -> None:
-        with self.world.failing_commits(failing):
-            self.answered_create(self.world.run(self.create(process)))
+        with self.harness.failing_commits(failing):
+            self.create_responded(self.harness.run(self.create(process)))
 
     def caller_cancels(self, process: int, failing: bool) -> None:
-        with self.world.failing_commits(failing):
-            self.answered_cancel(self.world.run(self.cancel(process)))
+        with self.harness.failing_commits(failing):
+            self.cancel_responded(self.harness.run(self.cancel(process)))
 
     def caller_cancels_under_another_id(self, process: int) -> None:
-        self.world.run(self.cancel(process, "1"))
+        self.harness.run(self.cancel(process, "1"))
 
-    def caller_asks(self, process: int, failing: bool) -> None:
-        with self.world.failing_commits(failing):
-            self.world.run(self.ask(process))
+    def caller_reads(self, process: int, failing: bool) -> None:
+        with self.harness.failing_commits(failing):
+            self.harness.run(self.read_order(process))
 
-    def callers_call_at_once(self, calls: Sequence[tuple[str, int]]) -> None:
+    def concurrent_calls(self, calls: Sequence[tuple[str, int]]) -> None:
         work: dict[str, Callable[[int], Coroutine[Any, Any, Any]]] = {
             "create": self.create,
             "cancel": self.cancel,
-            "ask": self.ask,
+            "ask": self.read_order,
         }
 
         async def at_once() -> None:
             await asyncio.gather(*(work[call](process) for call, process in calls))
 
-        self.world.run(at_once())
+        self.harness.run(at_once())
 
-    def reconciler_looks(self, process: int, failing: bool) -> None:
+    def reconciler_runs(self, process: int, failing: bool) -> None:
         self.reconcile(process, failing=failing)
 
-    def process_dies_over_a_call(self, process: int, call: str, done: bool) -> None:
-        self.world.partner.forget_answers(call)
-        self.world.partner.answer(call, Answer(500, done=done, delay=0.3))
+    def process_killed_in_call(self, process: int, call: str, done: bool) -> None:
+        self.harness.partner.forget_answers(call)
+        self.harness.partner.answer(call, Answer(500, done=done, delay=0.3))
         work = self.create(process) if call == "create" else self.cancel(process)
-        self.world.run(self.killed(work, call))
-        self.world.partner.forget_answers(call)
-        self.world.query("UPDATE orders.partner_order SET claimed_until = now()")  # the lease runs out
-        self.processes[process] = Process(self.world, self.partner, self.metrics)
+        self.harness.run(self.killed(work, call))
+        self.harness.partner.forget_answers(call)
+        self.harness.query("UPDATE orders.partner_order SET claimed_until = now()")  # the lease lapses
+        self.processes[process] = Process(self.harness, self.partner, self.metrics)
 
     async def killed(self, work: Coroutine[Any, Any, Any], call: str) -> None:
-        """Everything that runs ends in the middle of the call at the partner, or before it."""
-        before = self.world.partner.seen[call]
+        """Cancel everything that is running during the call to the partner, or before the call."""
+        before = self.harness.partner.seen[call]
         mine = asyncio.current_task()
         task = asyncio.create_task(work)
-        while self.world.partner.seen[call] == before and not task.done():
+        while self.harness.partner.seen[call] == before and not task.done():
             await asyncio.wait([task], timeout=0.01)
         running = [other for other in asyncio.all_tasks() if other is not mine]
         for other in running:
             other.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
-    # --- what must hold -------------------------------------------------------------------------------------------
+    # --- invariants -----------------------------------------------------------------------------------------------
 
-    def the_partner_has_one_order_at_most(self) -> None:
-        assert len(self.world.partner.orders_of(self.order.order_id)) <= 1
+    def check_at_most_one_partner_order(self) -> None:
+        assert len(self.harness.partner.orders_of(self.order.order_id)) <= 1
 
-    def no_event_is_untrue(self) -> None:
+    def check_events_are_true(self) -> None:
         events = self.events()
         assert len(events) == len(set(events))
         if "accepted" in events:
@@ -259,8 +259,8 @@ class OneOrder:
         if "done" in events:
             assert self.status == "done"
 
-    def nothing_is_forgotten(self) -> None:
-        for state, watched in self.world.query(
+    def check_nothing_is_lost(self) -> None:
+        for state, watched in self.harness.query(
             "SELECT state, next_check_at IS NOT NULL FROM orders.partner_order WHERE order_id = %s",
             self.order.order_id,
         ):
@@ -269,26 +269,26 @@ class OneOrder:
             final = state in (State.FAILED, State.REJECTED, State.DONE, State.CANCELLED)
             assert watched != final
 
-    def live(self, steps: Sequence[Step]) -> None:
-        """Take the steps, holding what must hold after each."""
+    def run_steps(self, steps: Sequence[Step]) -> None:
+        """Run the steps; check the invariants after each, and the final state at the end."""
         try:
             for name, *arguments in steps:
                 getattr(self, name)(*arguments)
-                self.the_partner_has_one_order_at_most()
-                self.no_event_is_untrue()
-                self.nothing_is_forgotten()
-            self.everything_comes_right()
+                self.check_at_most_one_partner_order()
+                self.check_events_are_true()
+                self.check_nothing_is_lost()
+            self.check_final_state()
         finally:
-            for operation in ANSWERS:
-                self.world.partner.forget_answers(operation)
-            self.world.query("TRUNCATE orders.outbox, orders.partner_order")
-            self.world.run(self.partner.__aexit__(None, None, None))
+            for operation in RESPONSES:
+                self.harness.partner.forget_answers(operation)
+            self.harness.query("TRUNCATE orders.outbox, orders.partner_order")
+            self.harness.run(self.partner.__aexit__(None, None, None))
 
-    def everything_comes_right(self) -> None:
-        """Once all faults are over, the order and its cancellation have come to exactly one event each."""
-        for operation in ANSWERS:
-            self.world.partner.forget_answers(operation)
-        self.world.query("UPDATE orders.partner_order SET claimed_until = now() WHERE claim IS NOT NULL")
+    def check_final_state(self) -> None:
+        """Check that after all faults the order and its cancellation have exactly one event each."""
+        for operation in RESPONSES:
+            self.harness.partner.forget_answers(operation)
+        self.harness.query("UPDATE orders.partner_order SET claimed_until = now() WHERE claim IS NOT NULL")
         for _ in range(3):
             self.reconcile(0)
         expected = ["accepted"] if self.theirs else []
@@ -296,12 +296,12 @@ class OneOrder:
             expected.append(self.status)
         assert self.events() == expected
         if self.theirs:
-            # A day later nothing is unresolved any more.
-            self.world.query("UPDATE orders.partner_order SET check_until = now()")
+            # A day later no order is unresolved.
+            self.harness.query("UPDATE orders.partner_order SET check_until = now()")
             self.reconcile(1)
             assert self.state() == (self.status if self.status in ("done", "cancelled") else "accepted")
         else:
-            self.world.query("UPDATE orders.partner_order SET check_until = now()")
+            self.harness.query("UPDATE orders.partner_order SET check_until = now()")
             self.reconcile(1)
             assert self.state() in (None, "failed", "rejected")
 
@@ -309,20 +309,20 @@ class OneOrder:
 
     @property
     def theirs(self) -> int | None:
-        return next(iter(self.world.partner.orders_of(self.order.order_id)), None)
+        return next(iter(self.harness.partner.orders_of(self.order.order_id)), None)
 
     @property
     def status(self) -> str | None:
-        return self.world.partner.status_of(self.theirs) if self.theirs else None
+        return self.harness.partner.status_of(self.theirs) if self.theirs else None
 
     def events(self) -> list[str]:
-        rows = self.world.query(
+        rows = self.harness.query(
             "SELECT kind FROM orders.outbox WHERE order_id = %s ORDER BY event_no", self.order.order_id
         )
         return [row[0] for row in rows]
 
     def state(self) -> str | None:
-        rows = self.world.query("SELECT state FROM orders.partner_order WHERE order_id = %s", self.order.order_id)
+        rows = self.harness.query("SELECT state FROM orders.partner_order WHERE order_id = %s", self.order.order_id)
         return rows[0][0] if rows else None
 
     async def create(self, process: int) -> Accepted | Refused | None:
@@ -331,9 +331,9 @@ class OneOrder:
         except ServiceError:
             return None
 
-    def answered_create(self, answer: Accepted | Refused | None) -> None:
-        if isinstance(answer, Accepted):
-            assert answer.their_order_id == str(self.theirs)
+    def create_responded(self, response: Accepted | Refused | None) -> None:
+        if isinstance(response, Accepted):
+            assert response.their_order_id == str(self.theirs)
 
     async def cancel(self, process: int, theirs: str | None = None) -> str:
         try:
@@ -342,45 +342,45 @@ class OneOrder:
             return type(error).__name__
         return "cancelled"
 
-    def answered_cancel(self, answer: str) -> None:
-        if answer == "cancelled":
+    def cancel_responded(self, response: str) -> None:
+        if response == "cancelled":
             assert self.status == "cancelled"
-        if answer == "CancelRejected":
+        if response == "CancelRejected":
             assert self.status != "cancelled"
 
-    async def ask(self, process: int) -> int | None:
+    async def read_order(self, process: int) -> int | None:
         try:
             return (await self.processes[process].service.status(self.order.order_id, None)).status_id
         except (StatusUnavailable, ServiceError):
             return None
 
     def reconcile(self, process: int, *, failing: bool = False) -> None:
-        self.world.query("UPDATE orders.partner_order SET next_check_at = now() WHERE next_check_at IS NOT NULL")
-        with self.world.failing_commits(failing):
-            self.world.run(self.processes[process].reconciler.look_once())
+        self.harness.query("UPDATE orders.partner_order SET next_check_at = now() WHERE next_check_at IS NOT NULL")
+        with self.harness.failing_commits(failing):
+            self.harness.run(self.processes[process].reconciler.look_up_once())
 
 
 @pytest.fixture
-def world(warehouse_url: str) -> Iterator[World]:
+def harness(warehouse_url: str) -> Iterator[Harness]:
     partner = PartnerApi()
     with running(partner) as partner_url, asyncio.Runner() as runner:
-        world = World(warehouse_url, runner, partner, partner_url)
-        yield world
-        runner.run(world.engine.dispose())
-        world.connection.close()
+        harness = Harness(warehouse_url, runner, partner, partner_url)
+        yield harness
+        runner.run(harness.engine.dispose())
+        harness.connection.close()
 
 
-def examine(world: World, seeds: Iterable[int]) -> None:
+def examine(harness: Harness, seeds: Iterable[int]) -> None:
     for seed in seeds:
         random = Random(seed)
         attempts, first = random.randint(1, 3), random.choice(["accepted", "accepted", "lost", "nothing"])
         steps = [any_step(random) for _ in range(random.randint(3, 12))]
         try:
-            OneOrder(world, attempts, first).live(steps)
+            OrderScenario(harness, attempts, first).run_steps(steps)
         except AssertionError as error:
-            told = "\n".join(map(repr, steps))
-            raise AssertionError(f"seed {seed}, {attempts} attempts, at first {first}, then\n{told}") from error
+            described = "\n".join(map(repr, steps))
+            raise AssertionError(f"seed {seed}, {attempts} attempts, at first {first}, then\n{described}") from error
 
 
-def test_nothing_is_lost_whatever_happens_to_an_order(world: World) -> None:
-    examine(world, range(40))
+def test_random_sequences_lose_no_order(harness: Harness) -> None:
+    examine(harness, range(40))

@@ -1,4 +1,4 @@
-"""Creates and cancels of unknown outcome, one situation at a time: nothing is forgotten, and nothing is done twice."""
+"""Creates and cancels of unknown outcome, one situation per test: each is resolved, and none is carried out twice."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -33,18 +33,18 @@ def refused(errors: Any) -> Answer:
 # --- cancels ----------------------------------------------------------------------------------------------------
 
 
-def test_a_cancel_whose_response_was_lost_succeeds_when_it_is_repeated(service: Service, query: Query) -> None:
+def test_repeated_cancel_succeeds_after_a_lost_response(service: Service, query: Query) -> None:
     service.post(order())
     service.partner.answer("cancel", LOST)
     assert service.delete(CANCEL).json()["result"] == "transient_error"
     assert query(STATE) == [("cancel_unknown",)]
-    assert service.delete(CANCEL).json() == SUCCESS  # the partner refuses to cancel a second time
+    assert service.delete(CANCEL).json() == SUCCESS  # the partner would refuse a second cancel
     assert query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)]
     assert service.metric("order_changing_status_counter_total", service="PartnerAPI") == 1
 
 
-def test_a_refusal_beside_an_unknown_status_resolves_nothing(service: Service, query: Query) -> None:
-    """The unknown word may stand for an order that an earlier cancel has cancelled."""
+def test_refused_cancel_with_an_unknown_status_stays_unresolved(service: Service, query: Query) -> None:
+    """An unknown status may mean that an earlier cancel was carried out."""
     service.post(order())
     service.partner.answer("cancel", LOST)
     service.delete(CANCEL)
@@ -54,8 +54,8 @@ def test_a_refusal_beside_an_unknown_status_resolves_nothing(service: Service, q
     assert service.delete(CANCEL).json() == SUCCESS
 
 
-def test_a_refusal_beside_a_status_that_is_missing_resolves_no_earlier_cancel(service: Service, query: Query) -> None:
-    """An order that the partner does not list may be one that the earlier cancel has cancelled."""
+def test_refused_cancel_with_a_missing_status_stays_unresolved(service: Service, query: Query) -> None:
+    """An order that the partner does not list may have been cancelled by the earlier cancel."""
     service.post(order())
     service.partner.answer("cancel", LOST)
     service.delete(CANCEL)
@@ -65,14 +65,14 @@ def test_a_refusal_beside_a_status_that_is_missing_resolves_no_earlier_cancel(se
     assert service.delete(CANCEL).json() == SUCCESS
 
 
-def test_an_order_that_the_partner_cancelled_itself_is_cancelled(service: Service, query: Query) -> None:
+def test_cancel_of_an_order_cancelled_by_the_partner_succeeds(service: Service, query: Query) -> None:
     service.post(order())
     service.partner.set_status(777, "cancelled")
     assert service.delete(CANCEL).json() == SUCCESS
     assert query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)]
 
 
-def test_an_order_that_is_not_stored_is_cancelled_too(service: Service) -> None:
+def test_cancel_of_an_unknown_order_uses_the_partner_status(service: Service) -> None:
     service.post(order())
     service.partner.set_status(777, "cancelled")
     assert service.delete({"order_id": 11, "their_order_id": "777"}).json() == SUCCESS
@@ -99,7 +99,7 @@ def test_a_refused_cancel_leaves_the_order_open(service: Service, query: Query) 
         ([""], "HTTP response error"),
     ],
 )
-def test_a_cancel_that_is_not_refused_for_good_is_unresolved(
+def test_cancel_refused_for_another_reason_is_unresolved(
     service: Service, query: Query, errors: Any, message: str
 ) -> None:
     service.post(order())
@@ -110,13 +110,13 @@ def test_a_cancel_that_is_not_refused_for_good_is_unresolved(
 
 
 @pytest.mark.parametrize("errors", ["Cancellation not allowed.", {"777": ["cancellation is not allowed"]}])
-def test_a_refusal_of_a_cancel_has_many_shapes(service: Service, errors: Any) -> None:
+def test_refused_cancel_is_recognized_in_every_shape(service: Service, errors: Any) -> None:
     service.post(order())
     service.partner.answer("cancel", refused(errors))
     assert service.delete(CANCEL).json() == {"result": "order_cancel_rejected", "message": str(errors)}
 
 
-def test_a_refusal_is_not_told_while_the_partner_tells_no_status(service: Service, query: Query) -> None:
+def test_refused_cancel_without_a_status_is_a_transient_error(service: Service, query: Query) -> None:
     service.post(order())
     service.partner.answer("cancel", Answer(200, NOT_ALLOWED))
     service.partner.answer("status", Answer(404))
@@ -132,12 +132,12 @@ def test_a_later_cancel_that_fails_does_not_resolve_the_earlier_one(start: Start
     service.delete(CANCEL)
     service.delete(CANCEL)
     assert query(STATE) == [("cancel_unknown",)]
-    # The first one is carried out late.
+    # The first cancel is carried out late.
     service.partner.set_status(777, "cancelled")
     until(lambda: query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)])
 
 
-def test_every_attempt_of_a_cancel_counts(start: Start, query: Query) -> None:
+def test_cancel_is_unresolved_if_any_attempt_may_have_been_carried_out(start: Start, query: Query) -> None:
     service = start(partnerapi_http_retries_count_order=2)
     service.post(order())
     service.partner.answer("cancel", Answer(500), Answer(429))
@@ -148,7 +148,7 @@ def test_every_attempt_of_a_cancel_counts(start: Start, query: Query) -> None:
     assert query(STATE) == [("cancel_unknown",)]
 
 
-def test_a_cancel_that_surely_did_not_arrive_leaves_the_order_open(service: Service, query: Query) -> None:
+def test_cancel_rejected_with_429_leaves_the_order_open(service: Service, query: Query) -> None:
     service.post(order())
     service.partner.answer("cancel", Answer(429))
     assert service.delete(CANCEL).json()["result"] == "transient_error"
@@ -156,7 +156,7 @@ def test_a_cancel_that_surely_did_not_arrive_leaves_the_order_open(service: Serv
 
 
 @pytest.mark.parametrize(
-    ("answer", "expected"),
+    ("response", "expected"),
     [
         (Answer(delay=1), SUCCESS),
         (Answer(200, NOT_ALLOWED, delay=1), REJECTED),
@@ -165,16 +165,16 @@ def test_a_cancel_that_surely_did_not_arrive_leaves_the_order_open(service: Serv
     ids=["cancelled", "rejected", "failed"],
 )
 @pytest.mark.parametrize("processes", [1, 2])
-def test_equal_cancels_at_once_are_one(start: Start, answer: Answer, expected: Any, processes: int) -> None:
+def test_concurrent_equal_cancels_make_one_call(start: Start, response: Answer, expected: Any, processes: int) -> None:
     services = [start()]
     if processes == 2:
         services.append(start(partnerapi_url=services[0].partner_url))
     partner = services[0].partner
     services[0].post(order())
-    partner.answer("cancel", answer)
+    partner.answer("cancel", response)
     with ThreadPoolExecutor(6) as pool:
-        answers = [one.json() for one in pool.map(lambda n: services[n % processes].delete(CANCEL), range(6))]
-    assert answers == [expected] * 6
+        responses = [one.json() for one in pool.map(lambda n: services[n % processes].delete(CANCEL), range(6))]
+    assert responses == [expected] * 6
     assert partner.seen["cancel"] == 1
 
 
@@ -208,7 +208,9 @@ def test_a_later_create_that_fails_does_not_resolve_the_earlier_one(
 
 
 @pytest.mark.parametrize(("find", "create"), SECOND.values(), ids=SECOND)
-def test_every_attempt_of_a_create_counts(start: Start, query: Query, find: Answer, create: Answer | None) -> None:
+def test_create_is_unresolved_if_any_attempt_may_have_been_carried_out(
+    start: Start, query: Query, find: Answer, create: Answer | None
+) -> None:
     service = start(partnerapi_http_retries_count_order=2)
     service.partner.answer("find", NOT_LISTED, find)
     service.partner.answer("create", Answer(500, done=True), *([create] if create else []))
@@ -218,7 +220,7 @@ def test_every_attempt_of_a_create_counts(start: Start, query: Query, find: Answ
     assert service.partner.orders_of(10) == [777]
 
 
-def test_a_refusal_of_items_is_told_though_an_earlier_create_is_unresolved(service: Service) -> None:
+def test_item_errors_are_reported_while_an_earlier_create_is_unresolved(service: Service) -> None:
     service.partner.answer("create", Answer(500), refused({"58": "Item not found"}))
     service.post(order())
     assert service.post(order()).json()["data"] == {
@@ -229,19 +231,19 @@ def test_a_refusal_of_items_is_told_though_an_earlier_create_is_unresolved(servi
     }
 
 
-def test_a_cancel_under_another_id_leaves_an_unresolved_create_alone(start: Start, query: Query) -> None:
+def test_cancel_with_another_id_does_not_resolve_a_create(start: Start, query: Query) -> None:
     service = start(partnerapi_reconcile_seconds=0.1)
     service.partner.answer("create", LOST)
     service.post(order())
     assert service.delete({"order_id": 10, "their_order_id": "1"}).json() == REJECTED
     assert query("SELECT state, next_check_at IS NOT NULL FROM orders.partner_order") == [("unknown", True)]
-    # Even the right id, which the service doesn't know yet: both events follow once the order is found.
+    # Same with the correct id, which the service does not know yet: both events follow once the order is found.
     assert service.delete(CANCEL).json() == SUCCESS
     start(partnerapi_url=service.partner_url, **LOOKING)
     until(lambda: query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)])
 
 
-def test_a_question_about_an_unresolved_create_resolves_it(service: Service, query: Query) -> None:
+def test_status_request_resolves_an_unresolved_create(service: Service, query: Query) -> None:
     service.partner.answer("create", LOST)
     service.post(order())
     assert service.get("/v2/orders/10").json()["status_id"] == 0
@@ -254,7 +256,7 @@ def test_a_question_about_an_unresolved_create_resolves_it(service: Service, que
 
 @contextmanager
 def failing_commits(query: Query) -> Iterator[None]:
-    """Every statement that stores an outcome fails in the database."""
+    """Make every UPDATE that stores an outcome fail in the database."""
     query(
         "CREATE FUNCTION fail() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
         "IF NEW.claim IS NULL THEN RAISE EXCEPTION 'disk full'; END IF; RETURN NEW; END $$"
@@ -264,29 +266,29 @@ def failing_commits(query: Query) -> Iterator[None]:
     query("DROP FUNCTION fail CASCADE")
 
 
-def test_a_create_whose_outcome_could_not_be_stored_is_taken_up_at_once(service: Service, query: Query) -> None:
+def test_create_whose_outcome_was_not_stored_is_resumed_at_once(service: Service, query: Query) -> None:
     with failing_commits(query):
-        answer = service.post(order())
-        assert (answer.status_code, answer.json()["data"]["service_error"]) == (503, True)
+        response = service.post(order())
+        assert (response.status_code, response.json()["data"]["service_error"]) == (503, True)
         assert query(STATE) == [("creating",)]
-    began = time.monotonic()
+    start_time = time.monotonic()
     assert service.post(order()).json()["their_order_id"] == "777"
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - start_time < 5
     assert service.partner.orders_of(10) == [777]
 
 
-def test_a_cancel_whose_outcome_could_not_be_stored_is_taken_up_at_once(service: Service, query: Query) -> None:
+def test_cancel_whose_outcome_was_not_stored_is_resumed_at_once(service: Service, query: Query) -> None:
     service.post(order())
     with failing_commits(query):
         assert service.delete(CANCEL).status_code == 503
         assert query(STATE) == [("cancelling",)]
-    began = time.monotonic()
+    start_time = time.monotonic()
     assert service.delete(CANCEL).json() == SUCCESS
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - start_time < 5
     assert query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)]
 
 
-def test_a_cancel_of_a_process_that_died_is_unresolved(start: Start, query: Query) -> None:
+def test_reconciler_resolves_a_cancel_of_a_dead_process(start: Start, query: Query) -> None:
     service = start()
     service.post(order())
     with failing_commits(query):
@@ -296,21 +298,19 @@ def test_a_cancel_of_a_process_that_died_is_unresolved(start: Start, query: Quer
     until(lambda: query(EVENTS) == [("8-10-accepted",), ("8-10-cancelled",)])
 
 
-def test_the_repeated_order_does_not_wait_after_a_restart_of_the_database(
-    own_server: EmbeddedPostgres, start: Start
-) -> None:
+def test_repeated_order_succeeds_at_once_after_a_database_restart(own_server: EmbeddedPostgres, start: Start) -> None:
     service = start(database_url=own_server.url("sales"))
     try:
         service.partner.answer("create", Answer(done=True, delay=1.5))
         with ThreadPoolExecutor(1) as pool:
-            answer = pool.submit(service.post, order())
+            response = pool.submit(service.post, order())
             until(lambda: service.partner.seen["create"])
             own_server.stop()
-            assert answer.result().status_code == 503
+            assert response.result().status_code == 503
         own_server.ensure_running()
-        began = time.monotonic()
+        start_time = time.monotonic()
         assert service.post(order()).json()["their_order_id"] == "777"
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - start_time < 5
         assert service.partner.orders_of(10) == [777]
     finally:
         own_server.stop()
@@ -328,7 +328,7 @@ def test_texts_that_can_not_be_stored_are_replaced(start: Start, query: Query, t
     service = start()
     replaced = text.replace("\x00", "\ufffd").encode("utf-8", "surrogatepass")
     readable = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in replaced.decode("utf-8", "surrogatepass"))
-    # In the reason of a refusal, and in its key.
+    # In the reason of a refusal, and in the key of the reason.
     service.partner.answer("create", refused({text: text}), refused({"58": text}))
     body = service.post(order_v1(), "/SendOrder")
     assert (body.status_code, body.json()) == (
@@ -336,20 +336,20 @@ def test_texts_that_can_not_be_stored_are_replaced(start: Start, query: Query, t
         {"Result": "order_rejected", "Message": str({readable: readable})},
     )
     assert service.post(order_v1(), "/SendOrder").json()["Result"] == "order_rejected"
-    # In an id: another id than the partner's, so the order has to be searched for.
+    # In an id: it differs from the partner's id, so the order has to be searched for.
     service.partner.answer("create", Answer(200, {"status": "ok", "order_id": f"77{text}"}, done=True))
     assert service.post(order_v1(), "/SendOrder").json()["Result"] == "transient_error"
     assert query(STATE) == [("unknown",)]
     assert service.post(order_v1(), "/SendOrder").json()["TheirOrderId"] == "777"
-    # In a status, and in the reason why there is none.
+    # In a status, and in the reason for a missing status.
     service.partner.answer("status", Answer(200, {"status": "ok", "data": {"777": {"status": text}}}), refused([text]))
     assert service.get("/v2/orders/10").json()["status_id"] == -1
-    answer = service.get("/v2/orders/10")
-    assert (answer.status_code, answer.json()) == (200, {"result": "error", "message": str([readable])})
+    response = service.get("/v2/orders/10")
+    assert (response.status_code, response.json()) == (200, {"result": "error", "message": str([readable])})
     service.partner.answer("cancel", refused(f"cancellation not allowed {text}"))
-    answer = service.delete(CANCEL)
-    assert (answer.status_code, answer.json()["message"]) == (200, f"cancellation not allowed {readable}")
-    # In what was bought.
+    response = service.delete(CANCEL)
+    assert (response.status_code, response.json()["message"]) == (200, f"cancellation not allowed {readable}")
+    # In the bought items.
     service.partner.set_status(777, "done", items=[{"their_item_id": text, "bought_count": 1}])
     assert service.get("/v2/orders/10").json()["their_items"] == [{"their_item_id": readable, "bought_count": 1}]
 
@@ -367,7 +367,7 @@ def test_open_orders_are_polled(start: Start, query: Query, status: str) -> None
     assert query("SELECT state, next_check_at FROM orders.partner_order") == [(status, None)]
 
 
-def test_polling_backs_off_and_ends(start: Start, query: Query) -> None:
+def test_polling_slows_down_and_ends_after_the_configured_days(start: Start, query: Query) -> None:
     service = start(partnerapi_poll_days=2, **LOOKING)
     service.post(order())
     assert query("SELECT round(extract(epoch FROM check_until - updated_at)) FROM orders.partner_order") == [(172800,)]
@@ -388,7 +388,7 @@ def test_polling_can_be_turned_off(start: Start, query: Query) -> None:
     assert query("SELECT state, next_check_at FROM orders.partner_order") == [("accepted", None)]
 
 
-def test_a_slow_answer_about_one_order_delays_no_other(start: Start, query: Query) -> None:
+def test_slow_status_response_does_not_delay_other_orders(start: Start, query: Query) -> None:
     service = start(partnerapi_http_timeout=20, **LOOKING)
     service.partner.answer("status", Answer(delay=20))
     service.post(order(10))

@@ -1,1 +1,1 @@
-"""The simulated report API, over real HTTP on the loopback."""
+"""Tests of the simulated report API over real HTTP on the loopback interface."""

@@ -1,4 +1,4 @@
-"""A simulator over a folder that tests fill, and a plain client that knows no more than the wire format."""
+"""A simulator of a folder that tests fill, and a plain client that knows only the wire format."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -21,20 +21,20 @@ ORDERS_HEADER = (
 
 
 def orders(*days: str) -> str:
-    """An order file with one line for each of the days."""
+    """Return an order file with one line per day."""
     lines = [f"{n},{n:032x},{day}T00:00:00,0,Москва,7,Анна,Орлова,6,Яблоко,2,280" for n, day in enumerate(days, 1)]
     return "\n".join([ORDERS_HEADER, *lines, ""])
 
 
 def write(path: Path, text: str) -> Path:
-    """Write a file, with the folders above it."""
+    """Write a file, and create its parent folders."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="")
     return path
 
 
 class Client:
-    """Calls the API as its documentation says."""
+    """HTTP client of the report API, as documented."""
 
     def __init__(self, api: ReportApi, url: str) -> None:
         self.api = api
@@ -52,17 +52,17 @@ class Client:
         return task_id
 
     def report(self) -> dict[str, Any]:
-        """The `data` of a finished report; the server must not make one wait."""
-        answer = self.get("/get_report", {"task_id": self.task()}).json()
-        assert answer["status"] == "SUCCESS", answer
-        data = answer["data"]
+        """Return the `data` of a finished report; the server must not delay it."""
+        response = self.get("/get_report", {"task_id": self.task()}).json()
+        assert response["status"] == "SUCCESS", response
+        data = response["data"]
         assert isinstance(data, dict)
         return data
 
     def increment(self, report_id: str, day: str | date) -> dict[str, Any]:
-        answer = self.get("/get_increment", {"report_id": report_id, "date": f"{day}T00:00:00"})
-        assert answer.status_code == 200, answer.text
-        body = answer.json()
+        response = self.get("/get_increment", {"report_id": report_id, "date": f"{day}T00:00:00"})
+        assert response.status_code == 200, response.text
+        body = response.json()
         assert isinstance(body, dict)
         return body
 
@@ -72,7 +72,7 @@ Start = Callable[..., Client]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Start a simulator over tmp_path (or another folder), with reports that are ready at once."""
+    """Return a function that starts a simulator of tmp_path (or another folder), with reports ready at once."""
     with ExitStack() as stack:
 
         def start_one(folder: Path = tmp_path, *, wait: float = 0.0, faults: Faults | None = None) -> Client:

@@ -1,4 +1,4 @@
-"""Each fault, seen by a plain client."""
+"""Simulated faults of the report API, each as seen by a plain HTTP client."""
 
 import time
 from pathlib import Path
@@ -12,13 +12,13 @@ from sales_assets_tests.simulators.report_api.conftest import Client, Start, ord
 
 @pytest.fixture
 def client(tmp_path: Path, start: Start) -> Client:
-    """A healthy server whose faults a test then sets."""
+    """A server without faults; the tests set them."""
     write(tmp_path / "main" / "user_orders_log.csv", orders(*["2024-09-08"] * 5000))
     write(tmp_path / "main" / "price_log.csv", "Яблоко,140\n")
     return start()
 
 
-def test_slow_answers(client: Client) -> None:
+def test_slow_responses(client: Client) -> None:
     client.api.faults = Faults(slow=0.3)
     before = time.monotonic()
     client.task()
@@ -36,7 +36,7 @@ def test_trickled_body_arrives_whole_but_late(client: Client, tmp_path: Path) ->
     assert body == (tmp_path / "main" / "user_orders_log.csv").read_bytes()
 
 
-def test_502_now_and_then_by_the_seed(tmp_path: Path, start: Start) -> None:
+def test_random_502_responses_depend_on_the_seed(tmp_path: Path, start: Start) -> None:
     def statuses(seed: int) -> list[int]:
         client = start(tmp_path, faults=Faults(bad_gateway=0.3, seed=seed))
         return [client.post("/generate_report").status_code for _ in range(60)]
@@ -62,19 +62,19 @@ def test_content_length_above_the_body(client: Client, tmp_path: Path) -> None:
     size = (tmp_path / "main" / "price_log.csv").stat().st_size
     url = client.report()["s3_path"]["price_log"]
     client.api.faults = Faults(wrong_length=7)
-    with requests.get(url, stream=True, timeout=10) as answer:
-        assert answer.headers["Content-Length"] == str(size + 7)
+    with requests.get(url, stream=True, timeout=10) as response:
+        assert response.headers["Content-Length"] == str(size + 7)
         with pytest.raises(requests.exceptions.ChunkedEncodingError, match="7 more expected"):
-            _ = answer.content
+            _ = response.content
 
 
 def test_content_length_below_the_body(client: Client, tmp_path: Path) -> None:
     whole = (tmp_path / "main" / "price_log.csv").read_bytes()
     url = client.report()["s3_path"]["price_log"]
     client.api.faults = Faults(wrong_length=-7)
-    answer = requests.get(url, timeout=10)
-    assert answer.headers["Content-Length"] == str(len(whole) - 7)
-    assert answer.content == whole[:-7]
+    response = requests.get(url, timeout=10)
+    assert response.headers["Content-Length"] == str(len(whole) - 7)
+    assert response.content == whole[:-7]
 
 
 def test_lost_file_is_listed_but_404(client: Client) -> None:
@@ -84,7 +84,7 @@ def test_lost_file_is_listed_but_404(client: Client) -> None:
     assert requests.get(links["user_orders_log"], timeout=10).status_code == 200
 
 
-def test_running_for_ever(client: Client) -> None:
+def test_report_that_never_finishes(client: Client) -> None:
     task_id = client.task()
     client.api.faults = Faults(never_ready=True)
     assert client.get("/get_report", {"task_id": task_id}).json()["status"] == "RUNNING"
@@ -93,15 +93,15 @@ def test_running_for_ever(client: Client) -> None:
 def test_html_instead_of_json(client: Client) -> None:
     url = client.report()["s3_path"]["price_log"]
     client.api.faults = Faults(html=1.0)
-    answer = client.post("/generate_report")
-    assert answer.status_code == 200
-    assert answer.headers["Content-Type"].startswith("text/html")
+    response = client.post("/generate_report")
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith("text/html")
     with pytest.raises(requests.JSONDecodeError):
-        answer.json()
+        response.json()
     assert requests.get(url, timeout=10).text == "Яблоко,140\n"
 
 
-def test_expired_links_until_asked_again(tmp_path: Path, start: Start) -> None:
+def test_expired_links_are_renewed_by_the_next_request(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "main" / "price_log.csv", "Яблоко,140\n")
     write(tmp_path / "inc" / "2024-10-01" / "price_log_inc.csv", "Яблоко,150\n")
     client = start(faults=Faults(expired_links=1))

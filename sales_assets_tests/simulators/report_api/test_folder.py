@@ -1,4 +1,4 @@
-"""Which days a folder of files speaks for, and which files it delivers."""
+"""Folder of report files: the days that it covers, and the files that it delivers."""
 
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -24,7 +24,7 @@ def days(first: str, last: str) -> Period:
 
 
 @pytest.mark.parametrize("spelling", ["user_orders_log", "user_order_log"])
-def test_period_spans_the_order_lines_whatever_their_order(tmp_path: Path, spelling: str) -> None:
+def test_period_spans_the_order_lines_in_any_order(tmp_path: Path, spelling: str) -> None:
     write(tmp_path / "main" / f"{spelling}.csv", orders("2024-09-10", "2024-09-08", "2024-09-30", "2024-09-11"))
     write(tmp_path / "inc" / "2024-09-20" / f"{spelling}_inc.csv", orders("2024-09-20"))
     assert ReportFolder(tmp_path).period() == days("2024-09-08", "2024-09-30")
@@ -77,7 +77,7 @@ def test_without_order_lines_the_period_is_the_day_before_the_first_increment(tm
     assert ReportFolder(tmp_path).period() == days("2024-02-29", "2024-02-29")
 
 
-def test_empty_folder_has_a_period_all_the_same(tmp_path: Path) -> None:
+def test_empty_folder_has_a_default_period(tmp_path: Path) -> None:
     period = ReportFolder(tmp_path).period()
     assert period.start == period.end
     assert abs(datetime.now(UTC).date() - period.end - timedelta(days=8)) <= timedelta(days=1)
@@ -88,7 +88,7 @@ def test_missing_folder_is_an_error(tmp_path: Path) -> None:
         ReportFolder(tmp_path / "nowhere")
 
 
-def test_files_may_change_while_it_runs(tmp_path: Path, start: Start) -> None:
+def test_files_may_change_while_the_server_runs(tmp_path: Path, start: Start) -> None:
     client = start()
     report = client.report()
     assert report["s3_path"] == {}
@@ -104,11 +104,11 @@ def test_files_may_change_while_it_runs(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "inc" / "2024-09-11" / "price_log_inc.csv", "")
     links = client.increment(report["report_id"], "2024-09-11")["data"]["s3_path"]
     assert list(links) == ["price_log_inc"]
-    answer = requests.get(links["price_log_inc"], timeout=10)
-    assert (answer.status_code, answer.content, answer.headers["Content-Length"]) == (200, b"", "0")
+    response = requests.get(links["price_log_inc"], timeout=10)
+    assert (response.status_code, response.content, response.headers["Content-Length"]) == (200, b"", "0")
 
 
-def test_both_spellings_are_delivered_as_they_lie_and_missing_files_have_no_key(tmp_path: Path, start: Start) -> None:
+def test_files_keep_their_spelling_and_missing_files_have_no_key(tmp_path: Path, start: Start) -> None:
     write(tmp_path / "main" / "user_order_log.csv", orders("2024-09-08"))
     write(tmp_path / "main" / "customer_research.csv", "x\n")
     write(tmp_path / "main" / "notes.csv", "none of the service's files\n")

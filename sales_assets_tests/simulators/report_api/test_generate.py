@@ -1,4 +1,4 @@
-"""The generated files show the quirks of the real ones, and the totals that come with them are true."""
+"""Generated files: they have the quirks of the real ones, and match the totals returned with them."""
 
 import csv
 from collections import Counter, defaultdict
@@ -78,7 +78,7 @@ def test_refunds_are_separate_lines(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("repeats", [0.47, 0.7, 0.94])
-def test_repeats_are_verbatim_and_never_neighbours(tmp_path: Path, repeats: float) -> None:
+def test_duplicates_are_verbatim_and_never_adjacent(tmp_path: Path, repeats: float) -> None:
     write_increment(tmp_path, Shop(lines_per_day=2000, repeats=repeats), FIRST_DAY, position=1)
     lines = rows(day_file(tmp_path, "2024-09-01"))
     assert [line["id"] for line in lines] == [str(n) for n in range(1, 2001)]
@@ -88,8 +88,8 @@ def test_repeats_are_verbatim_and_never_neighbours(tmp_path: Path, repeats: floa
     assert all(one != other for one, other in pairwise(without_id))
     distinct = len(set(without_id))
     assert len(set(without_id[:distinct])) < 0.8 * distinct
-    often = Counter(without_id).most_common(1)[0][0]
-    places = [n for n, line in enumerate(without_id) if line == often]
+    most_frequent = Counter(without_id).most_common(1)[0][0]
+    places = [n for n, line in enumerate(without_id) if line == most_frequent]
     assert max(places) - min(places) > 100
 
 
@@ -143,7 +143,7 @@ def test_totals_match_the_lines(made: tuple[Path, list[DayTotals]]) -> None:
         }
 
 
-def test_the_seed_decides_and_another_edition_is_wholly_different(tmp_path: Path) -> None:
+def test_files_depend_on_the_seed_and_editions_share_no_order(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         generate(tmp_path / name, Shop(seed=seed, lines_per_day=50), first_day=FIRST_DAY)
     assert contents(tmp_path / "a") == contents(tmp_path / "b")
@@ -222,7 +222,7 @@ def test_impossible_sizes_are_refused(tmp_path: Path) -> None:
         generate(tmp_path, SHOP, first_day=FIRST_DAY, days=3, increments=4)
 
 
-def test_served_like_any_folder(made: tuple[Path, list[DayTotals]], start: Start) -> None:
+def test_generated_folder_can_be_served(made: tuple[Path, list[DayTotals]], start: Start) -> None:
     client = start(made[0])
     report = client.report()
     assert (report["start_day"], report["end_date"]) == ("2024-09-01 00:00:00", "2024-09-23 00:00:00")

@@ -1,4 +1,4 @@
-"""The generated folder follows the calendar, and shows its last days one by one when asked to."""
+"""Live generated folder: its days follow the calendar, or optionally appear one by one."""
 
 import threading
 import time
@@ -39,7 +39,7 @@ def test_window_moves_with_the_calendar(tmp_path: Path) -> None:
         assert ReportFolder(tmp_path).period().end == date(2024, 10, 24)
 
 
-def test_days_appear_one_by_one_and_the_newest_is_issued_anew(tmp_path: Path) -> None:
+def test_days_appear_one_by_one_and_the_newest_is_replaced(tmp_path: Path) -> None:
     newest = tmp_path / "inc" / "2024-10-30" / "user_orders_log_inc.csv"
     with live(tmp_path, SHOP, today=lambda: date(2024, 10, 31), every=0.2):
         assert days_of(tmp_path) == [24, 25, 27]
@@ -52,7 +52,7 @@ def test_days_appear_one_by_one_and_the_newest_is_issued_anew(tmp_path: Path) ->
     assert not [thread for thread in threading.enumerate() if thread.name == "report-api-live"]
 
 
-def test_without_a_clock_of_its_own_it_follows_utc(tmp_path: Path) -> None:
+def test_default_clock_is_utc(tmp_path: Path) -> None:
     before = utc_today()
     with live(tmp_path, SHOP):
         last = ReportFolder(tmp_path).increment_days()[-1]

@@ -1,4 +1,4 @@
-"""The simulator as a process: it is there soon, says one line, and goes when told to."""
+"""Simulator as a process: starts fast, prints one line, and stops on a signal."""
 
 import signal
 import socket
@@ -30,8 +30,8 @@ print("cleaned up")
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
-def test_a_process_imports_little_answers_and_stops_cleanly(tmp_path: Path, how: signal.Signals) -> None:
-    """It is there soon because it imports nothing heavy; the program itself asserts that."""
+def test_process_imports_little_responds_and_stops_cleanly(tmp_path: Path, how: signal.Signals) -> None:
+    """The start is fast because the process imports no heavy package, which the program itself asserts."""
     with subprocess.Popen(
         [sys.executable, "-c", PROGRAM, str(tmp_path), KEY],
         stdout=subprocess.PIPE,
@@ -43,9 +43,9 @@ def test_a_process_imports_little_answers_and_stops_cleanly(tmp_path: Path, how:
         try:
             url = process.stdout.readline().strip()
             with requests.Session() as session:
-                # The session keeps its connection open: that must not hold the server up.
-                answer = session.post(f"{url}/generate_report", headers=HEADERS, timeout=60)
-                assert answer.status_code == 200
+                # The session keeps its connection open, which must not delay the shutdown.
+                response = session.post(f"{url}/generate_report", headers=HEADERS, timeout=60)
+                assert response.status_code == 200
                 process.send_signal(how)
                 rest, errors = process.stdout.read(), process.stderr.read()
             assert process.wait(60) == 0
@@ -59,7 +59,7 @@ def test_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
         serve(ReportApi(tmp_path, api_key=KEY), port=other.getsockname()[1])
 
 
-def test_running_stops_with_its_block_even_while_a_client_reads(
+def test_running_stops_at_the_end_of_its_block_while_a_client_reads(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     write(tmp_path / "main" / "user_orders_log.csv", orders(*["2024-09-08"] * 200_000))

@@ -42,8 +42,10 @@ _log = structlog.get_logger()
 _MAX_DAYS = 366
 
 
-def mailings_router(repository: MailingsRepository, *, timezone: str, kick: Callable[[], None]) -> BothSlashes:
-    """Return the routes of mailings; `kick` enqueues a planner task, and must return at once."""
+def mailings_router(
+    repository: MailingsRepository, *, timezone: str, enqueue_planner: Callable[[], None]
+) -> BothSlashes:
+    """Return the routes of mailings; `enqueue_planner` enqueues a planner task, and must return at once."""
     routes = BothSlashes(prefix=f"{PREFIX}/mailings", tags=["mailings"], responses=ERRORS, head=True)
 
     @routes.post(
@@ -54,7 +56,7 @@ def mailings_router(repository: MailingsRepository, *, timezone: str, kick: Call
         row = await repository.create_mailing(MailingBody.values(await read_body(request)))
         bind_contextvars(mailing_id=row["id"])
         _log.info("mailing created", mailing_id=row["id"])
-        kick()
+        enqueue_planner()
         return row
 
     @routes.get("/", response_model=Statistics)
@@ -126,7 +128,7 @@ def mailings_router(repository: MailingsRepository, *, timezone: str, kick: Call
         await repository.require_mailing(mailing_id)
         row = await repository.update_mailing(mailing_id, model.values(await read_body(request)))
         _log.info("mailing changed", mailing_id=mailing_id)
-        kick()
+        enqueue_planner()
         return row
 
     @routes.delete("/{mailing_id}", status_code=204, response_class=Response, responses=ID_ERRORS)
@@ -135,7 +137,7 @@ def mailings_router(repository: MailingsRepository, *, timezone: str, kick: Call
         bind_contextvars(mailing_id=mailing_id)
         await repository.delete_mailing(mailing_id)
         _log.info("mailing deleted", mailing_id=mailing_id)
-        kick()
+        enqueue_planner()
 
     @routes.get("/{mailing_id}/detail/", response_model=MailingDetail, responses=ID_ERRORS)
     async def mailing_detail(mailing_id: Id) -> dict[str, Any]:
@@ -158,7 +160,7 @@ def mailings_router(repository: MailingsRepository, *, timezone: str, kick: Call
         await repository.resume_mailing(mailing_id)
         resumed = await detail(mailing_id)
         _log.info("mailing resumed", mailing_id=mailing_id)
-        kick()
+        enqueue_planner()
         return resumed
 
     async def detail(mailing_id: int) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 PRE_ORDER: Literal[1] = 1
 RESERVATION: Literal[2] = 2
 
-# Status words of the partner, as the numbers that callers know.
+# Status words of the partner, and the status numbers that callers see.
 STATUS_IDS = {"created": 0, "accepted": 1, "delivery": 1, "done": 2, "cancelled": 3, "in_shop": 4}
 UNKNOWN_STATUS = -1
 CREATED, DONE, CANCELLED = STATUS_IDS["created"], STATUS_IDS["done"], STATUS_IDS["cancelled"]
@@ -30,7 +30,7 @@ class Client:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """A line of an order; `price` is that of a piece, and its text is what the caller wrote."""
+    """A line of an order; `price` is per piece, in the caller's spelling."""
 
     their_id: str
     price: Decimal
@@ -79,7 +79,7 @@ class Order:
 
 
 class QuantityError(NamedTuple):
-    """Too few pieces; `available` is None if the partner gave no number."""
+    """Fewer pieces available than ordered; `available` is None if the partner gave no number."""
 
     their_id: str
     ordered: int
@@ -87,7 +87,7 @@ class QuantityError(NamedTuple):
 
 
 class PriceError(NamedTuple):
-    """Another price; both as text."""
+    """A price that differs from the ordered one; both as text."""
 
     their_id: str
     ordered: str
@@ -96,7 +96,7 @@ class PriceError(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """The partner has the order."""
+    """The order exists at the partner."""
 
     their_order_id: str
     items: tuple[Item, ...]
@@ -104,10 +104,10 @@ class Accepted:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The partner does not have the order, or this is unknown.
+    """The order was not created at the partner, or this is unknown.
 
-    `partner_error`: the partner failed, or said something that was not understood. Without it the partner decided, and
-    the answer is final. `message` is for people; `in_words`: it holds the partner's own text.
+    `partner_error`: the partner failed, or its response was not understood. Otherwise the refusal is the partner's
+    final decision. `message` is for people; `in_words`: it contains the partner's own text.
     """
 
     message: str
@@ -140,7 +140,7 @@ class Refused:
 class CancelAnswer:
     """The response to a cancel.
 
-    `rejected`: the partner says that this order can't be cancelled. `failed`: not cancelled as far as is known; the
+    `rejected`: the partner reports that this order can't be cancelled. `failed`: the cancellation is not confirmed; the
     caller may try again.
     """
 
@@ -161,7 +161,7 @@ class BoughtItem:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """The status of an order: our number, the partner's where it has one, and the items bought, if known."""
+    """The status of an order: our number, the partner's (ours if it has none), and the items bought, if known."""
 
     status_id: int
     their_status_id: int

@@ -1,7 +1,7 @@
 """Interpret the partner's responses to create and cancel.
 
-Maps the partner's item errors, and recognizes final refusals of a cancel. A response is never dropped: what is not
-understood is a partner_error, beside everything that was understood.
+Maps the partner's item errors, and recognizes final refusals of a cancel. No part of a response is dropped: a part that
+is not understood becomes a partner_error, in addition to the parts that are.
 """
 
 import re
@@ -20,7 +20,7 @@ from sales_assets.services.partner_orders.domain.orders import (
 )
 
 HTTP_ERROR = "HTTP response error"
-# Stands for a character of the partner that can't be stored.
+# Replaces a character of the partner's response that can't be stored.
 REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 
 _WRONG_PRICE = re.compile(r"wrong price: current price is (?P<first>.+?)(?: or (?P<second>.+))?", re.IGNORECASE)
@@ -40,7 +40,7 @@ class UnreadableAnswer(ValueError):
 
 
 class CancelRefusal(NamedTuple):
-    """The partner did not cancel. `final`: it says that this order can't be cancelled."""
+    """The partner did not cancel. `final`: the partner states that this order can't be cancelled."""
 
     message: str
     final: bool
@@ -49,7 +49,7 @@ class CancelRefusal(NamedTuple):
 def create_outcome(order: Order, answer: Any) -> Accepted | Refused:
     """Read `{"status":"ok","order_id":...}` or `{"status":"error","errors":...}`. Raises `UnreadableAnswer`."""
     if not isinstance(answer, dict):
-        raise UnreadableAnswer("the answer is no object")
+        raise UnreadableAnswer("the answer is not an object")
     status = answer.get("status")
     if status == "ok":
         number = answer.get("order_id")
@@ -68,17 +68,17 @@ def cancel_refusal(answer: Any) -> CancelRefusal | None:
             return None
         case {"status": "error"}:
             errors = answer.get("errors")
-            return CancelRefusal(words(errors), any(_CANCEL_REFUSED.search(text) for text in _texts(errors)))
+            return CancelRefusal(error_text(errors), any(_CANCEL_REFUSED.search(text) for text in _texts(errors)))
     raise UnreadableAnswer("the answer's status is neither ok nor error")
 
 
-def words(errors: Any) -> str:
-    """Return the partner's errors as text for callers; `HTTP_ERROR` where they have none."""
+def error_text(errors: Any) -> str:
+    """Return the partner's errors as text for callers; `HTTP_ERROR` if they contain no text."""
     return str(errors) if any(_texts(errors)) else HTTP_ERROR
 
 
 def is_id(text: str) -> bool:
-    """Return whether a text can be the partner's id of an order. Replaced characters make it another id."""
+    """Return whether a text can be the partner's id of an order. One with replaced characters is not that id."""
     return 0 < len(text) <= _LONGEST_ID and text.isprintable() and REPLACEMENT not in text
 
 
@@ -102,7 +102,7 @@ def _refused(order: Order, errors: Any) -> Refused:
     partner_error = False
     quantity: dict[QuantityError, None] = {}
     price: dict[PriceError, None] = {}
-    for their_id, text in _told(errors, lines.keys()):
+    for their_id, text in _item_errors(errors, lines.keys()):
         # An error concerns the item, and so each line that orders it.
         found = [_item_error(order, item, text) for item in lines.get(their_id or "", ())]
         partner_error = partner_error or not found
@@ -116,11 +116,11 @@ def _refused(order: Order, errors: Any) -> Refused:
                     partner_error = True
     if not quantity and not price:
         partner_error = True  # refused without a known reason
-    return Refused(words(errors), partner_error, tuple(quantity), tuple(price), in_words=any(_texts(errors)))
+    return Refused(error_text(errors), partner_error, tuple(quantity), tuple(price), in_words=any(_texts(errors)))
 
 
 def _texts(errors: Any) -> Iterator[str]:
-    """Yield the texts in the partner's errors that are not blank, without the keys."""
+    """Yield the non-blank texts in the partner's errors, without the keys."""
     match errors:
         case str() if errors.strip():
             yield errors
@@ -132,7 +132,7 @@ def _texts(errors: Any) -> Iterator[str]:
                 yield from _texts(value)
 
 
-def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterator[tuple[str | None, str]]:
+def _item_errors(errors: Any, ids: Collection[str], about: str | None = None) -> Iterator[tuple[str | None, str]]:
     """Yield (their_id or None, text) of each error: by item, in objects that name their item, or as plain texts.
 
     Nesting may have any depth; `about` is the item named by an outer level. Every text is yielded, also one without an
@@ -144,16 +144,16 @@ def _told(errors: Any, ids: Collection[str], about: str | None = None) -> Iterat
             about = next((str(errors[key]) for key in _ID_KEYS if key in errors), about)
             texts = [errors[key] for key in _TEXT_KEYS if key in errors]
             if texts:
-                yield from _told(texts[0], ids, about)
+                yield from _item_errors(texts[0], ids, about)
                 return
             for key, value in errors.items():
                 if key in ids:
-                    yield from _told(value, ids, key)
+                    yield from _item_errors(value, ids, key)
                 elif key not in _ID_KEYS:
-                    yield from _told(value, ids, None if _NUMBER.fullmatch(key) else about)
+                    yield from _item_errors(value, ids, None if _NUMBER.fullmatch(key) else about)
         case list():
             for error in errors:
-                yield from _told(error, ids, about)
+                yield from _item_errors(error, ids, about)
         case str() if (named := errors.partition(":")[0].rstrip()) in ids:
             yield named, errors.partition(":")[2].lstrip()
         case _:

@@ -10,9 +10,9 @@ piece of evidence to the state that it finds under the row's lock. A pair that t
                                                           cancel_unknown -> cancelled | done | accepted
     the partner   accepted -> done | cancelled                               done -> cancelled
 
-Two states are unresolved: `unknown` (a create may have reached the partner) and `cancel_unknown` (a cancel may have).
-A failed or refused later attempt says nothing about the earlier one, so it does not resolve them. The order's status at
-the partner does; so does a whole watch period in which the order is absent there, or still open.
+Two states are unresolved: `unknown` (a create may have reached the partner) and `cancel_unknown` (a cancel may have). A
+failed or refused later attempt does not reveal the outcome of the earlier one, so it does not resolve these states. The
+order's status at the partner does; so does a whole watch period in which the order is absent there, or still open.
 
 All rules about transitions, announced states and watched states are in this module.
 """
@@ -26,7 +26,7 @@ from sales_assets.schemas.partner_orders import Kind
 
 
 class State(StrEnum):
-    """What is known about an order."""
+    """State of an order, as far as it is known."""
 
     CREATING = "creating"  # a create is in progress, or its process died; no create was sent before it
     UNKNOWN = "unknown"  # a create may have reached the partner
@@ -47,7 +47,7 @@ AT_PARTNER = frozenset({State.ACCEPTED, State.CANCELLING, State.CANCEL_UNKNOWN, 
 
 
 class Evidence(StrEnum):
-    """Something learnt about an order."""
+    """Observation that can change the state of an order."""
 
     # A call of ours is about to be sent; its process holds the order's claim until the outcome is stored.
     CREATE_BEGUN = "create_begun"
@@ -55,7 +55,7 @@ class Evidence(StrEnum):
     CALL_ABANDONED = "call_abandoned"  # the claim lapsed: the process died during its call
 
     # The outcome of that call, from the process that holds the claim. "Not done" is about this call only: the partner
-    # was not reached, or said no. "Unanswered" is any attempt that may have been carried out, not only the last.
+    # was not reached, or refused. "Unanswered" is any attempt that may have been carried out, not only the last.
     CREATE_REFUSED = "create_refused"  # for the order's items: a final answer
     CREATE_NOT_DONE = "create_not_done"
     CREATE_UNANSWERED = "create_unanswered"
@@ -142,8 +142,8 @@ TRANSITIONS: Mapping[Evidence, Mapping[State, State]] = {
     },
 }
 
-# Outcomes of a call count only while their process holds the claim: once another process has taken the order on, they
-# are about a call that no longer decides.
+# Outcomes of a call count only while their process holds the claim: once another process has taken over the order, that
+# process's call decides.
 FROM_CLAIM_HOLDER = frozenset(
     {
         Evidence.CREATE_REFUSED,
@@ -153,7 +153,7 @@ FROM_CLAIM_HOLDER = frozenset(
         Evidence.CANCEL_UNANSWERED,
     }
 )
-# These count only once the watch period is over and no call is under way.
+# These count only after the watch period, and while no call is in progress.
 AFTER_WATCH = frozenset({Evidence.ABSENT_FOR_LONG, Evidence.OPEN_FOR_LONG})
 
 # Entering one of these states writes the event of the same name, in the same commit; an order has each event once.
@@ -164,7 +164,7 @@ RESOLVE_FOR = dt.timedelta(hours=24)
 
 
 def watch_periods(poll_open_for: dt.timedelta) -> Mapping[State, dt.timedelta]:
-    """Return how long the reconciler watches an order in each state; zero turns polling off."""
+    """Return how long the reconciler watches an order in each state; zero disables polling."""
     periods = dict.fromkeys((*IN_CALL, *UNRESOLVED), RESOLVE_FOR)
     if poll_open_for:
         periods[State.ACCEPTED] = poll_open_for

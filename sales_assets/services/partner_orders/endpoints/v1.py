@@ -57,7 +57,7 @@ def router(service: OrderService) -> BothSlashes:
 
     @routes.post("/GetOrderStatus", responses=_STATUS_RESPONSES, response_class=JSONResponse)
     async def get_order_status(body: StatusBody) -> Response:
-        """Ask the partner for the status of an order."""
+        """Return the status of an order at the partner."""
         bind_contextvars(order_id=body.order_id)
         try:
             status = await service.status(body.order_id, body.their_order_id)

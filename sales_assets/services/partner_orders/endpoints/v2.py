@@ -69,7 +69,7 @@ _CREATE_RESPONSES: dict[int | str, dict[str, Any]] = {
     },
     409: {
         "model": CreateError,
-        "description": "The order_id belongs to an order with another body, which stays as it is.",
+        "description": "The order_id belongs to an order with another body, which is not changed.",
         **_examples(other_body=_create_error(service_error=True)),
     },
     503: {
@@ -120,7 +120,7 @@ def router(service: OrderService) -> BothSlashes:
         order_id: Annotated[OrderId, Path(description="Our id of the order")],
         their_order_id: Annotated[Text | None, Query(description="The partner's id; default: the stored one")] = None,
     ) -> Response:
-        """Ask the partner for the status of an order."""
+        """Return the status of an order at the partner."""
         return await _status(service, order_id, their_order_id)
 
     @routes.get("/", responses=_STATUS_RESPONSES, response_class=JSONResponse)
@@ -128,7 +128,7 @@ def router(service: OrderService) -> BothSlashes:
         order_id: Annotated[OrderId, Query(description="Our id of the order")],
         their_order_id: Annotated[Text | None, Query(description="The partner's id; default: the stored one")] = None,
     ) -> Response:
-        """Ask the partner for the status of an order, with both ids as query parameters."""
+        """Return the status of an order at the partner, with both ids as query parameters."""
         return await _status(service, order_id, their_order_id)
 
     @routes.delete("/", responses=_CANCEL_RESPONSES, response_class=JSONResponse)

@@ -1,4 +1,4 @@
-"""Field types shared by both versions of the order endpoints: what is accepted, and how malformed input is refused."""
+"""Field types shared by both versions of the order endpoints: validation and errors of malformed input."""
 
 import datetime as dt
 import json

@@ -1,4 +1,4 @@
-"""Bodies and responses of version 1: the same operations in the names of older callers."""
+"""Bodies and responses of version 1: the same operations with the field names of older callers."""
 
 from typing import Annotated, Any, Literal
 

@@ -100,7 +100,7 @@ class Created(BaseModel):
 
 
 class QuantityErrorItem(BaseModel):
-    """A product with less available than ordered; null: the partner does not say how much."""
+    """A product with less available than ordered; null: the partner gives no number."""
 
     their_id: str
     ordered: int

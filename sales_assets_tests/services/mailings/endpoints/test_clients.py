@@ -1,5 +1,5 @@
-"""Clients, row by row of docs/data-contracts/mailings.md: exact JSON, both slash forms, and the manners of the
-framework behind it.
+"""Client endpoints, row by row of docs/data-contracts/mailings.md: exact JSON, paths with and without a trailing slash,
+and the behaviour inherited from Django REST framework.
 """
 
 import json
@@ -17,23 +17,23 @@ NO_STRING = ["Not a valid string."]
 NOT_FOUND = '{"detail":"Not found."}'
 
 
-def told(answer: requests.Response) -> tuple[int, str]:
-    return answer.status_code, answer.text
+def status_and_text(response: requests.Response) -> tuple[int, str]:
+    return response.status_code, response.text
 
 
 # --- docs/data-contracts/mailings.md ------------------------------------------------------------------------------
 
 
 def test_a_client_is_added_as_the_contract_shows(api: Api) -> None:
-    answer = api.ask("POST", "/clients/", CLIENT)
-    assert told(answer) == (
+    response = api.send("POST", "/clients/", CLIENT)
+    assert status_and_text(response) == (
         201,
         '{"id":1,"phone":"78218173218","operator_code":"123","tag":null,"timezone":"timezone"}',
     )
-    assert answer.headers["content-type"] == "application/json"
-    # Without the slash, without a redirect; a phone may come again; a given id counts for nothing.
-    again = api.ask("POST", "/clients", CLIENT | {"id": 77, "tag": "VIP"})
-    assert told(again) == (
+    assert response.headers["content-type"] == "application/json"
+    # A path without the slash works without a redirect; a phone may be repeated; a given id is ignored.
+    again = api.send("POST", "/clients", CLIENT | {"id": 77, "tag": "VIP"})
+    assert status_and_text(again) == (
         201,
         '{"id":2,"phone":"78218173218","operator_code":"123","tag":"VIP","timezone":"timezone"}',
     )
@@ -44,12 +44,12 @@ def test_a_client_is_changed_as_a_whole(shared_api: Api) -> None:
     changed = {"phone": "79990000000", "operator_code": "999", "timezone": "Europe/Moscow"}
     expected = {"id": number, "phone": "79990000000", "operator_code": "999", "tag": "VIP", "timezone": "Europe/Moscow"}
     for path in (f"/clients/{number}", f"/clients/{number}/"):
-        answer = shared_api.ask("PUT", path, changed)
-        assert told(answer) == (200, json.dumps(expected, separators=(",", ":")))
-    # An omitted tag stayed; null clears it; what is required is required.
-    assert shared_api.ask("PUT", f"/clients/{number}", changed | {"tag": None}).json()["tag"] is None
-    answer = shared_api.ask("PUT", f"/clients/{number}", {"tag": "VIP"})
-    assert (answer.status_code, answer.json()) == (
+        response = shared_api.send("PUT", path, changed)
+        assert status_and_text(response) == (200, json.dumps(expected, separators=(",", ":")))
+    # An omitted tag is unchanged; null clears it; required fields are required.
+    assert shared_api.send("PUT", f"/clients/{number}", changed | {"tag": None}).json()["tag"] is None
+    response = shared_api.send("PUT", f"/clients/{number}", {"tag": "VIP"})
+    assert (response.status_code, response.json()) == (
         400,
         {"phone": REQUIRED, "operator_code": REQUIRED, "timezone": REQUIRED},
     )
@@ -57,23 +57,26 @@ def test_a_client_is_changed_as_a_whole(shared_api: Api) -> None:
 
 def test_a_client_is_changed_in_part(shared_api: Api) -> None:
     number = shared_api.client(tag="VIP")
-    answer = shared_api.ask("PATCH", f"/clients/{number}/", {"operator_code": 321})
-    assert (answer.status_code, answer.json()) == (200, {"id": number, **CLIENT, "operator_code": "321", "tag": "VIP"})
-    assert shared_api.ask("PATCH", f"/clients/{number}", {}).json()["operator_code"] == "321"
-    assert shared_api.ask("PATCH", f"/clients/{number}", {"phone": None}).json() == {"phone": NULL}
+    response = shared_api.send("PATCH", f"/clients/{number}/", {"operator_code": 321})
+    assert (response.status_code, response.json()) == (
+        200,
+        {"id": number, **CLIENT, "operator_code": "321", "tag": "VIP"},
+    )
+    assert shared_api.send("PATCH", f"/clients/{number}", {}).json()["operator_code"] == "321"
+    assert shared_api.send("PATCH", f"/clients/{number}", {"phone": None}).json() == {"phone": NULL}
 
 
 def test_a_client_is_removed(shared_api: Api) -> None:
     number = shared_api.client()
-    assert told(shared_api.ask("DELETE", f"/clients/{number}/")) == (204, "")
+    assert status_and_text(shared_api.send("DELETE", f"/clients/{number}/")) == (204, "")
     for method in ("DELETE", "PUT", "PATCH"):
-        assert told(shared_api.ask(method, f"/clients/{number}", CLIENT)) == (404, NOT_FOUND)
+        assert status_and_text(shared_api.send(method, f"/clients/{number}", CLIENT)) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize("path", ["/clients/abc", "/clients/-1", "/clients/1.0", "/clients/%2B1", f"/clients/{2**63}"])
-def test_an_id_that_is_none_is_not_found(shared_api: Api, path: str) -> None:
-    assert told(shared_api.ask("PUT", path, CLIENT)) == (404, NOT_FOUND)
-    assert told(shared_api.ask("DELETE", f"{path}/")) == (404, NOT_FOUND)
+def test_invalid_client_id_is_not_found(shared_api: Api, path: str) -> None:
+    assert status_and_text(shared_api.send("PUT", path, CLIENT)) == (404, NOT_FOUND)
+    assert status_and_text(shared_api.send("DELETE", f"{path}/")) == (404, NOT_FOUND)
 
 
 @pytest.mark.parametrize(
@@ -87,13 +90,13 @@ def test_an_id_that_is_none_is_not_found(shared_api: Api, path: str) -> None:
     ],
 )
 def test_other_methods_are_not_allowed(shared_api: Api, method: str, path: str, allowed: str) -> None:
-    answer = shared_api.ask(method, path)
-    assert told(answer) == (405, f'{{"detail":"Method \\"{method}\\" not allowed."}}')
-    assert answer.headers["allow"] == allowed
+    response = shared_api.send(method, path)
+    assert status_and_text(response) == (405, f'{{"detail":"Method \\"{method}\\" not allowed."}}')
+    assert response.headers["allow"] == allowed
 
 
-def test_a_path_that_is_none_is_not_found(shared_api: Api) -> None:
-    assert told(shared_api.ask("GET", "/nothing")) == (404, NOT_FOUND)
+def test_unknown_path_is_not_found(shared_api: Api) -> None:
+    assert status_and_text(shared_api.send("GET", "/nothing")) == (404, NOT_FOUND)
 
 
 # --- what is refused ----------------------------------------------------------------------------------------------
@@ -133,19 +136,24 @@ def test_a_path_that_is_none_is_not_found(shared_api: Api) -> None:
         ),
     ],
 )
-def test_bad_values_are_told_by_field(shared_api: Api, changes: dict[str, Any], errors: dict[str, Any]) -> None:
-    answer = shared_api.ask("POST", "/clients/", CLIENT | changes)
-    assert (answer.status_code, list(answer.json().items())) == (400, list(errors.items()))
+def test_invalid_client_values_are_reported_by_field(
+    shared_api: Api, changes: dict[str, Any], errors: dict[str, Any]
+) -> None:
+    response = shared_api.send("POST", "/clients/", CLIENT | changes)
+    assert (response.status_code, list(response.json().items())) == (400, list(errors.items()))
 
 
-def test_an_empty_body_lacks_all_that_is_required(shared_api: Api) -> None:
+def test_empty_client_body_reports_every_required_field(shared_api: Api) -> None:
     expected = (
         '{"phone":["This field is required."],"operator_code":["This field is required."],'
         '"timezone":["This field is required."]}'
     )
-    assert told(shared_api.ask("POST", "/clients/", {})) == (400, expected)
-    # No body at all is an empty one, whatever it says it is.
-    assert told(shared_api.ask("POST", "/clients/", headers={"Content-Type": "text/plain"})) == (400, expected)
+    assert status_and_text(shared_api.send("POST", "/clients/", {})) == (400, expected)
+    # A missing body counts as an empty one, with any Content-Type.
+    assert status_and_text(shared_api.send("POST", "/clients/", headers={"Content-Type": "text/plain"})) == (
+        400,
+        expected,
+    )
 
 
 @pytest.mark.parametrize(
@@ -160,8 +168,8 @@ def test_an_empty_body_lacks_all_that_is_required(shared_api: Api) -> None:
     ],
 )
 def test_a_body_must_be_a_dictionary(shared_api: Api, value: str, text: str) -> None:
-    answer = shared_api.ask("POST", "/clients/", data=value, headers={"Content-Type": "application/json"})
-    assert told(answer) == (400, json.dumps({"non_field_errors": [text]}, separators=(",", ":")))
+    response = shared_api.send("POST", "/clients/", data=value, headers={"Content-Type": "application/json"})
+    assert status_and_text(response) == (400, json.dumps({"non_field_errors": [text]}, separators=(",", ":")))
 
 
 @pytest.mark.parametrize(
@@ -177,36 +185,36 @@ def test_a_body_must_be_a_dictionary(shared_api: Api, value: str, text: str) -> 
         (b"[" * 100_000, "more than 50000 objects and lists"),
     ],
 )
-def test_broken_json_is_told(shared_api: Api, raw: bytes, told_after: str) -> None:
-    answer = shared_api.ask("POST", "/clients/", data=raw, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
-    assert list(answer.json()) == ["detail"]
-    assert answer.json()["detail"].startswith(f"JSON parse error - {told_after}")
+def test_json_parse_errors_are_reported(shared_api: Api, raw: bytes, told_after: str) -> None:
+    response = shared_api.send("POST", "/clients/", data=raw, headers={"Content-Type": "application/json"})
+    assert response.status_code == 400
+    assert list(response.json()) == ["detail"]
+    assert response.json()["detail"].startswith(f"JSON parse error - {told_after}")
 
 
-def test_the_seeds_example_without_its_comma_is_broken(shared_api: Api) -> None:
+def test_specification_example_without_its_comma_is_a_parse_error(shared_api: Api) -> None:
     body = (
         '{\n    "start_time":"2022-12-02T16:50:00Z",\n    "text":"hello",\n    "client_tag_filter":"VIP"\n'
         '    "end_time":"2028-11-20"\n}'
     )
-    answer = shared_api.ask("POST", "/mailings/", data=body, headers={"Content-Type": "application/json"})
-    assert told(answer) == (
+    response = shared_api.send("POST", "/mailings/", data=body, headers={"Content-Type": "application/json"})
+    assert status_and_text(response) == (
         400,
         '{"detail":"JSON parse error - Expecting \',\' delimiter: line 5 column 5 (char 97)"}',
     )
 
 
 @pytest.mark.parametrize("kind", ["text/plain", "text/plain; charset=utf-8", "application/xml"])
-def test_other_media_types_are_not_read(shared_api: Api, kind: str) -> None:
+def test_other_media_types_are_rejected_with_415(shared_api: Api, kind: str) -> None:
     number = shared_api.client()
     for method, path in (("POST", "/clients/"), ("PUT", f"/clients/{number}"), ("POST", "/mailings")):
-        answer = shared_api.ask(method, path, data=json.dumps(CLIENT), headers={"Content-Type": kind})
-        assert told(answer) == (415, f'{{"detail":"Unsupported media type \\"{kind}\\" in request."}}')
-    without = shared_api.ask("POST", "/clients/", data=json.dumps(CLIENT))
-    assert told(without) == (415, '{"detail":"Unsupported media type \\"text/plain\\" in request."}')
-    # Who is not there can't be changed, by whatever body.
-    answer = shared_api.ask("PUT", "/clients/999999", data="x", headers={"Content-Type": kind})
-    assert told(answer) == (404, NOT_FOUND)
+        response = shared_api.send(method, path, data=json.dumps(CLIENT), headers={"Content-Type": kind})
+        assert status_and_text(response) == (415, f'{{"detail":"Unsupported media type \\"{kind}\\" in request."}}')
+    without = shared_api.send("POST", "/clients/", data=json.dumps(CLIENT))
+    assert status_and_text(without) == (415, '{"detail":"Unsupported media type \\"text/plain\\" in request."}')
+    # A client that does not exist is 404, with any body.
+    response = shared_api.send("PUT", "/clients/999999", data="x", headers={"Content-Type": kind})
+    assert status_and_text(response) == (404, NOT_FOUND)
 
 
 # --- what is accepted ---------------------------------------------------------------------------------------------
@@ -225,24 +233,29 @@ def test_other_media_types_are_not_read(shared_api: Api, kind: str) -> None:
     ],
 )
 def test_values_become_trimmed_text(shared_api: Api, given: dict[str, Any], stored: dict[str, Any]) -> None:
-    answer = shared_api.ask("POST", "/clients/", CLIENT | given)
-    assert (answer.status_code, {key: answer.json()[key] for key in stored}) == (201, stored)
-    assert list(answer.json()) == ["id", "phone", "operator_code", "tag", "timezone"]
+    response = shared_api.send("POST", "/clients/", CLIENT | given)
+    assert (response.status_code, {key: response.json()[key] for key in stored}) == (201, stored)
+    assert list(response.json()) == ["id", "phone", "operator_code", "tag", "timezone"]
 
 
-def test_forms_are_read_as_well(shared_api: Api) -> None:
-    urlencoded = shared_api.ask("POST", "/clients/", data=[*CLIENT.items(), ("tag", "")])
-    parts = shared_api.ask("POST", "/clients/", files={key: (None, value) for key, value in CLIENT.items()})
-    for answer in (urlencoded, parts):
-        assert (answer.status_code, answer.json() | {"id": 0}) == (201, {"id": 0, **CLIENT, "tag": None})
-    answer = shared_api.ask("POST", "/clients/", files={"phone": ("name.txt", b"78218173218")})
-    assert answer.json() == {"phone": NO_STRING, "operator_code": REQUIRED, "timezone": REQUIRED}
+def test_forms_are_accepted(shared_api: Api) -> None:
+    urlencoded = shared_api.send("POST", "/clients/", data=[*CLIENT.items(), ("tag", "")])
+    parts = shared_api.send("POST", "/clients/", files={key: (None, value) for key, value in CLIENT.items()})
+    for response in (urlencoded, parts):
+        assert (response.status_code, response.json() | {"id": 0}) == (201, {"id": 0, **CLIENT, "tag": None})
+    response = shared_api.send("POST", "/clients/", files={"phone": ("name.txt", b"78218173218")})
+    assert response.json() == {"phone": NO_STRING, "operator_code": REQUIRED, "timezone": REQUIRED}
     for kind in ("application/json; charset=utf-8", "APPLICATION/JSON", "*/*"):
-        answer = shared_api.ask("POST", "/clients/", data=json.dumps(CLIENT), headers={"Content-Type": kind})
-        assert answer.status_code == 201
-    broken = shared_api.ask("POST", "/clients/", data=b"x", headers={"Content-Type": "multipart/form-data"})
-    assert told(broken) == (400, '{"detail":"Multipart form parse error - Invalid boundary in multipart: None"}')
-    broken = shared_api.ask("POST", "/clients/", data=b"x", headers={"Content-Type": "multipart/form-data; boundary=b"})
+        response = shared_api.send("POST", "/clients/", data=json.dumps(CLIENT), headers={"Content-Type": kind})
+        assert response.status_code == 201
+    broken = shared_api.send("POST", "/clients/", data=b"x", headers={"Content-Type": "multipart/form-data"})
+    assert status_and_text(broken) == (
+        400,
+        '{"detail":"Multipart form parse error - Invalid boundary in multipart: None"}',
+    )
+    broken = shared_api.send(
+        "POST", "/clients/", data=b"x", headers={"Content-Type": "multipart/form-data; boundary=b"}
+    )
     assert broken.status_code == 400
     assert broken.json()["detail"].startswith("Multipart form parse error - ")
 
@@ -254,7 +267,7 @@ def test_an_unknown_zone_is_counted(api: Api) -> None:
     assert api.metric(name) == 0
     number = api.client(timezone="timezone")
     assert api.metric(name) == 1
-    api.ask("PATCH", f"/clients/{number}", {"timezone": "Nowhere/Else"})
+    api.send("PATCH", f"/clients/{number}", {"timezone": "Nowhere/Else"})
     assert api.metric(name) == 2
     assert api.metric("http_request_seconds_count", route="/api/v1/clients/", method="POST", status="201") == 2
 
@@ -264,19 +277,19 @@ def test_an_unknown_zone_is_counted(api: Api) -> None:
 
 def test_clients_are_listed_page_by_page(api: Api) -> None:
     numbers = [api.client(operator_code=str(n % 2), tag="VIP" if n == 3 else None) for n in range(5)]
-    first = api.ask("GET", "/clients/list/?limit=2").json()
+    first = api.send("GET", "/clients/list/?limit=2").json()
     assert [client["id"] for client in first["results"]] == numbers[:2]
     assert list(first["results"][0]) == ["id", "phone", "operator_code", "tag", "timezone"]
     found: list[int] = []
     cursor: int | None = 0
     while cursor is not None:
-        page = api.ask("GET", f"/clients/list?limit=2&cursor={cursor}").json()
+        page = api.send("GET", f"/clients/list?limit=2&cursor={cursor}").json()
         found += [client["id"] for client in page["results"]]
         cursor = page["next"]
     assert found == numbers
-    by_code = api.ask("GET", "/clients/list/?operator_code=1").json()
+    by_code = api.send("GET", "/clients/list/?operator_code=1").json()
     assert ([client["id"] for client in by_code["results"]], by_code["next"]) == ([numbers[1], numbers[3]], None)
-    assert [client["id"] for client in api.ask("GET", "/clients/list/?tag=VIP").json()["results"]] == [numbers[3]]
+    assert [client["id"] for client in api.send("GET", "/clients/list/?tag=VIP").json()["results"]] == [numbers[3]]
 
 
 @pytest.mark.parametrize(
@@ -288,25 +301,25 @@ def test_clients_are_listed_page_by_page(api: Api) -> None:
         ("phone=%00", {"phone": ["Null characters are not allowed."]}),
     ],
 )
-def test_bad_parameters_are_told_by_name(shared_api: Api, query: str, errors: dict[str, Any]) -> None:
-    answer = shared_api.ask("GET", f"/clients/list/?{query}")
-    assert (answer.status_code, answer.json()) == (400, errors)
+def test_invalid_query_parameters_are_reported_by_name(shared_api: Api, query: str, errors: dict[str, Any]) -> None:
+    response = shared_api.send("GET", f"/clients/list/?{query}")
+    assert (response.status_code, response.json()) == (400, errors)
 
 
 def test_a_client_is_linked_to_a_customer(shared_api: Api) -> None:
     number = shared_api.client()
     path = f"/clients/{number}/customer/"
-    assert told(shared_api.ask("GET", path)) == (404, NOT_FOUND)
+    assert status_and_text(shared_api.send("GET", path)) == (404, NOT_FOUND)
     for customer in (5, "6"):
-        answer = shared_api.ask("PUT", path, {"customer_id": customer})
-        assert told(answer) == (200, f'{{"id":{number},"customer_id":{customer},"linked_by":"api"}}')
-    assert shared_api.ask("GET", f"/clients/{number}/detail/").json()["customer_id"] == 6
+        response = shared_api.send("PUT", path, {"customer_id": customer})
+        assert status_and_text(response) == (200, f'{{"id":{number},"customer_id":{customer},"linked_by":"api"}}')
+    assert shared_api.send("GET", f"/clients/{number}/detail/").json()["customer_id"] == 6
     for bad in ("x", 1.5, True, None, 2**31):
-        assert shared_api.ask("PUT", path, {"customer_id": bad}).status_code == 400
-    assert shared_api.ask("PUT", path, {}).json() == {"customer_id": REQUIRED}
-    assert told(shared_api.ask("DELETE", path)) == (204, "")
-    assert told(shared_api.ask("DELETE", path)) == (404, NOT_FOUND)
-    assert told(shared_api.ask("PUT", "/clients/999999/customer/", {"customer_id": 1})) == (404, NOT_FOUND)
+        assert shared_api.send("PUT", path, {"customer_id": bad}).status_code == 400
+    assert shared_api.send("PUT", path, {}).json() == {"customer_id": REQUIRED}
+    assert status_and_text(shared_api.send("DELETE", path)) == (204, "")
+    assert status_and_text(shared_api.send("DELETE", path)) == (404, NOT_FOUND)
+    assert status_and_text(shared_api.send("PUT", "/clients/999999/customer/", {"customer_id": 1})) == (404, NOT_FOUND)
 
 
 def test_a_clients_detail_has_the_marts_tags(shared_api: Api) -> None:
@@ -314,27 +327,27 @@ def test_a_clients_detail_has_the_marts_tags(shared_api: Api) -> None:
     shared_api.query(
         "INSERT INTO mailings.client_tag (client_id, tag) VALUES (%s, 'returning'), (%s, 'new')", number, number
     )
-    detail = shared_api.ask("GET", f"/clients/{number}/detail").json()
+    detail = shared_api.send("GET", f"/clients/{number}/detail").json()
     assert (detail["tag"], detail["mart_tags"], detail["customer_id"]) == ("VIP", ["new", "returning"], None)
-    assert told(shared_api.ask("GET", "/clients/999999/detail/")) == (404, NOT_FOUND)
+    assert status_and_text(shared_api.send("GET", "/clients/999999/detail/")) == (404, NOT_FOUND)
 
 
-def test_what_waits_for_a_removed_client_fails(api: Api) -> None:
+def test_pending_messages_of_a_removed_client_fail(api: Api) -> None:
     gone, stays, out = api.client(), api.client(), api.client()
-    number = api.ask("POST", "/mailings/", mailing()).json()["id"]
+    number = api.send("POST", "/mailings/", mailing()).json()["id"]
     api.start(number, clients=[gone, stays, out])
     api.query(
         "UPDATE mailings.message SET claim = 'w', next_attempt_at = now() + interval '1 minute' WHERE client_id = %s",
         out,
     )
     for client in (gone, out):
-        assert api.ask("DELETE", f"/clients/{client}").status_code == 204
+        assert api.send("DELETE", f"/clients/{client}").status_code == 204
     rows = api.query("SELECT client_id, status, reason FROM mailings.message ORDER BY client_id")
     assert [tuple(row.values()) for row in rows] == [
         (gone, "FAILED", "client deleted"),
         (stays, "Pending", None),
-        (out, "Pending", None),  # a worker has it, and says itself what becomes of it
+        (out, "Pending", None),  # a worker has claimed it and will store the result
     ]
-    assert api.ask("GET", f"/mailings/{number}").json() == {
+    assert api.send("GET", f"/mailings/{number}").json() == {
         "message_data": [{"status": "FAILED", "count": 1}, {"status": "Pending", "count": 2}]
     }

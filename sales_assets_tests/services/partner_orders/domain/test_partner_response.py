@@ -1,4 +1,4 @@
-"""The partner's answers as values: what each means, and that nothing it says is lost."""
+"""Partner responses as values: the meaning of each response, and that no information is lost."""
 
 import datetime as dt
 import time
@@ -22,9 +22,9 @@ from sales_assets.services.partner_orders.domain.partner_response import (
     UnreadableAnswer,
     cancel_refusal,
     create_outcome,
+    error_text,
     is_id,
     parse_price,
-    words,
 )
 
 ORDER = Order(
@@ -39,7 +39,7 @@ ORDER = Order(
 )
 NOT_FOUND = QuantityError("58", 10, 0)
 WRONG_QUANTITY = QuantityError("58", 10, None)
-SAYS = "Wrong price: current price is"
+PRICE_MESSAGE = "Wrong price: current price is"
 
 
 def price(available: str) -> PriceError:
@@ -53,27 +53,27 @@ def refused(errors: Any, order: Order = ORDER) -> Refused:
 
 
 @pytest.mark.parametrize("number", ["a", "7", 7, "x" * 256])
-def test_an_accepted_order(number: str | int) -> None:
+def test_ok_response_is_an_accepted_order(number: str | int) -> None:
     assert create_outcome(ORDER, {"status": "ok", "order_id": number}) == Accepted(str(number), ORDER.items)
 
 
 @pytest.mark.parametrize("number", [None, True, 1.5, "", "x" * 257, "a\n", "a\N{REPLACEMENT CHARACTER}", []])
-def test_an_order_that_was_made_without_an_id(number: Any) -> None:
+def test_ok_response_without_an_order_id_is_unreadable(number: Any) -> None:
     with pytest.raises(UnreadableAnswer, match=r"^the order was made, but the answer has no order_id$"):
         create_outcome(ORDER, {"status": "ok", "order_id": number})
 
 
 @pytest.mark.parametrize(
-    ("answer", "reason"),
+    ("response", "reason"),
     [
-        ([], "the answer is no object"),
+        ([], "the answer is not an object"),
         ({}, "the answer's status is neither ok nor error"),
         ({"status": "OK", "order_id": "7"}, "the answer's status is neither ok nor error"),
     ],
 )
-def test_an_answer_that_is_none(answer: Any, reason: str) -> None:
+def test_response_without_a_valid_status_is_unreadable(response: Any, reason: str) -> None:
     with pytest.raises(UnreadableAnswer, match=f"^{reason}$"):
-        create_outcome(ORDER, answer)
+        create_outcome(ORDER, response)
 
 
 @pytest.mark.parametrize(
@@ -82,19 +82,19 @@ def test_an_answer_that_is_none(answer: Any, reason: str) -> None:
         ({"58": "Item not found"}, NOT_FOUND),
         ({"58": " ITEM NOT FOUND.. "}, NOT_FOUND),
         ({"58": "Wrong quantity."}, WRONG_QUANTITY),
-        ({"58": f" {SAYS} 641.52 "}, price("641.52")),
-        ({"58": f"{SAYS} none or 5"}, NOT_FOUND),
+        ({"58": f" {PRICE_MESSAGE} 641.52 "}, price("641.52")),
+        ({"58": f"{PRICE_MESSAGE} none or 5"}, NOT_FOUND),
         ([{"their_id": "58", "item_id": "9", "id": "8", "error": "Wrong quantity"}], WRONG_QUANTITY),
         ([{"item_id": 58, "id": "9", "text": "Wrong quantity"}], WRONG_QUANTITY),
         ([{"id": 58, "message": "Wrong quantity", "text": "no idea"}], WRONG_QUANTITY),
         ({"id": "58", "more": {"deep": ["Wrong quantity"]}}, WRONG_QUANTITY),
         ("58: Wrong quantity", WRONG_QUANTITY),
         ("58 :Wrong quantity", WRONG_QUANTITY),
-        (f"58: {SAYS} 12", price("12")),
+        (f"58: {PRICE_MESSAGE} 12", price("12")),
         ({"order": {"58": {"count": "Wrong quantity"}}}, WRONG_QUANTITY),
     ],
 )
-def test_an_error_of_an_item(errors: Any, error: QuantityError | PriceError) -> None:
+def test_item_error_is_recognized_in_every_shape(errors: Any, error: QuantityError | PriceError) -> None:
     quantities = (error,) if isinstance(error, QuantityError) else ()
     prices = (error,) if isinstance(error, PriceError) else ()
     assert refused(errors) == Refused(str(errors), False, quantities, prices, in_words=True)
@@ -105,7 +105,7 @@ def test_an_error_of_an_item(errors: Any, error: QuantityError | PriceError) -> 
     [
         {"58": "no idea"},
         {"58": "Wrong quantityX"},
-        {"58": f"{SAYS} cheap"},
+        {"58": f"{PRICE_MESSAGE} cheap"},
         {"59": "Wrong quantity"},
         {"id": "59", "more": {"deep": "Wrong quantity"}},
         {"58": {"id": "59", "error": "Wrong quantity"}},
@@ -117,25 +117,25 @@ def test_an_error_of_an_item(errors: Any, error: QuantityError | PriceError) -> 
         {"58": 7},
     ],
 )
-def test_what_is_not_understood_is_an_error_of_the_partner(errors: Any) -> None:
+def test_unknown_error_is_a_partner_error(errors: Any) -> None:
     outcome = refused(errors)
     assert (outcome.partner_error, outcome.quantity_errors, outcome.price_errors) == (True, (), ())
 
 
 @pytest.mark.parametrize("other", [{"59": "Wrong quantity"}, {"phone": "bad"}, {"58": ["Wrong quantity", "no idea"]}])
-def test_what_is_not_understood_is_told_beside_the_rest(other: dict[str, Any]) -> None:
+def test_unknown_error_is_reported_next_to_known_item_errors(other: dict[str, Any]) -> None:
     outcome = refused({"58": "Wrong quantity"} | other)
     assert (outcome.partner_error, outcome.quantity_errors) == (True, (WRONG_QUANTITY,))
 
 
-def test_a_text_of_the_longest_length_is_understood() -> None:
+def test_error_text_of_the_maximum_length_is_understood() -> None:
     assert refused({"58": "Wrong quantity" + " " * 486}).quantity_errors == (WRONG_QUANTITY,)
 
 
-def test_an_error_is_of_each_line_of_its_item_and_told_once() -> None:
+def test_item_error_applies_once_to_each_line_of_the_item() -> None:
     items = (Item("58", Decimal(10), 10), Item("58", Decimal(11), 1), Item("21", Decimal(5), 1))
     order = replace(ORDER, items=items)
-    errors = {"58": ["Wrong quantity", "Wrong quantity", f"{SAYS} 12"], "21": "no idea"}
+    errors = {"58": ["Wrong quantity", "Wrong quantity", f"{PRICE_MESSAGE} 12"], "21": "no idea"}
     assert refused(errors, order) == Refused(
         str(errors),
         True,
@@ -145,21 +145,21 @@ def test_an_error_is_of_each_line_of_its_item_and_told_once() -> None:
     )
 
 
-def test_an_order_that_is_brought_has_the_second_price() -> None:
-    brought = replace(ORDER, order_type=1)
-    assert refused({"58": f"{SAYS} 1 or 750.00"}, brought).price_errors == (price("750.00"),)
-    assert refused({"58": f"{SAYS} 1 or None "}, brought).quantity_errors == (NOT_FOUND,)
-    assert refused({"58": f"{SAYS} 1"}, brought).partner_error
+def test_delivered_order_uses_the_second_price() -> None:
+    delivery_order = replace(ORDER, order_type=1)
+    assert refused({"58": f"{PRICE_MESSAGE} 1 or 750.00"}, delivery_order).price_errors == (price("750.00"),)
+    assert refused({"58": f"{PRICE_MESSAGE} 1 or None "}, delivery_order).quantity_errors == (NOT_FOUND,)
+    assert refused({"58": f"{PRICE_MESSAGE} 1"}, delivery_order).partner_error
 
 
 @pytest.mark.parametrize("errors", [None, [], {}, "", "  ", ["", {"58": " "}], 7])
 def test_errors_without_a_text(errors: Any) -> None:
     assert refused(errors) == Refused("HTTP response error", partner_error=True, in_words=False)
-    assert words(errors) == "HTTP response error"
+    assert error_text(errors) == "HTTP response error"
 
 
-def test_the_errors_in_words() -> None:
-    assert words([{"a": "", "b": ["x"]}]) == "[{'a': '', 'b': ['x']}]"
+def test_errors_are_quoted_in_the_message() -> None:
+    assert error_text([{"a": "", "b": ["x"]}]) == "[{'a': '', 'b': ['x']}]"
 
 
 @pytest.mark.parametrize(
@@ -171,11 +171,11 @@ def test_the_errors_in_words() -> None:
         (["later"], False),
     ],
 )
-def test_a_refused_cancel(errors: Any, final: bool) -> None:
+def test_refused_cancel_is_final_only_if_not_allowed(errors: Any, final: bool) -> None:
     assert cancel_refusal({"status": "error", "errors": errors}) == CancelRefusal(str(errors), final)
 
 
-def test_other_answers_to_a_cancel() -> None:
+def test_other_responses_to_a_cancel() -> None:
     assert cancel_refusal({"status": "ok", "more": 1}) is None
     assert cancel_refusal({"status": "error"}) == CancelRefusal("HTTP response error", final=False)
     others: list[Any] = [{}, [], {"status": "OK"}]
@@ -185,7 +185,7 @@ def test_other_answers_to_a_cancel() -> None:
 
 
 @pytest.mark.parametrize(("text", "good"), [("a", True), ("x" * 256, True), ("", False), ("x" * 257, False)])
-def test_an_id_of_the_partner(text: str, good: bool) -> None:
+def test_partner_id_has_1_to_256_characters(text: str, good: bool) -> None:
     assert is_id(text) is good
 
 
@@ -206,7 +206,7 @@ def test_an_id_of_the_partner(text: str, good: bool) -> None:
         ("", None),
     ],
 )
-def test_a_price(text: str, digits: str | None) -> None:
+def test_price_is_parsed(text: str, digits: str | None) -> None:
     assert parse_price(text) == digits
 
 
@@ -221,10 +221,10 @@ def test_a_price(text: str, digits: str | None) -> None:
     ],
     ids=["blanks", "an id and blanks", "many alternatives", "many groups", "many digits"],
 )
-def test_a_long_error_is_not_understood_in_linear_time(errors: Any) -> None:
-    began = time.thread_time()
+def test_long_error_is_parsed_in_linear_time(errors: Any) -> None:
+    start_time = time.thread_time()
     outcome = create_outcome(ORDER, {"status": "error", "errors": errors})
-    # CPU time of this thread: quadratic time would be minutes.
-    assert time.thread_time() - began < 2
+    # CPU time of this thread: quadratic time would take minutes.
+    assert time.thread_time() - start_time < 2
     assert isinstance(outcome, Refused)
     assert (outcome.partner_error, outcome.quantity_errors, outcome.price_errors) == (True, (), ())

@@ -1,4 +1,4 @@
-"""The state machine's table: what may leave an unresolved state, and that the database applies it as written."""
+"""State machine of orders: the evidence that may leave an unresolved state, and how long states are watched."""
 
 import datetime as dt
 import itertools
@@ -18,7 +18,7 @@ from sales_assets.services.partner_orders.domain.states import (
     watch_periods,
 )
 
-# What the partner shows of the order itself; everything else is about a call of ours.
+# Evidence that the partner shows about the order itself; all other evidence is about a call of this service.
 SHOWN_BY_PARTNER = {
     Evidence.FOUND,
     Evidence.SEEN_OPEN,
@@ -41,7 +41,7 @@ def test_every_evidence_has_transitions() -> None:
 
 
 @pytest.mark.parametrize(("evidence", "state"), PAIRS)
-def test_only_what_the_partner_shows_leaves_an_unresolved_state(evidence: Evidence, state: State) -> None:
+def test_only_evidence_from_the_partner_leaves_an_unresolved_state(evidence: Evidence, state: State) -> None:
     if state in UNRESOLVED and after(state, evidence) != state:
         assert evidence in SHOWN_BY_PARTNER
 
@@ -59,21 +59,21 @@ def test_cancelled_is_final(evidence: Evidence) -> None:
 
 @pytest.mark.parametrize("call", sorted(IN_CALL))
 @pytest.mark.parametrize("evidence", sorted(FROM_CLAIM_HOLDER))
-def test_a_call_that_may_have_been_carried_out_is_unresolved(call: State, evidence: Evidence) -> None:
+def test_unanswered_or_abandoned_call_leaves_the_order_unresolved(call: State, evidence: Evidence) -> None:
     unanswered = {State.CREATING: Evidence.CREATE_UNANSWERED, State.CANCELLING: Evidence.CANCEL_UNANSWERED}[call]
     assert after(call, unanswered) in UNRESOLVED
     assert after(call, Evidence.CALL_ABANDONED) in UNRESOLVED
-    # What a later attempt comes to does not resolve it.
+    # The result of a later attempt does not resolve an earlier unanswered call.
     assert after(call, unanswered, Evidence.CREATE_BEGUN, Evidence.CANCEL_BEGUN, evidence) in UNRESOLVED
 
 
-def test_a_state_is_reachable_and_announced_by_its_own_event() -> None:
+def test_every_state_is_reachable_and_three_are_announced() -> None:
     reached = {INITIAL, *(state for moves in TRANSITIONS.values() for state in moves.values())}
     assert reached == set(State)
     assert set(ANNOUNCED) == {State.ACCEPTED, State.DONE, State.CANCELLED}
 
 
-def test_the_watched_states() -> None:
+def test_watch_period_of_each_state() -> None:
     day, hours = dt.timedelta(hours=24), dt.timedelta(hours=6)
     unresolved = dict.fromkeys((State.CREATING, State.CANCELLING, State.UNKNOWN, State.CANCEL_UNKNOWN), day)
     assert watch_periods(hours) == unresolved | {State.ACCEPTED: hours}

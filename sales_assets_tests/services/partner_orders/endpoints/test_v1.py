@@ -1,4 +1,4 @@
-"""Version 1, row by row of docs/data-contracts/partner-orders.md: the same operations in other words."""
+"""Version 1 endpoints, row by row of docs/data-contracts/partner-orders.md: the operations of version 2, renamed."""
 
 from typing import Any
 
@@ -12,16 +12,16 @@ TRANSIENT = '{"Result":"transient_error","Message":"HTTP response error"}'
 
 
 def test_an_order_is_placed_as_the_contract_shows(service: Service) -> None:
-    answer = service.post(order_v1(), "/SendOrder")
-    assert (answer.status_code, answer.text) == (
+    response = service.post(order_v1(), "/SendOrder")
+    assert (response.status_code, response.text) == (
         200,
         '{"Result":"success","TheirOrderId":"777","Items":[{"TheirId":"58","Price":"10","Count":10}]}',
     )
-    assert service.post(order_v1(), "/SendOrder/").text == answer.text
+    assert service.post(order_v1(), "/SendOrder/").text == response.text
     assert service.partner.seen["create"] == 1
 
 
-def test_both_versions_mean_the_same_order(service: Service) -> None:
+def test_versions_1_and_2_share_their_orders(service: Service) -> None:
     items = [{"their_id": "58", "price": 10, "count": 10}]
     service.post(order_v1(), "/SendOrder")
     assert service.post(order(items=items, comment=None)).json()["their_order_id"] == "777"
@@ -32,8 +32,8 @@ def test_both_versions_mean_the_same_order(service: Service) -> None:
 
 def test_a_refused_order(service: Service) -> None:
     service.partner.answer("create", Answer(200, {"status": "error", "errors": {"58": "Item not found"}}))
-    answer = service.post(order_v1(), "/SendOrder")
-    assert (answer.status_code, answer.json()) == (
+    response = service.post(order_v1(), "/SendOrder")
+    assert (response.status_code, response.json()) == (
         200,
         {"Result": "order_rejected", "Message": "{'58': 'Item not found'}"},
     )
@@ -49,14 +49,14 @@ def test_a_refused_order(service: Service) -> None:
         (["try later"], "['try later']"),
     ],
 )
-def test_a_refusal_in_words_is_a_rejection(shared: Service, new_id: int, errors: Any, message: str) -> None:
+def test_refusal_with_a_reason_is_a_rejection(shared: Service, new_id: int, errors: Any, message: str) -> None:
     shared.partner.answer("create", Answer(200, {"status": "error", "errors": errors}))
-    answer = shared.post(order_v1(new_id), "/SendOrder")
-    assert (answer.status_code, answer.json()) == (200, {"Result": "order_rejected", "Message": message})
+    response = shared.post(order_v1(new_id), "/SendOrder")
+    assert (response.status_code, response.json()) == (200, {"Result": "order_rejected", "Message": message})
 
 
 @pytest.mark.parametrize("errors", [[], None, "", {}, [""]])
-def test_a_refusal_without_words_can_not_be_read(shared: Service, new_id: int, errors: Any) -> None:
+def test_refusal_without_a_reason_is_a_transient_error(shared: Service, new_id: int, errors: Any) -> None:
     shared.partner.answer("create", Answer(200, {"status": "error", "errors": errors}))
     assert shared.post(order_v1(new_id), "/SendOrder").text == TRANSIENT
 
@@ -65,24 +65,24 @@ def test_a_refusal_without_words_can_not_be_read(shared: Service, new_id: int, e
 def test_reserve_is_an_order_type_or_a_boolean(service: Service, reserve: Any, order_type: int) -> None:
     items = [{"their_id": "58", "price": 10, "count": 10}]
     assert service.post(order_v1(Reserve=reserve), "/SendOrder").json()["Result"] == "success"
-    # The same order in version 2: the order types are the same.
+    # Version 2 recognizes the same order: the order types match.
     assert service.post(order(items=items, comment=None, order_type=order_type)).json()["result"] == "success"
     assert service.partner.seen["create"] == 1
 
 
 @pytest.mark.parametrize("reserve", [0, 3, -1, 1.5, 2.0, None, "true", "yes", [], {}])
 def test_other_values_of_reserve_are_malformed(shared: Service, new_id: int, reserve: Any) -> None:
-    answer = shared.post(order_v1(new_id, Reserve=reserve), "/SendOrder")
-    assert answer.status_code == 422
-    assert answer.json()["detail"][0]["loc"] == ["body", "Reserve"]
+    response = shared.post(order_v1(new_id, Reserve=reserve), "/SendOrder")
+    assert response.status_code == 422
+    assert response.json()["detail"][0]["loc"] == ["body", "Reserve"]
     assert not shared.partner.seen
 
 
 @pytest.mark.parametrize("fault", [Answer(500), Answer(404), Answer(200, "<html>"), Answer(cut=True)])
 def test_a_failing_partner(shared: Service, new_id: int, fault: Answer) -> None:
     shared.partner.answer("create", fault)
-    answer = shared.post(order_v1(new_id), "/SendOrder")
-    assert (answer.status_code, answer.text) == (200, TRANSIENT)
+    response = shared.post(order_v1(new_id), "/SendOrder")
+    assert (response.status_code, response.text) == (200, TRANSIENT)
 
 
 def test_status(service: Service) -> None:
@@ -113,15 +113,15 @@ def test_cancel(service: Service) -> None:
     assert service.post({"order_ID": 1, "their_order_ID": "1"}, "/cancel_order").text == TRANSIENT
 
 
-def test_our_own_fault(start: Start) -> None:
+def test_missing_partner_url_is_503(start: Start) -> None:
     service = start(partnerapi_url="")
     for path, body in (
         ("/SendOrder", order_v1()),
         ("/GetOrderStatus", {"OrderId": 1, "TheirOrderId": "1"}),
         ("/cancel_order", {"order_ID": 1, "their_order_ID": "1"}),
     ):
-        answer = service.post(body, path)
-        assert (answer.status_code, answer.json()["Message"]) == (503, "PARTNERAPI_URL is not set")
+        response = service.post(body, path)
+        assert (response.status_code, response.json()["Message"]) == (503, "PARTNERAPI_URL is not set")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_our_own_fault(start: Start) -> None:
     ],
 )
 def test_malformed_input(shared: Service, new_id: int, path: str, body: Any) -> None:
-    answer = shared.post(body, path)
-    assert answer.status_code == 422
-    assert {"type", "loc", "msg"} <= answer.json()["detail"][0].keys()
+    response = shared.post(body, path)
+    assert response.status_code == 422
+    assert {"type", "loc", "msg"} <= response.json()["detail"][0].keys()
     assert not shared.partner.seen

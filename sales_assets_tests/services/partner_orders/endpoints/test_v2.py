@@ -1,6 +1,4 @@
-"""Version 2, row by row of docs/data-contracts/partner-orders.md: exact JSON against a partner that answers as each
-row says.
-"""
+"""Version 2 endpoints, row by row of docs/data-contracts/partner-orders.md: exact JSON for each partner response."""
 
 import json
 from typing import Any
@@ -51,8 +49,8 @@ WRONG_58 = quantity(None, "58", 10)
 
 
 def test_an_order_is_placed_as_the_contract_shows(service: Service) -> None:
-    answer = service.post(order())
-    assert (answer.status_code, answer.text) == (200, SUCCESS)
+    response = service.post(order())
+    assert (response.status_code, response.text) == (200, SUCCESS)
     assert service.partner.forms[0] == {
         "shop_id": ["1086"],
         "phone": ["79997772211"],
@@ -66,7 +64,7 @@ def test_an_order_is_placed_as_the_contract_shows(service: Service) -> None:
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         Answer(404, {"status": "ok", "order_id": 1}),
         Answer(500, "Internal Server Error"),
@@ -87,12 +85,12 @@ def test_an_order_is_placed_as_the_contract_shows(service: Service) -> None:
         Answer(200, '{"status":"error","errors":' + "[" * 900 + "]" * 900 + "}"),
         Answer(cut=True),
     ],
-    ids=lambda answer: f"{answer.status} {str(answer.body)[:50]}",
+    ids=lambda response: f"{response.status} {str(response.body)[:50]}",
 )
-def test_whatever_is_not_understood_is_a_partner_error(shared: Service, new_id: int, answer: Answer) -> None:
-    shared.partner.answer("create", answer)
-    told = shared.post(order(new_id))
-    assert (told.status_code, told.text) == (200, PARTNER_ERROR)
+def test_unreadable_partner_response_is_a_partner_error(shared: Service, new_id: int, response: Answer) -> None:
+    shared.partner.answer("create", response)
+    caller_response = shared.post(order(new_id))
+    assert (caller_response.status_code, caller_response.text) == (200, PARTNER_ERROR)
 
 
 def test_a_create_that_takes_too_long_is_a_partner_error(start: Start) -> None:
@@ -102,7 +100,7 @@ def test_a_create_that_takes_too_long_is_a_partner_error(start: Start) -> None:
 
 
 @pytest.mark.parametrize(
-    ("order_type", "told", "expected"),
+    ("order_type", "partner_errors", "expected"),
     [
         (2, {"21737": "Item not found"}, errors(quantities=quantity(0))),
         (2, {"21737": ["Item not found"]}, errors(quantities=quantity(0))),
@@ -133,26 +131,28 @@ def test_a_create_that_takes_too_long_is_a_partner_error(start: Start) -> None:
         (2, {"items": {"58": "Wrong quantity", "999": "Item not found"}}, errors(True, WRONG_58)),
     ],
 )
-def test_item_errors(shared: Service, new_id: int, order_type: int, told: Any, expected: dict[str, Any]) -> None:
+def test_item_errors_are_mapped_to_quantity_and_price_errors(
+    shared: Service, new_id: int, order_type: int, partner_errors: Any, expected: dict[str, Any]
+) -> None:
     before = shared.metric("partner_errors_not_understood_total")
     failed = shared.metric("orders_creating_errors_counter_total", service="PartnerAPI")
-    shared.partner.answer("create", Answer(200, {"status": "error", "errors": told}))
-    answer = shared.post(order(new_id, order_type=order_type))
-    assert (answer.status_code, answer.json()) == (200, expected)
+    shared.partner.answer("create", Answer(200, {"status": "error", "errors": partner_errors}))
+    response = shared.post(order(new_id, order_type=order_type))
+    assert (response.status_code, response.json()) == (200, expected)
     assert shared.metric("orders_creating_errors_counter_total", service="PartnerAPI") == failed + 1
     not_understood = shared.metric("partner_errors_not_understood_total") - before
     assert not_understood == bool(expected["data"]["partner_error"])
 
 
-def test_an_item_of_two_lines_has_an_error_for_each(service: Service) -> None:
+def test_item_on_two_lines_has_an_error_for_each_line(service: Service) -> None:
     lines = [{"their_id": "58", "price": price, "count": count} for price, count in ((10, 1), (20, 2))]
     service.partner.answer("create", Answer(200, {"status": "error", "errors": {"58": "Item not found"}}))
-    told = service.post(order(items=lines)).json()["data"]["quantity_errors"]["items"]
-    assert told == [{"their_id": "58", "ordered": count, "available": 0} for count in (1, 2)]
+    item_errors = service.post(order(items=lines)).json()["data"]["quantity_errors"]["items"]
+    assert item_errors == [{"their_id": "58", "ordered": count, "available": 0} for count in (1, 2)]
 
 
 @pytest.mark.parametrize(
-    ("given", "told"),
+    ("given", "expected"),
     [
         ("10", "10"),
         ("10.0", "10.0"),
@@ -162,25 +162,25 @@ def test_an_item_of_two_lines_has_an_error_for_each(service: Service) -> None:
         ("99999999.99", "99999999.99"),
     ],
 )
-def test_prices_come_back_as_they_were_given(shared: Service, new_id: int, given: str, told: str) -> None:
+def test_prices_keep_their_literal_form(shared: Service, new_id: int, given: str, expected: str) -> None:
     body = (
         json.dumps(items())
         .replace('"price": 10', f'"price": {given}')
         .replace('"order_id": 10', f'"order_id": {new_id}')
     )
-    answer = requests.post(f"{shared.url}/v2/orders/", data=body, timeout=10).json()
-    assert answer["items"][0]["price"] == told
-    assert shared.partner.forms[-1]["prices[]"] == [told]
+    response = requests.post(f"{shared.url}/v2/orders/", data=body, timeout=10).json()
+    assert response["items"][0]["price"] == expected
+    assert shared.partner.forms[-1]["prices[]"] == [expected]
 
 
-def test_a_refused_order_is_refused_again_without_asking(service: Service) -> None:
+def test_refused_order_is_refused_again_without_a_partner_call(service: Service) -> None:
     service.partner.stock["21737"] = Stock(known=False)
     first, second = service.post(order()), service.post(order())
     assert first.json() == second.json() == errors(quantities=quantity(0))
     assert service.partner.seen["create"] == 1
 
 
-def test_the_same_order_again_gives_the_stored_answer(service: Service) -> None:
+def test_repeated_order_returns_the_stored_response(service: Service) -> None:
     assert service.post(order()).text == SUCCESS
     again = service.post(order(date="2024-06-20T06:14:44.615+03:00", unknown="key"))
     assert (again.status_code, again.text) == (200, SUCCESS)
@@ -196,7 +196,7 @@ def test_the_same_order_again_gives_the_stored_answer(service: Service) -> None:
         {"items": [{"their_id": "58", "price": 10, "count": 11}]},
     ],
 )
-def test_another_body_under_a_taken_order_id_is_a_conflict(service: Service, changes: dict[str, Any]) -> None:
+def test_different_body_with_a_used_order_id_is_a_conflict(service: Service, changes: dict[str, Any]) -> None:
     service.post(order())
     other = service.post(order(**changes))
     assert (other.status_code, other.text) == (409, SERVICE_ERROR)
@@ -204,10 +204,10 @@ def test_another_body_under_a_taken_order_id_is_a_conflict(service: Service, cha
     assert service.partner.seen["create"] == 1
 
 
-def test_no_partner_is_our_own_fault(start: Start) -> None:
+def test_missing_partner_url_is_a_service_error(start: Start) -> None:
     service = start(partnerapi_url="")
-    answer = service.post(order())
-    assert (answer.status_code, answer.text) == (503, SERVICE_ERROR)
+    response = service.post(order())
+    assert (response.status_code, response.text) == (503, SERVICE_ERROR)
     assert service.get("/v2/orders/10").json() == {"result": "error", "message": "PARTNERAPI_URL is not set"}
     assert service.delete({"order_id": 10, "their_order_id": "1"}).status_code == 503
     ready = service.get("/ready")
@@ -215,7 +215,7 @@ def test_no_partner_is_our_own_fault(start: Start) -> None:
     assert ready.json()["checks"]["partner"] == "PARTNERAPI_URL is not set"
 
 
-def test_of_several_found_orders_the_smallest_number_counts(service: Service) -> None:
+def test_smallest_of_several_found_order_ids_is_used(service: Service) -> None:
     service.partner.answer("find", Answer(200, {"data": {"ids": ["1000", 999, "9999"]}}))
     assert service.post(order()).json()["their_order_id"] == "999"
     assert service.partner.seen["create"] == 0
@@ -262,11 +262,11 @@ def items(**changes: Any) -> dict[str, Any]:
     ids=str,
 )
 def test_malformed_orders(shared: Service, new_id: int, body: Any, where: list[Any]) -> None:
-    answer = requests.post(
+    response = requests.post(
         f"{shared.url}/v2/orders/", data=json.dumps(body), headers={"Content-Type": "application/json"}, timeout=10
     )
-    assert answer.status_code == 422
-    details = answer.json()["detail"]
+    assert response.status_code == 422
+    details = response.json()["detail"]
     assert [detail["loc"] for detail in details] == [where]
     assert all({"type", "loc", "msg"} <= detail.keys() for detail in details)
     assert not shared.partner.seen
@@ -279,43 +279,44 @@ def test_malformed_orders(shared: Service, new_id: int, body: Any, where: list[A
 )
 def test_broken_json(shared: Service, body: bytes) -> None:
     for path, call in (("/v2/orders/", requests.post), ("/v2/orders", requests.delete), ("/SendOrder", requests.post)):
-        answer = call(shared.url + path, data=body, headers={"Content-Type": "application/json"}, timeout=10)
-        assert answer.status_code == 422, path
-        assert {"type", "loc", "msg"} <= answer.json()["detail"][0].keys()
+        response = call(shared.url + path, data=body, headers={"Content-Type": "application/json"}, timeout=10)
+        assert response.status_code == 422, path
+        assert {"type", "loc", "msg"} <= response.json()["detail"][0].keys()
 
 
 def test_digits_as_text_and_unknown_keys_are_accepted(service: Service) -> None:
-    answer = service.post(order(order_id="10", colour="red"))
-    assert (answer.status_code, answer.text) == (200, SUCCESS)
+    response = service.post(order(order_id="10", colour="red"))
+    assert (response.status_code, response.text) == (200, SUCCESS)
     assert service.post(order()).text == SUCCESS
     assert service.partner.seen["create"] == 1
 
 
-# --- asking after -----------------------------------------------------------------------------------------------
+# --- status requests --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("told", "number"),
+    ("status", "number"),
     [("created", 0), ("accepted", 1), ("delivery", 1), ("in_shop", 4), ("done", 2), ("cancelled", 3), ("lost", -1)],
 )
-def test_statuses(service: Service, told: str, number: int) -> None:
+def test_statuses(service: Service, status: str, number: int) -> None:
     service.post(order())
-    service.partner.set_status(777, told)
-    for answer in (
+    service.partner.set_status(777, status)
+    for response in (
         service.get("/v2/orders/10"),
         service.get("/v2/orders/10/", their_order_id="777"),
         service.get("/v2/orders/", order_id=10, their_order_id="777"),
         service.get("/v2/orders", order_id=10),
     ):
-        assert answer.status_code == 200
+        assert response.status_code == 200
         assert (
-            answer.text == f'{{"result":"success","status_id":{number},"their_status_id":{number},"their_items":null}}'
+            response.text
+            == f'{{"result":"success","status_id":{number},"their_status_id":{number},"their_items":null}}'
         )
     assert service.metric("order_status_mapping_error_total", service="PartnerAPI") == (4 if number == -1 else 0)
     assert service.metric("order_changing_status_counter_total", service="PartnerAPI") == (number != 0)
 
 
-def test_the_partners_own_number_and_items(service: Service) -> None:
+def test_status_has_the_status_id_and_items_of_the_partner(service: Service) -> None:
     service.post(order())
     service.partner.set_status(777, "cancelled", status_id=2, items=[{"their_item_id": "58", "bought_count": 3}])
     assert service.get("/v2/orders/10").text == (
@@ -323,7 +324,7 @@ def test_the_partners_own_number_and_items(service: Service) -> None:
     )
 
 
-def test_an_order_that_only_the_partner_knows_is_found(service: Service) -> None:
+def test_status_of_an_order_known_only_to_the_partner(service: Service) -> None:
     requests.post(
         f"{service.partner_url}/create", data={"external_id": "5", "ids[]": "58", "quantity[]": "1"}, timeout=5
     )
@@ -334,26 +335,26 @@ def test_an_order_that_only_the_partner_knows_is_found(service: Service) -> None
 def test_unknown_orders_and_faults(service: Service) -> None:
     assert service.get("/v2/orders/6").text == '{"result":"error","message":"order not found"}'
     assert service.get("/v2/orders/6", their_order_id="1").text == '{"result":"error","message":"order not found"}'
-    for answer in (Answer(404, {}), Answer(200, "<html>"), Answer(200, {"status": "ok", "data": {"1": {}}})):
-        service.partner.answer("status", answer)
-        told = service.get("/v2/orders/6", their_order_id="1")
-        assert (told.status_code, told.text) == (200, '{"result":"error","message":"HTTP response error"}')
+    for response in (Answer(404, {}), Answer(200, "<html>"), Answer(200, {"status": "ok", "data": {"1": {}}})):
+        service.partner.answer("status", response)
+        not_found = service.get("/v2/orders/6", their_order_id="1")
+        assert (not_found.status_code, not_found.text) == (200, '{"result":"error","message":"HTTP response error"}')
 
 
 @pytest.mark.parametrize("path", ["/v2/orders/abc", f"/v2/orders/{2**63}", "/v2/orders", "/v2/orders/?order_id=x"])
-def test_malformed_questions(shared: Service, new_id: int, path: str) -> None:
-    answer = shared.get(path)
-    assert answer.status_code == 422
-    assert {"type", "loc", "msg"} <= answer.json()["detail"][0].keys()
+def test_malformed_status_requests(shared: Service, new_id: int, path: str) -> None:
+    response = shared.get(path)
+    assert response.status_code == 422
+    assert {"type", "loc", "msg"} <= response.json()["detail"][0].keys()
 
 
 # --- cancelling -------------------------------------------------------------------------------------------------
 
 
-def test_cancels(service: Service) -> None:
+def test_cancelled_order_is_cancelled_once(service: Service) -> None:
     service.post(order())
-    answer = service.delete({"order_id": 10, "their_order_id": "777"})
-    assert (answer.status_code, answer.text) == (200, '{"result":"success"}')
+    response = service.delete({"order_id": 10, "their_order_id": "777"})
+    assert (response.status_code, response.text) == (200, '{"result":"success"}')
     assert service.delete({"order_id": 10, "their_order_id": "777"}).text == '{"result":"success"}'
     assert service.partner.seen["cancel"] == 1
 
@@ -364,16 +365,16 @@ def test_a_cancel_by_parameters(service: Service) -> None:
 
 
 def test_a_rejected_cancel(service: Service) -> None:
-    answer = service.delete({"order_id": 1, "their_order_id": "1"})
-    assert answer.text == '{"result":"order_cancel_rejected","message":"[\'cancellation not allowed\']"}'
-    assert answer.status_code == 200
+    response = service.delete({"order_id": 1, "their_order_id": "1"})
+    assert response.text == '{"result":"order_cancel_rejected","message":"[\'cancellation not allowed\']"}'
+    assert response.status_code == 200
 
 
 @pytest.mark.parametrize("fault", [Answer(500), Answer(404), Answer(200, "<html>"), Answer(200, {}), Answer(cut=True)])
-def test_a_cancel_that_nobody_answered(shared: Service, new_id: int, fault: Answer) -> None:
+def test_cancel_without_a_readable_response_is_a_transient_error(shared: Service, new_id: int, fault: Answer) -> None:
     shared.partner.answer("cancel", fault)
-    answer = shared.delete({"order_id": 1, "their_order_id": "1"})
-    assert (answer.status_code, answer.text) == (
+    response = shared.delete({"order_id": 1, "their_order_id": "1"})
+    assert (response.status_code, response.text) == (
         200,
         '{"result":"transient_error","message":"HTTP response error"}',
     )
@@ -383,16 +384,16 @@ def test_a_cancel_that_nobody_answered(shared: Service, new_id: int, fault: Answ
     "body", [None, {}, {"order_id": 1}, {"order_id": 1, "their_order_id": 1}, {"order_id": "x", "their_order_id": "1"}]
 )
 def test_malformed_cancels(shared: Service, new_id: int, body: Any) -> None:
-    answer = shared.delete(body)
-    assert answer.status_code == 422
-    assert {"type", "loc", "msg"} <= answer.json()["detail"][0].keys()
+    response = shared.delete(body)
+    assert response.status_code == 422
+    assert {"type", "loc", "msg"} <= response.json()["detail"][0].keys()
     assert not shared.partner.seen
 
 
 # --- the rest of the application ---------------------------------------------------------------------------------
 
 
-def test_both_slashes_without_a_redirect(service: Service) -> None:
+def test_paths_with_and_without_a_slash_work_without_a_redirect(service: Service) -> None:
     service.post(order(), path="/v2/orders")
     for path in ("/docs", "/health", "/metrics", "/v2/orders/10", "/GetOrderStatus"):
         for spelling in (path, f"{path}/"):
@@ -411,7 +412,7 @@ def test_the_documentation_has_examples(service: Service) -> None:
     assert all(body["examples"] for body in bodies)
 
 
-def test_ready_names_what_is_missing(service: Service) -> None:
+def test_ready_reports_the_missing_broker(service: Service) -> None:
     ready = service.get("/ready")  # no broker listens on the port of these tests
     assert (ready.status_code, ready.json()["degraded"]) == (200, ["broker"])
     checks = ready.json()["checks"]
@@ -419,7 +420,7 @@ def test_ready_names_what_is_missing(service: Service) -> None:
     assert checks["broker"] != "ok"
 
 
-def test_every_metric_of_the_contract_is_there_from_the_start(service: Service) -> None:
+def test_every_metric_of_the_contract_exists_from_the_start(service: Service) -> None:
     for name in (
         "orders_created_counter_total",
         "orders_creating_errors_counter_total",
@@ -436,7 +437,7 @@ def test_every_metric_of_the_contract_is_there_from_the_start(service: Service) 
     assert service.metric("orders_outbox_depth") == 2
 
 
-def test_a_partner_with_stock_refuses_by_itself(start: Start) -> None:
+def test_simulated_partner_with_stock_refuses_orders(start: Start) -> None:
     partner = PartnerApi()
     partner.stock |= {
         "58": Stock(quantity=3),

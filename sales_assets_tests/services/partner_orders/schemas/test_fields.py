@@ -1,4 +1,4 @@
-"""Integers and decimals of both versions: read from their spelling, in every body, path and query."""
+"""Integers and decimals of both API versions: parsed from their literal text, in every body, path and query."""
 
 import json
 from typing import Any
@@ -57,7 +57,7 @@ NOT_DECIMALS = (
 
 
 def send(service: Service, method: str, path: str, body: Any, spelling: str) -> requests.Response:
-    """The body with a number spelled so in place of the text HERE."""
+    """Send the body with the text HERE replaced by a number in this spelling."""
     raw = json.dumps(body).replace('"HERE"', spelling)
     return requests.request(
         method, service.url + path, data=raw.encode(), headers={"Content-Type": "application/json"}, timeout=30
@@ -86,12 +86,12 @@ INTEGERS: dict[str, tuple[str, str, Any, list[Any]]] = {
 
 
 @pytest.mark.parametrize("place", INTEGERS)
-def test_only_spelled_integers_are_integers(shared: Service, new_id: int, place: str) -> None:
+def test_integers_must_be_integer_literals_or_digits(shared: Service, new_id: int, place: str) -> None:
     method, path, body, loc = INTEGERS[place]
     for spelling in NOT_INTEGERS:
-        answer = send(shared, method, path, body, spelling)
-        assert answer.status_code == 422, spelling
-        assert [detail["loc"] for detail in answer.json()["detail"]] == [loc], spelling
+        response = send(shared, method, path, body, spelling)
+        assert response.status_code == 422, spelling
+        assert [detail["loc"] for detail in response.json()["detail"]] == [loc], spelling
     assert not shared.partner.seen
 
 
@@ -102,11 +102,11 @@ def test_only_spelled_integers_are_integers(shared: Service, new_id: int, place:
         ("/SendOrder", order_v1(Items=[{"TheirId": "58", "Price": "HERE", "Count": 1}])),
     ],
 )
-def test_only_spelled_decimals_are_prices(shared: Service, new_id: int, path: str, body: Any) -> None:
+def test_prices_must_be_plain_decimals(shared: Service, new_id: int, path: str, body: Any) -> None:
     for spelling in NOT_DECIMALS:
-        answer = send(shared, "POST", path, body, spelling)
-        assert answer.status_code == 422, spelling
-        assert [str(detail["loc"][-1]).lower() for detail in answer.json()["detail"]] == ["price"], spelling
+        response = send(shared, "POST", path, body, spelling)
+        assert response.status_code == 422, spelling
+        assert [str(detail["loc"][-1]).lower() for detail in response.json()["detail"]] == ["price"], spelling
     assert not shared.partner.seen
 
 
@@ -124,8 +124,8 @@ def test_only_digits_are_ids_in_paths_and_queries(shared: Service, new_id: int, 
     assert not shared.partner.seen
 
 
-def test_a_float_never_names_a_neighbouring_order(service: Service) -> None:
-    """The nearest floats of 9007199254740993 are ...992 and ...994: two orders of other customers."""
+def test_float_never_matches_a_neighbouring_order_id(service: Service) -> None:
+    """The nearest floats to 9007199254740993 are ...992 and ...994, which could be the order_ids of other customers."""
     neighbours = (9007199254740992, 9007199254740994)
     for number in neighbours:
         assert service.post(order(number)).json()["result"] == "success"
@@ -145,14 +145,14 @@ def test_a_float_never_names_a_neighbouring_order(service: Service) -> None:
         ("10.5", "10.5"),
         ('"10.50"', "10.50"),
         ("10.50", "10.50"),
-        # 0.1 + 0.2 and the like: never by way of a float.
+        # Prices are never converted to a float.
         ("12345678.10", "12345678.10"),
         ('"007.10"', "7.10"),
     ],
 )
-def test_decimals_are_read_digit_by_digit(shared: Service, new_id: int, spelling: str, price: str) -> None:
-    answer = send(shared, "POST", "/v2/orders/", order(new_id, items=line(price="HERE", count="7")), spelling)
-    assert answer.json()["items"] == [{"their_id": "58", "price": price, "count": 7, "part": None}]
+def test_decimals_are_parsed_without_a_float(shared: Service, new_id: int, spelling: str, price: str) -> None:
+    response = send(shared, "POST", "/v2/orders/", order(new_id, items=line(price="HERE", count="7")), spelling)
+    assert response.json()["items"] == [{"their_id": "58", "price": price, "count": 7, "part": None}]
     assert shared.partner.forms[-1]["prices[]"] == [price]
 
 
@@ -168,14 +168,14 @@ def test_strings_of_digits_are_the_same_order(shared: Service, new_id: int) -> N
     ("spelling", "part"), [("5", 5), ('"5"', "5"), ('"5.0"', "5.0"), ("null", None), ("9007199254740993", 2**53 + 1)]
 )
 def test_a_part_is_an_integer_or_a_text(shared: Service, new_id: int, spelling: str, part: Any) -> None:
-    answer = send(shared, "POST", "/v2/orders/", order(new_id, items=line(part="HERE")), spelling)
-    assert answer.json()["items"][0]["part"] == part
+    response = send(shared, "POST", "/v2/orders/", order(new_id, items=line(part="HERE")), spelling)
+    assert response.json()["items"][0]["part"] == part
 
 
 @pytest.mark.parametrize("spelling", ["5.0", "5e0", "true", "9223372036854775808", "[5]"])
-def test_a_part_that_is_neither(shared: Service, new_id: int, spelling: str) -> None:
-    answer = send(shared, "POST", "/v2/orders/", order(new_id, items=line(part="HERE")), spelling)
-    assert answer.status_code == 422
+def test_part_that_is_neither_an_integer_nor_a_text_is_malformed(shared: Service, new_id: int, spelling: str) -> None:
+    response = send(shared, "POST", "/v2/orders/", order(new_id, items=line(part="HERE")), spelling)
+    assert response.status_code == 422
     status = {"OrderId": 1, "TheirOrderId": "1", "TheirStatusId": "HERE"}
     assert send(shared, "POST", "/GetOrderStatus", status, spelling).status_code == 422
     assert not shared.partner.seen
@@ -183,6 +183,6 @@ def test_a_part_that_is_neither(shared: Service, new_id: int, spelling: str) -> 
 
 @pytest.mark.parametrize("spelling", ["1718853284", "1718853284.5", "true", '"1718853284"', '"1e9"', '" 1718853284"'])
 def test_a_number_is_not_a_date(shared: Service, new_id: int, spelling: str) -> None:
-    answer = send(shared, "POST", "/v2/orders/", order(new_id, date="HERE"), spelling)
-    assert [detail["loc"] for detail in answer.json()["detail"]] == [["body", "date"]]
-    assert answer.status_code == 422
+    response = send(shared, "POST", "/v2/orders/", order(new_id, date="HERE"), spelling)
+    assert [detail["loc"] for detail in response.json()["detail"]] == [["body", "date"]]
+    assert response.status_code == 422

@@ -1,18 +1,19 @@
 """Validate the header of a report file and single lines, in plain Python, with a reason for every rejection.
 
-The rules are those of docs/data-contracts/day-rules.md. Only this module rejects; `fast_path` converts lines that are
-certainly valid.
+The rules are those of docs/data-contracts/day-rules.md. Only this module rejects lines of a file; the pipeline's
+`fast_path` converts lines that are certainly valid. A corrected line is checked by the same rules before it is stored
+(``postgres/resolutions.py``).
 """
 
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Final
 
-from sales_assets.schemas.report_files import Kind, ReportFile, file_with_header
+from sales_assets.schemas.report_files import REPORT_FILES, Column, Kind, ReportFile, file_with_header
 
 MAX_LINE: Final = 1 << 20
 MAX_SHOWN: Final = 40
@@ -38,12 +39,16 @@ TIME_OF_DAY: Final = re.compile(
     r"(?:[T ](?:[01][0-9]|2[0-3]):[0-5][0-9](?::[0-5][0-9](?:\.[0-9]+)?)?"
     r"(?:Z|[+-][0-9]{2}(?::?[0-9]{2})?)?)?"
 )
+_CELLS: Final = re.compile(r"[^,;|\t]+")
 _UTF16: Final = re.compile(rb",\x00[^\x00]\x00|\x00,\x00[^\x00]")
-_UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+_UTF16_MARKS: Final = {b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
 
 
 class UnreadableFile(ValueError):
-    """The file as a whole can't be read: wrong header or encoding. The message has what was found and expected."""
+    """The file as a whole can't be read: wrong header or encoding. The message has what was found and expected.
+
+    The message gets into Dagster's events, which are never erased, so it has no value of a row (`_shown_header`).
+    """
 
 
 class InvalidRecordError(ValueError):
@@ -51,7 +56,7 @@ class InvalidRecordError(ValueError):
 
 
 class UnclosedQuoteError(InvalidRecordError):
-    """The record ends inside a quoted value, which may go on in the next line."""
+    """The record ends inside a quoted value, which may continue in the next line."""
 
 
 class NotUtf8Error(InvalidRecordError):
@@ -63,7 +68,7 @@ class Header:
     """The header of a file.
 
     columns: names as delivered, without surrounding spaces; the expected ones for a file without a header.
-    extra_columns: those that are unknown and therefore ignored.
+    extra_columns: unknown columns, which are ignored.
     has_status: whether the file has a status column.
     """
 
@@ -73,7 +78,7 @@ class Header:
 
 
 def read_header(line: bytes, file: ReportFile) -> Header | None:
-    """Read the header from a file's first line (without LF); None if the file has none and may lack it.
+    """Read the header from a file's first line (without LF); None if the file has no header and needs none.
 
     Raises UnreadableFile.
     """
@@ -90,7 +95,7 @@ def read_header(line: bytes, file: ReportFile) -> Header | None:
         if not file.has_header:
             return None
         raise UnreadableFile(
-            f"the first line is not a header: {error}; found {_shown(line, MAX_SHOWN_HEADER)}, "
+            f"the first line is not a header: {error}; found {_shown_header(line.decode(errors='replace'))}, "
             f"expected {file.expected_header}"
         ) from error
     if not file.has_header and sorted(names) != sorted(column.header or "" for column in file.delivered):
@@ -101,7 +106,7 @@ def read_header(line: bytes, file: ReportFile) -> Header | None:
 
 def header_of(names: Sequence[str], file: ReportFile) -> Header:
     """Build the header from column names in any order. Raises UnreadableFile if they don't fit the file."""
-    found = f"found {_shown(','.join(names), MAX_SHOWN_HEADER)}, expected {file.expected_header}"
+    found = f"found {_shown_header(','.join(names))}, expected {file.expected_header}"
     known = {column.header for column in file.delivered} | set(file.ignored)
     counts = Counter(names)
     missing = [c.header for c in file.delivered if c.header and not c.optional and not counts[c.header]]
@@ -123,7 +128,7 @@ def _refuse_other(names: Sequence[str], file: ReportFile) -> None:
     """Raise UnreadableFile if this is the header of another file: clearer than a list of missing columns."""
     other = file_with_header(names)
     if other is not None and other is not file:
-        found = _shown(",".join(names), MAX_SHOWN_HEADER)
+        found = _shown_header(",".join(names))
         raise UnreadableFile(f"this looks like {other.name}: found {found}, expected {file.expected_header}")
 
 
@@ -133,9 +138,19 @@ def plain_header(file: ReportFile) -> Header:
 
 
 def refuse_utf16(start: bytes) -> None:
-    """Raise UnreadableFile if the start of a file looks like UTF-16: a byte order mark, or NULs around commas."""
-    if start.startswith(_UTF16_MARKS) or _UTF16.search(start):
+    """Raise UnreadableFile if the start of a file looks like UTF-16."""
+    if utf16_of(start) is not None:
         raise UnreadableFile("the file is UTF-16, expected UTF-8")
+
+
+def utf16_of(start: bytes) -> str | None:
+    """Return the UTF-16 codec of a file with this start, by its byte order mark or NULs around commas; else None."""
+    if marked := _UTF16_MARKS.get(start[:2]):
+        return marked
+    found = _UTF16.search(start)
+    if found is None:
+        return None
+    return "utf-16-be" if start.index(b",", found.start()) % 2 else "utf-16-le"
 
 
 def split_record(text: str) -> list[str]:
@@ -212,7 +227,7 @@ class LineRules:
         return values
 
     def opens_quote(self, raw: bytes) -> bool:
-        """Whether the record ends inside a quoted value and is valid up to there."""
+        """Return whether the record ends inside a quoted value and is valid up to there."""
         try:
             self.read(raw)
         except UnclosedQuoteError:
@@ -222,11 +237,15 @@ class LineRules:
         return False
 
     def fits(self, raw: bytes) -> bool:
-        """Whether the record is well formed (UTF-8, quotes, number of fields); values are not checked."""
+        """Return whether the record is well formed (UTF-8, quotes, number of fields); values are not checked."""
         try:
             return len(split_record(_decode(raw))) == len(self.header.columns)
         except InvalidRecordError:
             return False
+
+    def has_valid_line(self, lines: Iterable[bytes]) -> bool:
+        """Return whether a line is valid by itself, quotes ignored. Such lines are never joined to a record."""
+        return any(self.is_valid(line.replace(b'"', b"")) for line in lines)
 
     def is_valid(self, raw: bytes) -> bool:
         try:
@@ -234,6 +253,11 @@ class LineRules:
         except InvalidRecordError:
             return False
         return True
+
+
+def record_of(text: str) -> bytes:
+    """Encode a record that was given as text, without surrounding line ends, for `LineRules.read`."""
+    return text.strip("\r\n").encode(errors="surrogatepass")
 
 
 def day_of(text: str) -> int:
@@ -259,6 +283,19 @@ def status_of(text: str) -> str:
     return status
 
 
+def is_valid_cell(text: str, column: Column) -> bool:
+    """Return whether a cell is valid for its column; a row with an invalid cell is rejected."""
+    if not text:
+        return column.blank
+    try:
+        _READ[column.kind](text)
+        if column.kind is Kind.DATE_TIME:
+            day_of(text)
+    except InvalidRecordError:
+        return False
+    return True
+
+
 def _integer_of(text: str) -> int:
     match = _INTEGER.fullmatch(text)
     if not match or text == "-":
@@ -277,7 +314,7 @@ def _amount_of(text: str) -> Decimal:
         raise InvalidRecordError("is not a plain decimal number")
     minus, whole, decimals = match.groups(default="")
     if minus:
-        # -0 too: the API writes no signs, so an exception for it isn't worth a rule.
+        # Includes -0: the API writes no signs, so it isn't worth an exception.
         raise InvalidRecordError("is negative")
     whole, decimals = whole.lstrip("0"), decimals.rstrip("0")
     if len(whole) > WHOLE_DIGITS:
@@ -303,6 +340,14 @@ def _decode(raw: bytes) -> str:
         raise NotUtf8Error(f"not UTF-8: byte 0x{raw[error.start]:02x} at position {error.start + 1}") from None
 
 
-def _shown(value: str | bytes, limit: int = MAX_SHOWN) -> str:
-    text = value.decode(errors="backslashreplace") if isinstance(value, bytes) else value
+def _shown(text: str, limit: int = MAX_SHOWN) -> str:
     return f"'{text}'" if len(text) <= limit else f"'{text[:limit]}...'"
+
+
+def _shown_header(line: str) -> str:
+    """Quote a first line, with ? for every cell that is not a column name: the line may be a row of a person."""
+    known = {column.header for file in REPORT_FILES.values() for column in file.delivered}
+    known |= {name for file in REPORT_FILES.values() for name in file.ignored}
+    return _shown(
+        _CELLS.sub(lambda cell: cell[0] if cell[0].strip(' "').lower() in known else "?", line), MAX_SHOWN_HEADER
+    )

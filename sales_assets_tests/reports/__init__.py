@@ -1,0 +1,1 @@
+"""The sales overview: figures, charts, page, and the asset in Dagster and in a browser."""
