@@ -150,9 +150,17 @@ def copy_database(server: EmbeddedPostgres, template: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def dagster_storage(server: EmbeddedPostgres) -> str:
-    """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process."""
-    return copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")
+def dagster_storage(server: EmbeddedPostgres) -> Iterator[str]:
+    """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process.
+
+    A test that starts a daemon needs a storage of its own: its heartbeats remain, and for two minutes all other tests
+    would find a running daemon.
+    """
+    url = copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")
+    yield url
+    with psycopg.connect(url) as connection:
+        if connection.execute("SELECT to_regclass('daemon_heartbeats')").fetchone() != (None,):
+            assert connection.execute("SELECT daemon_type FROM daemon_heartbeats").fetchall() == []
 
 
 @pytest.fixture

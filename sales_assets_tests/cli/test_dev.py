@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import subprocess
+from collections.abc import Callable
 
 import pytest
 
@@ -38,7 +39,10 @@ def test_taken_port_stops_dev_and_its_database_server(command: Command) -> None:
     assert_no_process_left(command)
 
 
-def test_dev_restarts_its_daemon_and_leaves_no_process_when_killed(loading: Command) -> None:
+def test_dev_restarts_its_daemon_and_leaves_no_process_when_killed(
+    loading: Command, new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_STORAGE_URL", new_database("template1"))  # its daemon's heartbeats remain
     dev = loading.start("dev", "--port", str(free_port()))
     assert _next_line(dev).startswith("Dagster UI: ")
     assert _next_line(dev) == WORKING
