@@ -131,7 +131,7 @@ def _demo_services(stack: ExitStack, story: _DemoOutput) -> "Services | None":
         services = stack.enter_context(services_running(progress.resource))
         orders = follow_orders(services, progress.resource)
     story.print_step(
-        "A partner has placed orders over HTTP and cancelled some; their lines are sales and refunds of the mart.",
+        "Orders were sent to the partner, and some cancelled; their lines are sales and refunds of the mart.",
         page="/assets/mart/f_sales_partner_orders",
         about="the days of the orders",
     )

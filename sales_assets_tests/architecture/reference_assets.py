@@ -201,7 +201,7 @@ def _key(table: str, schema: dg.TableSchema) -> Iterator[str]:
 
 
 def _lineage() -> str:
-    """Return a diagram of the assets. The files of reports and of increments share one box per kind."""
+    """Return a diagram of the assets. A file of the report and the same file of the increments share one box."""
     specs = _specs()
     lines = ["```mermaid", "flowchart LR"]
     for group in _GROUPS:
@@ -251,8 +251,9 @@ def _default(status: str) -> str:
 
 
 def _first_line(definition: object) -> str:
-    """Return the first paragraph of the docstring of a sensor's or schedule's function."""
-    return (inspect.getdoc(definition) or "").partition("\n\n")[0]
+    """Return the description of a sensor or schedule; by default the first paragraph of its function's docstring."""
+    description = getattr(definition, "description", None)
+    return (description or inspect.getdoc(definition) or "").partition("\n\n")[0]
 
 
 def _name(key: dg.AssetKey) -> str:

@@ -1,1 +1,1 @@
-"""Raw files as the report API delivered them: kept permanently, never edited, each with a number and a manifest."""
+"""Raw files as the report API delivered them, each with a number and a manifest; edited only to erase a person."""

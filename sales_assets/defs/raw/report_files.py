@@ -35,7 +35,7 @@ def increment_specs() -> list[dg.AssetSpec]:
             deps=[REPORT_API],
             description=f"{file.description}: the file of one day's increment, as the report API delivered it.\n\n"
             "New contents are stored with a manifest and a number; known contents are not stored again, and count as "
-            "the latest. Nothing is edited or deleted. "
+            "the latest. No file is deleted, or edited except to erase a person. "
             "NOT FOUND, or a file that is not listed, is recorded with its reason and changes no row downstream.",
             partitions_def=DAYS,
         )
