@@ -10,12 +10,13 @@
 --   7205023            names and dimensions
 --
 -- The first four belong to a session, over several transactions; the days are taken in ascending order, all at once. A
--- holder of days never requests more days. The last two belong to a transaction that takes nothing after them: parse
--- results to a short transaction, names to the end of any. So writers can't deadlock.
+-- holder of days never requests more days. The last two belong to a transaction that takes no further lock: parse results
+-- to a short transaction, names to the end of any transaction. So writers can't deadlock.
 --
 -- Other advisory locks are taken by transactions and sessions that take no second one: 7205001 migrations, 7205003 the relay
--- of the partner orders, 7205006 and 7205007 mailings, (7205010, day) copies to the lake, 7205024 raw files. In Dagster's
--- database: (7205008, schema) the daemon, and one per run that a Celery worker executes (dagster/run_lock.sql).
+-- of the partner orders, 7205006 and 7205007 mailings, (7205010, day) copies to the lake, 7205024 the recording of delivered
+-- files. In Dagster's database: (7205008, schema) the daemon, and one per run that a Celery worker executes
+-- (dagster/run_lock.sql).
 
 -- name: share_raw_files
 SELECT CASE WHEN pg_try_advisory_lock_shared(7205025) THEN false

@@ -57,11 +57,11 @@ def evaluate(
     warehouse: Reader,
     checks: Iterable[SqlCheck],
     days: Sequence[dt.date],
-    counted: Mapping[str, Collection[dt.date]] = MappingProxyType({}),
+    verified: Mapping[str, Collection[dt.date]] = MappingProxyType({}),
 ) -> list[dg.AssetCheckResult]:
     """Evaluate each check over the span of the days; without days, over the whole history.
 
-    counted: {check: days that the load has already verified before its commit}. Only the remaining days are queried;
+    verified: {check: days that the load has already verified before its commit}. Only the remaining days are queried;
     the metadata states the method.
 
     A check records one result per run, with the failing days in its metadata. A result per check and day would be most
@@ -74,7 +74,9 @@ def evaluate(
     # A query of several checks covers the days that any of them needs.
     to_query = {
         file: [
-            day for day in days if any(day not in counted.get(check.name, ()) for check in checks if check.file == file)
+            day
+            for day in days
+            if any(day not in verified.get(check.name, ()) for check in checks if check.file == file)
         ]
         for file in files
     }

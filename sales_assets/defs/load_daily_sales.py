@@ -96,4 +96,4 @@ def load_and_check(
             derived = [mart.table for mart in DERIVED_MARTS]
             pipeline = Pipeline(connected, raw_files, report_api, scratch, first_day(), log, progress, derived)
             report = load_days(pipeline, days, [table_of(key) for key in selected], run_id)
-        return report, evaluate(connected, checks, days, report.counted)
+        return report, evaluate(connected, checks, days, report.verified)

@@ -43,7 +43,7 @@ class FetchedFile:
 
     file: str
     url: str
-    kept: StoredFile
+    stored: StoredFile
     content: Content
 
 
@@ -72,10 +72,10 @@ class Delivery:
                 "fetch number": recorded.fetch_id,
                 "delivery number": recorded.number,
                 "contents": f"same as fetch {recorded.fetch_id}" if recorded.is_repeated else "new",
-                "bytes": fetched.kept.bytes,
-                "lines": fetched.kept.line_count,
-                "sha256": fetched.kept.sha256,
-                "path": fetched.kept.path,
+                "bytes": fetched.stored.bytes,
+                "lines": fetched.stored.line_count,
+                "sha256": fetched.stored.sha256,
+                "path": fetched.stored.path,
                 "url": fetched.url,
             }
         return facts
@@ -214,29 +214,29 @@ def _store(
     file: str,
     folder: str,
     ids: Mapping[str, object],
-    stored: Mapping[str, str],
+    known: Mapping[str, str],
     url: str,
 ) -> FetchedFile:
     def attempt() -> FetchedFile:
         with api.download(url) as download:
             content = download.content
 
-            def manifest(kept: StoredFile) -> Mapping[str, object]:
+            def manifest(stored: StoredFile) -> Mapping[str, object]:
                 return {
                     "file": file,
                     "url": without_query(url),
-                    "sha256": kept.sha256,
-                    "bytes": kept.bytes,
-                    "lines": kept.line_count,
-                    "fetched_at": kept.fetched_at.isoformat(),
+                    "sha256": stored.sha256,
+                    "bytes": stored.bytes,
+                    "lines": stored.line_count,
+                    "fetched_at": stored.fetched_at.isoformat(),
                     "etag": content.etag,
                     "last_modified": content.last_modified,
                     **ids,
                 }
 
             chunks = eraser.erase(REPORT_FILES[file], download.chunks)
-            kept = raw_files.add(folder, chunks, manifest, stored)
-            return FetchedFile(file, without_query(url), kept, content)
+            stored_file = raw_files.add(folder, chunks, manifest, known)
+            return FetchedFile(file, without_query(url), stored_file, content)
 
     retrying = Retrying(
         retry=retry_if_exception_type(TransientError),
@@ -274,20 +274,20 @@ def record(transaction: Transaction, deliveries: Sequence[Delivery], run_id: str
                 "first_day": delivery.first_day.isoformat(),
                 "last_day": delivery.last_day.isoformat(),
                 "url": fetched.url,
-                "path": fetched.kept.path,
-                "sha256": fetched.kept.sha256,
-                "bytes": fetched.kept.bytes,
-                "line_count": fetched.kept.line_count,
+                "path": fetched.stored.path,
+                "sha256": fetched.stored.sha256,
+                "bytes": fetched.stored.bytes,
+                "line_count": fetched.stored.line_count,
                 "etag": fetched.content.etag,
                 "last_modified": fetched.content.last_modified,
-                "fetched_at": fetched.kept.fetched_at.isoformat(),
+                "fetched_at": fetched.stored.fetched_at.isoformat(),
             }
             for delivery_id, delivery in zip(delivery_ids, deliveries, strict=True)
             for file, fetched in delivery.files.items()
         ]
     )
-    transaction.run("raw/fetch", "keep", files=files)
+    transaction.run("raw/fetch", "record", files=files)
     numbers: dict[int, dict[str, RecordedFile]] = {delivery_id: {} for delivery_id in delivery_ids}
-    for row in transaction.rows("raw/fetch", "deliver", files=files):
+    for row in transaction.rows("raw/fetch", "record_deliveries", files=files):
         numbers[row["delivery_id"]][row["file"]] = RecordedFile(row["number"], row["fetch_id"])
     return [numbers[delivery_id] for delivery_id in delivery_ids]

@@ -16,7 +16,8 @@ from sales_assets.schemas.report_files import ReportFile
 class RawFile:
     """A raw file to be parsed, as recorded in ``raw.fetch``.
 
-    corrected: whether a rejected row of it was resolved since it was parsed.
+    corrected: whether it was parsed before and may give other rows now: a rejected row was resolved since, or the
+        unusable file was delivered again.
     found_at: when it was looked up.
     resolved_at: when a rejected row of it was last resolved, as of `found_at`.
     read_at: time of its recorded parse, as of `found_at`; None if it was never parsed.
@@ -39,7 +40,7 @@ class RawFile:
 
 @dataclass(frozen=True)
 class SelectedFile:
-    """The file selected for a day; `staged`: staging has the day from another file or an earlier parse."""
+    """The file selected for a day; `staged`: staging has the day, from another file or an earlier parse of this one."""
 
     date_id: int
     fetch_id: int
@@ -48,11 +49,14 @@ class SelectedFile:
 
 
 def unparsed_files(transaction: Transaction, file: ReportFile, days: Sequence[dt.date]) -> list[RawFile]:
-    """Find raw files that cover some of the days and were not parsed since they were fetched or corrected.
+    """Find raw files that cover some of the days and have to be parsed.
 
+    These are files that were never parsed, that have rows resolved since, or that were unusable and delivered again.
     Increments come first: days loaded from them need no report.
     """
-    rows = transaction.rows("staging/fetch_reading", "unread", file=file.name, first_day=min(days), last_day=max(days))
+    rows = transaction.rows(
+        "staging/fetch_reading", "unparsed", file=file.name, first_day=min(days), last_day=max(days)
+    )
     return [RawFile(**row) for row in rows]
 
 
@@ -63,7 +67,7 @@ def files_to_parse_again(transaction: Transaction, file: ReportFile, days: Seque
 
 def look_up_files(transaction: Transaction, fetch_ids: Collection[int]) -> list[RawFile]:
     """Look up files that were parsed before, to parse them again unchanged."""
-    rows = transaction.rows("staging/fetch_reading", "kept", fetch_ids=sorted(fetch_ids))
+    rows = transaction.rows("staging/fetch_reading", "parsed", fetch_ids=sorted(fetch_ids))
     return [RawFile(**row) for row in rows]
 
 

@@ -173,8 +173,8 @@ class _Load:
                 del self.sums[day]
         if self.files:
             self._end_resolved_days()
-        self._note_counted_rules()
-        self._describe()
+        self._note_verified_rules()
+        self._add_counts()
 
     def _transaction(self, purpose: str, writer: Writer | None = None) -> AbstractContextManager[Transaction]:
         return (writer or self.warehouse).transaction(f"{self.run_id[:8]} {purpose}")
@@ -324,12 +324,12 @@ class _Load:
             if len(batches) == 1:
                 replaced = self._replace(file, batches[0], parsed_files, lambda _: transaction.savepoint())
                 if file is USER_ORDERS_LOG and replaced:
-                    transaction.run("staging/name", "read_freely")
+                    transaction.run("staging/name", "reset_planner")
                     self._store_names(transaction, [day for one in replaced for day in one.days], parsed_files)
                     former = [day for one in replaced for day in replaced_days(one.days)]
                     if former:
                         forget_names(transaction, former, self.names_stored_at)
-        self._count(file, replaced)
+        self._note_replaced(file, replaced)
         if len(batches) > 1:
             self._replace_in_parallel(file, batches, parsed_files, writer)
         if file is USER_ORDERS_LOG and batches:
@@ -384,7 +384,7 @@ class _Load:
                     forget_names(transaction, replaced_days(days), self.names_stored_at)
 
         def replace(batch: Sequence[SelectedFile], rows_before: int) -> None:
-            self._count(file, self._replace(file, batch, parsed_files, begin, reserved_ids))
+            self._note_replaced(file, self._replace(file, batch, parsed_files, begin, reserved_ids))
             rows = rows_before + sum(_rows_of(batch, parsed_files).values())
             # A batch that deletes rows would read all blocks that the index does not cover yet.
             is_replaced = self.occupied.intersection(day.date_id for day in batch)
@@ -412,7 +412,7 @@ class _Load:
             sums: Sums | None = None
             with begin(days) as transaction:
                 if file is USER_ORDERS_LOG:
-                    transaction.run("mart/f_sales", "read_by_days")
+                    transaction.run("mart/f_sales", "avoid_full_scans")
                     ids = sale_ids(transaction, _rows_of(days, parsed_files), reserved_ids, replaced_days(days))
                     rows = ids.assign(selected_rows(days, parsed_files))
                     mart_rows = MartRows(transaction, self.pipeline.scratch) if self.publishes else None
@@ -428,7 +428,7 @@ class _Load:
         together_or_one_by_one(batch, replace, lambda day, error: self._fail_day(file, day_of(day.date_id), error))
         return done
 
-    def _count(self, file: ReportFile, replaced: Sequence[Replaced]) -> None:
+    def _note_replaced(self, file: ReportFile, replaced: Sequence[Replaced]) -> None:
         """Record committed days and their sums."""
         for one in replaced:
             date_ids = [day.date_id for day in one.days]
@@ -488,11 +488,11 @@ class _Load:
         """Publish staged days."""
         date_ids = [date_id(day) for day in days]
         with self._writing(date_ids) as writer, self._transaction("f_sales", writer) as transaction:
-            transaction.run("mart/f_sales", "read_by_days")
+            transaction.run("mart/f_sales", "avoid_full_scans")
             rows = MartRows(transaction, self.pipeline.scratch)
             deque(rows.made_from(staged_rows(transaction, date_ids)), maxlen=0)
             publish_days(transaction, date_ids, rows, occupied_days(transaction, date_ids))
-            transaction.run("staging/name", "read_freely")
+            transaction.run("staging/name", "reset_planner")
             upsert_dimensions(transaction, date_ids)
 
     # --- resolutions --------------------------------------------------------------------------------------
@@ -532,7 +532,7 @@ class _Load:
 
     # --- report -------------------------------------------------------------------------------------------
 
-    def _note_counted_rules(self) -> None:
+    def _note_verified_rules(self) -> None:
         """Record the days for which the load has already verified the rule of an asset check."""
         staged = self.replaced[USER_ORDERS_LOG] & {date_id(day) for day in self._good_days(USER_ORDERS_LOG)}
         proven = {
@@ -547,9 +547,9 @@ class _Load:
         for derived in self.derived:
             good_days = {date_id(day) for day in self.report.good_days(derived.table)}
             proven[derived.reconciliation] = good_days & self.replaced[derived.file]
-        self.report.counted = {rule: {day_of(day) for day in days} for rule, days in proven.items()}
+        self.report.verified = {rule: {day_of(day) for day in days} for rule, days in proven.items()}
 
-    def _describe(self) -> None:
+    def _add_counts(self) -> None:
         """Add the counts of each day to the report."""
         days = {date_id(day): day for day in self.report.days}
         for file in self.files:

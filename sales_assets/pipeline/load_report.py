@@ -31,7 +31,7 @@ class LoadReport:
     tables: schema-qualified names, in the order of the data flow.
     facts: {(table, day): metadata of the day}.
     failures: {day: reasons}.
-    counted: {rule: days for which the load has verified it}; the asset check skips them.
+    verified: {rule: days for which the load has verified it before the commit}; the asset check skips them.
     lock_wait_seconds: time that the load waited for other writers of its days.
     """
 
@@ -40,7 +40,7 @@ class LoadReport:
         self.days = list(days)
         self.facts: dict[tuple[str, dt.date], dict[str, Any]] = {}
         self.failures: dict[dt.date, list[str]] = {}
-        self.counted: dict[str, set[dt.date]] = {}
+        self.verified: dict[str, set[dt.date]] = {}
         self.lock_wait_seconds = 0.0
         self._failed: dict[str, set[dt.date]] = {table: set() for table in self.tables}
 

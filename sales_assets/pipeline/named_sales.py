@@ -22,7 +22,7 @@ _ANY_NUMBER = pa.decimal128(38, 10)
 
 def use_one_snapshot(transaction: Transaction) -> None:
     """Fix the transaction to one snapshot of the mart; it must not have run a statement yet."""
-    transaction.run(_STATEMENTS, "one_snapshot")
+    transaction.run(_STATEMENTS, "use_one_snapshot")
 
 
 def row_counts(transaction: Transaction, days: Sequence[dt.date]) -> dict[dt.date, int]:

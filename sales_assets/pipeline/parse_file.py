@@ -33,7 +33,7 @@ from sales_assets.schemas.report_files import USER_ORDERS_LOG, ReportFile
 _ROWS_PER_PARTITION = 30_000
 # Keys whose hashes are compared at once: 32 MB. A larger day is compared in several passes.
 _HASHES_AT_ONCE = 2_000_000
-# Rows that are distributed to their days at once: each slice costs.
+# Rows that are distributed to their days at once: each slice takes time.
 _ROWS_PER_DISTRIBUTION = 30_000
 _MAX_SHOWN = 40  # characters of a value in a reason
 

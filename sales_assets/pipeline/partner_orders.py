@@ -17,7 +17,8 @@ from sales_assets.schemas.calendar import date_id
 
 Rows = list[dict[str, Any]]
 
-# A load can meet one other load at a time that has another time zone; the second attempt has locked its day.
+# Loads with different values of SALES_TIMEZONE can put the same line on different days. Each such load takes one more
+# attempt, which also locks that load's day.
 _MOST_COLLISIONS = 5
 
 # {SALE_ON: type of the event that makes a sale}

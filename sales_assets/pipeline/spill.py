@@ -75,7 +75,7 @@ class SpillBuffer:
 
 
 def _combined(batches: list[pa.RecordBatch]) -> pa.Table:
-    """Combine batches into one chunk: a large file gives a key thousands, and later steps cost per batch."""
+    """Combine batches into one chunk: a large file gives a key thousands, and each takes time in later steps."""
     return pa.Table.from_batches(batches).combine_chunks()
 
 

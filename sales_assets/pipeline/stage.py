@@ -31,10 +31,10 @@ _ROWS_PER_NAMES = 40_000
 
 @dataclass(frozen=True)
 class Recorded:
-    """Result of recording parses.
+    """Result of recording parse results.
 
     revisions: {fetch_id: revision under which its days are staged}.
-    outdated: fetch ids of files to be parsed again, because their parse misses a resolution.
+    outdated: fetch ids of files to be parsed again, because their parse result misses a resolution.
     """
 
     revisions: dict[int, int]
@@ -58,7 +58,7 @@ def record_parse_results(
 
     A file that another writer has recorded since it was looked up is not recorded again: its parse is the same, or
     outdated if rows were resolved since then. A rejected row that inherits its resolution from other contents makes
-    a parse outdated too.
+    a parse result outdated too.
     """
     fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
     present = {
@@ -86,7 +86,7 @@ def record_parse_results(
 def _record(
     transaction: Transaction, parsed_files: Sequence[ParsedFile], first_day: dt.date, run_id: str
 ) -> tuple[dict[int, int], set[int]]:
-    """Record parses; returns {fetch_id: revision}, and the files with rows that inherited a resolution."""
+    """Record parse results; returns {fetch_id: revision}, and the files with rows that inherited a resolution."""
     transaction.run("staging/fetch_reading", "create_rejected_row")
     transaction.copy("staging/fetch_reading", "copy_rejected_row", encoded(_rejected(parsed_files)))
     fetch_ids = [parsed.raw_file.fetch_id for parsed in parsed_files]
@@ -105,7 +105,7 @@ def _record(
     recorded = transaction.rows(
         "staging/fetch_reading",
         "record",
-        readings=Jsonb([_parse_result(parsed, date_id(first_day)) for parsed in parsed_files]),
+        parse_results=Jsonb([_parse_result(parsed, date_id(first_day)) for parsed in parsed_files]),
         corrected=[parsed.raw_file.fetch_id for parsed in parsed_files if parsed.raw_file.corrected],
         run_id=run_id,
     )

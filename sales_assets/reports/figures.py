@@ -112,7 +112,7 @@ def overview(warehouse: Warehouse, first: dt.date | None = None, last: dt.date |
     than a century.
     """
     with warehouse.transaction("sales_assets overview", read_only=True) as transaction:
-        transaction.run("mart/f_sales", "one_snapshot")
+        transaction.run("mart/f_sales", "use_one_snapshot")
         last = last or _day_of(transaction.row("reports/period", "last_day")) or _yesterday()
         first = first or _first_day(transaction, last - dt.timedelta(days=days - 1), last)
         if first > last:

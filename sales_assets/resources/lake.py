@@ -209,7 +209,7 @@ class _Session:
         self._catalog = _Catalog(engine_of(connection), location)
 
     def replace(self, days: Sequence[dt.date], purpose: str) -> ReplacedDays:
-        """Replace days in one commit, read back before it and after it."""
+        """Replace days in one commit; compare the written rows with the mart before the commit and after it."""
         date_ids = [date_id(day) for day in days]
         chosen = {"date_ids": date_ids, "first_date_id": min(date_ids), "last_date_id": max(date_ids)}
         of_the_days = In(PARTITION_COLUMN, days)  # type: ignore[call-arg, arg-type]  # its signature is pydantic's
@@ -358,7 +358,7 @@ class _Session:
     def _mart(self, purpose: str) -> Iterator[Transaction]:
         """Open a transaction with one snapshot of the mart."""
         with self._warehouse.transaction(purpose, read_only=True) as transaction:
-            transaction.run("lake/session", "see_one_moment")
+            transaction.run("lake/session", "use_one_snapshot")
             yield transaction
 
     @contextlib.contextmanager

@@ -138,15 +138,15 @@ def test_a_report_is_stored_with_its_period(engine: Engine) -> None:
     assert delivery.missing == dict.fromkeys(("custom_research", "user_activity_log"), NOT_LISTED)
     assert engine.progress.steps[-2:] == ["downloading user_orders_log", "downloading price_log"]
     prices = delivery.files["price_log"]
-    assert prices.kept.path.startswith("price_log/2024-10-01_2024-10-02/")
+    assert prices.stored.path.startswith("price_log/2024-10-01_2024-10-02/")
     content = prices.content
     expected = {
         "file": "price_log",
         "url": prices.url,
-        "sha256": prices.kept.sha256,
+        "sha256": prices.stored.sha256,
         "bytes": 9,
         "lines": 1,
-        "fetched_at": prices.kept.fetched_at.isoformat(),
+        "fetched_at": prices.stored.fetched_at.isoformat(),
         "etag": content.etag,
         "last_modified": content.last_modified,
         "report_id": delivery.report_id,
@@ -160,7 +160,7 @@ def test_a_report_is_stored_with_its_period(engine: Engine) -> None:
     columns = "path, kind, first_day::text, last_day::text, url, sha256, bytes, line_count, etag, last_modified"
     of_file = [expected[name] for name in ("url", "sha256", "bytes", "lines", "etag", "last_modified")]
     stored = engine.query(f"SELECT {columns}, fetched_at FROM raw.fetch WHERE file = 'price_log'")
-    assert stored == [(prices.kept.path, *row[:1], *row[1:3], *of_file, prices.kept.fetched_at)]
+    assert stored == [(prices.stored.path, *row[:1], *row[1:3], *of_file, prices.stored.fetched_at)]
 
 
 def test_contents_that_are_stored_are_not_stored_again(engine: Engine) -> None:
@@ -169,7 +169,7 @@ def test_contents_that_are_stored_are_not_stored_again(engine: Engine) -> None:
     first = engine.fetch_report()
     again = engine.fetch_report()
     assert again.report_id != first.report_id
-    assert again.files["user_orders_log"].kept.path == first.files["user_orders_log"].kept.path
+    assert again.files["user_orders_log"].stored.path == first.files["user_orders_log"].stored.path
     assert manifests()["user_orders_log"]["report_id"] == first.report_id
     with engine.pipeline.warehouse.transaction("record") as transaction:
         (third,) = record(transaction, [again], "run")
@@ -194,7 +194,7 @@ def test_increments_are_fetched_and_stored_by_day(engine: Engine) -> None:
     assert (first.kind, first.first_day, first.last_day, first.outcome) == ("increment", FIRST, FIRST, "delivered")
     assert (first.report_id, first.reason) == (report.report_id, None)
     assert first.missing.keys() == LINKS.keys() - {"user_orders_log"}
-    assert first.files["user_orders_log"].kept.path.startswith("user_orders_log_inc/2024-10-01/")
+    assert first.files["user_orders_log"].stored.path.startswith("user_orders_log_inc/2024-10-01/")
     of_first = {"report_id": report.report_id, "increment_id": first.increment_id, "day": "2024-10-01"}
     assert of_first.items() <= manifests()["user_orders_log"].items()
     assert second.outcome == "delivered"
@@ -205,9 +205,9 @@ def test_increments_are_fetched_and_stored_by_day(engine: Engine) -> None:
     with engine.pipeline.warehouse.transaction("record") as transaction:
         recorded = record(transaction, [first, second, none], "run")
     assert [{*files} for files in recorded] == [{"user_orders_log"}, {"price_log"}, set()]
-    path = first.files["user_orders_log"].kept.path
+    path = first.files["user_orders_log"].stored.path
     ((again,),) = increments(engine, report.report_id, [[FIRST]])
-    assert again.files["user_orders_log"].kept.path == path
+    assert again.files["user_orders_log"].stored.path == path
     assert [stored for stored in stored_files() if re.fullmatch(r"user_orders_log_inc/.*\.csv", stored)] == [path]
 
 

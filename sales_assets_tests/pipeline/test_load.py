@@ -97,11 +97,11 @@ def test_rules_proven_by_a_load_are_left_out_of_its_checks(engine: Engine) -> No
     engine.reports.increment(SECOND, [Order("a", day=SECOND)], user_activity_log=activity(SECOND, 51))
     report = engine.load(FIRST, SECOND)
     proven = {rule: {*DAYS[:2]} for rule in RULES} | {"uniq_id_on_one_date": set()}
-    assert {rule: report.counted[rule] for rule in RULES} == proven
-    assert report.counted[EQUAL_TO_ACTIVITY] == {DAYS[1]}
+    assert {rule: report.verified[rule] for rule in RULES} == proven
+    assert report.verified[EQUAL_TO_ACTIVITY] == {DAYS[1]}
     again = engine.load(FIRST, SECOND)
-    assert set(again.counted) == set(report.counted)
-    assert set().union(*again.counted.values()) == set(), "nothing was replaced"
+    assert set(again.verified) == set(report.verified)
+    assert set().union(*again.verified.values()) == set(), "nothing was replaced"
     assert again.facts[F_SALES, DAYS[0]] == report.facts[F_SALES, DAYS[0]]
 
 
@@ -133,8 +133,8 @@ def test_a_day_refused_by_the_database_does_not_block_the_others(
     for table in TABLES:
         assert good(report, table) == ([FIRST, THIRD] if table in (ORDERS, F_SALES) else [*TEXTS])
     assert [day for day, *_ in engine.query(ROWS)] == [20241001, 20241003]
-    assert report.counted["equal_to_staging"] == report.counted["no_key_twice"] == {DAYS[0], DAYS[2]}
-    assert report.counted[EQUAL_TO_ACTIVITY] == set(DAYS)
+    assert report.verified["equal_to_staging"] == report.verified["no_key_twice"] == {DAYS[0], DAYS[2]}
+    assert report.verified[EQUAL_TO_ACTIVITY] == set(DAYS)
     assert (ORDERS, DAYS[1]) not in report.facts
 
 
@@ -272,15 +272,15 @@ def test_a_large_file_is_loaded_in_several_transactions(engine: Engine, monkeypa
     orders = [Order("a"), Order("b"), *(Order(u, day=day) for day in TEXTS[1:] for u in ("shared", day))]
     engine.reports.report(orders)
     report = engine.load(*TEXTS)
-    assert report.counted["uniq_id_on_one_date"] == {DAYS[0]}
-    assert report.counted["no_key_twice"] == set(DAYS)
+    assert report.verified["uniq_id_on_one_date"] == {DAYS[0]}
+    assert report.verified["no_key_twice"] == set(DAYS)
     ids = engine.query("SELECT date_id, id FROM mart.f_sales ORDER BY id")
     assert ids == [(day, n + 1) for n, day in enumerate(d for d in (20241001, 20241002, 20241003) for _ in range(2))]
     engine.reports.report([*orders, Order("a", day="2024-10-04")])
     engine.fetch_report()
     again = engine.load(*TEXTS, "2024-10-04")
-    assert again.counted["uniq_id_on_one_date"] <= set(DAYS[:1]), "a is on the first and the fourth day"
-    assert DAYS[0] not in again.counted["uniq_id_on_one_date"]
+    assert again.verified["uniq_id_on_one_date"] <= set(DAYS[:1]), "a is on the first and the fourth day"
+    assert DAYS[0] not in again.verified["uniq_id_on_one_date"]
     assert engine.query("SELECT date_id, id FROM mart.f_sales ORDER BY id")[:6] == ids
     assert {name for name, _ in engine.query("SELECT state, count(*) FROM staging.quarantine GROUP BY 1")} == set()
 
@@ -301,8 +301,8 @@ def test_days_with_rows_of_other_sources_are_summarized_by_the_database(engine: 
     assert [report.facts[F_SALES, day]["rows"] for day in DAYS[:2]] == [2, 1]
     assert report.facts[F_SALES, DAYS[0]].keys() == report.facts[F_SALES, DAYS[1]].keys()
     assert report.facts[F_SALES, DAYS[0]]["net_amount"] == 205
-    assert report.counted["statuses"] == {DAYS[1]}
-    assert report.counted["equal_to_staging"] == set(DAYS[:2])
+    assert report.verified["statuses"] == {DAYS[1]}
+    assert report.verified["equal_to_staging"] == set(DAYS[:2])
 
 
 def test_a_day_with_a_wrong_sign_is_checked_by_a_query(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,8 +315,8 @@ def test_a_day_with_a_wrong_sign_is_checked_by_a_query(engine: Engine, monkeypat
 
     monkeypatch.setattr(Sums, "count", miscount)
     report = engine.load(FIRST, SECOND)
-    assert report.counted["signs"] == {DAYS[1]}
-    assert report.counted["equal_to_staging"] == set(DAYS[:2])
+    assert report.verified["signs"] == {DAYS[1]}
+    assert report.verified["equal_to_staging"] == set(DAYS[:2])
 
 
 def test_items_are_divided_into_lists() -> None:

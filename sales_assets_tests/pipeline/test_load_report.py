@@ -35,6 +35,6 @@ def test_metadata_of_a_day_is_merged() -> None:
     report.add("mart.b", DAYS[0], {"rows": 1, "amount": 2})
     report.add("mart.b", DAYS[0], {"rows": 3})
     assert report.facts == {("mart.b", DAYS[0]): {"rows": 3, "amount": 2}}
-    assert report.counted == {}
+    assert report.verified == {}
     assert report.days == DAYS
     assert report.days is not DAYS

@@ -11,7 +11,7 @@ SELECT pg_advisory_lock(%(space)s, key) FROM unnest(%(keys)s::integer[]) AS key
 -- name: unlock
 SELECT pg_advisory_unlock(%(space)s, key) FROM unnest(%(keys)s::integer[]) AS key
 
--- name: see_one_moment
+-- name: use_one_snapshot
 -- Rows and sums must use one snapshot, since days are loaded concurrently.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 

@@ -1,4 +1,4 @@
--- name: keep_others_out
+-- name: exclude_other_writers
 -- Serialize runs. An advisory lock instead of a table lock: the service concurrently deletes clients with their links and
 -- tags.
 SELECT pg_advisory_xact_lock(7205007)

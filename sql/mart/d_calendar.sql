@@ -1,6 +1,6 @@
 -- name: add_days
--- Adds the days up to all requested ones too, so that the calendar has no gaps. The series uses timestamps without time
--- zone: in zones that skip midnight in spring, one with time zone would end a day early.
+-- Also adds the days between the calendar and the requested days, so that it has no gaps. The series uses timestamps without
+-- time zone: in zones that skip midnight in spring, one with time zone would end a day early.
 INSERT INTO mart.d_calendar AS c (date_id, date_actual, year_num, quarter_num, month_num, month_name, day_num,
                                   day_of_week, iso_year, iso_week)
 SELECT to_char(day, 'YYYYMMDD')::integer, day::date, extract(year FROM day), extract(quarter FROM day),

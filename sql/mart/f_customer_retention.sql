@@ -1,8 +1,8 @@
--- name: see_one_moment
+-- name: use_one_snapshot
 -- The statements must see the same sales, although days are loaded concurrently.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 
--- name: keep_others_out
+-- name: exclude_other_writers
 -- Serializes runs over the same week. Taken before the first row is read, so that the snapshot includes the other run's
 -- commit. Readers are not blocked.
 LOCK TABLE mart.f_customer_retention IN SHARE ROW EXCLUSIVE MODE

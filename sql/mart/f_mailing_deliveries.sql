@@ -1,8 +1,8 @@
--- name: see_one_moment
+-- name: use_one_snapshot
 -- Rows, statistics and checks must use one snapshot, since messages are sent concurrently.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 
--- name: keep_others_out
+-- name: exclude_other_writers
 -- Taken before the first row is read, so that the snapshot includes another run's commit.
 LOCK TABLE mart.f_mailing_deliveries IN SHARE ROW EXCLUSIVE MODE
 

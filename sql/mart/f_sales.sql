@@ -1,4 +1,4 @@
--- name: read_by_days
+-- name: avoid_full_scans
 -- Planner settings for the transaction that replaces days. Without statistics of new rows, the planner would scan and sort
 -- whole tables for each batch of days. Batches are loaded in parallel already.
 SELECT set_config('enable_seqscan', 'off', true), set_config('enable_sort', 'off', true),
@@ -27,7 +27,7 @@ SELECT attname AS column, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute
 WHERE attrelid = 'mart.f_sales'::regclass AND attname IN ('quantity', 'amount') AND NOT attisdropped
 
--- name: one_snapshot
+-- name: use_one_snapshot
 -- All statements of the transaction see the mart as it is now, however long they take.
 SET TRANSACTION ISOLATION LEVEL REPEATABLE READ
 

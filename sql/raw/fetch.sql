@@ -9,7 +9,7 @@ ORDER BY first_day, last_day, file, sha256, fetch_id DESC
 -- Serialize recording until the commit: of two loaders with the same contents, the second must see the first.
 SELECT pg_advisory_xact_lock(7205024)
 
--- name: keep
+-- name: record
 -- Record contents that are new for their day (or period), kind and file. Numbers are drawn here, once the files are
 -- completely stored, so that a greater number means a later delivery.
 INSERT INTO raw.fetch (fetch_id, delivery_id, file, kind, first_day, last_day, url, path, sha256, bytes, line_count,
@@ -27,7 +27,7 @@ WHERE NOT EXISTS (SELECT FROM raw.fetch AS f
                       = (n.file, n.kind, n.first_day, n.last_day, n.sha256))
 ORDER BY n.delivery_id
 
--- name: deliver
+-- name: record_deliveries
 -- Record every delivered file with the fetch of its contents. The first delivery of a fetch has the fetch's number.
 INSERT INTO raw.file_delivery (number, delivery_id, fetch_id, url, etag, last_modified, delivered_at)
 SELECT CASE WHEN n.is_first THEN n.fetch_id ELSE nextval('raw.fetch_number') END, n.delivery_id, n.fetch_id, n.url,

@@ -1,4 +1,4 @@
--- name: unread
+-- name: unparsed
 -- Find raw files that cover the days and were never parsed, or not since a row was resolved. An unusable file is parsed
 -- again when it is delivered again: the parser may have been improved, or a damaged file restored. Increments come first:
 -- days loaded from them need no report.
@@ -16,7 +16,7 @@ WHERE f.file = %(file)s AND f.first_day <= %(last_day)s AND f.last_day >= %(firs
       WHERE e.fetch_id = f.fetch_id AND d.asked_at > r.read_at)))
 ORDER BY f.kind = 'report', f.fetch_id
 
--- name: kept
+-- name: parsed
 SELECT f.fetch_id, f.kind, f.path, f.sha256, f.first_day, f.last_day, f.line_count, false AS corrected,
        now() AS found_at, r.read_at,
        (SELECT max(corrected_at) FROM staging.quarantine AS q WHERE q.fetch_id = f.fetch_id) AS resolved_at,
@@ -84,7 +84,7 @@ SET reason = EXCLUDED.reason,
     state = CASE q.state WHEN 'discarded' THEN 'discarded' ELSE 'open' END
 
 -- name: resolve_quarantine
--- Resolve open rows that are now valid, because a conflicting row was corrected or discarded.
+-- Resolve open rows that are now valid: a conflicting row was corrected or discarded, or a rule became more lenient.
 UPDATE staging.quarantine AS q SET state = 'resolved'
 WHERE q.fetch_id = ANY (%(fetch_ids)s) AND q.state = 'open'
   AND NOT EXISTS (SELECT FROM rejected_row AS b WHERE b.fetch_id = q.fetch_id AND b.line_no = q.line_no)
@@ -100,7 +100,7 @@ SELECT n.fetch_id, n.verdict, n.reason, n.header, n.has_status, n.extra_columns,
                  WHERE q.fetch_id = n.fetch_id AND q.corrected_at > coalesce(n.resolved_at, '-infinity')
                    AND q.corrected_at <= n.read_at), n.read_at),
        %(run_id)s
-FROM jsonb_to_recordset(%(readings)s) AS n (fetch_id bigint, verdict text, reason text, header text[],
+FROM jsonb_to_recordset(%(parse_results)s) AS n (fetch_id bigint, verdict text, reason text, header text[],
      has_status boolean, extra_columns text[], lines bigint, kept bigint, repeats bigint, bad bigint, before_first_day bigint,
      outside_period bigint, read_at timestamptz, resolved_at timestamptz)
 ON CONFLICT (fetch_id) DO UPDATE

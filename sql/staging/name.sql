@@ -39,8 +39,8 @@ SET first_seen = least(n.first_seen, EXCLUDED.first_seen),
     loaded_at = CASE WHEN EXCLUDED.last_seen >= n.last_seen THEN EXCLUDED.loaded_at ELSE n.loaded_at END,
     stored_at = EXCLUDED.stored_at
 
--- name: read_freely
--- Undo the planner settings of `read_by_days`, before the transaction writes names.
+-- name: reset_planner
+-- Undo the planner settings of `avoid_full_scans`, before the transaction writes names.
 SELECT count(set_config(name, reset_val, true)) FROM pg_settings
 WHERE name IN ('enable_seqscan', 'enable_sort', 'max_parallel_workers_per_gather')
 

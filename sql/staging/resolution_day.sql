@@ -13,7 +13,7 @@ ON CONFLICT DO NOTHING
 
 -- name: due
 -- Days to be loaded because of a resolution, each with its latest resolution. The command loads its days itself; after
--- ten minutes it is taken for killed.
+-- ten minutes it is assumed to have been killed.
 SELECT to_date(d.date_id::text, 'YYYYMMDD')::text AS day, max(d.resolution_id) AS latest
 FROM staging.resolution_day AS d
 JOIN staging.resolution AS r USING (resolution_id)

@@ -66,7 +66,7 @@ def audience(
     # Read before the sales, which may lack days that are materialized after this event.
     event_id = last_event_id(context.instance)
     with warehouse.transaction(f"{context.run.run_id[:8]} audience") as transaction:
-        transaction.run("mailings/client_customer", "keep_others_out")
+        transaction.run("mailings/client_customer", "exclude_other_writers")
         (fingerprint,) = transaction.rows("mailings/client_customer", "fingerprint")
         transaction.run("mailings/client_customer", "take_links")
         # The only long statement; nothing is locked before it.

@@ -88,8 +88,8 @@ def _replace_weeks(transaction: Transaction, mondays: Sequence[dt.date]) -> list
     """Replace weeks and compare them with the sales. Raises `NotReconciledError`."""
     period_ids = [week_id(monday) for monday in mondays]
     span = {"first_date_id": date_id(mondays[0]), "last_date_id": date_id(mondays[-1] + _SUNDAY)}
-    transaction.run("mart/f_customer_retention", "see_one_moment")
-    transaction.run("mart/f_customer_retention", "keep_others_out")
+    transaction.run("mart/f_customer_retention", "use_one_snapshot")
+    transaction.run("mart/f_customer_retention", "exclude_other_writers")
     transaction.run("mart/f_customer_retention", "clear_weeks", period_ids=period_ids)
     transaction.run("mart/f_customer_retention", "fill_weeks", mondays=list(mondays), **span)
     wrong = transaction.rows("checks/revenue_of_the_week", "offending", **span)

@@ -86,8 +86,8 @@ def _replace_days(
     """Replace days and compare them with the messages. Raises `NotReconciledError`."""
     date_ids = [date_id(day) for day in days]
     zone = settings().sales_timezone
-    transaction.run("mart/f_mailing_deliveries", "see_one_moment")
-    transaction.run("mart/f_mailing_deliveries", "keep_others_out")
+    transaction.run("mart/f_mailing_deliveries", "use_one_snapshot")
+    transaction.run("mart/f_mailing_deliveries", "exclude_other_writers")
     transaction.run("mart/f_mailing_deliveries", "take_days", days=list(days), timezone=zone)
     transaction.run("mart/f_mailing_deliveries", "clear_gone", date_ids=date_ids)
     transaction.run("mart/f_mailing_deliveries", "fill_days")
