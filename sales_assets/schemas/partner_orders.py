@@ -61,4 +61,4 @@ def utc(moment: dt.datetime) -> dt.datetime:
     try:
         return moment.astimezone(dt.UTC)
     except OverflowError:
-        raise ValueError("the date lies outside the calendar") from None
+        raise ValueError("the date is outside the calendar") from None

@@ -21,5 +21,5 @@ def test_a_time_is_converted_to_utc() -> None:
 
 def test_a_time_outside_the_calendar_is_refused() -> None:
     east = dt.timezone(dt.timedelta(hours=3))
-    with pytest.raises(ValueError, match=r"^the date lies outside the calendar$"):
+    with pytest.raises(ValueError, match=r"^the date is outside the calendar$"):
         utc(dt.datetime(1, 1, 1, tzinfo=east))

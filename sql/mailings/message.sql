@@ -63,7 +63,7 @@ WHERE mailing_id IN (
     FOR UPDATE SKIP LOCKED)
 RETURNING mailing_id
 
--- name: ask
+-- name: enqueue_dispatch
 -- Mailings with due messages and no waiting task; those that have waited longest come first.
 UPDATE mailings.mailing
 SET asked_at = now()

@@ -24,7 +24,7 @@ ORDER BY day
 UPDATE staging.partner_order_event SET loaded_at = now()
 WHERE loaded_at IS NULL AND message_id IN (SELECT message_id FROM partner_event)
 
--- name: ask_again
+-- name: mark_waiting_as_new
 -- After a mapping was added: mark the events of waiting lines as new, so that their days are loaded again.
 UPDATE staging.partner_order_event SET loaded_at = NULL
 WHERE message_id IN (SELECT message_id FROM staging.partner_order_quarantine)

@@ -40,7 +40,7 @@ class Planner:
             _log.info("mailing finished", mailing_id=row["mailing_id"])
         await self._messages.rows("fold")
 
-    async def ask(self, waiting: int) -> list[int]:
+    async def dispatch_tasks(self, waiting: int) -> list[int]:
         """Return the mailing id of each dispatch task to enqueue. Raises the errors of `plan`.
 
         `waiting`: dispatch tasks queued at the broker.
@@ -48,8 +48,8 @@ class Planner:
         room = (_MOST_WAITING - waiting) // _TASKS
         if room <= 0 or not self._can_send:
             return []
-        asked = await self._messages.rows("ask", limit=room, patience=_PATIENCE)
-        return [row["mailing_id"] for _ in range(_TASKS) for row in asked]
+        mailings = await self._messages.rows("enqueue_dispatch", limit=room, patience=_PATIENCE)
+        return [row["mailing_id"] for _ in range(_TASKS) for row in mailings]
 
     async def begin_one(self) -> bool:
         """Start the mailing that has been due longest, if any, and store its recipients in the same commit."""

@@ -47,7 +47,8 @@ class _Change:
 class MailingsRepository:
     """Repository of clients and mailings. Every method raises `Unavailable` when the database can't be used.
 
-    by: user of the admin pages, for the audit trail; None for a caller of the API, who has no name.
+    Methods that write take `by`, the user of the admin pages for the audit trail; None: a caller of the API, who has no
+    name.
     """
 
     def __init__(self, engine: AsyncEngine, pseudonyms: Pseudonyms) -> None:
@@ -230,10 +231,10 @@ class MailingsRepository:
 
     async def suppress(self, phone: str, source: str, *, by: str | None = None) -> None:
         """Suppress a phone (7XXXXXXXXXX). No effect on a phone that is already suppressed or was erased."""
-        told = {"phones": [phone], "times": [None], "source": source}
+        given = {"phones": [phone], "times": [None], "source": source}
         erased = {"pseudonyms": self._pseudonyms.of([phone]), "key_id": self._pseudonyms.key_id}
         with suppress(NotFound):
-            await self._write("suppression", "add", told | erased, by, _Change("create", "suppressed phone"))
+            await self._write("suppression", "add", given | erased, by, _Change("create", "suppressed phone"))
 
     async def lift_suppression(self, suppression_id: int, *, by: str | None = None) -> None:
         """Allow mailings to a phone again. Raises `NotFound`."""

@@ -93,7 +93,7 @@ def plan(count_waiting: Callable[[], int]) -> list[int]:
         return []
     try:
         process.run(process.planner.plan())
-        return process.run(process.planner.ask(count_waiting()))
+        return process.run(process.planner.dispatch_tasks(count_waiting()))
     except (psycopg.Error, TimeoutError, OSError) as error:
         # Drivers' messages contain addresses and user names. The next tick tries again.
         _log.error("planning failed", error=type(error).__name__)

@@ -146,7 +146,7 @@ def store(warehouse: Warehouse, mappings: Sequence[Mapping]) -> int:
                 ours=[mapping.ours for mapping in some],
             )
         _store_customers(transaction, [mapping for mapping in mappings if mapping.kind == "customer"])
-        return transaction.run("staging/partner_order_event", "ask_again")
+        return transaction.run("staging/partner_order_event", "mark_waiting_as_new")
 
 
 def _store_customers(transaction: Transaction, mappings: Sequence[Mapping]) -> None:
@@ -156,9 +156,10 @@ def _store_customers(transaction: Transaction, mappings: Sequence[Mapping]) -> N
         wrong = mappings[keys.index(None)]
         raise MappingError(f"{wrong.place}: {wrong.theirs!r} is not a phone number")
     known = Pseudonyms(settings().sales_erasure_secret.get_secret_value())
-    told = {"pseudonyms": known.of(keys), "key_id": known.key_id}
-    transaction.run("staging/partner_mapping", "forget_customers", keys=keys, pseudonyms=told["pseudonyms"])
-    transaction.run("staging/partner_mapping", "map_customers", phones=phones, ours=customers, **told)
+    pseudonyms = known.of(keys)
+    transaction.run("staging/partner_mapping", "forget_customers", keys=keys, pseudonyms=pseudonyms)
+    parameters = {"phones": phones, "ours": customers, "pseudonyms": pseudonyms, "key_id": known.key_id}
+    transaction.run("staging/partner_mapping", "map_customers", **parameters)
 
 
 def shared_phones(warehouse: Warehouse) -> list[dict[str, Any]]:

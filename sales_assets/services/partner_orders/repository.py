@@ -80,7 +80,11 @@ class OrderRepository:
         )
 
     async def begin_create(self, order: Order, body_hash: str) -> State | None:
-        """Store the intent and claim the order; return its state; None if another process may be calling."""
+        """Store the intent and claim the order; return its state, or None if the order must not be created now.
+
+        It must not if another process may be calling, if the stored order has another body, or if its state needs no
+        create.
+        """
         row = await self._begun(
             {
                 "order_id": order.order_id,
@@ -107,7 +111,10 @@ class OrderRepository:
         return _in_order(orders, rows)
 
     async def begin_cancel(self, order_id: int, their_order_id: str) -> State | None:
-        """Store the intent to cancel and claim the order; return its state; None if another process may be calling."""
+        """Store the intent to cancel and claim the order; return its state, or None if it must not be cancelled now.
+
+        It must not if another process may be calling, if the partner's id differs, or if there is nothing to cancel.
+        """
         row = await self._row(
             "begin_cancel",
             order_id=order_id,
@@ -173,7 +180,7 @@ class OrderRepository:
     ) -> Sequence[Row]:
         """Return orders in these states that are due for a lookup; each is due again after a pause that doubles.
 
-        `ends`: return no orders whose watch period has ended.
+        `ends`: an order that is returned after the end of its watch period is not due again.
         """
         return await self._rows(
             "due",
@@ -216,7 +223,7 @@ class OrderRepository:
         except (DBAPIError, psycopg.Error, PoolTimeout, OSError) as error:
             # The error's text may contain parameters, which are personal data.
             _log.error("database unavailable", statement=name, error=type(error).__name__)
-            raise _kind(error)("the database is not available") from error
+            raise _error_type(error)("the database is not available") from error
 
     async def _execute(self, statement: str, parameters: Mapping[str, object]) -> Sequence[Row]:
         async with asyncio.timeout(STATEMENT_SECONDS), self._engine.connect() as connection:
@@ -233,7 +240,7 @@ def _in_order(asked: Sequence[Row], rows: Sequence[Row]) -> Sequence[Row | None]
     return [found.get(one["order_id"]) for one in asked]
 
 
-def _kind(error: Exception) -> type[ServiceError]:
+def _error_type(error: Exception) -> type[ServiceError]:
     """Distinguish a failed statement (contents, a lock, a deadlock) from an unavailable database."""
     if not isinstance(error, DBAPIError) or error.connection_invalidated:
         return ServiceError

@@ -78,7 +78,7 @@ class OrderService:
     async def create(self, order: Order) -> Accepted | Refused:
         """Create the order, once. Raises `OtherBody` and `ServiceError`."""
         try:
-            outcome = await self._created(order)
+            outcome = await self._join_or_create(order)
         except ServiceError:
             self._metrics.creating_error()
             raise
@@ -86,7 +86,8 @@ class OrderService:
             self._metrics.creating_error()
         return outcome
 
-    async def _created(self, order: Order) -> Accepted | Refused:
+    async def _join_or_create(self, order: Order) -> Accepted | Refused:
+        """Join the creation of the same order in this process, or start it. Raises `OtherBody` and `ServiceError`."""
         partner = self._require_partner()
         body_hash = order.body_hash()
         running = self._creations.get(order.order_id)
@@ -243,7 +244,7 @@ class OrderService:
     async def _call_cancel(
         self, partner: PartnerClient, order_id: int, their_order_id: str, deadline: Deadline, *, repeated: bool
     ) -> tuple[Evidence, CancelAnswer]:
-        """Cancel the order at the partner. A refusal counts only after its status has been checked.
+        """Cancel the order at the partner. A refusal counts only after the order's status has been checked.
 
         repeated: an earlier cancel has an unknown outcome.
         """

@@ -190,7 +190,7 @@ def test_without_a_sender_mailings_start_and_no_task_is_enqueued(mailings_env: M
     async def plan() -> list[int]:
         async with planner(mailings_env, can_send=False) as one:
             await one.plan()
-            return await one.ask(0)
+            return await one.dispatch_tasks(0)
 
     assert asyncio.run(plan()) == []
     assert mailings_env.state(mailing_id) == "running"

@@ -110,7 +110,7 @@ class MailingsEnvironment:
         async def run_planner() -> list[int]:
             async with planner(self) as one:
                 await one.plan()
-                return await one.ask(waiting)
+                return await one.dispatch_tasks(waiting)
 
         return asyncio.run(run_planner())
 

@@ -31,7 +31,7 @@ class RabbitMQNode:
     def __init__(self, folder: Path) -> None:
         program = server_program()
         if program is None:
-            pytest.skip("rabbitmq-server is not installed: the test with a broker of its own was not run")
+            pytest.skip("rabbitmq-server is not installed: the test with a separate broker was not run")
         self._program = program
         self._folder = folder
         self._name = f"test_{secrets.token_hex(6)}@localhost"

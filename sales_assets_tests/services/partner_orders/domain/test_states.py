@@ -1,4 +1,4 @@
-"""State machine of orders: the evidence that may leave an unresolved state, and how long states are watched."""
+"""State machine of orders: the evidence that resolves an unresolved state, and how long states are watched."""
 
 import datetime as dt
 import itertools
