@@ -89,7 +89,7 @@ WRITTEN_FOR = "1.13.27"
 
 
 def upstream_assets(repository: dg.RepositoryDefinition, asset: dg.AssetKey) -> list[dg.AssetKey]:
-    """List the direct upstream assets of an asset, by key; empty if the repository does not have the asset."""
+    """Return the sorted keys of the direct upstream assets; empty if the repository does not have the asset."""
     graph = repository.asset_graph
     return sorted(graph.get(asset).parent_keys) if graph.has(asset) else []
 

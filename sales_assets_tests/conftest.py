@@ -153,7 +153,7 @@ def copy_database(server: EmbeddedPostgres, template: str, name: str) -> str:
 def dagster_storage(server: EmbeddedPostgres) -> Iterator[str]:
     """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process.
 
-    A test that starts a daemon needs a storage of its own: its heartbeats remain, and for two minutes all other tests
+    A test that starts a daemon needs a separate storage: its heartbeats remain, and for two minutes all other tests
     would find a running daemon.
     """
     url = copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")

@@ -197,7 +197,7 @@ def _record_days(
 
 
 def _days(row: Row, former: str | None, first: dt.date, last: dt.date) -> set[dt.date]:
-    """Find the days that a resolved row can change: its old day, that of the corrected text, and that of a former one.
+    """Find the days that a resolved row can change: those of its delivered, corrected and formerly corrected text.
 
     For a file without dates, or of which every row was rejected, these are all days that it covers: with its first
     valid row it becomes selectable for all of them.

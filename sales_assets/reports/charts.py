@@ -26,7 +26,8 @@ BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#595959"
 # 1 120 pixels wide, and legible on a phone that shows it 360 wide: that makes 10 points 9 pixels high.
 _INCHES = (5.6, 3.2)
 _DPI = 200
-# A palette is enough for bars and their smooth edges, and a third of the bytes: Dagster stores them at each refresh.
+# A palette is enough for bars and their smooth edges, and saves two thirds of the bytes, which Dagster stores at each
+# refresh.
 _COLORS = 64
 _LONGEST_NAME = 28
 

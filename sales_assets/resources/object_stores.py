@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import fsspec
 
-# Six files are uploaded at a time. S3's limit of 10 000 parts makes 80 GB.
+# Six files are uploaded at a time. S3's limit of 10 000 parts allows files of up to 80 GB.
 _PART_BYTES = 8 * 1024 * 1024
 _PARTS_AT_ONCE = 2
 _LONGEST_CONNECT_SECONDS = 5

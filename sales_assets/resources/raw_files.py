@@ -133,7 +133,7 @@ class RawFiles:
             )
 
     def manifest(self, path: str) -> dict[str, object]:
-        """Read the manifest of a raw file; empty if it is missing or unreadable. Raises `RawFilesError`."""
+        """Read the manifest of a raw file; empty if it is missing or no JSON object. Raises `RawFilesError`."""
         try:
             found = json.loads(b"".join(self.chunks(f"{path}.json")))
         except ValueError:

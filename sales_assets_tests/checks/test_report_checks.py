@@ -359,7 +359,7 @@ def test_a_run_records_its_checks_even_if_a_day_failed(loaded: Shop) -> None:
 
 
 def test_checks_can_be_run_without_a_load(loaded: Shop) -> None:
-    """Like the button in the UI, the run has no partition and checks the whole history."""
+    """Like a run started by the button in the UI, the run has no partition and checks the whole history."""
     loaded.query(f"UPDATE mart.f_sales SET quantity = -1 WHERE date_id = {OTHER_ID} AND status = 'shipped'")
     resources = {
         "warehouse": Warehouse(),

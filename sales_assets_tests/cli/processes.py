@@ -118,7 +118,7 @@ class Command:
             place.mkdir()
 
     def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the command until it exits and its output is closed, also by any child that keeps it open."""
+        """Run the command; wait until it has exited and all its child processes have closed its output."""
         return subprocess.run(
             self._line(arguments),
             cwd=self.outside[0],

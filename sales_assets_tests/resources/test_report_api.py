@@ -420,7 +420,7 @@ def test_a_body_without_a_length_is_read_to_its_end(set_up: SetUp) -> None:
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP"])
 def test_a_gzip_body_is_decompressed(set_up: SetUp, encoding: str) -> None:
-    """Objects stored as gzip are sent as gzip without request, also with several members or larger than a chunk."""
+    """Objects stored as gzip are sent as gzip unrequested; they may have several members and be larger than a chunk."""
     lines = "".join(f"{n},{n * n}\n" for n in range(300_000)).encode()
     body = gzip.compress(lines) + gzip.compress(b"end\n")
     for raw_response in (

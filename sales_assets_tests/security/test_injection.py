@@ -128,7 +128,7 @@ def test_fields_of_an_order_are_not_interpreted(start: Callable[..., Service], q
 
 
 def test_no_unlisted_code_writes_csv() -> None:
-    """Spreadsheets evaluate a cell that begins with = + - or @ as a formula; no CSV file listed here is meant for them.
+    """Spreadsheets evaluate cells that begin with = + - or @ as formulas; files written here are not meant for them.
 
     A new export fails this test: cells from outside must be made harmless before they are exported.
     """

@@ -127,7 +127,7 @@ def test_load_killed_at_any_upload_leaves_whole_files_and_recovers(
     request: pytest.FixtureRequest,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Kill at the n-th upload, which is still carried out every second time. Each kill has a new bucket folder."""
+    """Kill at the n-th upload; in every second case the store still completes it. Each kill has a new bucket folder."""
     with run_storage_proxy(object_storage) as storage_proxy:
 
         def new_folder() -> str:

@@ -1,7 +1,7 @@
 """Four processes copy 30 days to the lake repeatedly, with maintenance between the rounds; two processes are killed.
 
-In each round one day becomes empty, and the day emptied before has sales again. The first round has no kills: its
-duration determines the moments of the later kills.
+In each round one day becomes empty, and the day emptied in the previous round has sales again. The first round has no
+kills: its duration determines the moments of the later kills.
 
 TORTURE_SECONDS limits the duration, TORTURE_SEED selects other moments.
 """

@@ -51,7 +51,7 @@ FROM (SELECT date_id, uniq_id, status FROM lines GROUP BY date_id, uniq_id, stat
 GROUP BY date_id
 UNION ALL
 SELECT 'uniq_id_on_one_date', date_id, count(*),
-       min(format('uniq_id %%s stands on %%s and on %%s', uniq_id, first_date_id, last_date_id))
+       min(format('uniq_id %%s is on %%s and on %%s', uniq_id, first_date_id, last_date_id))
 FROM lines
 WHERE first_date_id <> last_date_id
 GROUP BY date_id

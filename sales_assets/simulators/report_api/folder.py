@@ -3,7 +3,8 @@
     ROOT/main/{user_orders_log,custom_research,user_activity_log,price_log}.csv
     ROOT/inc/YYYY-MM-DD/{...}_inc.csv
 
-Both spellings of the names are served. Files may be added, changed or removed while a server runs.
+The spellings `user_order_log` and `customer_research` are served too. Files may be added, changed or removed while a
+server runs.
 """
 
 import codecs

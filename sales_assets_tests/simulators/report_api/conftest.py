@@ -1,4 +1,4 @@
-"""A simulator of a folder that tests fill, and a plain client that knows only the wire format."""
+"""Report API simulator that serves a folder filled by the tests, and a plain client that knows only the wire format."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
