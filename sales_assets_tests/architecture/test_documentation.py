@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import dagster as dg
 import pytest
 
 from sales_assets_tests.architecture import reference
@@ -153,6 +154,13 @@ def test_the_reference_is_current(page: str) -> None:
     assert (reference.FOLDER / page).read_text(encoding="utf-8") == reference.PAGES[page](), (
         "settings or commands changed: python -m sales_assets_tests.architecture.reference writes the pages again"
     )
+
+
+def test_the_reference_has_the_description_of_a_sensor() -> None:
+    """A sensor of automation conditions has no function whose docstring could describe it."""
+    page = reference.PAGES["assets.md"]()
+    assert "Refresh each report after a change" in page
+    assert (dg.AutomationConditionSensorDefinition.__doc__ or "").split("\n")[0] not in page
 
 
 def test_the_reference_of_the_tables_is_current_and_complete(warehouse_url: str) -> None:
