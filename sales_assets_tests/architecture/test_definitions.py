@@ -118,6 +118,14 @@ def test_every_asset_is_described(spec: dg.AssetSpec) -> None:
     assert spec.key in NO_TABLES or spec.metadata.get("dagster/column_schema"), "no columns"
 
 
+def test_jobs_sensors_and_schedules_are_described() -> None:
+    repository = definitions().get_repository_def()
+    described = {one.name: one.description for one in repository.get_all_jobs()}
+    described |= {one.name: one.description for one in repository.sensor_defs}
+    described |= {one.name: one.description for one in repository.schedule_defs}
+    assert [name for name, description in described.items() if not description] == ["__ASSET_JOB"]  # Dagster's own
+
+
 def test_lineage_starts_at_the_sources() -> None:
     roots = {spec.key for spec in specs() if not spec.deps}
     assert {key.path[0] for key in roots} == {"sources"}

@@ -7,6 +7,7 @@ import dagster as dg
 
 from sales_assets.defs.automation.alert_causes import WAREHOUSE_GROUPS, read_events, unreadable, warehouse_causes
 from sales_assets.defs.automation.alert_state import State
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.resources.alert_receivers import Receivers
 from sales_assets.settings import definition_settings, settings
 
@@ -15,7 +16,7 @@ _TICK_SECONDS = 50
 _LEAST_SEND_SECONDS = 10
 
 
-@dg.sensor(
+@sensor(
     minimum_interval_seconds=30,
     # On by default, because setting ALERT_URLS requests alerts.
     default_status=dg.DefaultSensorStatus.RUNNING,

@@ -4,6 +4,7 @@ import dagster as dg
 
 from sales_assets.dagster_internals import DATA_VERSION_TAG
 from sales_assets.defs.automation.changed_weeks import newest_sales
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.jobs import fill_audience
 from sales_assets.defs.automation.run_requests import is_under_way, number_of, request_once
 from sales_assets.defs.mailings.audience import CLIENT_TAG, LINKS_TAG
@@ -12,7 +13,7 @@ from sales_assets.postgres.warehouse import Warehouse
 _NO_LINKS = "0.0"
 
 
-@dg.sensor(job=fill_audience, minimum_interval_seconds=60)
+@sensor(job=fill_audience, minimum_interval_seconds=60)
 def changed_audience(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:

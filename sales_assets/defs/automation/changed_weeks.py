@@ -7,6 +7,7 @@ from functools import partial
 import dagster as dg
 
 from sales_assets.dagster_internals import data_versions, last_materialization_ids, range_tags
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.jobs import make_customer_retention
 from sales_assets.defs.automation.run_requests import is_under_way, log_failure, number_of, request_each, request_once
 from sales_assets.defs.mart.f_customer_retention import F_CUSTOMER_RETENTION
@@ -18,7 +19,7 @@ from sales_assets.schemas.calendar import monday_of
 _RUNS_PER_TICK = 3
 
 
-@dg.sensor(job=make_customer_retention, minimum_interval_seconds=60)
+@sensor(job=make_customer_retention, minimum_interval_seconds=60)
 def changed_weeks(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
     """Request a run per span of weeks that have days loaded after the week was computed.
 

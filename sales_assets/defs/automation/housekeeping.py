@@ -11,6 +11,7 @@ import datetime as dt
 import dagster as dg
 from dagster_postgres import PostgresEventLogStorage
 
+from sales_assets.defs.automation.decorators import schedule
 from sales_assets.postgres.connection import connect
 from sales_assets.postgres.queries import statements
 
@@ -37,7 +38,7 @@ def housekeeping() -> None:
     delete_old_events()
 
 
-@dg.schedule(
+@schedule(
     job=housekeeping,
     cron_schedule="15 3 * * *",
     execution_timezone="UTC",

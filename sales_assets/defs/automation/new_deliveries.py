@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.jobs import load_mailing_deliveries
 from sales_assets.defs.automation.run_requests import is_under_way, request_each, request_once
 from sales_assets.partitions import ORDER_DAYS
@@ -17,7 +18,7 @@ _RUNS_PER_TICK = 5
 _HANGING_PAUSE = dt.timedelta(hours=1)
 
 
-@dg.sensor(job=load_mailing_deliveries, minimum_interval_seconds=60)
+@sensor(job=load_mailing_deliveries, minimum_interval_seconds=60)
 def new_deliveries(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:

@@ -11,6 +11,7 @@ from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.jobs import load_days
 from sales_assets.defs.automation.run_requests import log_failure, request_once
 from sales_assets.partitions import DAYS, days_of, key_of
@@ -28,7 +29,7 @@ _TICK_SECONDS = 40  # the daemon aborts a tick after 60
 _PATIENCE_SECONDS = 2
 
 
-@dg.sensor(job=load_days, minimum_interval_seconds=60)
+@sensor(job=load_days, minimum_interval_seconds=60)
 def new_increments(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse], report_api: dg.ResourceParam[ReportApi]
 ) -> dg.SensorResult | dg.SkipReason:

@@ -5,6 +5,7 @@ from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.jobs import load_partner_orders
 from sales_assets.defs.automation.run_requests import request_each, request_once
 from sales_assets.partitions import ORDER_DAYS
@@ -14,7 +15,7 @@ from sales_assets.settings import settings
 _RUNS_PER_TICK = 5
 
 
-@dg.sensor(job=load_partner_orders, minimum_interval_seconds=30)
+@sensor(job=load_partner_orders, minimum_interval_seconds=30)
 def new_order_events(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:

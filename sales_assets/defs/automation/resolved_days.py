@@ -6,6 +6,7 @@ from typing import Any
 
 import dagster as dg
 
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.jobs import load_resolved_days
 from sales_assets.defs.automation.run_requests import request_each, request_once
 from sales_assets.partitions import DAYS
@@ -16,7 +17,7 @@ _RUNS_PER_TICK = 5
 _PAUSE_AFTER_SUCCESS = dt.timedelta(minutes=2)
 
 
-@dg.sensor(
+@sensor(
     job=load_resolved_days,
     minimum_interval_seconds=30,
     # On by default: it calls no API, and requests runs only for resolved rows, whose user waits for the result.

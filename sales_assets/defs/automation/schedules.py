@@ -3,6 +3,7 @@
 import dagster as dg
 
 from sales_assets.dagster_internals import range_tags
+from sales_assets.defs.automation.decorators import schedule
 from sales_assets.defs.automation.jobs import load_report_and_days
 from sales_assets.partitions import DAYS
 
@@ -10,7 +11,7 @@ from sales_assets.partitions import DAYS
 _WINDOW_DAYS = 30
 
 
-@dg.schedule(job=load_report_and_days, cron_schedule="30 4 * * *", execution_timezone="UTC")
+@schedule(job=load_report_and_days, cron_schedule="30 4 * * *", execution_timezone="UTC")
 def fresh_report(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """Request a fresh report every morning, and load all days that the report API still offers."""
     days = DAYS.get_partition_keys(current_time=context.scheduled_execution_time)[-_WINDOW_DAYS:]

@@ -6,6 +6,7 @@ import dagster as dg
 
 from sales_assets.dagster_internals import DATA_VERSION_TAG, data_versions, range_tags
 from sales_assets.defs.automation.changed_weeks import newest_sales
+from sales_assets.defs.automation.decorators import sensor
 from sales_assets.defs.automation.run_requests import is_under_way, number_of, request_each, request_once
 from sales_assets.defs.lake.configured import if_configured
 from sales_assets.defs.lake.dimensions import lake_key, refresh_lake_dimensions
@@ -20,7 +21,7 @@ _RUNS_PER_TICK = 3
 _SECONDS = 600
 
 
-@dg.sensor(
+@sensor(
     jobs=[refresh_lake, refresh_lake_dimensions],
     minimum_interval_seconds=_SECONDS,
     # On by default, because setting LAKE_URL requests the lake.

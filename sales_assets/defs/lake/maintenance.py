@@ -8,6 +8,7 @@ import datetime as dt
 
 import dagster as dg
 
+from sales_assets.defs.automation.decorators import schedule
 from sales_assets.defs.lake.configured import if_configured, lake_of
 from sales_assets.postgres.warehouse import Warehouse
 
@@ -28,7 +29,7 @@ def lake_maintenance() -> None:
     maintain_lake()
 
 
-@dg.schedule(
+@schedule(
     job=lake_maintenance,
     cron_schedule="45 3 * * 0",
     execution_timezone="UTC",

@@ -14,8 +14,8 @@ COMMENT ON COLUMN raw.delivery.asked_at IS 'When it was requested';
 COMMENT ON COLUMN raw.delivery.run_id IS 'Run of Dagster that requested it';
 
 COMMENT ON TABLE raw.fetch IS
-    'Stored raw files: a row per distinct contents of a file, never edited. The same contents delivered again are '
-    'a further row of raw.file_delivery.';
+    'Stored raw files: a row per distinct contents of a file. The same contents delivered again are a further row of '
+    'raw.file_delivery. Only an erasure replaces path, sha256 and bytes.';
 COMMENT ON COLUMN raw.fetch.fetch_id IS 'Number of the raw file';
 COMMENT ON COLUMN raw.fetch.delivery_id IS 'First response that had these contents (raw.delivery)';
 COMMENT ON COLUMN raw.fetch.file IS 'user_orders_log, custom_research, user_activity_log or price_log';
