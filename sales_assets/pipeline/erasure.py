@@ -51,7 +51,9 @@ class NameEraser:
     valid for its column, such as a name among the quantities, is masked: the row is rejected in either case. In a line
     with more or fewer cells, which is always rejected, every cell with an erased customer's number counts, and the
     cells after it are blanked as long as they contain letters: blanking too many cells of a rejected line is better
-    than missing a name. If the header can't be read, all lines are treated like that, and names elsewhere remain.
+    than missing a name. If the header has names or unknown columns elsewhere, all cells of the line with letters are
+    blanked. If the header can't be read, all lines are treated as if the names followed the number, and names elsewhere
+    remain.
 
     A file in UTF-16, which no load accepts, is blanked too, and stays in UTF-16.
     """
@@ -130,7 +132,10 @@ class NameEraser:
             masked = {at for at, column in columns.typed if not _has_value(body[slice(*spans[at])], column)}
         else:
             blanked = set()
-            for at in [at for at, number in enumerate(numbers) if number in self._ids]:
+            found = [at for at, number in enumerate(numbers) if number in self._ids]
+            if found and not columns.names_follow:
+                blanked = {at for at, span in enumerate(spans) if _may_be_name(body[slice(*span)])}
+            for at in found:
                 while at + 1 < len(spans) and _may_be_name(body[slice(*spans[at + 1])]):
                     at += 1
                     blanked.add(at)
@@ -145,7 +150,7 @@ class NameEraser:
 class _Columns:
     """Positions of the customer, of the cells to blank, and of those with numbers, dates and statuses.
 
-    Without a readable header, width is 0.
+    Without a readable header, width is 0. names_follow: the cells to blank directly follow the customer.
     """
 
     def __init__(self, file: ReportFile, header: Header | None) -> None:
@@ -159,6 +164,8 @@ class _Columns:
             if column.header in names and column.name != _CUSTOMER and column.kind is not Kind.TEXT
         ]
         self.personal = [at for at, name in enumerate(names) if name in file.personal or name in unknown]
+        after = range(self.customer + 1, self.customer + 1 + len(self.personal))
+        self.names_follow = sorted(self.personal) == list(after)
         self._rules = LineRules(file, header) if header else None
 
     def has_valid_line(self, lines: Iterable[bytes]) -> bool:
@@ -273,8 +280,11 @@ def _has_customers(file: ReportFile) -> bool:
 
 
 def _number(cell: bytes) -> bytes:
-    """Normalize a cell to the digits of an id: without quotes, blanks and leading zeros."""
-    return cell.strip(_AROUND + b"\n").lstrip(b"0")
+    """Normalize a cell to the digits of an id: without quotes, blanks and leading zeros. -0 is valid too, and is 0."""
+    number = cell.strip(_AROUND + b"\n")
+    if number.startswith((b"0", b"-0")):
+        return number.lstrip(b"0") if number.strip(b"-0") else b"0"
+    return number
 
 
 def _may_be_name(cell: bytes) -> bool:

@@ -44,6 +44,13 @@ def test_the_names_of_an_erased_customer_are_blanked(before: str, after: str) ->
         assert erased(text, 51) == f"{ORDER_COLUMNS}\n{ROW.format(after)}{end}"
 
 
+@pytest.mark.parametrize("number", ["0", "000", "-0", '"0"'])
+def test_customer_0_is_erased_too(number: str) -> None:
+    rows = f"{ROW.format(f'{number},Anna,Orlova')}\n{ROW.format(',Anna,Orlova')}\n{ROW.format('51,Anna,Orlova')}\n"
+    after = rows.replace(f",{number},Anna,Orlova", f",{number},,")
+    assert erased(f"{ORDER_COLUMNS}\n{rows}", 0) == f"{ORDER_COLUMNS}\n{after}"
+
+
 @pytest.mark.parametrize(
     ("before", "after"),
     [
@@ -83,6 +90,24 @@ def test_the_header_locates_the_names_and_unknown_columns_are_blanked_too() -> N
     activity = "id,uniq_id,date_time,action_id,customer_id,quantity,phone\n1,u1,2024-10-01,1,{},1,{}\n"
     assert erased(activity.format(51, "79997772211"), 51, file=USER_ACTIVITY_LOG) == activity.format(51, "")
     assert erased("Milk 51,100\n51,Anna\n", 51, file=PRICE_LOG) == "Milk 51,100\n51,Anna\n"
+
+
+@pytest.mark.parametrize(
+    ("columns", "before", "after"),
+    [
+        ("first_name,last_name,customer_id", "Anna,Orlova, B.,51", ",,,51"),
+        ("last_name,customer_id,first_name", "Orlova, B.,51,Anna", ",,51,"),
+        ("customer_id,item_id,first_name,last_name", "51,3,Anna,Orlova, B.", "51,3,,,"),
+        ("customer_id,first_name,last_name,item_id,remark", "51,Anna,Orlova, B.,3,Call Anna", "51,,,,3,"),
+    ],
+)
+def test_a_line_with_too_many_cells_is_blanked_in_every_order_of_columns(columns: str, before: str, after: str) -> None:
+    missing = [name for name in ORDER_COLUMNS.split(",") if name not in columns.split(",")]
+    rest = ["1", "u1", "2024-10-01", "1", "Rostov", "3", "Milk", "2", "200"][: len(missing)]
+    header, row = ",".join([columns, *missing]), ",".join([before, *rest])
+    result = erased(f"{header}\n{row}\n", 51)
+    assert result.startswith(f"{header}\n{after},1,")
+    assert erased(result, 51) == result
 
 
 def test_a_name_over_several_lines_keeps_its_line_breaks() -> None:
