@@ -141,6 +141,7 @@ class Forgetting:
             ("mappings of phones", "mappings"),
         ):
             done.counts[what] = transaction.run(_STATEMENTS, statement, **phones)
+        done.counts["answers of the partner"] = transaction.run(_STATEMENTS, "answers")
         done.counts["suppressed phones"] = transaction.run(_STATEMENTS, "suppressions", keys=person.keys)
         clients = transaction.rows(_STATEMENTS, "clients", keys=person.keys, **customers)
         for client in clients:

@@ -151,6 +151,7 @@ def test_an_erased_person_is_found_in_no_table_or_file_and_sums_and_lineage_stay
     assert done.left == []
     assert done.counts == {
         "partner orders": 1,
+        "answers of the partner": 1,
         "staged order events": 1,
         "mappings of phones": 1,
         "suppressed phones": 1,
@@ -247,6 +248,23 @@ def test_the_phone_of_a_new_order_is_erased_by_the_next_request(person: Person, 
     phones = person.query("SELECT DISTINCT phone FROM orders.partner_order")
     assert phones == person.query("SELECT pseudonym FROM mailings.erased_phone")
     assert not forget(**selector).is_changed
+
+
+def test_answers_of_the_partner_are_erased_whatever_they_quote(person: Person) -> None:
+    """An answer may quote the name that was sent with the order, which no table contains."""
+    person.use_services()
+    refusal, answer = Jsonb({"message": f"{person.first} {person.last} is blocked"}), Jsonb({"result": "failed"})
+    person.query("UPDATE orders.partner_order SET refusal = %s, cancel_answer = %s", refusal, answer)
+    person.order_again()
+    person.query("UPDATE orders.partner_order SET phone = '79990000000', order_id = 3 WHERE order_id = 2")
+    forget(customer_id=51)
+    assert person.query("SELECT order_id, refusal ->> 'message' FROM orders.partner_order ORDER BY order_id") == [
+        (1, "erased"),
+        (3, f"the phone {WRITTEN} is blocked"),
+    ]
+    assert person.query("SELECT cancel_answer FROM orders.partner_order WHERE order_id = 1") == [
+        ({"result": "failed"},)
+    ]
 
 
 def test_a_mapping_file_does_not_restore_an_erased_phone(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -65,15 +65,19 @@ UPDATE mart.d_customer SET first_name = '', last_name = '', name_as_of = NULL
 WHERE customer_id = ANY (%(customer_ids)s) AND concat(first_name, last_name) <> ''
 
 -- name: orders
--- The partner's response may quote the phone, in any spelling.
-UPDATE orders.partner_order AS o
-SET phone = p.pseudonym,
-    refusal = CASE WHEN regexp_replace(o.refusal ->> 'message', '\D', '', 'g') LIKE '%%' || right(p.key, 10) || '%%'
-                   THEN o.refusal || '{"message": "erased"}' ELSE o.refusal END,
-    cancel_answer = CASE WHEN regexp_replace(o.cancel_answer ->> 'message', '\D', '', 'g') LIKE '%%' || right(p.key, 10) || '%%'
-                         THEN o.cancel_answer || '{"message": "erased"}' ELSE o.cancel_answer END
+UPDATE orders.partner_order AS o SET phone = p.pseudonym
 FROM unnest(%(keys)s::text[], %(pseudonyms)s::text[]) AS p (key, pseudonym)
 WHERE mailings.phone_key(o.phone) = p.key
+
+-- name: answers
+-- The partner's answers to all orders with erased phones: they may quote the phone in any spelling, or the name, which is
+-- sent with an order and not stored. add_evidence stores later answers without their messages.
+UPDATE orders.partner_order
+SET refusal = refusal || CASE WHEN refusal ->> 'message' <> '' THEN '{"message": "erased"}' ELSE '{}' END::jsonb,
+    cancel_answer = cancel_answer
+                    || CASE WHEN cancel_answer ->> 'message' <> '' THEN '{"message": "erased"}' ELSE '{}' END::jsonb
+WHERE phone LIKE 'erased:%%'
+  AND (refusal ->> 'message' NOT IN ('', 'erased') OR cancel_answer ->> 'message' NOT IN ('', 'erased'))
 
 -- name: events
 UPDATE staging.partner_order_event AS e SET phone = p.pseudonym

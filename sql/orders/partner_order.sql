@@ -48,14 +48,20 @@ UPDATE orders.partner_order AS o SET claimed_until = now() + %(lease)s FROM held
 -- name: add_evidence
 -- Apply evidence to orders: new states and their events in one commit. Returns the orders that the evidence concerns.
 -- guard: 'claim' is valid only from the process that holds the claim, 'watch' only after the watch period and while no
--- call is in progress. watch: the watch period of each entered state.
+-- call is in progress. watch: the watch period of each entered state. The partner's messages about an order whose phone was
+-- erased are not stored, because they may quote the person.
 WITH added AS (
     SELECT o.order_id, o.state AS former_state, o.status_id AS former_status_id, e.moves ->> o.state AS state,
            e.guard = 'claim' OR e.moves ->> o.state <> o.state AS released,
-           e.their_order_id, e.status_id, e.refusal, e.cancel_answer, e.message_ids
+           e.their_order_id, e.status_id, e.message_ids,
+           e.refusal || CASE WHEN said.is_erased AND e.refusal ->> 'message' <> ''
+                             THEN '{"message": "erased"}' ELSE '{}' END::jsonb AS refusal,
+           e.cancel_answer || CASE WHEN said.is_erased AND e.cancel_answer ->> 'message' <> ''
+                                   THEN '{"message": "erased"}' ELSE '{}' END::jsonb AS cancel_answer
     FROM jsonb_to_recordset(%(evidence)s) AS e (order_id bigint, moves jsonb, guard text, their_order_id text,
          status_id integer, refusal jsonb, cancel_answer jsonb, message_ids jsonb)
     JOIN orders.partner_order AS o USING (order_id)
+    CROSS JOIN LATERAL (SELECT o.phone LIKE 'erased:%%' AS is_erased) AS said
     WHERE e.moves ->> o.state IS NOT NULL
       AND (o.their_order_id = e.their_order_id) IS NOT FALSE
       AND CASE e.guard

@@ -26,3 +26,15 @@ def test_locked_order_does_not_block_other_orders(start: Start, query: Query, wa
         response = locked.result()
     assert (response.status_code, response.json()["data"]["service_error"]) == (503, True)
     assert service.post(order(1)).json()["result"] == "success"
+
+
+def test_answers_about_an_erased_order_are_stored_without_messages(start: Start, query: Query) -> None:
+    """The partner may answer after `sales-assets forget`, and quote the name or the phone."""
+    service = start()
+    service.partner.answer("create", Answer(404))
+    service.post(order(1))
+    query("UPDATE orders.partner_order SET phone = 'erased:' || repeat('0', 64), refusal = NULL RETURNING 1")
+    message = "Test, 79997772211 is blocked"
+    service.partner.answer("create", Answer(200, {"status": "error", "errors": message}))
+    assert service.post(order(1)).json()["result"] == "error"
+    assert query("SELECT phone LIKE 'erased:%', refusal ->> 'message' FROM orders.partner_order") == [(True, "erased")]
