@@ -6,13 +6,13 @@ marks them.
 """
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from sales_assets.schemas.calendar import date_id
-from sales_assets.schemas.line_rules import InvalidRecordError, LineRules, header_of, record_of
+from sales_assets.schemas.line_rules import InvalidRecordError, LineRules, header_of, record_of, split_record
 from sales_assets.schemas.report_files import REPORT_FILES
 from sales_assets.settings import first_day
 
@@ -91,13 +91,16 @@ def resolve(
             is refused.
 
     Raises:
-        ResolutionError: A number is unknown, a correction breaks a line rule, a row to be reopened was not resolved, or
-            a row was resolved since it was seen.
+        ResolutionError: A number is unknown, a correction breaks a line rule or names a customer who was erased, a row
+            to be reopened was not resolved, or a row was resolved since it was seen.
     """
     transaction.run("locks", "parse_results")
     by_id = {resolution.quarantine_id: resolution for resolution in resolutions}
     rows = rejected_rows(transaction, list(by_id))
-    faults = [fault for row in rows if (fault := _fault(row, by_id[row["quarantine_id"]], seen or {}))]
+    # Read after the lock, which an erasure takes for each file after it has recorded its customer: a correction is
+    # either refused here, or erased with its file.
+    erased = {row["customer_id"] for row in transaction.rows("staging/erased_customer", "all")}
+    faults = [fault for row in rows if (fault := _fault(row, by_id[row["quarantine_id"]], seen or {}, erased))]
     if faults:
         more = [f"and {len(faults) - _SHOWN_FAULTS} more"] if len(faults) > _SHOWN_FAULTS else []
         raise ResolutionError("\n".join([*faults[:_SHOWN_FAULTS], *more]))
@@ -124,28 +127,41 @@ def resolve(
     return Resolved(days, sorted(numbers.keys() - by_id.keys()))
 
 
-def check_correction(row: Row, text: str) -> str | None:
-    """Return the line rule that a corrected text breaks, or None if it is valid by itself.
+def check_correction(row: Row, text: str, erased: Collection[int]) -> str | None:
+    """Return the reason why a corrected text is refused, or None if it is valid by itself.
 
-    Rules between lines, such as conflicting keys or a day outside the period of the file, are checked by the load.
+    erased: customers whose names were erased, and which a correction must not bring back; columns that are not in the
+    contract may have names too. Rules between lines, such as conflicting keys or a day outside the period of the file,
+    are checked by the load.
     """
     if row["header"] is None:  # parsed by a version that did not record it: the load checks all rules
         return "NUL byte" if "\0" in text else None
     file = REPORT_FILES[row["file"]]
+    header = header_of(row["header"], file)
+    record = record_of(text)
     try:
-        LineRules(file, header_of(row["header"], file)).read(record_of(text))
+        values = LineRules(file, header).read(record)
     except InvalidRecordError as error:
         return str(error)
-    return None
+    if values.get("customer_id") not in erased:
+        return None
+    personal = {*file.personal, *header.extra_columns}
+    cells = zip(header.columns, split_record(record.decode()), strict=True)
+    named = [column for column, cell in cells if column in personal and cell]
+    return (
+        f"the names of customer {values['customer_id']} were erased: leave {', '.join(named)} empty" if named else None
+    )
 
 
-def _fault(row: Row, resolution: Resolution, seen: Mapping[int, dt.datetime | None]) -> str | None:
+def _fault(
+    row: Row, resolution: Resolution, seen: Mapping[int, dt.datetime | None], erased: Collection[int]
+) -> str | None:
     number = row["quarantine_id"]
     if number in seen and seen[number] != row["corrected_at"]:
         return f"{number}: was resolved by another user meanwhile"
     fault = None
     if resolution.action == CORRECT:
-        fault = check_correction(row, resolution.text or "")
+        fault = check_correction(row, resolution.text or "", erased)
     elif resolution.action == REOPEN and row["state"] != "discarded" and row["corrected_text"] is None:
         fault = "was neither corrected nor discarded"
     return f"{number}: {fault}" if fault else None

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from sales_assets.pipeline.forget import ForgetError, Forgetting, Forgotten, remove_from_disk
 from sales_assets.postgres.embedded import EmbeddedPostgres
 from sales_assets.postgres.explanation import explain
-from sales_assets.postgres.resolutions import CORRECT, Resolution, resolve
+from sales_assets.postgres.resolutions import CORRECT, Resolution, ResolutionError, resolve
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.raw_files import RawFiles
 from sales_assets.schemas.calendar import day_of
@@ -421,6 +421,30 @@ def test_a_correction_is_erased_from_the_audit_trail_too(person: Person) -> None
     assert person.found() == []
     trail = person.query("SELECT corrected_text FROM staging.resolution ORDER BY resolution_id")
     assert ["wrong" in trail[0][0], "right" in trail[1][0]] == [True, True]
+
+
+@pytest.mark.parametrize("uniq_id", ["u3", "u8"])
+def test_a_correction_does_not_restore_an_erased_name(person: Person, uniq_id: str) -> None:
+    """A steward may submit a text from before the erasure, or correct a customer_id to that of an erased customer."""
+    person.deliver(person.order("u8", customer_id="5l"))
+    person.shop.load(DAY)
+    [(number, line)] = person.query(
+        "SELECT quarantine_id, line_no FROM staging.quarantine WHERE line_text LIKE %s", f"%,{uniq_id},%"
+    )
+    forget(customer_id=51)
+    before = person.found()
+
+    def correct(**names: str) -> None:
+        text = Order(uniq_id, day=DAY, customer_id="51", **names).line(line, statuses=True)
+        with Warehouse().transaction("a steward of the test") as transaction:
+            resolve(transaction, [Resolution(number, CORRECT, text)], by="a steward", via="page")
+
+    with pytest.raises(ResolutionError, match="names of customer 51 were erased: leave first_name, last_name empty"):
+        correct(first_name=person.first, last_name=person.last)
+    correct(first_name="", last_name="")
+    person.shop.load(DAY)
+    assert uniq_id in [sale[0] for sale in person.shop.sales(DAY)]
+    assert person.found() == before
 
 
 def test_no_file_of_the_database_server_contains_the_person(person: Person, server: EmbeddedPostgres) -> None:
