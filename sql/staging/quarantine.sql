@@ -1,7 +1,7 @@
 -- name: list
 -- state: NULL for all. reason: a LIKE pattern.
 SELECT q.quarantine_id, q.state, f.file, f.kind, q.date_id, q.fetch_id, f.path, q.line_no, q.reason, q.line_text,
-       q.inherited_from
+       q.inherited_from, q.corrected_at
 FROM staging.quarantine AS q
 JOIN raw.fetch AS f USING (fetch_id)
 WHERE (%(state)s::text IS NULL OR q.state = %(state)s)

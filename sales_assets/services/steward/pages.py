@@ -5,7 +5,7 @@ external input: templates escape them, and they never become part of a URL.
 """
 
 import datetime as dt
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -122,7 +122,8 @@ class Quarantine(_Page):
                 if not numbers:
                     flash(request, "Select rows first", "warning")
                     return RedirectResponse(back, 303)
-                work = self._repository.change(numbers, change, by=user_of(request))
+                seen = _seen(value for value in form.getlist("seen") if isinstance(value, str))
+                work = self._repository.change(numbers, change, by=user_of(request), seen=seen)
             resolved = await _available(work)
         except ResolutionError as error:
             flash(request, f"Nothing was changed: {error}"[:_LONGEST_MESSAGE], "error")
@@ -333,6 +334,12 @@ def _moment(text: str) -> dt.datetime | None:
         return dt.datetime.fromisoformat(text)
     except ValueError:
         raise HTTPException(400, "The form was changed") from None
+
+
+def _seen(fields: Iterable[str]) -> dict[int, dt.datetime | None]:
+    """Read the rows that a list showed, each with the time of its latest resolution, if any."""
+    shown = (field.partition(" ") for field in fields)
+    return {_number(number): _moment(moment) for number, _, moment in shown}
 
 
 def _cells(row: Row) -> list[tuple[str, str]]:

@@ -162,10 +162,13 @@ class StewardRepository:
             lambda transaction: resolve(transaction, resolutions, by=by, via="page", seen=seen), writing=True
         )
 
-    async def change(self, numbers: Sequence[int], change: Change, *, by: str) -> Resolved:
+    async def change(
+        self, numbers: Sequence[int], change: Change, *, by: str, seen: Mapping[int, dt.datetime | None] | None = None
+    ) -> Resolved:
         """Resolve several rows, all or none. Raises `ResolutionError`."""
         return await self._run(
-            lambda transaction: _change(transaction, rejected_rows(transaction, numbers), change, by), writing=True
+            lambda transaction: _change(transaction, rejected_rows(transaction, numbers), change, by, seen),
+            writing=True,
         )
 
     async def change_matching(self, filters: Filters, count: int, change: Change, *, by: str) -> Resolved:
@@ -231,8 +234,14 @@ class StewardRepository:
             raise UnavailableError from error
 
 
-def _change(transaction: Transaction, rows: Sequence[Row], change: Change, by: str) -> Resolved:
-    return resolve(transaction, [change.of(row) for row in rows], by=by, via="page")
+def _change(
+    transaction: Transaction,
+    rows: Sequence[Row],
+    change: Change,
+    by: str,
+    seen: Mapping[int, dt.datetime | None] | None = None,
+) -> Resolved:
+    return resolve(transaction, [change.of(row) for row in rows], by=by, via="page", seen=seen)
 
 
 def _days_of(transaction: Transaction, resolutions: Sequence[Row]) -> list[Row]:

@@ -2,6 +2,7 @@
 ``sales_assets_tests/ui/test_steward_pages.py`` tests how people use the pages.
 """
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -242,6 +243,29 @@ def test_row_resolved_by_another_user_is_not_resolved_again(rejected: Shop, stew
     assert late.status_code == 422
     assert "was resolved by another user meanwhile" in late.text
     assert query("SELECT resolved_by FROM staging.resolution") == [("boris",)]
+
+
+def test_selected_row_resolved_by_another_user_is_not_resolved_again(
+    rejected: Shop, steward: Steward, query: Query
+) -> None:
+    page = steward.get("/quarantine?file=user_orders_log")
+    numbers = sorted(numbers_in(page))
+    seen = re.findall(r'name="seen" value="([^"]*)"', page.text)
+    boris = Steward(steward.url.removesuffix("/admin"))
+    boris.log_in("boris")
+    boris.post("/quarantine/resolve", action="discard", id=numbers[:1])
+    steward.post("/quarantine/resolve", action="correct", find="1e2", replacement="100", id=numbers[:1], seen=seen)
+    assert f"Nothing was changed: {numbers[0]}: was resolved by another user" in steward.get("/quarantine").text
+    steward.post("/quarantine/resolve", action="discard", id=numbers[1:], seen=seen)
+    assert query("SELECT resolved_by, count(*) FROM staging.resolution GROUP BY 1 ORDER BY 1") == [
+        ("anna", 2),
+        ("boris", 1),
+    ]
+    again = steward.get("/quarantine?state=discarded")
+    seen = re.findall(r'name="seen" value="([^"]*)"', again.text)
+    steward.post("/quarantine/resolve", action="reopen", id=numbers, seen=seen)
+    assert numbers_in(steward.get("/quarantine?file=user_orders_log")) == set(numbers)
+    assert steward.post("/quarantine/resolve", action="discard", id=numbers, seen="1 x").status_code == 400
 
 
 def test_forged_forms_are_refused(rejected: Shop, steward: Steward, query: Query) -> None:
