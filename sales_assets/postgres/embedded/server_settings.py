@@ -39,6 +39,8 @@ _SETTINGS = {
     # them (application name and database). The checkpoints of a busy loader would bury them.
     "log_checkpoints": "off",
     "log_min_duration_statement": "10s",
+    # Without the statements' values, which are names and phones: `sales-assets forget` can't erase them from a log.
+    "log_parameter_max_length": "0",
     "log_line_prefix": "%m [%p] %q%a@%d ",
 }
 

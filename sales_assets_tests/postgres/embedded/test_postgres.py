@@ -128,6 +128,15 @@ def test_only_the_owner_can_reach_the_server(shared: EmbeddedPostgres) -> None:
     assert stat.S_IMODE(shared.log_path.stat().st_mode) == 0o600
 
 
+def test_the_log_of_the_server_has_no_values_of_slow_statements(shared: EmbeddedPostgres) -> None:
+    """They may be names and phones, which `sales-assets forget` can't erase from a log."""
+    with psycopg.connect(shared.url("sales"), autocommit=True) as connection:
+        connection.execute("SET log_min_duration_statement = 0")
+        connection.execute("SELECT 'a slow statement', %s", ["79997772211"])
+    wait_until(lambda: "a slow statement" in shared.log_path.read_text())
+    assert "79997772211" not in shared.log_path.read_text()
+
+
 def test_every_server_setting_is_valid_and_applied(shared: EmbeddedPostgres) -> None:
     assert value(shared, "SELECT count(*) FROM pg_file_settings WHERE NOT applied") == 0
     assert value(shared, "SELECT count(*) FROM pg_file_settings WHERE applied") == len(
