@@ -450,6 +450,10 @@ def test_a_correction_does_not_restore_an_erased_name(person: Person, uniq_id: s
 def test_no_file_of_the_database_server_contains_the_person(person: Person, server: EmbeddedPostgres) -> None:
     """The names are also absent from deleted rows and the write-ahead log."""
     person.shop.load(DAY)
+    unreadable = order_file([person.order("u1")], statuses=True).encode("utf-16")
+    person.shop.reports.increment("2024-10-03", None, user_orders_log=unreadable)
+    person.shop.fail_to_load("2024-10-03")
+    person.query("UPDATE staging.fetch_reading SET reason = %s WHERE verdict = 'failed'", f"found {person.last}")
     person.query("ANALYZE")
     person.query("CHECKPOINT")
 

@@ -10,6 +10,9 @@ VACUUM (FULL, ANALYZE) staging.name
 -- name: vacuum_quarantine
 VACUUM (FULL, ANALYZE) staging.quarantine
 
+-- name: vacuum_readings
+VACUUM (FULL, ANALYZE) staging.fetch_reading
+
 -- name: vacuum_resolution
 VACUUM (FULL, ANALYZE) staging.resolution
 
