@@ -42,6 +42,8 @@ def test_exported_file_can_be_imported(
         (b"79997772211\n", "line 1: expected a header with the column phone"),
         (b"phone\n79997772211\n12\n", "line 3: '12' is not a Russian phone number"),
         (b"phone,suppressed_at\n79997772211,yesterday\n", "line 2: 'yesterday' is not an ISO 8601 time"),
+        (b"phone,suppressed_at\n79997772211,0001-01-01T00:00+03\n", "line 2: '0001-01-01T00:00+03' is not an ISO 8601"),
+        (b"phone\n7999777\x002211\n", "line 2: '7999777\\x002211' is not a Russian phone number"),
         (b'phone\n79997772211\n"7\n', "line 3: unexpected end of data"),
         (b"phone\n\xcc\n", "not UTF-8 at byte 6"),
     ],

@@ -40,7 +40,8 @@ def import_file(warehouse: Warehouse, file: Path) -> tuple[int, int]:
     entries = list(_entries(file))
     phones = [entry.phone for entry in entries]
     with warehouse.transaction("sales_assets suppressions import") as transaction:
-        normalized = [row["phone"] for row in transaction.rows(_STATEMENTS, "normalized", phones=phones)]
+        storable = [None if "\0" in phone else phone for phone in phones]
+        normalized = [row["phone"] for row in transaction.rows(_STATEMENTS, "normalized", phones=storable)]
         for entry, phone in zip(entries, normalized, strict=True):
             if phone is None:
                 raise SuppressionsError(f"{entry.place}: {entry.phone[:_MAX_SHOWN]!r} is not a Russian phone number")
@@ -93,6 +94,7 @@ def _moment(place: str, text: str | None) -> dt.datetime | None:
         return None
     try:
         moment = dt.datetime.fromisoformat(str(text).strip())
-    except ValueError:
+        # The database can store years that an export can't read.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)).astimezone(dt.UTC)
+    except (ValueError, OverflowError):
         raise SuppressionsError(f"{place}: {str(text)[:_MAX_SHOWN]!r} is not an ISO 8601 time") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=dt.UTC)
