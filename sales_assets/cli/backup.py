@@ -50,7 +50,8 @@ def restore(
 
     restored = restore_backup(path, err.print, privileges=not no_privileges)
     manifest = restored.manifest
-    done = "restored" if restored.databases else "the databases equal"
+    # A database that only has other values is not recognized.
+    done = "restored" if restored.databases else "nothing restored: the databases already have as many rows as"
     out.print(f"{done} the backup of {manifest.created_at:%Y-%m-%d %H:%M:%S} UTC")
     for reason in manifest.damaged.values():
         err.print(f"not part of the backup: {reason}", style="yellow")

@@ -196,7 +196,7 @@ def test_commands_report_the_result_and_the_next_step(
     again = run_in_process("backup", folder)
     assert (again.returncode, again.stderr) == (1, f"error: {folder} exists: a backup is written to a new folder\n")
     occupied = run_in_process("restore", folder)
-    assert occupied.stdout.startswith("the databases equal the backup of ")
+    assert occupied.stdout.startswith("nothing restored: the databases already have as many rows as the backup of ")
     platform.query("DELETE FROM mart.d_city")
     occupied = run_in_process("restore", folder)
     assert occupied.returncode == 1
