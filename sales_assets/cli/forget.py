@@ -8,7 +8,7 @@ from sales_assets.cli.console import err, out, print_error
 
 
 def forget(
-    customer: Annotated[int | None, typer.Option(help="Number of the customer.", min=0, max=2**31 - 1)] = None,
+    customer: Annotated[int | None, typer.Option(help="Number of the customer.", min=-(2**31), max=2**31 - 1)] = None,
     phone: Annotated[str | None, typer.Option(help="Phone, in any spelling; - reads it from standard input.")] = None,
 ) -> None:
     """Erase a person's names and phones.

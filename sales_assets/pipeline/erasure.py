@@ -280,11 +280,12 @@ def _has_customers(file: ReportFile) -> bool:
 
 
 def _number(cell: bytes) -> bytes:
-    """Normalize a cell to the digits of an id: without quotes, blanks and leading zeros. -0 is valid too, and is 0."""
+    """Normalize a cell to an id as `str` writes it: without quotes, blanks and leading zeros; -0 is 0."""
     number = cell.strip(_AROUND + b"\n")
-    if number.startswith((b"0", b"-0")):
-        return number.lstrip(b"0") if number.strip(b"-0") else b"0"
-    return number
+    if not number.startswith((b"0", b"-0")):
+        return number
+    digits = number.removeprefix(b"-").lstrip(b"0")
+    return (b"-" if number.startswith(b"-") else b"") + digits if digits else b"0"
 
 
 def _may_be_name(cell: bytes) -> bool:

@@ -44,11 +44,14 @@ def test_the_names_of_an_erased_customer_are_blanked(before: str, after: str) ->
         assert erased(text, 51) == f"{ORDER_COLUMNS}\n{ROW.format(after)}{end}"
 
 
-@pytest.mark.parametrize("number", ["0", "000", "-0", '"0"'])
-def test_customer_0_is_erased_too(number: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "customer_id"), [("0", 0), ("000", 0), ("-0", 0), ('"0"', 0), ("-51", -51), ("-0051", -51)]
+)
+def test_customers_with_unusual_numbers_are_erased_too(number: str, customer_id: int) -> None:
+    """The rules of a line accept every integer of 4 bytes."""
     rows = f"{ROW.format(f'{number},Anna,Orlova')}\n{ROW.format(',Anna,Orlova')}\n{ROW.format('51,Anna,Orlova')}\n"
     after = rows.replace(f",{number},Anna,Orlova", f",{number},,")
-    assert erased(f"{ORDER_COLUMNS}\n{rows}", 0) == f"{ORDER_COLUMNS}\n{after}"
+    assert erased(f"{ORDER_COLUMNS}\n{rows}", customer_id) == f"{ORDER_COLUMNS}\n{after}"
 
 
 @pytest.mark.parametrize(
