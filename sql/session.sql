@@ -40,6 +40,10 @@ SELECT current_database()                                            AS database
             ('transaction_timeout',                 '0'),
             ('idle_in_transaction_session_timeout', '1h'),
             ('idle_session_timeout',                '0'),
+            -- The server ends the session of a machine that vanished, with its locks, after a minute instead of two hours.
+            ('tcp_keepalives_idle',                 '30'),
+            ('tcp_keepalives_interval',             '10'),
+            ('tcp_keepalives_count',                '3'),
             -- Committed data must survive a power cut; replication levels are up to the administrator.
             ('synchronous_commit',                  CASE current_setting('synchronous_commit') WHEN 'off' THEN 'on'
                                                     ELSE current_setting('synchronous_commit') END)

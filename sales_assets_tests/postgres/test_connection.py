@@ -1,7 +1,10 @@
 """Session state of every driver, regardless of role, database and environment."""
 
 import asyncio
+import os
 import secrets
+import socket
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -19,8 +22,9 @@ from sales_assets.postgres.connection import (
     connect_async,
     connect_psycopg2,
 )
-from sales_assets.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from sales_assets.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError, binary
 from sales_assets.postgres.engines import async_engine, engine
+from sales_assets_tests.cli.processes import free_port
 from sales_assets_tests.postgres.hostile import ENVIRONMENT, ROLE, set_defaults
 
 STATE = {
@@ -228,3 +232,29 @@ def test_a_hot_standby_is_refused_for_writing_and_accepted_for_reading(tmp_path:
             assert connection.execute("SELECT pg_is_in_recovery() AS standby").fetchone() == {"standby": True}
     finally:
         server.stop()
+
+
+@pytest.mark.external
+def test_sessions_of_a_vanished_machine_end_within_a_minute(tmp_path: Path) -> None:
+    """Its locks would hold up the repetition of its runs for two hours, the default of the system."""
+    server = EmbeddedPostgres(tmp_path / "tcp")
+    server.ensure_running()
+    server.stop()
+    (server.data / "pg_hba.conf").write_text("local all all trust\nhost all all 127.0.0.1/32 trust\n")
+    port = free_port()
+    options = f"-c listen_addresses=127.0.0.1 -c port={port}"
+    pg_ctl = [*server.run_as().prefix, str(binary("pg_ctl")), f"--pgdata={server.data}", "--wait"]
+    start = [*pg_ctl, f"--log={server.log_path}", f"--options={options}", "start"]
+    subprocess.run(start, check=True, stdout=subprocess.DEVNULL, cwd="/")
+    try:
+        with connect(f"postgresql://sales@127.0.0.1:{port}/postgres", "test") as connection:
+            parts = ("idle", "interval", "count")
+            rows = [connection.execute(f"SHOW tcp_keepalives_{part}".encode()).fetchone() for part in parts]
+            client = socket.socket(fileno=os.dup(connection.fileno()))
+        with client:
+            limits = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            kept = [client.getsockopt(socket.IPPROTO_TCP, limit) for limit in limits]
+    finally:
+        subprocess.run([*pg_ctl, "--mode=fast", "stop"], check=True, stdout=subprocess.DEVNULL, cwd="/")
+    assert [int(value) for row in rows if row for value in row.values()] == [30, 10, 3]
+    assert kept == [30, 10, 3]
