@@ -16,22 +16,25 @@ batches of materializations               stores the events of a step one by one
 tables and events of the event log        has no storage that writes planned events together (`deploy.storage`)
 arguments and answers of run launchers     has no types for them; `deploy.run_launcher` needs them
 arguments of a run sent to a worker       has no reader for them; `deploy.run_workers` needs the id before the run
+runs of a code server                     has no list of them; a new server at the same address has not those of the old
 backfills of assets                       requests them by GraphQL only, from a web server that may not run
+handlers of finished runs in the daemon   retries a lost run once: if its code server is down too, the run is given up
 tag of a retried run                      has no name for it; a backfill's failures are those of runs without it
 graph of the assets                       knows upstream assets only of definitions, not of a sensor's repository
 ========================================  ============================================================================
 """
 
 import datetime as dt
+import logging
 import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 from dagster._core.definitions.asset_checks.asset_check_evaluation import AssetCheckEvaluationPlanned
 from dagster._core.definitions.data_version import DATA_VERSION_TAG
-from dagster._core.errors import DagsterUserCodeUnreachableError
+from dagster._core.errors import DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError
 from dagster._core.events import DagsterEvent, DagsterEventBatchMetadata
 from dagster._core.execution.backfill import BULK_ACTION_TERMINAL_STATUSES, BulkActionStatus, PartitionBackfill
 from dagster._core.execution.context.metadata_logging import (
@@ -41,6 +44,7 @@ from dagster._core.execution.context.metadata_logging import (
 )
 from dagster._core.launcher import CheckRunHealthResult, LaunchRunContext, WorkerStatus
 from dagster._core.storage.asset_check_execution_record import AssetCheckExecutionRecordStatus
+from dagster._core.storage.dagster_run import RunRecord
 from dagster._core.storage.event_log.schema import AssetCheckExecutionsTable, SqlEventLogStorageTable
 from dagster._core.storage.tags import (
     ASSET_PARTITION_RANGE_END_TAG,
@@ -50,7 +54,9 @@ from dagster._core.storage.tags import (
     WILL_RETRY_TAG,
 )
 from dagster._core.utils import make_new_backfill_id
-from dagster._grpc.types import ExecuteRunArgs
+from dagster._core.workspace.context import IWorkspaceProcessContext
+from dagster._grpc.client import DagsterGrpcClient
+from dagster._grpc.types import CanCancelExecutionRequest, CanCancelExecutionResult, ExecuteRunArgs
 from dagster._serdes import serialize_value, unpack_value
 
 __all__ = [
@@ -70,6 +76,7 @@ __all__ = [
     "cancel_backfill",
     "data_versions",
     "events_after",
+    "executes",
     "has_ended",
     "is_retried",
     "last_event_id",
@@ -78,6 +85,7 @@ __all__ = [
     "range_of",
     "range_tags",
     "request_backfill",
+    "retry_runs_when_code_is_reachable",
     "sent_run_id",
     "serialize_value",
     "set_asset_metadata",
@@ -166,6 +174,56 @@ def cancel_backfill(instance: dg.DagsterInstance, backfill_id: str) -> None:
 def sent_run_id(packed: Mapping[str, Any]) -> str:
     """Return the run's id in the arguments that a run launcher sends to a worker."""
     return unpack_value(packed, as_type=ExecuteRunArgs).run_id
+
+
+def executes(client: DagsterGrpcClient, run_id: str) -> bool:
+    """Return whether a code server has the process of a run. Raises `DagsterUserCodeUnreachableError`."""
+    answer = client.can_cancel_execution(CanCancelExecutionRequest(run_id=run_id))
+    return dg.deserialize_value(answer, CanCancelExecutionResult).can_cancel
+
+
+def retry_runs_when_code_is_reachable() -> None:
+    """Have the daemon of this process wait for an unreachable code server before it retries runs.
+
+    Dagster retries a run right after its loss, which needs the code server. If both were lost together, as on one
+    machine, it would mark the run as not to be retried, and end its backfill.
+    """
+    # Imported here: only the daemon needs it.
+    from dagster._daemon.auto_run_reexecution.event_log_consumer import EventLogConsumerDaemon
+
+    handlers = property(lambda _daemon: [_retry_when_code_is_reachable])
+    EventLogConsumerDaemon.handle_updated_runs_fns = handlers  # type: ignore[method-assign, assignment]
+
+
+def _retry_when_code_is_reachable(
+    context: IWorkspaceProcessContext[Any], records: Sequence[RunRecord], logger: logging.Logger
+) -> Iterator[None]:
+    from dagster._daemon.auto_run_reexecution.auto_run_reexecution import consume_new_runs_for_automatic_reexecution
+
+    retried = [record.dagster_run for record in records if is_retried(record.dagster_run)]
+    origins = (run.remote_job_origin for run in retried)
+    for name in sorted({origin.repository_origin.code_location_origin.location_name for origin in origins if origin}):
+        is_logged = False
+        while not _is_reachable(context, name):
+            if not is_logged:
+                logger.warning(f"Retries of runs wait for the code server of {name}, which can't be reached")
+                is_logged = True
+            yield  # the daemon sends its heartbeat
+            time.sleep(1)
+    yield from consume_new_runs_for_automatic_reexecution(context, records, logger)
+
+
+def _is_reachable(context: IWorkspaceProcessContext[Any], location: str) -> bool:
+    """Return whether the code of a location is loaded and its server responds; True for one that was removed."""
+    try:
+        client = getattr(context.create_request_context().get_code_location(location), "client", None)
+        if client is not None:
+            client.ping("")
+    except (DagsterCodeLocationLoadError, DagsterUserCodeUnreachableError):
+        return False
+    except dg.DagsterError:
+        return True
+    return True
 
 
 def last_event_id(instance: dg.DagsterInstance) -> int | None:

@@ -4,7 +4,12 @@ from typing import Any
 
 import dagster as dg
 
-from sales_assets.dagster_internals import CheckRunHealthResult, DagsterUserCodeUnreachableError, WorkerStatus
+from sales_assets.dagster_internals import (
+    CheckRunHealthResult,
+    DagsterUserCodeUnreachableError,
+    WorkerStatus,
+    executes,
+)
 
 # The monitor checks every 10 s (`poll_interval_seconds` in dagster.yaml); a busy code server may miss one check.
 _SILENT_LOOKS = 3
@@ -26,16 +31,27 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ping the code server that started the run. A run in the process of a command counts as running."""
+        """Ask the code server that started the run. A run in the process of a command counts as running.
+
+        A server that was restarted on the same port answers, but does not know the run. One on a socket is only pinged:
+        that of `sales-assets dev` knows no runs from before a reload of the code, and a restarted one has another
+        socket.
+        """
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         if client is None:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
-            client.ping("")
+            if client.port is None:
+                client.ping("")
+                lost = None
+            else:
+                lost = None if executes(client, run.run_id) else "its code server was restarted"
         except DagsterUserCodeUnreachableError:
-            looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
-            if looks < _SILENT_LOOKS:
-                return CheckRunHealthResult(WorkerStatus.RUNNING)
-            return CheckRunHealthResult(WorkerStatus.NOT_FOUND, "its code server no longer responds")
-        self._silent.pop(run.run_id, None)
-        return CheckRunHealthResult(WorkerStatus.RUNNING)
+            lost = "its code server no longer responds"
+        if lost is None:
+            self._silent.pop(run.run_id, None)
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
+        if looks < _SILENT_LOOKS:
+            return CheckRunHealthResult(WorkerStatus.RUNNING)
+        return CheckRunHealthResult(WorkerStatus.NOT_FOUND, lost)

@@ -4,6 +4,7 @@ import json
 import os
 import queue
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,16 +19,19 @@ import psycopg
 
 from sales_assets.deploy.instance import configuration_text
 from sales_assets.deploy.templates import Template
+from sales_assets_tests.cli.processes import free_port
 from sales_assets_tests.deploy import queued_location
 
 SECONDS = 120
 
 
 def configuration(home: Path) -> Mapping[str, Any]:
-    """Return the template as edited by an operator: one run at a time."""
+    """Return the template as edited by an operator: one run at a time, and short pauses."""
     found = dg.config_from_yaml_strings([configuration_text(Template.ONE_MACHINE)])
     found["storage"]["custom"]["config"]["sales_home"] = str(home)
     found["run_coordinator"]["config"]["max_concurrent_runs"] = 1
+    found["run_coordinator"]["config"]["user_code_failure_retry_delay"] = 2
+    found["run_monitoring"]["poll_interval_seconds"] = 2
     return found
 
 
@@ -73,15 +77,23 @@ class Daemon:
 
 
 @contextmanager
-def daemons(folder: Path, storage: str, *, runs: int) -> Iterator[Callable[[str], Daemon]]:
-    """Run a code server whose sensor queues `runs` runs; yield a function that starts a daemon in a named home."""
-    address = folder / "code"
-    command = [sys.executable, "-m", "dagster", "api", "grpc", "--socket", str(address)]
+def code_server(folder: Path, storage: str, port: int, *, runs: int, job: str = "nothing") -> Iterator[None]:
+    """Run a code server on a port whose sensor queues `runs` runs of a job; kill it and its runs at the end.
+
+    Runs of the job `held` wait as long as the folder has a file `hold`.
+    """
+    command = [sys.executable, "-m", "dagster", "api", "grpc", "--host", "127.0.0.1", "--port", str(port)]
+    own = {
+        queued_location.RUNS: str(runs),
+        queued_location.JOB: job,
+        queued_location.HOLD: str(folder / "hold"),
+        "DAGSTER_STORAGE_URL": storage,
+    }
     with ExitStack() as stack:
-        log = stack.enter_context((folder / "code.log").open("wb"))
+        log = stack.enter_context((folder / "code.log").open("ab"))
         code = subprocess.Popen(
             [*command, "-m", queued_location.__name__, "--location-name", "queued"],
-            env=os.environ | {queued_location.RUNS: str(runs), "DAGSTER_STORAGE_URL": storage},
+            env=os.environ | own,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -89,10 +101,33 @@ def daemons(folder: Path, storage: str, *, runs: int) -> Iterator[Callable[[str]
         )
         stack.callback(code.wait)
         stack.callback(os.killpg, code.pid, signal.SIGKILL)
+        until(lambda: _listens(port), "the code server listens")
+        yield
+
+
+def _listens(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), timeout=5).close()
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def daemons(
+    folder: Path, storage: str, *, runs: int = 0, code_port: int | None = None
+) -> Iterator[Callable[[str], Daemon]]:
+    """Yield a function that starts a daemon in a named home.
+
+    Its code server queues `runs` runs; with `code_port` the test runs one on this port (`code_server`).
+    """
+    with ExitStack() as stack:
+        port = code_port or free_port()
+        if code_port is None:
+            stack.enter_context(code_server(folder, storage, port, runs=runs))
         workspace = folder / "workspace.json"
-        server = {"grpc_server": {"socket": str(address), "location_name": "queued"}}
+        server = {"grpc_server": {"host": "127.0.0.1", "port": port, "location_name": "queued"}}
         workspace.write_text(json.dumps({"load_from": [server]}), encoding="utf-8")
-        until(address.exists, "the code server listens")
 
         def start(name: str) -> Daemon:
             daemon = Daemon(folder / name, workspace, storage)

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from sales_assets.deploy.daemon import STANDING_BY, WORKING, daemon_sessions
-from sales_assets_tests.deploy.daemons import SECONDS, assert_started_once, daemons, events, until
+from sales_assets_tests.cli.processes import free_port
+from sales_assets_tests.deploy.daemons import SECONDS, assert_started_once, code_server, daemons, events, until
 
 RUNS = 2
 TAKEOVER_SECONDS = 30
@@ -76,3 +77,38 @@ def test_a_lost_session_ends_the_daemon_before_another_starts(storage: str, tmp_
             daemon.process.terminate()
             assert daemon.process.wait(SECONDS) in (0, 130)
     assert_started_once(storage, 1)
+
+
+def test_runs_of_a_killed_code_server_are_repeated_when_it_is_back(storage: str, tmp_path: Path) -> None:
+    """The running run is lost with its server, and the queued one is due while the server is down."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    port = free_port()
+    with daemons(tmp_path, storage, code_port=port) as start:
+        with code_server(tmp_path, storage, port, runs=RUNS, job="held"):
+            start("first").expect_line(WORKING)
+            until(lambda: events(storage, "STEP_START"), "a run has started")
+            until(lambda: len(events(storage, "PIPELINE_ENQUEUED")) == RUNS, "all runs are queued")
+        hold.unlink()
+        (lost,) = events(storage, "STEP_START")
+        until(lambda: lost in events(storage, "PIPELINE_FAILURE"), "the loss is detected")
+        (queued,) = events(storage, "PIPELINE_ENQUEUED").keys() - {lost}
+        until(lambda: events(storage, "PIPELINE_ENQUEUED").get(queued, 0) > 1, "the other run was tried")
+        time.sleep(8)  # the daemon looks for runs to retry every 5 s
+        with code_server(tmp_path, storage, port, runs=RUNS):
+            until(lambda: len(events(storage, "PIPELINE_SUCCESS")) == RUNS, "both runs have succeeded")
+        assert events(storage, "PIPELINE_FAILURE") == {lost: 1}
+
+
+def test_run_of_a_code_server_that_is_restarted_at_once_is_repeated(storage: str, tmp_path: Path) -> None:
+    """The new server responds on the same port before a check fails."""
+    hold = tmp_path / "hold"
+    hold.touch()
+    port = free_port()
+    with daemons(tmp_path, storage, code_port=port) as start:
+        with code_server(tmp_path, storage, port, runs=1, job="held"):
+            start("first").expect_line(WORKING)
+            until(lambda: events(storage, "STEP_START"), "the run has started")
+        hold.unlink()
+        with code_server(tmp_path, storage, port, runs=1):
+            until(lambda: events(storage, "PIPELINE_SUCCESS"), "the run was repeated")
