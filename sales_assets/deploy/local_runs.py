@@ -10,6 +10,7 @@ from sales_assets.dagster_internals import (
     WorkerStatus,
     executes,
 )
+from sales_assets.deploy.run_lock import is_lost
 
 # The monitor checks every 10 s (`poll_interval_seconds` in dagster.yaml); a busy code server may miss one check.
 _SILENT_LOOKS = 3
@@ -31,17 +32,17 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the code server that started the run. A run in the process of a command counts as running.
+        """Ask the code server that started the run, or look for the lock of a run in the process of a command.
 
         A server that was restarted on the same port answers, but does not know the run. One on a socket is only pinged:
         that of `sales-assets dev` knows no runs from before a reload of the code, and a restarted one has another
         socket.
         """
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
-        if client is None:
-            return CheckRunHealthResult(WorkerStatus.RUNNING)
         try:
-            if client.port is None:
+            if client is None:
+                lost = "its process was lost" if is_lost(self._instance, run) else None
+            elif client.port is None:
                 client.ping("")
                 lost = None
             else:

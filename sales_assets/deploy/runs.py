@@ -1,9 +1,11 @@
 """Run jobs of the code location in this process, and list the reasons of failures."""
 
+import uuid
 from collections.abc import Iterable, Sequence
 
 import dagster as dg
 
+from sales_assets.deploy.run_lock import command_lock
 from sales_assets.pipeline.progress import Progress
 
 # Events of lower levels would clutter the terminal.
@@ -18,15 +20,21 @@ def run_job(
     progress: Progress | None = None,
     selection: Sequence[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job in this process without output; `tags` name the partitions, `selection` some of its assets."""
-    return definitions.resolve_job_def(job).execute_in_process(
-        instance=instance,
-        tags=tags,
-        asset_selection=selection,
-        raise_on_error=False,
-        run_config=QUIET,
-        resources={"progress": progress} if progress else None,
-    )
+    """Run a job in this process without output; `tags` name the partitions, `selection` some of its assets.
+
+    The run holds its lock (`run_lock`), by which the run launchers notice that the process was killed.
+    """
+    run_id = str(uuid.uuid4())
+    with command_lock(instance, run_id) as lock_tags:
+        return definitions.resolve_job_def(job).execute_in_process(
+            run_id=run_id,
+            instance=instance,
+            tags={**tags, **lock_tags},
+            asset_selection=selection,
+            raise_on_error=False,
+            run_config=QUIET,
+            resources={"progress": progress} if progress else None,
+        )
 
 
 def failures_of(run: dg.ExecuteInProcessResult) -> list[str]:

@@ -66,6 +66,16 @@ def test_run_of_its_code_server_is_not_lost(
 
 
 def test_run_of_a_command_is_never_lost(instance: dg.DagsterInstance, launcher: LocalRunLauncher) -> None:
-    """`sales-assets load` runs a job in its own process, without a code server."""
+    """`dg launch` runs a job in its own process, without a code server and without a lock."""
     run = started(instance)
     assert {launcher.check_run_worker_health(run).status for _ in range(5)} == {WorkerStatus.RUNNING}
+
+
+def test_run_of_a_killed_command_is_lost(
+    instance: dg.DagsterInstance, launcher: LocalRunLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two such runs would take both places of `max_concurrent_runs` permanently."""
+    monkeypatch.setattr(local_runs, "is_lost", lambda _instance, _run: True, raising=False)
+    run = started(instance)
+    health_checks = [launcher.check_run_worker_health(run).status for _ in range(3)]
+    assert health_checks == [WorkerStatus.RUNNING, WorkerStatus.RUNNING, WorkerStatus.NOT_FOUND]

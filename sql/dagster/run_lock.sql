@@ -11,6 +11,10 @@ SELECT set_config('tcp_keepalives_idle', '10', false),
 -- name: take
 SELECT pg_advisory_lock(%(key)s)
 
+-- name: ping
+-- Notice that the session was lost.
+SELECT
+
 -- name: is_held
 SELECT EXISTS (
     SELECT FROM pg_locks
