@@ -12,6 +12,7 @@ import os
 import socket
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ import dagster as dg
 import psycopg
 
 from sales_assets.connection_strings import ConnectionStringError, parse
+from sales_assets.dagster_internals import retry_runs_when_code_is_reachable
 from sales_assets.postgres.connection import connect, connect_async, connect_psycopg2
 from sales_assets.postgres.queries import statements
 from sales_assets.settings import SettingsError
@@ -39,6 +41,8 @@ _ANSWER_SECONDS = 5
 _LEASE_SECONDS = 12
 # A server that was restarted or failed over has lost all locks, without notifying their holders.
 _SETTLE_SECONDS = 8
+# Between two looks for lost launches.
+_LAUNCH_SECONDS = 10
 
 WORKING = "this daemon is active: it launches runs, and evaluates schedules and sensors"
 STANDING_BY = "this daemon stands by, and takes over if the active daemon of this storage ends"
@@ -65,10 +69,32 @@ def run_daemon(workspace: Path, notify: Callable[[str], None]) -> None:
     main = program.load()
     lock = _Lock(url, notify)
     lock.wait()
+    threading.Thread(target=_watch_launches, name="launches", daemon=True).start()
+    retry_runs_when_code_is_reachable()
     sys.argv = ["dagster-daemon", "run", "--workspace", str(workspace)]
     # stdout is reserved for the role messages; Dagster would log there.
     with contextlib.redirect_stdout(sys.stderr):
         main()
+
+
+def _watch_launches() -> None:
+    """Have the run launcher look for lost launches, if it can, as long as this process has the lock.
+
+    Dagster itself gives up a run that does not start after `start_timeout_seconds`; with workers these are hours.
+    """
+    while True:
+        try:
+            with dg.DagsterInstance.get() as instance:
+                requeue = getattr(instance.run_launcher, "requeue_lost_launches", None)
+                while requeue is not None:
+                    time.sleep(_LAUNCH_SECONDS)
+                    for run_id in requeue():
+                        _log.warning("run %s was lost while it was launched, and is queued again", run_id)
+                return
+        except Exception as error:  # noqa: BLE001  of the database, the broker, or Dagster
+            reason = next(iter(str(error).splitlines()), "") or type(error).__name__
+            _log.warning("could not look for lost launches: %s", reason)
+            time.sleep(_LAUNCH_SECONDS)
 
 
 def storage_url(instance: dg.DagsterInstance) -> str:

@@ -11,13 +11,16 @@ from typing import Any
 import dagster as dg
 
 from sales_assets.dagster_internals import CheckRunHealthResult, LaunchRunContext, WorkerStatus
-from sales_assets.deploy.run_workers import app, is_executed  # first: it names the extra if it is missing
+from sales_assets.deploy.run_lock import is_executed, is_lost
+from sales_assets.deploy.run_workers import app  # first: it names the extra if it is missing
 from sales_assets.settings import settings
 
 # isort: split
 from dagster_celery.launcher import CeleryRunLauncher
-from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
+from dagster_celery.tags import DAGSTER_CELERY_QUEUE_TAG, DAGSTER_CELERY_TASK_ID_TAG
 from kombu.exceptions import OperationalError
+
+_NOT_FOUND = 404
 
 
 class RunLauncher(CeleryRunLauncher):
@@ -42,6 +45,7 @@ class RunLauncher(CeleryRunLauncher):
         self._silent_looks = silent_looks
         self._answer_seconds = answer_seconds
         self._silent: dict[str, int] = {}
+        self._unsent: dict[str, int] = {}
         self._active: tuple[float, set[str]] | None = None
 
     @classmethod
@@ -92,8 +96,10 @@ class RunLauncher(CeleryRunLauncher):
         """Look for the process of a started run. Raises an error if the broker or the database can't be reached."""
         task_id = run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)
         if task_id is None:  # `sales-assets load` executes runs itself
-            return CheckRunHealthResult(WorkerStatus.RUNNING, "not launched by this launcher")
-        if is_executed(run.run_id) or task_id in self._active_tasks():
+            is_running = not is_lost(self._instance, run)
+        else:
+            is_running = is_executed(run.run_id) or task_id in self._active_tasks()
+        if is_running:
             self._silent.pop(run.run_id, None)
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         looks = self._silent[run.run_id] = self._silent.get(run.run_id, 0) + 1
@@ -104,6 +110,35 @@ class RunLauncher(CeleryRunLauncher):
         return CheckRunHealthResult(
             WorkerStatus.FAILED, f"the process of the run was lost: {looks} checks found neither lock nor task"
         )
+
+    def requeue_lost_launches(self) -> list[str]:
+        """Queue starting runs again that have neither message nor process in `silent_looks` checks; return their ids.
+
+        The daemon was killed before it sent the message, or RabbitMQ has lost it. Dagster checks only started runs, and
+        a starting one may wait for a free worker for hours. A run whose message is found later is still executed once:
+        its lock and its state stop the second process. Raises an error if the broker or the database can't be reached.
+        """
+        if not isinstance(self._instance.run_coordinator, dg.QueuedRunCoordinator):
+            return []
+        starting = self._instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING]))
+        without_process = [run for run in starting if not is_executed(run.run_id)]
+        tasks = self._known_tasks() if without_process else set()
+        queues = {run.run_id: run.tags.get(DAGSTER_CELERY_QUEUE_TAG, self.default_queue) for run in without_process}
+        messages = {queue: self._messages(queue) for queue in set(queues.values())}
+        self._unsent = {
+            run.run_id: self._unsent.get(run.run_id, 0) + 1
+            for run in without_process
+            # Any message may be that of the run.
+            if not messages[queues[run.run_id]] and run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) not in tasks
+        }
+        lost = [run_id for run_id, looks in self._unsent.items() if looks >= self._silent_looks]
+        for run_id in lost:
+            del self._unsent[run_id]
+            run = self._instance.get_run_by_id(run_id)
+            if run is not None and run.status == dg.DagsterRunStatus.STARTING:
+                self._instance.report_engine_event("No worker and no queue has the run, it is queued again.", run)
+                self._instance.report_dagster_event(dg.DagsterEvent.job_enqueue(run), run_id=run_id)
+        return lost
 
     def get_run_worker_debug_info(self, run: dg.DagsterRun, include_container_logs: bool | None = True) -> str | None:
         """Return the id of the task, which is in the logs of the workers."""
@@ -121,3 +156,23 @@ class RunLauncher(CeleryRunLauncher):
             found = {task["id"] for tasks in replies.values() for task in tasks}
             self._active = (time.monotonic(), found)
         return self._active[1]
+
+    def _known_tasks(self) -> set[str]:
+        """Return the ids of the tasks that workers have: executed, waiting for a process, or for their next attempt."""
+        with self.celery.connection_for_write() as connection:
+            connection.connect()  # one attempt, see `_active_tasks`
+            inspect = self.celery.control.inspect(timeout=self._answer_seconds, connection=connection)
+            replies = [inspect.active(), inspect.reserved(), inspect.scheduled()]
+        tasks = [task for reply in replies for of_worker in (reply or {}).values() for task in of_worker]
+        return {task.get("request", task)["id"] for task in tasks}
+
+    def _messages(self, queue: str) -> int:
+        """Return the number of messages that wait in a queue; 0 if RabbitMQ has no such queue."""
+        with self.celery.connection_for_write() as connection:
+            connection.connect()
+            try:
+                return int(connection.default_channel.queue_declare(queue, passive=True).message_count)
+            except connection.channel_errors as error:
+                if getattr(error, "code", None) != _NOT_FOUND:
+                    raise
+                return 0

@@ -11,11 +11,9 @@ after its `consumer_timeout` of 30 minutes: the lock of a run keeps two processe
 
 import gc
 import importlib
-import uuid
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
 from typing import Any
 
+import dagster as dg
 import psycopg
 from celery import Celery, Task, signals
 from celery.utils.log import get_task_logger
@@ -24,10 +22,8 @@ from kombu.exceptions import OperationalError
 
 from sales_assets.dagster_internals import sent_run_id
 from sales_assets.deploy.instance import prepare_dagster_home
+from sales_assets.deploy.run_lock import run_lock
 from sales_assets.pipeline.memory import share_one_pool
-from sales_assets.postgres.connection import connect
-from sales_assets.postgres.queries import statements
-from sales_assets.postgres.warehouse import dagster_storage_url
 from sales_assets.settings import SettingsError, settings
 
 try:
@@ -103,6 +99,10 @@ def _configuration() -> dict[str, Any]:
     }
 
 
+class _NotStartedError(Exception):
+    """Dagster could not start a run, and could not report that either."""
+
+
 class _RunTask(Task):  # type: ignore[misc]  # Celery has no annotations
     """Task that executes a run, unless another process executes it."""
 
@@ -127,9 +127,13 @@ class _RunTask(Task):  # type: ignore[misc]  # Celery has no annotations
         """Execute the run under its lock; try again later if Dagster's database can't be reached."""
         run_id = sent_run_id(execute_job_args_packed)
         try:
-            with _run_lock(run_id) as is_taken:
-                if is_taken:
-                    return self.run(execute_job_args_packed)
+            with run_lock(run_id) as session:
+                if session is not None:
+                    result = self.run(execute_job_args_packed)
+                    # Dagster ignores every error: without its database, a run would be "starting" permanently.
+                    if _is_starting(run_id):
+                        raise _NotStartedError(f"run {run_id} could not be started")
+                    return result
         except Exception as error:  # noqa: BLE001  the drivers have no common error
             # Failures of the run itself are in its log. A second attempt does nothing once the run has started.
             raise self.retry(exc=error, countdown=_RETRY_SECONDS, max_retries=_RETRIES) from None
@@ -143,33 +147,11 @@ _options: Any = {"base": _RunTask}
 execute_run = create_execute_job_task(app, **_options)
 
 
-# --- the lock of a run --------------------------------------------------------------------------------------------
-
-
-def _key(run_id: str) -> int:
-    """Return the lock's number: half of the random run id."""
-    return int.from_bytes(uuid.UUID(run_id).bytes[:8], signed=True)
-
-
-@contextmanager
-def _run_lock(run_id: str) -> Iterator[bool]:
-    """Hold a run's lock; yields False if another process has it."""
-    with closing(connect(dagster_storage_url(), f"sales_assets run {run_id}", autocommit=True)) as session:
-        session.execute(statements("dagster/run_lock")["limits"])
-        try:
-            session.execute(statements("dagster/run_lock")["take"], {"key": _key(run_id)})
-        except psycopg.errors.LockNotAvailable:
-            yield False
-        else:
-            yield True
-
-
-def is_executed(run_id: str) -> bool:
-    """Return whether a process holds the run's lock. Raises `psycopg.OperationalError`."""
-    with connect(dagster_storage_url(), "sales_assets run launcher", autocommit=True, writing=False) as session:
-        found = session.execute(statements("dagster/run_lock")["is_held"], {"key": _key(run_id)}).fetchone()
-    assert found is not None
-    return bool(found["held"])
+def _is_starting(run_id: str) -> bool:
+    """Return whether a run is still to be started. Raises an error if Dagster's database can't be reached."""
+    with dg.DagsterInstance.get() as instance:
+        run = instance.get_run_by_id(run_id)
+    return run is not None and run.status == dg.DagsterRunStatus.STARTING
 
 
 # --- worker start -------------------------------------------------------------------------------------------------

@@ -8,9 +8,11 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import dagster as dg
+import psycopg
 import pytest
 from celery import Celery
 from dagster_celery.tags import DAGSTER_CELERY_TASK_ID_TAG
@@ -22,8 +24,9 @@ from sales_assets import settings as settings_module
 from sales_assets.dagster_internals import LaunchRunContext, WorkerStatus
 from sales_assets.deploy import run_launcher, run_workers
 from sales_assets.deploy.run_launcher import RunLauncher
+from sales_assets.deploy.run_lock import command_lock, is_executed, is_lost, run_lock
 from sales_assets_tests.deploy.topology import DAGSTER_YAML
-from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker
+from sales_assets_tests.services.partner_orders.fixtures import BROKER_URL, need_broker, until
 
 SECRET = "hush-hush"
 
@@ -79,11 +82,17 @@ def test_run_is_lost_after_three_failed_checks_in_a_row(launcher: RunLauncher, m
 
 
 def test_runs_of_commands_are_never_lost(launcher: RunLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`sales-assets load` executes its runs in its own process, without a worker."""
+    """`dg launch` and former versions of `sales-assets load` execute their runs without a worker and without a lock."""
     found(monkeypatch)
     run = started(launcher)
     assert set(health_checks(launcher, run, 5)) == {WorkerStatus.RUNNING}
     assert not launcher.terminate(run.run_id)
+
+
+def test_runs_of_killed_commands_are_lost(launcher: RunLauncher, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = started(launcher)
+    monkeypatch.setattr(run_launcher, "is_lost", lambda _instance, _run: True, raising=False)
+    assert health_checks(launcher, run, 3) == [WorkerStatus.RUNNING, WorkerStatus.RUNNING, WorkerStatus.FAILED]
 
 
 def test_lost_runs_are_not_resumed(launcher: RunLauncher) -> None:
@@ -244,19 +253,143 @@ def test_run_lock_is_held_during_execution(new_database: Callable[[str], str], m
     monkeypatch.setenv("DAGSTER_STORAGE_URL", new_database("template1"))
     settings_module.settings.cache_clear()
     run_id, other = "ffffffff-0000-4000-8000-000000000001", "00000001-0000-4000-8000-000000000001"
-    with run_workers._run_lock(run_id) as is_taken:
-        assert is_taken
-        assert run_workers.is_executed(run_id)
-        assert not run_workers.is_executed(other)
-    assert not run_workers.is_executed(run_id)
+    with run_lock(run_id) as session:
+        assert session is not None
+        assert is_executed(run_id)
+        assert not is_executed(other)
+    assert not is_executed(run_id)
+
+
+def test_lock_of_a_command_is_taken_again_after_a_lost_session(
+    new_database: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Otherwise a restart of PostgreSQL would make a running load a lost one."""
+    url = new_database("template1")
+    with dg.DagsterInstance.ephemeral() as instance:
+        monkeypatch.setattr(instance.run_storage, "postgres_url", url, raising=False)
+        run = instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED)
+        assert not is_lost(instance, run), "it holds no lock"
+        with command_lock(instance, run.run_id) as tags:
+            instance.add_run_tags(run.run_id, tags)
+            run = instance.get_runs()[0]
+            assert not is_lost(instance, run)
+            with psycopg.connect(url, autocommit=True) as connection:
+                ended = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE %s"
+                connection.execute(ended, [f"%{run.run_id}"])
+            until(lambda: is_lost(instance, run))
+            until(lambda: not is_lost(instance, run))
+        until(lambda: is_lost(instance, run))
+
+
+def launched(launcher: RunLauncher, **tags: str) -> dg.DagsterRun:
+    return launcher._instance.create_run_for_job(
+        nothing,
+        tags=tags,
+        status=dg.DagsterRunStatus.STARTING,
+        remote_job_origin=dg.deserialize_value(_JOB),  # type: ignore[arg-type]
+    )
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch, *, messages: int = 0, tasks: set[str] | None = None) -> None:
+    """Let the queue have this number of messages, and the workers these tasks."""
+    monkeypatch.setattr(RunLauncher, "_messages", lambda _self, _queue: messages)
+    monkeypatch.setattr(RunLauncher, "_known_tasks", lambda _self: tasks or set())
+
+
+def status_of(launcher: RunLauncher, run: dg.DagsterRun) -> dg.DagsterRunStatus:
+    record = launcher._instance.get_run_by_id(run.run_id)
+    assert record is not None
+    return record.status
+
+
+def test_a_run_lost_while_it_was_launched_is_queued_again(
+    launcher: RunLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The daemon was killed before the message, or RabbitMQ has lost the message of a run that has a task."""
+    runs = [launched(launcher), launched(launcher, **{DAGSTER_CELERY_TASK_ID_TAG: "the task"})]
+    executed = started(launcher)
+    found(monkeypatch)
+    waiting(monkeypatch)
+    assert [len(launcher.requeue_lost_launches()) for _ in range(3)] == [0, 0, 2]
+    assert {status_of(launcher, run) for run in runs} == {dg.DagsterRunStatus.QUEUED}
+    assert status_of(launcher, executed) == dg.DagsterRunStatus.STARTED
+    assert launcher.requeue_lost_launches() == []
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [{"messages": 1}, {"tasks": {"the task"}}, {"locked": True}],
+    ids=["message in the queue", "task of a worker", "process"],
+)
+def test_a_run_that_a_worker_will_start_is_not_queued_again(
+    launcher: RunLauncher, monkeypatch: pytest.MonkeyPatch, seen: dict[str, Any]
+) -> None:
+    run = launched(launcher, **{DAGSTER_CELERY_TASK_ID_TAG: "the task"})
+    found(monkeypatch)
+    waiting(monkeypatch)
+    assert [launcher.requeue_lost_launches() for _ in range(2)] == [[], []]
+    locked = bool(seen.pop("locked", False))
+    found(monkeypatch, locked=locked)
+    waiting(monkeypatch, **seen)
+    assert launcher.requeue_lost_launches() == []
+    # The checks start anew.
+    found(monkeypatch)
+    waiting(monkeypatch)
+    assert [launcher.requeue_lost_launches() for _ in range(3)] == [[], [], [run.run_id]]
+
+
+@pytest.mark.external
+def test_lost_launches_are_not_counted_while_the_broker_is_unreachable(
+    launcher: RunLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched(launcher)
+    found(monkeypatch)
+    with pytest.raises(OSError, match="refused"):
+        launcher.requeue_lost_launches()
+
+
+@pytest.mark.broker
+@pytest.mark.external
+def test_messages_of_a_queue_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    need_broker()
+    monkeypatch.setenv("RABBITMQ_URL", BROKER_URL)
+    settings_module.settings.cache_clear()
+    launcher = RunLauncher(silent_looks=3, answer_seconds=0.2)
+    launcher.celery = Celery("runs", set_as_current=False)
+    launcher.celery.add_defaults(run_workers._configuration)
+    queue = f"test_{secrets.token_hex(6)}"
+    assert launcher._messages(queue) == 0, "there is no such queue"
+    assert launcher._known_tasks() == set()
+    with Connection(BROKER_URL, connect_timeout=5) as connection, connection.channel() as channel:
+        try:
+            channel.queue_declare(queue)
+            assert launcher._messages(queue) == 0
+            connection.Producer(channel).publish("run", routing_key=queue)
+            until(lambda: launcher._messages(queue) == 1)
+        finally:
+            channel.queue_delete(queue)
+
+
+def test_a_run_that_could_not_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Dagster's database was lost between the start of the process and that of the run."""
+    attempts: list[str] = []
+    monkeypatch.setattr(run_workers, "sent_run_id", lambda _arguments: "the run")
+    monkeypatch.setattr(run_workers, "run_lock", lambda _run_id: nullcontext("the session"))
+    monkeypatch.setattr(run_workers.execute_run, "run", attempts.append)
+    monkeypatch.setattr(run_workers, "_is_starting", lambda _run_id: True, raising=False)
+    with pytest.raises(Exception, match="run the run could not be started"):
+        run_workers.execute_run({})
+    monkeypatch.setattr(run_workers, "_is_starting", lambda _run_id: False)
+    run_workers.execute_run({})
+    assert len(attempts) == 2
 
 
 def test_redelivered_run_is_not_executed_concurrently(monkeypatch: pytest.MonkeyPatch) -> None:
     """RabbitMQ redelivers a message after a lost connection, while the run continues."""
     monkeypatch.setattr(run_workers, "sent_run_id", lambda _arguments: "the run")
-    monkeypatch.setattr(run_workers, "_run_lock", lambda _run_id: nullcontext(enter_result=False))
+    monkeypatch.setattr(run_workers, "run_lock", lambda _run_id: nullcontext())
     assert run_workers.execute_run({}) is None
-    monkeypatch.setattr(run_workers, "_run_lock", lambda _run_id: nullcontext(enter_result=True))
+    monkeypatch.setattr(run_workers, "run_lock", lambda _run_id: nullcontext("the session"))
     with pytest.raises(Exception, match="dict"):  # the run was executed: Dagster has read the arguments
         run_workers.execute_run({})
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import dagster as dg
 import pytest
 import requests
+from kombu.connection import Connection
 
 from sales_assets.deploy.backfills import BackfillReader
 from sales_assets.postgres.embedded import EmbeddedPostgres
@@ -124,6 +125,25 @@ def test_process_killed_before_the_runs_only_delays_them(killable_platform: Kill
             if lost == "broker":
                 until(lambda: _queued_again(instance, reader), seconds=_SECONDS)
         killable_platform.check_result(one, command, reader)
+
+
+def test_runs_whose_messages_were_lost_are_launched_again(killable_platform: KillablePlatform) -> None:
+    """RabbitMQ lost its disk, or the daemon was killed between the state of a run and its message."""
+    platform = killable_platform.platform
+    workers = platform.workers()
+    for worker in workers:
+        worker.kill()
+    with platform.instance() as instance:
+        one, command, reader = killable_platform.request(instance)
+        starting = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTING])
+        until(lambda: len(instance.get_runs(starting)) == _RUNS, seconds=_SECONDS)
+        with Connection(killable_platform.broker.url) as connection, connection.channel() as channel:
+            until(lambda: channel.queue_declare(platform.queue, passive=True).message_count == _RUNS)
+            channel.queue_purge(platform.queue)
+        for number, _ in enumerate(workers):
+            platform.start_worker(f"worker_again{number}")
+        killable_platform.check_result(one, command, reader)
+        assert len(reader.read().run_ids) == _RUNS, "a run was repeated"
 
 
 def _queued_again(instance: dg.DagsterInstance, reader: BackfillReader) -> bool:
