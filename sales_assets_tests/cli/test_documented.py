@@ -152,7 +152,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
     (
         ("sales-assets dagster-yaml", "sales-assets dagster-yaml kubernetes"),
         "sales-assets dagster-yaml kubernetes",
-        "class: K8sRunLauncher",
+        "class: KubernetesRunLauncher",
     ),
     (
         ("sales-assets dagster-yaml celery", 'sales-assets dagster-yaml celery > "$DAGSTER_HOME/dagster.yaml"'),
