@@ -402,6 +402,19 @@ def test_snapshots_of_the_last_seven_days_remain_readable(lake: Lake, insert_sal
     assert lake.table("f_sales").snapshot_by_id(former.snapshot_id) is None
 
 
+def test_the_location_of_the_metadata_remains_readable_for_twenty_commits(lake: Lake, insert_sale: InsertSale) -> None:
+    """As docs/guides/lake.md says of the locations that DuckDB and ClickHouse get."""
+    insert_sale(DAYS[0])
+    copy(lake, DAYS[0])
+    metadata = Path(lake.table("f_sales").metadata_location.removeprefix("file://"))
+    commits = 0
+    while metadata.exists():
+        assert commits < 25, "former metadata are not deleted"
+        copy(lake, DAYS[0])
+        commits += 1
+    assert commits > 20
+
+
 def wait_for(condition: Callable[[], bool]) -> None:
     pause = threading.Event()
     for _ in range(SECONDS * 20):
