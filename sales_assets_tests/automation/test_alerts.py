@@ -9,6 +9,7 @@ import logging
 import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -122,6 +123,22 @@ def run(
     return made.execute_in_process(instance=instance, raise_on_error=False).run_id
 
 
+def materialized(instance: dg.DagsterInstance, *assets: dg.AssetKey, error: str = "") -> None:
+    """Record a run that was started by "Materialize" or an automation condition; all share the name of their job."""
+    run = dg.DagsterRun(
+        job_name="__ASSET_JOB",
+        run_id=str(uuid.uuid4()),
+        status=dg.DagsterRunStatus.STARTED,
+        asset_selection=frozenset(assets),
+    )
+    instance.add_run(run)
+    if error:
+        instance.report_run_failed(run, error)
+    else:
+        success = dg.DagsterEvent(dg.DagsterEventType.RUN_SUCCESS.value, run.job_name, message="")
+        instance.report_dagster_event(success, run.run_id)
+
+
 def evaluated(
     instance: dg.DagsterInstance, *failing: str, period: str, name: str = "signs", label: str = "days checked"
 ) -> None:
@@ -212,6 +229,24 @@ def test_a_failed_run_is_resolved_by_another_job_with_its_assets(tick: Ticks, da
     assert tick() == ["resolved: load_report failed"]
 
 
+def test_a_failed_materialization_is_resolved_by_its_assets_only(tick: Ticks) -> None:
+    """All materializations from the UI and by automation conditions are runs of one job."""
+    overview, week, unrelated = (
+        dg.AssetKey(path)
+        for path in (["reports", "sales_overview"], ["mart", "f_customer_retention"], ["mart", "d_item"])
+    )
+    materialized(tick.instance, overview, error="away")
+    materialized(tick.instance, week, error="away")
+    assert tick() == ["alert: 2 materializations failed"]
+    assert "- The materialization of reports/sales_overview failed\naway" in tick.texts[0]
+    materialized(tick.instance, unrelated)
+    assert tick() == []
+    materialized(tick.instance, week)
+    assert tick() == ["resolved: The materialization of mart/f_customer_retention failed"]
+    materialized(tick.instance, week, overview)
+    assert tick() == ["resolved: The materialization of reports/sales_overview failed"]
+
+
 def test_a_run_that_dagster_will_retry_causes_no_alert(tick: Ticks) -> None:
     run(tick.instance, FIRST, error=RuntimeError("the worker was lost"), **{"dagster/will_retry": "true"})
     assert tick() == []
@@ -236,6 +271,41 @@ def test_a_failing_check_is_resolved_when_its_days_pass(tick: Ticks) -> None:
     evaluated(tick.instance, period="2024-10-05 to 2024-10-09", label="days asked")  # by version 0.1
     assert tick() == []
     evaluated(tick.instance, period=f"{FIRST} to {SECOND}")
+    assert tick() == []
+    evaluated(tick.instance, period=f"{THIRD} to {THIRD}")
+    assert tick() == ["resolved: The check signs of mart/f_sales fails"]
+
+
+def test_a_day_that_passes_while_others_fail_is_removed(tick: Ticks) -> None:
+    evaluated(tick.instance, FIRST, period=f"{FIRST} to {THIRD}")
+    evaluated(tick.instance, THIRD, period=f"{FIRST} to {THIRD}")
+    assert tick() == ["alert: The check signs of mart/f_sales fails"]
+    assert f"\n{THIRD}: 3 offending rows." in tick.texts[0]
+    evaluated(tick.instance, period=f"{THIRD} to {THIRD}")
+    assert tick() == ["resolved: The check signs of mart/f_sales fails"]
+
+
+@pytest.mark.parametrize("period", [SECOND, f"{SECOND}, {THIRD}", f"2024-09-20 to 2024-09-25, {SECOND} to {THIRD}"])
+def test_a_check_over_other_days_resolves_nothing(tick: Ticks, period: str) -> None:
+    """The check of the lake lists single days and several spans."""
+    evaluated(tick.instance, FIRST, period=FIRST)
+    assert tick() == ["alert: The check signs of mart/f_sales fails"]
+    evaluated(tick.instance, period=period)
+    assert tick() == []
+    evaluated(tick.instance, period=f"{FIRST}, 2024-10-09")
+    assert tick() == ["resolved: The check signs of mart/f_sales fails"]
+
+
+def test_many_failing_days_of_the_whole_history_are_not_resolved_by_one_day(tick: Ticks) -> None:
+    """The result lists the first failing days only, so that the others are not known."""
+    many = [str(dt.date(2023, 1, 1) + dt.timedelta(days=number)) for number in range(100)]
+    evaluated(tick.instance, *many, period="the whole history")
+    assert tick() == ["alert: The check signs of mart/f_sales fails"]
+    evaluated(tick.instance, period=f"{FIRST} to {FIRST}")
+    evaluated(tick.instance, SECOND, period=f"{SECOND} to {SECOND}")
+    evaluated(tick.instance, period=f"{SECOND} to {SECOND}")
+    assert tick() == []
+    evaluated(tick.instance, THIRD, period="the whole history")
     assert tick() == []
     evaluated(tick.instance, period=f"{THIRD} to {THIRD}")
     assert tick() == ["resolved: The check signs of mart/f_sales fails"]

@@ -36,6 +36,7 @@ _FIRST_WINDOW = dt.timedelta(days=1)
 _MISSING_WINDOW_DAYS = 30
 _LEAST_FINISHED_MESSAGES = 20
 _LONGEST_REASON = 400
+_SHOWN_ASSETS = 3
 _CONNECT_SECONDS = 2
 
 _LOAD_AGAIN = (
@@ -115,28 +116,41 @@ def _end(state: State, run: dg.DagsterRun, assets: frozenset[dg.AssetKey], days:
     keys = {asset.to_user_string() for asset in assets}
     for alert in state.open.values():
         cause = alert.cause
-        repeats = cause.job == run.job_name or (cause.assets and keys >= {*cause.assets})
+        # Runs of selected assets repeat each other only if the assets do: all materializations have one job name.
+        is_same_job = cause.job == run.job_name and not (cause.assets and run.asset_selection)
+        repeats = is_same_job or (cause.assets and keys >= {*cause.assets})
         # A run without days repeats a failed run without days, and no other.
         if cause.job and repeats and (days or not cause.days):
             state.remove_days(alert, days, now)
 
 
 def _run_cause(run: dg.DagsterRun, assets: frozenset[dg.AssetKey], reason: str, days: Spans) -> Cause:
-    name = "A materialization" if run.job_name.startswith("__") else run.job_name
+    names = sorted(asset.to_user_string() for asset in assets)
     is_load = F_SALES in assets and bool(days)
+    if run.job_name.startswith("__"):  # Dagster's job of all runs that were started without a job
+        of = f" {hashlib.sha256(' '.join(names).encode()).hexdigest()[:16]}"
+        title = f"The materialization of {_shortened(names)} failed" if names else "A materialization failed"
+        plural = "materializations failed"
+    else:
+        of, title, plural = "", f"{run.job_name} failed", f"causes for which {run.job_name} failed"
     return Cause(
-        key=f"run {run.job_name} {_fingerprint(reason)}",
+        key=f"run {run.job_name}{of} {_fingerprint(reason)}",
         group=f"run {run.job_name}",
-        title=f"{name} failed",
-        plural=f"causes for which {name} failed",
+        title=title,
+        plural=plural,
         text=redacted(reason, secrets_in_force())[:_LONGEST_REASON],
         fix=_LOAD_AGAIN if is_load else "Fix the cause, then run it again in the Dagster UI.",
         ended="A later run succeeded.",
         link=f"runs/{run.run_id}",
         days=days,
         job=run.job_name,
-        assets=sorted(asset.to_user_string() for asset in assets),
+        assets=names,
     )
+
+
+def _shortened(names: Sequence[str]) -> str:
+    shown, others = names[:_SHOWN_ASSETS], len(names) - _SHOWN_ASSETS
+    return ", ".join(shown) + (f" and {others} other assets" if others > 0 else "")
 
 
 def _causes_of(instance: dg.DagsterInstance, run: dg.DagsterRun, message: str) -> Causes:
@@ -183,11 +197,14 @@ def _read_check(found: dg.AssetCheckEvaluation, state: State, now: dt.datetime) 
         return
     asset = found.asset_key.to_user_string()
     key = f"check {asset} {found.check_name}"
-    checked = _checked_days(found)
-    if found.passed:
-        alert = state.open.get(key)
+    alert = state.open.get(key)
+    days = _still_failing(found, alert.cause.days if alert else None)
+    if days is None:
         if alert is not None:
-            state.remove_days(alert, checked, now)
+            state.remove_days(alert, None, now)
+        return
+    if found.passed and alert is not None:
+        alert.cause.days = days
         return
     metadata = found.metadata
     offending = f"{metadata['offending'].value} offending rows. " if "offending" in metadata else ""
@@ -201,17 +218,39 @@ def _read_check(found: dg.AssetCheckEvaluation, state: State, now: dt.datetime) 
         fix="The failing rows are in the result of the check in the Dagster UI.",
         ended="The check passes again.",
         link=f"assets/{asset}?view=checks&checkDetail={found.check_name}",
-        days=_failing_days(found) or checked or [],
+        days=days,
     )
-    state.add(cause, now)
+    if alert is None:
+        state.add(cause, now)
+    else:
+        alert.cause = cause
+
+
+def _still_failing(found: dg.AssetCheckEvaluation, known: Spans | None) -> Spans | None:
+    """Return the days for which a check fails after a result: none if the days are unknown; None: it fails for no day.
+
+    A result replaces what is known of the days that it covers, and of no other day.
+    known: the days of the open alert; None: there is none.
+    """
+    checked, failing = _checked_days(found), _failing_days(found)
+    if not found.passed and not failing:
+        failing = checked or []
+    if checked is None:
+        return None if found.passed else failing
+    if known is None:
+        return failing or None
+    if not known:
+        return []
+    return ranges(set(days_in(known)) - set(days_in(checked)) | set(days_in(failing))) or None
 
 
 def _checked_days(found: dg.AssetCheckEvaluation) -> Spans | None:
     """Return the days that a check covered; None: all."""
     # Version 0.1 reported the days as "days asked"; its last events may be read after an upgrade.
     checked = found.metadata.get("days checked") or found.metadata.get("days asked")
-    spans = re.fullmatch(rf"({_DATE}) to ({_DATE})", str(checked.value)) if checked is not None else None
-    return _span(spans[1], spans[2]) or None if spans else None
+    # Several spans are separated by commas.
+    spans = re.findall(rf"({_DATE})(?: to ({_DATE}))?", str(checked.value)) if checked is not None else []
+    return [span for first, last in spans for span in _span(first, last or first)] or None
 
 
 def _failing_days(found: dg.AssetCheckEvaluation) -> Spans:
