@@ -1,6 +1,8 @@
 """Output of the commands: consoles for stdout and stderr, and a progress bar."""
 
+import os
 import sys
+from contextlib import ExitStack
 
 from rich.console import Console
 
@@ -30,7 +32,7 @@ def print_error(text: str) -> None:
 
 
 class ProgressBar:
-    """Progress bar on stderr; its `resource` receives the progress of a load."""
+    """Progress bar on stderr; without a terminal, a line for each text. Its `resource` receives the progress."""
 
     def __enter__(self) -> "ProgressBar":
         from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
@@ -38,15 +40,34 @@ class ProgressBar:
 
         from sales_assets.pipeline.progress import Progress
 
+        class Lines(Progress):
+            """Print each text once."""
+
+            last = ""
+
+            def notify(self, text: str) -> None:
+                if text != self.last:
+                    err.print(text)
+                self.last = text
+
+        self._stack = ExitStack()
+        if not err.is_terminal:
+            self.resource: Progress = Lines()
+            return self
         columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-        bars = Bars(*columns, TimeElapsedColumn(), console=err, transient=True)
+        # Dagster replaces descriptor 2 by a pipe while ops run, to record their output.
+        terminal = self._stack.enter_context(
+            open(os.dup(sys.stderr.fileno()), "w", encoding=sys.stderr.encoding)  # noqa: PTH123  of a descriptor
+        )
+        console = Console(file=terminal, soft_wrap=True, markup=False, emoji=False, highlight=False)
+        bars = Bars(*columns, TimeElapsedColumn(), console=console, transient=True)
         task = bars.add_task("starting", total=None)
 
         class Terminal(Progress):
+            """Move the bar."""
+
             def notify(self, text: str) -> None:
                 bars.update(task, description=text)
-                if not err.is_terminal:
-                    err.print(text)
 
             def days_ahead(self, number: int) -> None:
                 bars.update(task, total=number, completed=0)
@@ -55,9 +76,8 @@ class ProgressBar:
                 bars.advance(task, number)
 
         self.resource = Terminal()
-        self._bars = bars
-        bars.start()
+        self._stack.enter_context(bars)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._bars.stop()
+        self._stack.close()
