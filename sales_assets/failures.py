@@ -8,6 +8,8 @@ import csv
 import traceback
 from types import TracebackType
 
+import psycopg
+
 from sales_assets.postgres.errors import server_message
 from sales_assets.scrubbing import scrubbed, without_secrets
 from sales_assets.settings import secrets_in_force
@@ -46,6 +48,12 @@ def is_bug(error: BaseException) -> bool:
     if _is_ours(error) or isinstance(error, (OSError, UnicodeError, csv.Error, MemoryError)):
         return False
     return not {_package(type(error).__module__), _raised_in(error.__traceback__)} & _OUTSIDE
+
+
+def is_unreachable(error: BaseException) -> bool:
+    """Return whether a database could not be reached, refused the login, or closed the connection."""
+    error = _innermost(error)
+    return isinstance(error, psycopg.OperationalError) and error.sqlstate is None and not _is_ours(error)
 
 
 def details(error: BaseException) -> str:

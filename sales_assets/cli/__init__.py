@@ -126,11 +126,12 @@ def main() -> None:
         # Dagster's error for Ctrl-C while an op runs; it isn't an Exception either.
         if type(error).__name__ == "DagsterExecutionInterruptedError":
             sys.exit(INTERRUPTED)
-        from sales_assets.failures import details, sentence
+        from sales_assets.failures import details, is_unreachable, sentence
 
         if debug:
             print(details(error), file=sys.stderr)  # noqa: T201  rich would wrap it
-        print_error(sentence(error))
+        hint = " (`sales-assets doctor` checks the databases and their settings)" if is_unreachable(error) else ""
+        print_error(sentence(error) + hint)
         sys.exit(2 if isinstance(error, SettingsError) else 1)
     finally:
         # Skip Python's garbage collections at exit: with Dagster and pandas they take as long as loading 20 000 rows.

@@ -69,7 +69,7 @@ def examine() -> Iterator[Finding]:
     warehouse = _tried(
         "warehouse",
         lambda: _revision(where),
-        "run `sales-assets migrate`: it upgrades the warehouse, or reports what is wrong with WAREHOUSE_URL",
+        _warehouse_step,
     )
     yield warehouse
     if warehouse.good and raw_files.good:
@@ -79,10 +79,13 @@ def examine() -> Iterator[Finding]:
     yield _tried("dagster.yaml", _configuration, "correct the file, or remove it: the next command writes it again")
     if storage.good:
         yield from _daemon()
-    yield _tried("report API", _report_api, "set REPORT_API_URL to your report API; `sales-assets init` asks for it")
+    api = _tried("report API", _report_api, "set REPORT_API_URL to your report API; `sales-assets init` asks for it")
+    yield api
     if not settings().report_api_key.get_secret_value():
         step = "set REPORT_API_KEY in the environment or .env; `sales-assets init` asks for it"
         yield Finding("report API", "REPORT_API_KEY is not set", good=False, step=step)
+    elif api.good:
+        yield from _refused_key()
     yield _alerts()
     if warehouse.good:
         yield from _state()
@@ -93,17 +96,25 @@ def examine() -> Iterator[Finding]:
         yield from _erased_phones()
 
 
-def _tried(subject: str, look: Callable[[], str], step: str) -> Finding:
+def _tried(subject: str, look: Callable[[], str], step: str | Callable[[Exception], str]) -> Finding:
     try:
         return Finding(subject, look(), good=True)
     except Exception as error:  # noqa: BLE001  every failure of a part is a finding
-        return _failed(subject, error, step)
+        return _failed(subject, error, step if isinstance(step, str) else step(error))
 
 
 def _failed(subject: str, error: Exception, step: str) -> Finding:
     from sales_assets.failures import sentence
 
     return Finding(subject, sentence(error).splitlines()[0], good=False, step=step)
+
+
+def _warehouse_step(error: Exception) -> str:
+    from sales_assets.failures import is_unreachable
+
+    if settings().warehouse_url and is_unreachable(error):
+        return "correct WAREHOUSE_URL in the environment or .env, or start its server"
+    return "run `sales-assets migrate`: it upgrades the warehouse, or reports what is wrong with WAREHOUSE_URL"
 
 
 def _revision(where: str) -> str:
@@ -263,6 +274,15 @@ def _report_api() -> str:
     except requests.RequestException as error:
         raise OSError(f"{without_query(url)} does not answer ({type(error).__name__})") from None
     return f"{without_query(url)} answers"
+
+
+def _refused_key() -> Iterator[Finding]:
+    from sales_assets.resources.report_api import ReportApi, ReportApiError
+
+    try:
+        ReportApi().require_access()
+    except ReportApiError as error:
+        yield _failed("report API", error, "correct REPORT_API_KEY in the environment or .env")
 
 
 def _alerts() -> Finding:

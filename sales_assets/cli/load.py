@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from sales_assets.postgres.warehouse import Warehouse
 
 
+_CHECKED_BY_DOCTOR = " (`sales-assets doctor` checks the report API and its settings)"
+
+
 class LoadError(Exception):
     """The requested load is impossible; the message is the reason."""
 
@@ -150,7 +153,7 @@ def _require_report(run: "dg.ExecuteInProcessResult") -> None:
     from sales_assets.deploy.runs import failures_of
 
     if any(event.is_step_failure and event.step_key == "report_files" for event in run.all_events):
-        raise LoadError("; ".join(failures_of(run)) + " (`sales-assets doctor` checks the report API and its settings)")
+        raise LoadError("; ".join(failures_of(run)) + _CHECKED_BY_DOCTOR)
 
 
 def require_partitions(first: dt.date | None, last: dt.date | None) -> None:
@@ -175,7 +178,7 @@ def latest_day() -> dt.date:
 
 def _has_usable_report(warehouse: "Warehouse", from_day: dt.date | None) -> bool:
     """Whether increments can be requested with the id of the latest stored report."""
-    from sales_assets.resources.report_api import ReportApi, UnknownReport
+    from sales_assets.resources.report_api import ReportApi, ReportApiError, UnknownReport
 
     report = warehouse.rows("raw/delivery", "latest_report")
     if not report:
@@ -184,6 +187,8 @@ def _has_usable_report(warehouse: "Warehouse", from_day: dt.date | None) -> bool
         ReportApi().increment(report[0]["report_id"], from_day or report[0]["last_day"])
     except UnknownReport:
         return False
+    except ReportApiError as error:
+        raise LoadError(f"{error}{_CHECKED_BY_DOCTOR}") from error
     return True
 
 

@@ -126,6 +126,13 @@ class ReportApi:
             time.sleep(pause)
             pause = min(pause * 1.5, 5)
 
+    def require_access(self) -> None:
+        """Raise `PermanentError` if the key is refused. Asks for a report that doesn't exist, without retries."""
+        call = "GET /get_report"
+        url = f"{self._settings.report_api_url}/get_report"
+        with self._request("GET", url, call, params={"task_id": "none"}, signed=True) as response:
+            self._require_key(response, call)
+
     def report_again(self, report: Report) -> Report:
         """Request a finished report again, for fresh links."""
         answer = self._report_answer(report.task_id)
@@ -187,8 +194,7 @@ class ReportApi:
 
         def attempt() -> A:
             with self._request(method, self._settings.report_api_url + path, call, params=question, signed=True) as r:
-                if r.status_code in (401, 403):
-                    raise PermanentError(f"{call}: access refused ({r.status_code}): check REPORT_API_KEY")
+                self._require_key(r, call)
                 if r.status_code in (400, 404, 422):
                     raise unknown(f"{call}: refused with {r.status_code}")
                 self._require_success(r, call)
@@ -327,6 +333,11 @@ class ReportApi:
         }
         # As bytes: text is sent as latin-1, and a nickname in Cyrillic would end in a UnicodeEncodeError.
         return {name: value.encode() for name, value in values.items()}
+
+    @staticmethod
+    def _require_key(response: requests.Response, call: str) -> None:
+        if response.status_code in (401, 403):
+            raise PermanentError(f"{call}: access refused ({response.status_code}): check REPORT_API_KEY")
 
     @staticmethod
     def _require_success(response: requests.Response, call: str) -> None:

@@ -109,6 +109,27 @@ def test_doctor_reports_problems(run_with_warehouse: Run, shop: Shop, monkeypatc
     assert "hush" not in done.stdout + done.stderr
 
 
+@pytest.mark.usefixtures("report_api")
+def test_doctor_reports_a_refused_key(run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REPORT_API_KEY", "a wrong key")
+    done = run_with_warehouse("doctor")
+    assert done.returncode == 1
+    assert "!! report API: GET /get_report: access refused (403): check REPORT_API_KEY\n" in done.stdout
+    assert done.stdout.splitlines()[-1] == "next step: correct REPORT_API_KEY in the environment or .env"
+    assert "a wrong key" not in done.stdout + done.stderr
+
+
+def test_doctor_names_the_setting_of_an_unreachable_warehouse(
+    run_with_warehouse: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WAREHOUSE_URL", "postgresql://loader:hush@127.0.0.1:1/sales")
+    done = run_with_warehouse("doctor")
+    assert done.stdout.splitlines()[-1] == (
+        "next step: correct WAREHOUSE_URL in the environment or .env, or start its server"
+    )
+    assert "hush" not in done.stdout
+
+
 def test_next_step_is_the_step_of_the_first_problem() -> None:
     well = Finding("home", "/data")
     waits = Finding("daemon", "not running", step="run dev")

@@ -11,6 +11,7 @@ from sales_assets_tests.builders import Order, ReportFolderBuilder
 from sales_assets_tests.cli.conftest import Run
 from sales_assets_tests.cli.processes import Command
 from sales_assets_tests.conftest import KEY
+from sales_assets_tests.fixtures import Shop
 
 Query = Callable[..., list[tuple[object, ...]]]
 
@@ -133,6 +134,21 @@ def test_invalid_range_requests_no_report(
     assert report_api.count("/generate_report") == 0
 
 
+def test_an_unreachable_report_api_is_reported_with_the_command(
+    run_with_warehouse: Run, shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A report is stored, so that none is requested."""
+    shop.reports.report([Order("a")])
+    shop.load("2024-10-01")
+    monkeypatch.setenv("REPORT_API_URL", "http://127.0.0.1:1")
+    monkeypatch.setenv("REPORT_API_PATIENCE", "1")
+    done = run_with_warehouse("load", *DAYS)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: GET /get_increment: connection refused (`sales-assets doctor` checks the report API and its settings)\n"
+    )
+
+
 def test_an_outdated_schema_is_reported_with_the_command(
     run_in_process: Run, new_database: Callable[..., str], dagster_storage: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -152,6 +168,6 @@ def test_a_refused_login_is_reported_at_once_and_without_the_password(
     done = run_with_warehouse("load", *DAYS)
     assert done.returncode == 1
     assert "error: connection failed" in done.stderr
-    assert 'role "nobody" does not exist' in done.stderr
+    assert 'role "nobody" does not exist (`sales-assets doctor` checks the databases and their settings)' in done.stderr
     assert "hush" not in done.stderr
     assert "Traceback" not in done.stderr
