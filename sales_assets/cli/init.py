@@ -1,15 +1,21 @@
 """`sales-assets init`: ask for the few settings that differ between shops, and write a commented .env file."""
 
+import shlex
+import sys
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 import typer
 
-from sales_assets.cli.console import err, out
+from sales_assets.cli.console import INTERRUPTED, err, out
 from sales_assets.cli.env import quoted
 from sales_assets.settings import ENV_FILE, describe, fault_of
+
+A = TypeVar("A")
 
 _WIDTH = 120
 _HEADER = """\
@@ -52,16 +58,38 @@ def init(
     """
     if path.exists() and not force:
         if yes:
-            raise InitError(f"{path} exists: `sales-assets init --yes --force` replaces it")
-        if not typer.confirm(f"{path} exists. Replace it?", err=True):
+            command = f"sales-assets init --yes --force{_argument(path)}"
+            raise InitError(f"{path} exists: `{command}` replaces it")
+        if not _asked(path, lambda: typer.confirm(f"{path} exists. Replace it?", err=True)):
             raise InitError(f"{path} was not changed")
     defaults = {variable: default for variable, default, _ in describe()}
     answers = (
-        {} if yes else {question.variable: _prompt(question, defaults[question.variable]) for question in QUESTIONS}
+        {}
+        if yes
+        else {
+            question.variable: _asked(path, partial(_prompt, question, defaults[question.variable]))
+            for question in QUESTIONS
+        }
     )
     write_settings(path, {name: value for name, value in answers.items() if value not in ("", defaults[name])})
     out.print(f"wrote {path}, readable only by you")
     out.print("next step: `sales-assets doctor` checks the settings and prints the next step")
+
+
+def _asked(path: Path, ask: Callable[[], A]) -> A:
+    """Return the answer to a question. Raises `InitError` if the input has ended, as without a terminal."""
+    try:
+        return ask()
+    except typer.Abort:
+        err.print()  # ends the line of the question
+        if sys.stdin.isatty():
+            sys.exit(INTERRUPTED)
+        command = f"sales-assets init --yes{_argument(path)}"
+        raise InitError(f"no more input, {path} was not written: `{command}` uses the defaults") from None
+
+
+def _argument(path: Path) -> str:
+    return "" if path == Path(ENV_FILE) else f" {shlex.quote(str(path))}"
 
 
 def _prompt(question: Question, default: str) -> str:

@@ -90,8 +90,12 @@ def test_an_existing_file_is_replaced_only_on_request(run_in_process: Run, tmp_p
     done = run_in_process("init", "--yes", str(file))
     assert (done.returncode, done.stderr) == (
         1,
-        f"error: {file} exists: `sales-assets init --yes --force` replaces it\n",
+        f"error: {file} exists: `sales-assets init --yes --force {file}` replaces it\n",
     )
+    other = tmp_path / "other settings.env"
+    other.touch()
+    done = run_in_process("init", "--yes", str(other))
+    assert f"`sales-assets init --yes --force '{other}'` replaces it" in done.stderr
     refused = run_init(file, "n")
     assert isinstance(refused.exception, InitError)
     assert str(refused.exception) == f"{file} was not changed"
@@ -102,6 +106,18 @@ def test_an_existing_file_is_replaced_only_on_request(run_in_process: Run, tmp_p
     assert dotenv.dotenv_values(file) == {}
     missing = run_in_process("init", "--yes", str(tmp_path / "nowhere" / ".env"))
     assert (missing.returncode, missing.stderr) == (1, f"error: {tmp_path}/nowhere is not a folder\n")
+
+
+@pytest.mark.parametrize("answers", [0, 1])
+def test_without_input_the_command_is_named(tmp_path: Path, answers: int) -> None:
+    file = tmp_path / ".env"
+    done = run_init(file, *INPUTS[:answers])
+    assert isinstance(done.exception, InitError)
+    assert (
+        str(done.exception)
+        == f"no more input, {file} was not written: `sales-assets init --yes {file}` uses the defaults"
+    )
+    assert not file.exists()
 
 
 @pytest.mark.external
