@@ -71,4 +71,7 @@ def _require_receivers() -> None:
     from sales_assets.settings import definition_settings
 
     if not definition_settings().alert_receivers:
-        raise AlertsMissingError("ALERT_URLS is not set: there are no alerts")
+        raise AlertsMissingError(
+            "ALERT_URLS is not set: there are no alerts. Set it in the environment or .env (docs/guides/alerts.md), "
+            "then `sales-assets alerts test`"
+        )

@@ -35,7 +35,7 @@ def export(
     from_day: Annotated[dt.date, day_option("--from", "First day.")],
     to_day: Annotated[dt.date, day_option("--to", "Last day, inclusive.")],
     file_format: Annotated[
-        Format | None, typer.Option("--format", help="Default: the ending of PATH, else parquet.")
+        Format | None, typer.Option("--format", help="Default: the ending of PATH; parquet without one.")
     ] = None,
     force: Annotated[
         bool, typer.Option("--force", help="Replace an existing file; a folder is never replaced.")
@@ -67,6 +67,8 @@ def write(
 
     target = Path(path)
     ending = target.suffix.removeprefix(".").lower()
+    if file_format is None and ending and ending not in list(Format) and not path.endswith("/"):
+        raise ExportError(f"{path}: the format .{ending} is not written; choose --format parquet or --format csv")
     chosen = file_format or (Format(ending) if ending in list(Format) else Format.PARQUET)
     write_days = _WRITERS[chosen]
     is_folder = path.endswith("/") or target.is_dir()

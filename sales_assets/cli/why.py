@@ -10,10 +10,11 @@ import typer
 from rich.table import Table
 
 from sales_assets.cli.console import out
+from sales_assets.cli.options import parse_day
 from sales_assets.cli.quarantine import state_of
 
 
-def why(day: Annotated[dt.date, typer.Argument(parser=dt.date.fromisoformat, metavar="YYYY-MM-DD")]) -> None:
+def why(day: Annotated[dt.date, typer.Argument(parser=parse_day, metavar="YYYY-MM-DD")]) -> None:
     """Explain where a day's numbers come from.
 
     Shows the rows of the mart, the selected file, the other stored files with the reason why they were not selected,

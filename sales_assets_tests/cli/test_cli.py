@@ -106,6 +106,16 @@ def test_invalid_arguments_exit_with_2_and_the_usage(arguments: tuple[str, ...])
     assert "Usage: " in result.stderr
 
 
+@pytest.mark.parametrize("arguments", [("load", "--to"), ("why",), ("quarantine", "list", "--day")], ids=" ".join)
+@pytest.mark.parametrize("day", ["yesterday", "02.10.2024", "2024-02-30"])
+def test_a_wrong_date_is_reported_with_the_right_form(arguments: tuple[str, ...], day: str) -> None:
+    result = CliRunner().invoke(app, [*arguments, day])
+    assert result.exit_code == 2
+    text = " ".join(result.stderr.replace("│", " ").split())
+    assert f"Invalid value for '{'YYYY-MM-DD' if arguments == ('why',) else arguments[-1]}': " in text
+    assert f"'{day}' is not a date such as 2024-10-02" in text
+
+
 @pytest.mark.external
 def test_a_shell_completes_commands_and_options(tmp_path: Path) -> None:
     """Call the command as the script of `--show-completion` does."""

@@ -173,6 +173,10 @@ def test_amounts_of_an_adopted_mart_are_exact_or_refused(query: Query, run_in_pr
     [
         (("--from", LAST, "--to", FIRST, "sales.csv"), f"the range is reversed: {LAST} is after {FIRST}"),
         ((*RANGE, "nowhere/sales.csv"), "nowhere is not a folder"),
+        (
+            (*RANGE, "sales.xlsx"),
+            "sales.xlsx: the format .xlsx is not written; choose --format parquet or --format csv",
+        ),
     ],
 )
 def test_invalid_arguments_are_reported_in_one_sentence(

@@ -41,6 +41,7 @@ def test_a_taken_port_is_reported(command: Command, reports: ReportFolderBuilder
     import socket
 
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        done = command("report-api", "--data", str(reports.folder), "--port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        done = command("report-api", "--data", str(reports.folder), "--port", str(port))
     assert (done.returncode, done.stdout) == (1, "")
-    assert "error: [Errno 98] Address already in use" in done.stderr
+    assert done.stderr == f"error: port {port} is taken: choose another with --port\n"

@@ -1,5 +1,6 @@
 """Serve an application with uvicorn in the foreground until a signal, or in a background thread of a test or demo."""
 
+import errno
 import logging
 import socket
 import threading
@@ -32,6 +33,10 @@ def server_config(
         timeout_graceful_shutdown=1,
         **others,
     )
+
+
+class PortTakenError(OSError):
+    """Another process listens on the port; the message contains the remedy."""
 
 
 class _Server(uvicorn.Server):
@@ -108,7 +113,12 @@ def running(
 def listen(host: str, port: int) -> socket.socket:
     """Open a listening socket. Raises `OSError` if the address is in use, not local or not permitted."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    return socket.create_server((host, port), family=family, backlog=1024)
+    try:
+        return socket.create_server((host, port), family=family, backlog=1024)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            raise PortTakenError(f"port {port} is taken: choose another with --port") from None
+        raise
 
 
 def url_of(listener: socket.socket) -> str:
