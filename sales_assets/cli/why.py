@@ -30,18 +30,11 @@ def why(day: Annotated[dt.date, typer.Argument(parser=parse_day, metavar="YYYY-M
     for row in explanation.mart:
         mart.add_row(row["source"], row["status"], str(row["rows"]), str(row["quantity"]), str(row["amount"]))
     out.print(mart if explanation.mart else f"mart.f_sales has no row on {day}")
-    fetches = Table(
-        "fetch",
-        "kind",
-        "statuses",
-        "kept",
-        "duplicates",
-        "rejected",
-        "why",
-        "delivered",
-        "file",
-        title="stored files, best first",
-    )
+    # Narrow columns, for terminals of 80 columns; paths and times have lines below the table.
+    fetches = Table(title="stored files, best first")
+    for heading in ("fetch", "kind", "statuses", "kept", "duplicates", "rejected"):
+        fetches.add_column(heading, no_wrap=True)
+    fetches.add_column("why", overflow="fold")
     for row in explanation.candidates:
         fetches.add_row(
             str(row["fetch_id"]),
@@ -51,10 +44,12 @@ def why(day: Annotated[dt.date, typer.Argument(parser=parse_day, metavar="YYYY-M
             str(row["repeats"]),
             str(row["bad"]),
             row["reason_of_rank"],
-            "once" if row["times"] == 1 else f"{row['times']} times, last {row['last_at']:%Y-%m-%d %H:%M:%S}",
-            row["path"],
         )
     out.print(fetches if explanation.candidates else "no stored file covers the day")
+    for row in explanation.candidates:
+        last = f"{row['last_at']:%Y-%m-%d %H:%M:%S}"
+        delivered = f"once, {last}" if row["times"] == 1 else f"{row['times']} times, last {last}"
+        out.print(f"fetch {row['fetch_id']}: {row['path']}, delivered {delivered}")
     if explanation.staged:
         out.print(
             f"staged from fetch {explanation.staged['fetch_id']}: {explanation.staged['rows']} rows at "
