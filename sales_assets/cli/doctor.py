@@ -65,16 +65,21 @@ def examine() -> Iterator[Finding]:
         yield Finding("home", "holds generated data: it was filled by `sales-assets demo`")
     raw_files = _tried("raw files", RawFiles().probe, "set RAW_FILES_URL (or SALES_HOME) to a writable location")
     yield raw_files
-    where = "WAREHOUSE_URL" if settings().warehouse_url else f"embedded, log {embedded().log_path}"
-    warehouse = _tried(
-        "warehouse",
-        lambda: _revision(where),
-        _warehouse_step,
-    )
+    # Connecting to the embedded server would create it.
+    is_created = embedded().data.exists()
+    if settings().warehouse_url or is_created:
+        where = "WAREHOUSE_URL" if settings().warehouse_url else f"embedded, log {embedded().log_path}"
+        warehouse = _tried("warehouse", lambda: _revision(where), _warehouse_step)
+    else:
+        step = "run `sales-assets migrate`: it creates the warehouse in SALES_HOME"
+        warehouse = Finding("warehouse", "embedded, not created yet", good=False, step=step)
     yield warehouse
     if warehouse.good and raw_files.good:
         yield from _recorded_files()
-    storage = _tried("Dagster storage", _dagster_storage, "correct DAGSTER_STORAGE_URL, or create its database")
+    if settings().dagster_storage_url or settings().warehouse_url or is_created:
+        storage = _tried("Dagster storage", _dagster_storage, "correct DAGSTER_STORAGE_URL, or create its database")
+    else:
+        storage = Finding("Dagster storage", "embedded, not created yet")
     yield storage
     yield _tried("dagster.yaml", _configuration, "correct the file, or remove it: the next command writes it again")
     if storage.good:

@@ -20,6 +20,7 @@ from sales_assets.dagster_internals import DATA_VERSION_TAG
 from sales_assets.defs.lake.f_sales import EQUAL_TO_MART, LAKE_F_SALES
 from sales_assets.deploy.instance import write_configuration
 from sales_assets.deploy.storage import open_as_dagster
+from sales_assets.postgres.database import embedded
 from sales_assets.postgres.queries import statements
 from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.resources.lake import Lake
@@ -261,6 +262,17 @@ def test_doctor_continues_without_a_warehouse(
         assert expected in done.stdout
     assert "ok Dagster storage: database dagster_of_commands" in done.stdout
     assert "!! report API: " in done.stdout
+
+
+@pytest.mark.external
+def test_doctor_creates_no_warehouse(run_in_process: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo would refuse a home with a warehouse that it did not create."""
+    monkeypatch.delenv("WAREHOUSE_URL", raising=False)
+    done = run_in_process("doctor")
+    assert findings(done, "warehouse") == ["!! warehouse: embedded, not created yet"]
+    assert findings(done, "Dagster storage") == ["   Dagster storage: embedded, not created yet"]
+    assert "next step: run `sales-assets migrate`" in done.stdout
+    assert not embedded().data.exists()
 
 
 def test_doctor_reports_broker_partner_and_outbox(
