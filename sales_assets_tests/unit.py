@@ -6,7 +6,9 @@ test that opens a socket or starts a process fails.
 
 import contextlib
 import sys
+import threading
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import psycopg
 import pytest
@@ -23,12 +25,16 @@ _ADVICE = "use a fixture that starts what it needs, or mark it `external`"
 
 
 class _Guard:
-    """Audit hook that forbids servers and processes; it has a switch, because audit hooks can't be removed."""
+    """Audit hook that forbids servers and processes; it has a switch, because audit hooks can't be removed.
+
+    Threads that an earlier test left running are not refused: this test would fail for their connections.
+    """
 
     def __init__(self) -> None:
         self._on = False
         self._installed = False
         self._seen: list[str] = []
+        self._earlier: set[int | None] = set()
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
@@ -37,10 +43,17 @@ class _Guard:
             sys.addaudithook(lambda event, _: self._refuse(event) if event in _FORBIDDEN else None)
             self._installed = True
         self._on, self._seen = True, []
+        self._earlier = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        connect = psycopg.generators.connect
+
+        def refuse_or_connect(*arguments: Any, **options: Any) -> Any:
+            self._refuse("psycopg.connect")
+            return connect(*arguments, **options)
+
         try:
             with pytest.MonkeyPatch.context() as patch:
                 # Python has no audit events for the sockets that libpq opens.
-                patch.setattr(psycopg.generators, "connect", lambda *_, **__: self._refuse("psycopg.connect"))
+                patch.setattr(psycopg.generators, "connect", refuse_or_connect)
                 yield
         finally:
             self._on = False
@@ -48,7 +61,7 @@ class _Guard:
             pytest.fail(f"{self._seen} in a unit test; {_ADVICE}")
 
     def _refuse(self, event: str) -> None:
-        if self._on:
+        if self._on and threading.get_ident() not in self._earlier:
             self._seen.append(event)
             raise RuntimeError(f"{event} in a unit test; {_ADVICE}")
 
