@@ -40,11 +40,15 @@ def connect(
     writing: bool = True,
     patience: float | None = None,
     statement_ms: int = 0,
+    may_choose_schema: bool = False,
 ) -> psycopg.Connection[Row]:
     """Open a connection named `purpose`; rows come as mappings. Raises `psycopg.OperationalError`.
 
     Retries for `patience` seconds (20) while the server can't be reached or is starting up; a wrong password, role or
     database name, or an unknown host, fails at once.
+
+    may_choose_schema: the connection string is that of Dagster's storage, and may name the schema of its tables
+        (`options=-c search_path=...`).
     """
     conninfo = _conninfo(url, purpose, _CONNECT_SECONDS)
 
@@ -69,7 +73,8 @@ def connect(
     except psycopg.OperationalError:
         connection = attempt()  # the server may have come up between the refusal and the ping
     try:
-        found = connection.execute(statements("session")["pin"], _session(statement_ms)).fetchone()
+        session = _session(statement_ms) | {"search_path": _search_path(url) if may_choose_schema else "public"}
+        found = connection.execute(statements("session")["pin"], session).fetchone()
         if writing:
             _require_writable(found)
         connection.autocommit = autocommit
@@ -103,21 +108,16 @@ async def connect_async(
 
 
 def connect_psycopg2(url: str, purpose: str) -> Any:
-    """Open a psycopg2 connection for writing; Dagster's storage uses this driver.
-
-    The connection string may choose another schema for its tables (`options=-c search_path=...`).
-    """
+    """Open a psycopg2 connection for writing; Dagster's storage uses this driver, and may choose its schema."""
     # Imported here, because `sales-assets warehouse url` doesn't need it.
     import psycopg2
     from psycopg2.extras import RealDictCursor
 
-    parameters = parse(url)
-    search_path = None if "search_path" in parameters.get("options", "") else "public"
     connection = psycopg2.connect(_conninfo(url, purpose, _CONNECT_SECONDS))
     try:
         connection.autocommit = True
         with connection.cursor(cursor_factory=RealDictCursor) as cursor:
-            cursor.execute(statements("session")["pin"], {**_session(), "search_path": search_path})
+            cursor.execute(statements("session")["pin"], {**_session(), "search_path": _search_path(url)})
             _require_writable(cursor.fetchone())
         connection.autocommit = False
     except BaseException:
@@ -148,6 +148,11 @@ def _conninfo(url: str, purpose: str, timeout: int) -> str:
             "client_encoding": "UTF8",
         }
     )
+
+
+def _search_path(url: str) -> str | None:
+    """Return the schema of Dagster's tables; None if the connection string chooses it."""
+    return None if "search_path" in parse(url).get("options", "") else "public"
 
 
 def _session(statement_ms: int = 0, lock_ms: int = 0) -> dict[str, str]:

@@ -112,7 +112,8 @@ class PipelineMetrics:
             self._rows.labels(row["file"], row["day_age"]).set(row["rows"])
 
     def _unfinished_runs(self) -> Mapping[str, Any]:
-        with connect(self._dagster_storage_url, "sales_assets metrics", writing=False, patience=0) as connection:
+        url = self._dagster_storage_url
+        with connect(url, "sales_assets metrics", writing=False, patience=0, may_choose_schema=True) as connection:
             try:
                 row = connection.execute(statements("dagster/runs")["unfinished"]).fetchone()
             except psycopg.errors.UndefinedTable:  # Dagster has not been started yet

@@ -17,8 +17,14 @@ BAD = "2024-10-02"
 
 
 @pytest.fixture
-def storage(new_database: Callable[..., str]) -> str:
-    return new_database("template1")
+def storage(new_database: Callable[..., str], request: pytest.FixtureRequest) -> str:
+    """The URL of an empty database; with a parameter, its tables are in this schema."""
+    url = new_database("template1")
+    schema = getattr(request, "param", None)
+    if schema is None:
+        return url
+    rows(url, f"CREATE SCHEMA {schema}")
+    return f"{url}&options=-csearch_path%3D{schema}"
 
 
 @pytest.fixture
@@ -111,6 +117,7 @@ def test_housekeeping_deletes_old_events_and_keeps_what_is_read(
     assert load_days(instance, FIRST, FIRST).success
 
 
+@pytest.mark.parametrize("storage", [None, "of_dagster"], indirect=True)
 def test_housekeeping_keeps_the_last_refresh_of_the_charts_of_each_past_day(
     instance: dg.DagsterInstance, storage: str
 ) -> None:

@@ -24,8 +24,11 @@ Query = Callable[..., list[tuple[object, ...]]]
 
 @pytest.fixture
 def storage(new_database: Callable[..., str]) -> str:
-    """Dagster's run storage, without runs."""
+    """Dagster's run storage, without runs, in a schema of its own."""
     url = new_database("template1")
+    with psycopg.connect(url) as connection:
+        connection.execute("CREATE SCHEMA of_dagster")
+    url = f"{url}&options=-csearch_path%3Dof_dagster"
     open_as_dagster(url)
     return url
 

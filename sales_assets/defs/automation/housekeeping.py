@@ -26,7 +26,7 @@ def delete_old_events(context: dg.OpExecutionContext) -> None:
     if not isinstance(storage, PostgresEventLogStorage):
         context.log.info("nothing deleted: Dagster's storage is not PostgreSQL")
         return
-    with connect(storage.postgres_url, "sales_assets housekeeping") as connection:
+    with connect(storage.postgres_url, "sales_assets housekeeping", may_choose_schema=True) as connection:
         for name, statement in statements("dagster/event_logs").items():
             rows = connection.execute(statement, {"age": _AGE}).rowcount
             context.log.info(f"{name.replace('_', ' ')}: {rows} rows")
