@@ -169,6 +169,7 @@ OPERATOR: list[tuple[tuple[str, ...], str, str]] = [
         "sales-assets suppressions export all.csv",
         "1 phones",
     ),
+    (("sales-assets suppressions import all.csv",), "", "1 phones; 0 were not suppressed before"),
     (("sales-assets suppressions remove 79997772211",), "", "^removed"),
     (
         ("sales-assets forget --customer 51", "sales-assets forget"),
