@@ -94,7 +94,7 @@ def test_parts_in_a_separate_process_serve_no_requests(command: Command, monkeyp
     ("arguments", "message"),
     [
         (("--part", "dispatcher"), "unknown part dispatcher; choose from http, relay, consumer, reconciler"),
-        (("--port", "{taken}"), "Address already in use"),
+        (("--port", "{taken}"), "is taken: choose another with --port"),
     ],
 )
 def test_unknown_part_and_taken_port_are_errors(command: Command, arguments: tuple[str, str], message: str) -> None:
