@@ -40,7 +40,10 @@ class RawFile:
 
 @dataclass(frozen=True)
 class SelectedFile:
-    """The file selected for a day; `staged`: staging has the day, from another file or an earlier parse of this one."""
+    """The file selected for a day.
+
+    staged: whether staging already has rows of the day, from another file or an earlier parse of this one.
+    """
 
     date_id: int
     fetch_id: int

@@ -189,8 +189,8 @@ def _record_days(
 ) -> list[dt.date]:
     """Record the days to load.
 
-    former: {quarantine_id: corrected text before the resolution}. numbers: {quarantine_id: resolution_id}; an heir has
-    that of its origin.
+    former: {quarantine_id: corrected text before the resolution}.
+    numbers: {quarantine_id: resolution_id}; a row that inherits a resolution has the resolution_id of its origin.
     """
     last_day = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)
     places = sorted(

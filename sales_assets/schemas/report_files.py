@@ -67,11 +67,11 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class ReportFile:
-    """One of the four files.
+    """Schema of one of the four files.
 
-    columns: those of a parsed batch, in order.
-    key: the columns that identify a row.
-    personal: the columns with names of the customer.
+    columns: columns of a parsed batch, in order.
+    key: columns that identify a row.
+    personal: columns with names of the customer.
     """
 
     name: str

@@ -186,7 +186,7 @@ class _PathOnly(URLPath):
 
 
 class _RelativeRouter:
-    """Make `request.url_for` return a path without scheme and host, which only the proxy in front knows."""
+    """Router for `request.url_for` that returns a path without scheme and host, which only the reverse proxy knows."""
 
     def __init__(self, router: Any) -> None:
         self._router = router

@@ -274,7 +274,7 @@ def _short(values: Mapping[str, Any], key: str = "") -> dict[str, Any]:
 
 
 class _RequestLog:
-    """Log a line per request (method, path without query, status, milliseconds) and count it by route."""
+    """Middleware that logs each request (method, path without query, status, milliseconds) and counts it by route."""
 
     def __init__(self, app: ASGIApp, registry: CollectorRegistry) -> None:
         self._app = app

@@ -82,8 +82,8 @@ class OrderRepository:
     async def begin_create(self, order: Order, body_hash: str) -> State | None:
         """Store the intent and claim the order; return its state, or None if the order must not be created now.
 
-        It must not if another process may be calling, if the stored order has another body, or if its state needs no
-        create.
+        It is not created while another process may be calling the partner, if the stored order has another body, or if
+        its state needs no create.
         """
         row = await self._begun(
             {
@@ -113,7 +113,8 @@ class OrderRepository:
     async def begin_cancel(self, order_id: int, their_order_id: str) -> State | None:
         """Store the intent to cancel and claim the order; return its state, or None if it must not be cancelled now.
 
-        It must not if another process may be calling, if the partner's id differs, or if there is nothing to cancel.
+        It is not cancelled while another process may be calling the partner, if the partner's id differs, or if nothing
+        is to be cancelled.
         """
         row = await self._row(
             "begin_cancel",

@@ -55,7 +55,10 @@ def test_process_imports_little_responds_and_stops_cleanly(tmp_path: Path, how: 
 
 
 def test_taken_port_is_an_error_at_once(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as other, pytest.raises(OSError, match="is taken: choose another with --port"):
+    with (
+        socket.create_server(("127.0.0.1", 0)) as other,
+        pytest.raises(OSError, match="is taken: choose another with --port"),
+    ):
         serve(ReportApi(tmp_path, api_key=KEY), port=other.getsockname()[1])
 
 
