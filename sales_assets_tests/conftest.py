@@ -150,15 +150,20 @@ def copy_database(server: EmbeddedPostgres, template: str, name: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def dagster_storage(server: EmbeddedPostgres) -> Iterator[str]:
-    """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process.
+def storage_of_commands(server: EmbeddedPostgres) -> str:
+    """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process."""
+    return copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")
+
+
+@pytest.fixture
+def dagster_storage(storage_of_commands: str) -> Iterator[str]:
+    """Dagster's storage of the commands.
 
     A test that starts a daemon needs a separate storage: its heartbeats remain, and for two minutes all other tests
     would find a running daemon.
     """
-    url = copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")
-    yield url
-    with psycopg.connect(url) as connection:
+    yield storage_of_commands
+    with psycopg.connect(storage_of_commands) as connection:
         if connection.execute("SELECT to_regclass('daemon_heartbeats')").fetchone() != (None,):
             assert connection.execute("SELECT daemon_type FROM daemon_heartbeats").fetchall() == []
 
