@@ -6,6 +6,7 @@ no later delivery brings names or phones back. Every step can be repeated: after
 
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -20,7 +21,7 @@ from sales_assets.pipeline.csv_reader import ReportReader, parse_line
 from sales_assets.pipeline.erasure import NameEraser, erased_customers, header_of_file
 from sales_assets.pipeline.names import exclude_other_writers_of_names
 from sales_assets.pipeline.stage import exclude_other_recorders
-from sales_assets.postgres.connection import connect
+from sales_assets.postgres.connection import Row, connect
 from sales_assets.postgres.queries import statements
 from sales_assets.postgres.warehouse import Transaction, Warehouse, Writer
 from sales_assets.resources.raw_files import RawFiles, RawFilesError, StoredFile
@@ -31,6 +32,8 @@ from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 _STATEMENTS = "forget/person"
 _FILES = [file for file in REPORT_FILES.values() if any(column.name == "customer_id" for column in file.columns)]
 _ERASED_REASON = "the row held a name that was erased"
+_WAL_ATTEMPTS = 20
+_WAL_PAUSE_SECONDS = 0.5
 
 
 class ForgetError(Exception):
@@ -341,10 +344,32 @@ def remove_from_disk(warehouse: Warehouse, *, is_embedded: bool) -> list[str]:
     left = []
     with connect(warehouse.url(), "sales_assets forget: vacuum", autocommit=True) as connection:
         for name, statement in statements("forget/disk").items():
-            if name.startswith("wal_") and not is_embedded:
+            if name.startswith("wal_"):
                 continue
             try:
                 connection.execute(statement)
             except (psycopg.errors.LockNotAvailable, psycopg.errors.InsufficientPrivilege) as error:
                 left.append(f"{name}: {type(error).__name__}")
+        if is_embedded and not _remove_from_wal(connection):
+            left.append("old segments of the write-ahead log are still there")
     return left
+
+
+def _remove_from_wal(connection: psycopg.Connection[Row]) -> bool:
+    """Delete the former segments of the write-ahead log; return whether all of them are gone."""
+    disk = statements("forget/disk")
+    connection.execute(disk["wal_statistics"])
+    connection.execute(disk["wal_no_recycling"])
+    try:
+        connection.execute(disk["wal_reload"])
+        for _ in range(_WAL_ATTEMPTS):
+            connection.execute(disk["wal_advance"])
+            connection.execute(disk["wal_checkpoint"])
+            kept = connection.execute(disk["wal_kept"]).fetchone()
+            if kept is not None and kept["segments"] == 0:
+                return True
+            time.sleep(_WAL_PAUSE_SECONDS)
+        return False
+    finally:
+        connection.execute(disk["wal_recycling"])
+        connection.execute(disk["wal_reload_again"])

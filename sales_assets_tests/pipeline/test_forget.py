@@ -448,8 +448,10 @@ def test_a_correction_does_not_restore_an_erased_name(person: Person, uniq_id: s
 
 
 def test_no_file_of_the_database_server_contains_the_person(person: Person, server: EmbeddedPostgres) -> None:
-    """The names are also absent from deleted rows and the write-ahead log."""
+    """The names are also absent from deleted rows and the write-ahead log, in segments kept for later use too."""
     person.shop.load(DAY)
+    person.query("SELECT pg_switch_wal()")
+    person.query("CHECKPOINT")  # keeps the segment with the names, under the name of a later one
     unreadable = order_file([person.order("u1")], statuses=True).encode("utf-16")
     person.shop.reports.increment("2024-10-03", None, user_orders_log=unreadable)
     person.shop.fail_to_load("2024-10-03")

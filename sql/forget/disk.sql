@@ -44,17 +44,26 @@ ALTER SYSTEM SET wal_recycle = off
 -- name: wal_reload
 SELECT pg_reload_conf()
 
--- name: wal_reloaded
--- The checkpointer reads the setting when the signal reaches it, and nothing shows that it has. With the former setting, it
--- would keep the old segments for later use, contents included.
-SELECT pg_sleep(3)
-
--- name: wal_switch
-SELECT pg_switch_wal()
+-- name: wal_advance
+-- Segments after the current one are old ones that were kept for later use, contents included. A switch fills the rest of a
+-- segment with zeros; it needs a record before it.
+DO $$ BEGIN
+    FOR _ IN 0 .. (SELECT count(*) FROM pg_ls_waldir()
+                   WHERE name ~ '^[0-9A-F]{24}$' AND name > pg_walfile_name(pg_current_wal_insert_lsn())) LOOP
+        PERFORM pg_logical_emit_message(false, 'sales_assets forget', '');
+        PERFORM pg_switch_wal();
+    END LOOP;
+END $$
 
 -- name: wal_checkpoint
 -- Deletes the segments before it.
 CHECKPOINT
+
+-- name: wal_kept
+-- Segments before or after the current one. The checkpointer reads the setting when the signal reaches it; with the former
+-- setting, it has kept the old segments for later use.
+SELECT count(*) AS segments FROM pg_ls_waldir()
+WHERE name ~ '^[0-9A-F]{24}$' AND name <> pg_walfile_name(pg_current_wal_insert_lsn())
 
 -- name: wal_recycling
 ALTER SYSTEM RESET wal_recycle
