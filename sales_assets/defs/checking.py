@@ -32,7 +32,7 @@ class Reader(Protocol):
 class SqlCheck:
     """A check that passes when ``sql/checks/<name>.sql`` returns no row (date_id, offending, example).
 
-    query: the file, for several checks in one pass over a large table; its rows then have a `check_name` too.
+    query: name of a file that several checks share, for one pass over a large table; its rows also have a `check_name`.
     """
 
     name: str

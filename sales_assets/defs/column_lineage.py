@@ -32,7 +32,7 @@ _LAKE: _Columns = _SAME | {"sale_id": ("id",), "day": ("date_id",), "amount": ("
 # {asset: {upstream asset: columns}}
 _UPSTREAM: Mapping[str, Mapping[str, _Columns]] = {
     "mart/f_sales": {
-        # Signs are those of the status.
+        # The status determines the sign of quantity and amount.
         "staging/user_orders_log": _SAME
         | {"id": ("sale_id",), "quantity": ("quantity", "status"), "amount": ("payment_amount", "status")},
     },

@@ -1,6 +1,6 @@
 """Column schemas of all assets, for the UI. A test compares them with the tables.
 
-The files' and their staging tables' columns are described in `sales_assets.schemas.report_files`.
+Columns of report files and of their staging tables are described in `sales_assets.schemas.report_files`.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ def primary_key(schema: dg.TableSchema) -> tuple[str, ...]:
 
 
 def _with_null_rules(schema: dg.TableSchema, nullable: Sequence[str]) -> dg.TableSchema:
-    """Declare that all columns but `nullable` have a value, and whether one is unique."""
+    """Declare all columns except `nullable` as NOT NULL, and a single primary key column as unique."""
     key = primary_key(schema)
     columns = [
         dg.TableColumn(
@@ -61,13 +61,13 @@ def _typed(column: Column) -> dg.TableColumn:
     )
 
 
-# The price list has no dates: its day is that of the file that was selected for it.
+# The price list has no dates: its rows get the day for which their file was selected.
 _DAY = dg.TableColumn("date_id", "integer", "Day that the price list is valid for, YYYYMMDD", constraints=_NOT_NULL)
 _FETCH = dg.TableColumn("fetch_id", "bigint", "Number of the raw file that the line comes from (raw.fetch)")
 _SALE_ID = dg.TableColumn("sale_id", "bigint", "Id of the row of mart.f_sales made from the line")
 _NAME_AS_OF = ("name_as_of", "timestamp", "Date and time of the line that the name was taken from")
 
-# {schema and name of the table, or of the file}
+# {"schema.name" of a table or file: its columns}
 COLUMNS = {
     **{f"raw.{name}": _delivered(file) for name, file in REPORT_FILES.items()},
     **{f"raw.{name}_inc": _delivered(file) for name, file in REPORT_FILES.items()},

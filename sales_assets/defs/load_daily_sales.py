@@ -28,7 +28,7 @@ from sales_assets.resources.raw_files import RawFiles
 from sales_assets.resources.report_api import ReportApi
 from sales_assets.settings import first_day, settings
 
-# The marts that are filled with their staging table (docs/guides/add-a-mart.md).
+# The marts that are filled together with their staging table (docs/guides/add-a-mart.md).
 DERIVED_MARTS = (ACTIVITY, RESEARCH)
 
 

@@ -30,7 +30,7 @@ PERSONAL_COLUMNS = frozenset({"first_name", "last_name", "phone"})
 def with_metadata(definitions: dg.Definitions) -> dg.Definitions:
     """Apply the rules to every asset of the definitions."""
     # Not `Definitions.map_asset_specs`: it is a preview, and an asset is listed once for each module that imports it.
-    # Mapped one by one these would be different objects, which Dagster rejects as duplicate keys.
+    # Mapped one by one, these entries would become different objects, which Dagster rejects as duplicate keys.
     assets: Any = {id(asset): asset for asset in definitions.assets or ()}.values()
     return dg.Definitions(
         assets=dg.map_asset_specs(described, assets),
@@ -77,7 +77,7 @@ def _metadata(spec: dg.AssetSpec, table: str) -> dict[str, Any]:
 
 
 def _moves_daily(spec: dg.AssetSpec) -> bool:
-    """Return whether daily increments change the asset. Reports, orders and mailings have no fixed schedule."""
+    """Return whether daily increments change the asset. Report files, orders and mailings have no fixed schedule."""
     return (
         spec.partitions_def == DAYS
         or spec.key.path[0] in ("lake", "reports")

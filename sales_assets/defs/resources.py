@@ -1,7 +1,7 @@
 """Resources and the executor that all definitions share: plain clients of `sales_assets.resources`, created per run.
 
-Fields configure a run's use of a service. Its address and secret are settings only: run config is stored and shown, and
-a changed address could receive the secret.
+Fields configure how a run uses a service. The service's address and secret are settings only: run config is stored and
+shown, and a changed address could receive the secret.
 """
 
 from collections.abc import Callable

@@ -116,7 +116,7 @@ def _end(state: State, run: dg.DagsterRun, assets: frozenset[dg.AssetKey], days:
     keys = {asset.to_user_string() for asset in assets}
     for alert in state.open.values():
         cause = alert.cause
-        # Runs of selected assets repeat each other only if the assets do: all materializations have one job name.
+        # Materializations of selected assets all have the same job name: only the assets show which run repeats which.
         is_same_job = cause.job == run.job_name and not (cause.assets and run.asset_selection)
         repeats = is_same_job or (cause.assets and keys >= {*cause.assets})
         # A run without days repeats a failed run without days, and no other.
@@ -227,10 +227,10 @@ def _read_check(found: dg.AssetCheckEvaluation, state: State, now: dt.datetime) 
 
 
 def _still_failing(found: dg.AssetCheckEvaluation, known: Spans | None) -> Spans | None:
-    """Return the days for which a check fails after a result: none if the days are unknown; None: it fails for no day.
+    """Return the days for which a check still fails after a result: [] if it fails for unknown days, None if it passes.
 
-    A result replaces what is known of the days that it covers, and of no other day.
-    known: the days of the open alert; None: there is none.
+    The result updates only the days that it covers.
+    known: the days of the open alert; None: no alert is open.
     """
     checked, failing = _checked_days(found), _failing_days(found)
     if not found.passed and not failing:
@@ -360,7 +360,10 @@ def _due_days(now: dt.datetime) -> tuple[dt.date, dt.date]:
 
 
 def _missing_days(days: Sequence[dt.date], known: Mapping[str, Spans]) -> list[Cause]:
-    """Return a cause per span of missing days. A span next to a known cause belongs to it; known: {key: days}."""
+    """Return a cause per span of missing days. Days next to missing days of a known cause join it.
+
+    known: {key of the cause: its days}.
+    """
     key_of_day = {day: key for key, spans in known.items() for day in days_in(spans)}
     found: dict[str, list[dt.date]] = {}
     for first, last in ranges(days):

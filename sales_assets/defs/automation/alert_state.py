@@ -1,7 +1,7 @@
 """State of the alerts: open causes, and the messages that each receiver got. Pure rules, without I/O.
 
-It is the cursor of the sensor `alerts`. Each tick that sends messages stores it in Dagster's storage, which works while
-the warehouse is down.
+The state is the cursor of the sensor `alerts`: each tick stores it in Dagster's storage, which also works while the
+warehouse is down.
 """
 
 import datetime as dt
@@ -31,7 +31,7 @@ class Cause(BaseModel):
     group: new causes of a group share a message, with `title`; `plural` is the title of several.
     is_over: the fault was not fixed, but can't be fixed any more: an open alert is closed, and no new alert is opened.
     days: the days concerned, as spans (first, last); empty for a cause that concerns no day.
-    fix: the command or page that fixes it, in which {first} and {last} are its first and last day.
+    fix: the command or page that fixes it, in which {first} and {last} are replaced by the first and last of `days`.
     ended: explanation for the message that the cause is gone.
     link: path of a page in the Dagster UI.
     """
@@ -46,7 +46,7 @@ class Cause(BaseModel):
     link: str = ""
     is_over: bool = False
     days: Spans = Field(default_factory=list)
-    # Of a run: the successful run of this job, or of all these assets, ends it.
+    # Only for failed runs: a successful run of this job, or of all these assets, ends the alert.
     job: str = ""
     assets: list[str] = Field(default_factory=list)
 

@@ -1,9 +1,9 @@
 """Retention of Dagster's event log: a job and its schedule that delete old rows.
 
 A range of a year writes ten thousand events, and Dagster deletes none of them by itself. Deleting runs, the usual
-advice, un-materializes their days and loses run keys; so rows are deleted by type and age, and only those that are
-never read again (``sql/dagster/event_logs.sql``). Retention of sensor and schedule ticks is set in
-dagster.yaml (``deploy/templates``). Raw files, fetches and quarantine are never deleted.
+advice, un-materializes their days and loses run keys. So rows are deleted by type and age, and only those that are
+never read again (``sql/dagster/event_logs.sql``). Retention of sensor and schedule ticks is set in dagster.yaml
+(``deploy/templates``). Raw files, API responses and quarantine are never deleted.
 """
 
 import datetime as dt

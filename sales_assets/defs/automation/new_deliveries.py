@@ -14,7 +14,7 @@ from sales_assets.postgres.warehouse import Warehouse
 from sales_assets.settings import settings
 
 _RUNS_PER_TICK = 5
-# A run does not resolve stuck messages; their day is loaded once again, so that its check shows them.
+# A run does not resolve stuck messages; their day is loaded again at most hourly, so that its check shows them.
 _HANGING_PAUSE = dt.timedelta(hours=1)
 
 
@@ -22,7 +22,7 @@ _HANGING_PAUSE = dt.timedelta(hours=1)
 def new_deliveries(
     context: dg.SensorEvaluationContext, warehouse: dg.ResourceParam[Warehouse]
 ) -> dg.SensorResult | dg.SkipReason:
-    """Request days whose messages differ from the mart, and once each day with stuck messages.
+    """Request days whose messages differ from the mart, and hourly the days with stuck messages.
 
     There is no cursor: messages and mart are compared by counts of the days that may have changed. Days outside the
     calendar wait until they are in it.

@@ -25,7 +25,7 @@ from sales_assets.schemas.report_files import REPORT_FILES, ReportFile
 _WINDOW_DAYS = 7  # increments exist for D-7 .. D-1
 _RUNS_PER_TICK = 3
 _TICK_SECONDS = 40  # the daemon aborts a tick after 60
-# Retries within a tick; the next tick comes in a minute, and all days of the window have to fit into one.
+# Seconds for which a call is retried: all days of the window have to fit into a tick, and the next tick retries anyway.
 _PATIENCE_SECONDS = 2
 
 
@@ -121,12 +121,12 @@ def _contents(
 def _identify(
     api: ReportApi, file: ReportFile, url: str, last: Mapping[str, Any] | None, deadline: float, eraser: NameEraser
 ) -> str:
-    """Return the hash of a file's contents: the stored hash if the file has its ETag, else computed by a download.
+    """Return the hash of a file's contents: the stored hash if ETag or Last-Modified is known, else that of a download.
 
-    As in the stored file, the names of erased customers are blanked.
+    The names of erased customers are blanked before the contents are hashed, as in the stored file.
 
-    A file that can't be downloaded in time is identified by its ETag, and so counts as new: the load compares its
-    contents, or fails with the reason.
+    A file that can't be downloaded in time is identified by its ETag or Last-Modified, and so counts as new: the load
+    compares its contents, or fails with the reason.
     """
     content = api.content(url)
     mark, known = (content.etag, "etags") if content.etag else (content.last_modified, "last_modified")

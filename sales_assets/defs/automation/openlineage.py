@@ -37,7 +37,7 @@ def openlineage() -> dg.Definitions:
             "OPENLINEAGE_URL needs the extra [openlineage] (pip install '.[openlineage]'): "
             f"{error.name} is not installed"
         ) from None
-    # At each start it warns about a second mechanism, which the platform does not use.
+    # At each start the integration warns about a second mechanism, which the platform does not use.
     logging.getLogger("dagster_openlineage.sensor").setLevel(logging.ERROR)
     integration._ADAPTER = adapter = _adapter()
     send = openlineage_sensor(record_filter_limit=_EVENTS_PER_TICK, include_asset_events=True)
@@ -59,10 +59,10 @@ def openlineage() -> dg.Definitions:
 def _adapter() -> Any:
     """Return an adapter of the integration that also sends the declared columns, their lineage and the upstream assets.
 
-    Upstream assets are read from its attribute `repository`, which each tick sets.
+    The adapter reads upstream assets from its attribute `repository`, which each tick sets.
 
-    The integration reads all of them from materializations, where they would be stored again for each day. It has no
-    parameter for an adapter, so its version is pinned, and a test checks the sent events.
+    The integration itself reads columns, lineage and upstream assets from materializations, where they would be stored
+    again for each day. It has no parameter for an adapter, so its version is pinned, and a test checks the sent events.
     """
     from dagster_openlineage import OpenLineageAdapter
     from dagster_openlineage.emitter import OpenLineageEmitter

@@ -14,7 +14,7 @@ LONGEST_PAUSE = dt.timedelta(hours=1)
 # Run tag: the change key of a requested run.
 CHANGE_KEY_TAG = "sales_assets/change_key"
 
-# More consecutive failures than this change no pause, so older runs are not read.
+# After this many consecutive failures the pause has long been at its maximum, so older runs are not read.
 _MOST_RUNS_READ = 25
 
 
@@ -29,8 +29,8 @@ def request_once(
 ) -> dg.RunRequest | None:
     """Return a run request for a change, or None while the change has to wait.
 
-    It waits while a run for the same change is in progress, and after consecutive failed runs for pauses that double up
-    to `LONGEST_PAUSE`. Successful runs don't count: contents that change back are a change too.
+    A change waits while a run for it is in progress, and after consecutive failed runs for pauses that double up to
+    `LONGEST_PAUSE`. After a successful run it is requested again: contents that change back are a change too.
 
     Args:
         repeat_after: Pause after a successful run, for changes that a run may not resolve.

@@ -16,8 +16,8 @@ from sales_assets.partitions import ORDER_DAYS, days_of, key_of, ranges
 from sales_assets.schemas.lake import DIMENSIONS
 
 _RUNS_PER_TICK = 3
-# A commit adds up to three snapshots, and rewrites the list of a week's snapshots. Partner orders change a day every
-# minute.
+# Partner orders change a day every minute, but each commit adds up to three snapshots, and rewrites the list of a
+# week's snapshots.
 _SECONDS = 600
 
 

@@ -1,4 +1,4 @@
-"""``mart.d_calendar``, ``d_city``, ``d_customer``, ``d_item``: dimensions, rebuilt by this op from all of staging.
+"""``mart.d_calendar``, ``d_city``, ``d_customer``, ``d_item``: dimensions, and the op that rebuilds them from staging.
 
 A load writes the dimension rows of its days itself and reports them by `loaded_with`; no row is ever deleted.
 """

@@ -1,4 +1,4 @@
-"""``mart.f_customer_retention``: new, returning and refunded customers per week and item, as ``sql/mart`` defines."""
+"""``mart.f_customer_retention``: new, returning and refunded customers per week and item, computed by ``sql/mart``."""
 
 import datetime as dt
 from collections.abc import Iterator, Sequence

@@ -32,9 +32,9 @@ def refresh_condition() -> dg.AutomationCondition[Any]:
     """Request one run after days have changed, regardless of their number, once nothing is loading.
 
     `eager()` is not used: it considers only the latest day and never requests a run while a day is missing. A request
-    clears all earlier changes, but not those found in the same evaluation, which the run may miss in the mart. The
-    first evaluation requests a run as well, because it can't detect earlier changes. A failed run is repeated every 15
-    minutes.
+    clears all earlier changes, but not those found in the same evaluation, because the run may not see them in the
+    mart. The first evaluation requests a run as well, because it can't detect earlier changes. A failed run is repeated
+    every 15 minutes.
     """
     updated = dg.AutomationCondition.any_deps_updated()
     failed = dg.AutomationCondition.execution_failed() & dg.AutomationCondition.cron_tick_passed("*/15 * * * *")
