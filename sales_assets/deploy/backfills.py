@@ -8,7 +8,7 @@ import dagster as dg
 from sales_assets.dagster_internals import backfill_tags, has_ended, is_retried, range_of
 from sales_assets.deploy.runs import reasons
 
-# The daemon that makes runs of backfills reports every 30 seconds.
+# The daemon that launches the runs of backfills sends a heartbeat every 30 seconds.
 _DAEMON = "BACKFILL"
 _SILENT_SECONDS = 120
 
@@ -17,7 +17,7 @@ _SUCCESS = "COMPLETED_SUCCESS"
 
 @dataclass
 class BackfillProgress:
-    """State of a backfill. A retried run counts as running, together with its retry as one run."""
+    """State of a backfill. A failed run that is retried appears only in `run_ids`; its retry is counted instead."""
 
     status: str
     has_ended: bool
@@ -40,7 +40,7 @@ def seconds_without_daemon(instance: dg.DagsterInstance) -> float | None:
 
 
 class BackfillReader:
-    """Reads the progress of a backfill, the events of each finished run only once.
+    """Reader of a backfill's progress, which reads the events of each finished run only once.
 
     asset: asset whose materializations count as finished days.
     """

@@ -8,8 +8,8 @@ A backup is a folder::
     raw/                 the raw files recorded in the warehouse, under their paths, each with its manifest
 
 The snapshot of Dagster's storage is taken first: a day that Dagster shows as materialized is in the warehouse. Raw
-files are only ever added, so that the files recorded in the warehouse's snapshot belong to the same moment. The shared
-locks of loads exclude erasures, which rewrite raw files.
+files are only ever added, so that the files recorded in the warehouse's snapshot belong to the same moment. A backup
+holds the same shared locks as a load: they exclude erasures, which rewrite raw files.
 """
 
 import datetime as dt
@@ -175,7 +175,7 @@ def restore_backup(source: Path, notify: Notify, *, privileges: bool = True) -> 
 
 
 def read_manifest(source: Path) -> Manifest:
-    """Read the manifest of a backup. Raises `BackupError` if it isn't one, or one of a later version."""
+    """Read the manifest of a backup. Raises `BackupError` if it is missing, invalid or from a later version."""
     file = source / _MANIFEST
     try:
         manifest = Manifest.model_validate_json(file.read_bytes())
@@ -194,7 +194,7 @@ def read_manifest(source: Path) -> Manifest:
 
 
 def verify(source: Path, manifest: Manifest) -> None:
-    """Compare all files of a backup with their checksums. Raises `BackupError` with the first that differs."""
+    """Compare all files of a backup with their checksums. Raises `BackupError` if one is missing or differs."""
     expected = {f"{_RAW}/{file.path}": file.sha256 for file in manifest.raw_files}
     for name, database in manifest.databases.items():
         expected |= {f"{name}/{file}": sha256 for file, sha256 in database.files.items()}
@@ -271,7 +271,7 @@ def _rows(url: str) -> dict[str, int]:
 
 
 def _require_roles(roles: list[str], url: str) -> None:
-    """Require the roles that have privileges. On the embedded server, missing ones are created, without login."""
+    """Create missing roles on the embedded server, without login; raise `BackupError` for them on any other server."""
     with connect(url, "sales_assets restore", autocommit=True) as connection:
         rows = connection.execute(statements("backup")["missing_roles"], {"names": roles}).fetchall()
         create = [sql.SQL("CREATE ROLE {}").format(sql.Identifier(row["name"])) for row in rows]

@@ -1,6 +1,6 @@
 """Run a module like ``python -m``, and exit when the parent process, which holds the other end of stdin, ends.
 
-For children that must not outlive their parent, even if that is killed by `kill -9`. Unlike Linux's PR_SET_PDEATHSIG, a
+For children that must not outlive their parent, even a parent killed by `kill -9`. Unlike Linux's PR_SET_PDEATHSIG, a
 pipe works on every operating system, and the child's own processes end as well.
 """
 

@@ -37,11 +37,12 @@ _POLL_SECONDS = 1
 # The holder of the lock notices that the server is out of reach within 2 + 5 s.
 _PING_SECONDS = 2
 _ANSWER_SECONDS = 5
-# The server ends a silent session later than its client gives it up, so that no other daemon starts before that.
+# The server ends a silent session only after its client has given it up, so that two daemons are never active.
 _LEASE_SECONDS = 12
-# A server that was restarted or failed over has lost all locks, without notifying their holders.
+# A server that was restarted or failed over has lost all locks, without notifying their holders: a daemon that then
+# gets the lock waits until the former holder must have noticed.
 _SETTLE_SECONDS = 8
-# Between two looks for lost launches.
+# Pause between two searches for lost launches.
 _LAUNCH_SECONDS = 10
 
 WORKING = "this daemon is active: it launches runs, and evaluates schedules and sensors"
@@ -60,7 +61,7 @@ class DaemonSession:
 def run_daemon(workspace: Path, notify: Callable[[str], None]) -> None:
     """Wait for the storage's lock, then run Dagster's daemon until Ctrl-C or SIGTERM.
 
-    `notify` gets the role of this daemon, once it is known and at each change. The instance is that of DAGSTER_HOME.
+    `notify` gets the role of this daemon, once it is known and at each change. The instance is read from DAGSTER_HOME.
     """
     with dg.DagsterInstance.get() as instance:
         url = storage_url(instance)
@@ -80,7 +81,7 @@ def run_daemon(workspace: Path, notify: Callable[[str], None]) -> None:
 def _watch_launches() -> None:
     """Have the run launcher look for lost launches, if it can, as long as this process has the lock.
 
-    Dagster itself gives up a run that does not start after `start_timeout_seconds`; with workers these are hours.
+    Dagster itself gives up a run that does not start after `start_timeout_seconds`; with workers, that is hours.
     """
     while True:
         try:
@@ -132,7 +133,7 @@ def _schema(url: str) -> str:
 
 
 class _Lock:
-    """The lock, taken and guarded by a separate thread. Once lost, the process is replaced."""
+    """The daemon's lock, taken and guarded by a separate thread, which replaces the process if the lock is lost."""
 
     def __init__(self, url: str, notify: Callable[[str], None]) -> None:
         self._url = url
@@ -141,7 +142,7 @@ class _Lock:
         self._is_held = threading.Event()
 
     def wait(self) -> None:
-        """Return once this process has the lock."""
+        """Wait until this process has the lock."""
         threading.Thread(target=self._guard, name="daemon-lock", daemon=True).start()
         self._is_held.wait()
 

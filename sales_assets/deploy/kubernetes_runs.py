@@ -1,4 +1,4 @@
-"""Launch runs as Kubernetes jobs, and report only those as lost whose job was found and has ended.
+"""Launch runs as Kubernetes jobs, and report a run as lost if its job has ended, or was not found for minutes.
 
 dagster-k8s reports a run as lost whenever it can't read its job: during a restart of the cluster's API every run would
 be repeated while its pod continues, and a run of `sales-assets load`, which has no job, would fail after ten seconds.
@@ -12,8 +12,8 @@ from dagster_k8s import K8sRunLauncher
 from sales_assets.dagster_internals import CheckRunHealthResult, WorkerStatus
 from sales_assets.deploy.run_lock import is_lost
 
-# The monitor checks every 10 s (`poll_interval_seconds` in dagster.yaml). Upgrades of a control plane take minutes; a
-# deleted job is detected as late.
+# Five minutes, as the monitor checks every 10 s (`poll_interval_seconds` in dagster.yaml). Upgrades of a control plane
+# take minutes; the price is that a deleted job is detected only after this time.
 _SILENT_LOOKS = 30
 
 
@@ -25,7 +25,7 @@ class KubernetesRunLauncher(K8sRunLauncher):
         self._silent: dict[str, int] = {}
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Look for the run's job, or for the lock of a run in the process of a command."""
+        """Look for the run's job, or for the run's lock if a command executes it."""
         if run.remote_job_origin is None:  # the daemon launches no such run
             lost = is_lost(self._instance, run)
             found = CheckRunHealthResult(WorkerStatus.UNKNOWN if lost else WorkerStatus.RUNNING, "its process was lost")

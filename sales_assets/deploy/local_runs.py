@@ -1,4 +1,4 @@
-"""Launch runs as processes of the code server, and detect those that ended with it."""
+"""Launch runs as processes of the code server, and detect runs whose code server has died."""
 
 from typing import Any
 
@@ -32,11 +32,11 @@ class LocalRunLauncher(dg.DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        """Ask the code server that started the run, or look for the lock of a run in the process of a command.
+        """Query the code server that started the run, or look for the run's lock if a command executes it.
 
-        A server that was restarted on the same port answers, but does not know the run. One on a socket is only pinged:
-        that of `sales-assets dev` knows no runs from before a reload of the code, and a restarted one has another
-        socket.
+        A server that was restarted on the same port responds, but does not know the run. A server on a socket is only
+        pinged: a restarted one has another socket, and the server of `sales-assets dev` no longer knows its runs after
+        it has reloaded the code.
         """
         client = self._get_grpc_client_for_termination(run.run_id)  # type: ignore[no-untyped-call]
         try:

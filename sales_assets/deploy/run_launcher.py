@@ -40,7 +40,7 @@ class RunLauncher(CeleryRunLauncher):
         self._inst_data = inst_data
         self.default_queue = settings().sales_runs_queue
         self.celery = app
-        # Registers our task. dagster-celery makes one of the same name for each launch, and Celery keeps the first.
+        # Registers our task. dagster-celery makes a task of the same name for each launch, and Celery keeps the first.
         app.finalize()
         self._silent_looks = silent_looks
         self._answer_seconds = answer_seconds
@@ -62,7 +62,7 @@ class RunLauncher(CeleryRunLauncher):
 
     @property
     def supports_resume_run(self) -> bool:
-        """Return False: a lost run can't be resumed. Its retry starts from the first day, idempotently."""
+        """False: a lost run can't be resumed. Its retry starts from the first day, idempotently."""
         return False
 
     def launch_run(self, context: LaunchRunContext) -> None:
@@ -114,9 +114,10 @@ class RunLauncher(CeleryRunLauncher):
     def requeue_lost_launches(self) -> list[str]:
         """Queue starting runs again that have neither message nor process in `silent_looks` checks; return their ids.
 
-        The daemon was killed before it sent the message, or RabbitMQ has lost it. Dagster checks only started runs, and
-        a starting one may wait for a free worker for hours. A run whose message is found later is still executed once:
-        its lock and its state stop the second process. Raises an error if the broker or the database can't be reached.
+        Causes: the daemon was killed before it sent the message, or RabbitMQ has lost it. Dagster checks only started
+        runs, and a starting one may wait for a free worker for hours. A run whose message is found later is still
+        executed once: its lock and its state stop the second process. Raises an error if the broker or the database
+        can't be reached.
         """
         if not isinstance(self._instance.run_coordinator, dg.QueuedRunCoordinator):
             return []
@@ -128,7 +129,7 @@ class RunLauncher(CeleryRunLauncher):
         self._unsent = {
             run.run_id: self._unsent.get(run.run_id, 0) + 1
             for run in without_process
-            # Any message may be that of the run.
+            # Any message in the queue may belong to the run.
             if not messages[queues[run.run_id]] and run.tags.get(DAGSTER_CELERY_TASK_ID_TAG) not in tasks
         }
         lost = [run_id for run_id, looks in self._unsent.items() if looks >= self._silent_looks]
@@ -146,7 +147,7 @@ class RunLauncher(CeleryRunLauncher):
         return f"Celery task {run.tags.get(DAGSTER_CELERY_TASK_ID_TAG)} in queue {self.default_queue}"
 
     def _active_tasks(self) -> set[str]:
-        """Return the ids of the tasks that workers execute; queries them once for runs that are checked together."""
+        """Return the ids of the tasks that workers execute; one query serves all runs that are checked together."""
         if self._active is None or time.monotonic() - self._active[0] > self._answer_seconds:
             with self.celery.connection_for_write() as connection:
                 connection.connect()  # one attempt: `inspect` would retry for minutes

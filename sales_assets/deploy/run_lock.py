@@ -1,6 +1,6 @@
 """The lock of a run: shows other machines whether the process of the run is alive, without a message from it.
 
-It is held in Dagster's database, in a separate session: that of a killed process ends, and its lock with it.
+A separate session of Dagster's database holds the lock: when the process is killed, its session ends and releases it.
 """
 
 import logging
@@ -27,7 +27,7 @@ _TAKE_SECONDS = 30
 
 
 def _key(run_id: str) -> int:
-    """Return the lock's number: half of the random run id."""
+    """Return the lock's number: the first half of the random run id."""
     return int.from_bytes(uuid.UUID(run_id).bytes[:8], signed=True)
 
 
@@ -35,7 +35,7 @@ def _key(run_id: str) -> int:
 def run_lock(run_id: str, url: str | None = None) -> Iterator["psycopg.Connection[Row] | None"]:
     """Hold a run's lock, and yield the session that has it; yields None if another process has the lock.
 
-    url: the database, default is that of the settings.
+    url: connection string of Dagster's database; None: the database of the settings.
     """
     with closing(connect(url or dagster_storage_url(), f"sales_assets run {run_id}", autocommit=True)) as session:
         session.execute(statements("dagster/run_lock")["limits"])
@@ -49,9 +49,10 @@ def run_lock(run_id: str, url: str | None = None) -> Iterator["psycopg.Connectio
 
 @contextmanager
 def command_lock(instance: dg.DagsterInstance, run_id: str) -> Iterator[dict[str, str]]:
-    """Hold the lock of a run that a command executes, and yield tags for it, by which `is_lost` knows of the lock.
+    """Hold the lock of a run that a command executes, and yield tags for the run that make `is_lost` look for the lock.
 
-    A thread takes the lock again after a restart of the server. Storage outside PostgreSQL has no locks, and no tags.
+    A thread takes the lock again after a restart of the server. Yields no tags if the storage is not in
+    PostgreSQL, or if the lock is not taken within 30 s.
     """
     url = _storage_url(instance)
     if url is None:

@@ -4,9 +4,9 @@ Requires the extra ``workers``. `run_launcher.RunLauncher` sends a run as one ta
 that is forked for it. Importing this module opens no connection and reads no setting.
 
 A message is acknowledged when its run has ended. If a worker is lost before that, RabbitMQ delivers the message to
-another one: a run that had not started yet starts there, and Dagster ignores the second start of one that had, whose
-loss `run_launcher` detects. RabbitMQ also delivers a message again after a lost connection and, before release 3.12,
-after its `consumer_timeout` of 30 minutes: the lock of a run keeps two processes from executing it at a time.
+another worker. If the run had not started, it starts there; if it had, Dagster ignores the second start, and
+`run_launcher` detects that the run is lost. RabbitMQ also delivers a message again after a lost connection and, before
+release 3.12, after its `consumer_timeout` of 30 minutes: the lock of a run prevents that two processes execute it.
 """
 
 import gc
@@ -29,7 +29,7 @@ from sales_assets.settings import SettingsError, settings
 try:
     from dagster_celery.tasks import create_execute_job_task
 except ModuleNotFoundError as error:
-    # ImportError, not its subclass: Dagster and Celery replace that one by a message without the reason.
+    # Not ModuleNotFoundError, which Dagster and Celery replace by a message without the reason.
     raise ImportError("runs by Celery need the extra `workers`: pip install 'sales_assets[workers]'") from error
 
 _log = get_task_logger(__name__)
@@ -124,7 +124,7 @@ class _RunTask(Task):  # type: ignore[misc]  # Celery has no annotations
         return sent
 
     def __call__(self, execute_job_args_packed: dict[str, Any]) -> Any:
-        """Execute the run under its lock; try again later if Dagster's database can't be reached."""
+        """Execute the run under its lock; try again later if it could not be started."""
         run_id = sent_run_id(execute_job_args_packed)
         try:
             with run_lock(run_id) as session:

@@ -20,9 +20,9 @@ def run_job(
     progress: Progress | None = None,
     selection: Sequence[dg.AssetKey] | None = None,
 ) -> dg.ExecuteInProcessResult:
-    """Run a job in this process without output; `tags` name the partitions, `selection` some of its assets.
+    """Run a job in this process without output; `tags` name the partitions; `selection` limits its assets.
 
-    The run holds its lock (`run_lock`), by which the run launchers notice that the process was killed.
+    The process holds the run's lock (`run_lock`): without it, the run launchers report the run as lost.
     """
     run_id = str(uuid.uuid4())
     with command_lock(instance, run_id) as lock_tags:

@@ -68,7 +68,7 @@ registry.register("postgresql.libpq", __name__, LibpqDialect.__name__)
 
 def _engine_url(conninfo: str) -> str:
     parse(conninfo)
-    # As the password, the only part of a URL that SQLAlchemy never shows.
+    # Passed as the password, the only part of a URL that SQLAlchemy never shows.
     url = sa.URL.create("postgresql+libpq", username="conninfo", password=conninfo, host="libpq")
     return url.render_as_string(hide_password=False)
 
@@ -88,7 +88,7 @@ def _pool(url: str, *, recycle: int, overflow: int) -> sa.Engine:
 class _Connected:
     """Mixin for dagster-postgres's storages: libpq's connection strings and the platform's session settings.
 
-    For the webserver, the pool is that of dagster-postgres, except that it detects dead connections.
+    The webserver's pool has dagster-postgres's limits, but also detects dead connections.
     """
 
     postgres_url: str
@@ -114,7 +114,7 @@ class Schedules(_Connected, PostgresScheduleStorage):
 class EventLog(_Connected, PostgresEventLogStorage):
     """Event log of dagster-postgres with a connection pool and batched planned events.
 
-    The planned materializations of a run are one statement, and all days of a planned check share one text.
+    The planned materializations of a run are stored by one statement, and all days of a planned check share one text.
     """
 
     def __init__(self, postgres_url: str, *, should_autocreate_tables: bool = True) -> None:
@@ -159,8 +159,8 @@ class EventLog(_Connected, PostgresEventLogStorage):
 class Storage(DagsterPostgresStorage):
     """Class for `storage: custom:` in dagster.yaml: uses the database of the settings, so that DAGSTER_HOME suffices.
 
-    sales_home: the SALES_HOME that the settings must have, if it is given. Dagster reads `.env` in the current folder;
-    started in another one it would silently show an empty storage.
+    sales_home: the SALES_HOME that the settings must have, if it is given. The settings come from `.env` in the
+    current folder: started in another folder, Dagster would silently show an empty storage.
 
     dagster-postgres's own configuration, `postgres_url` or `postgres_db`, is accepted as well.
     """
@@ -222,7 +222,7 @@ def _url_of_settings(sales_home: str | None) -> str:
 def _is_read_here(sales_home: str) -> bool:
     """Return whether the dagster.yaml of this process's DAGSTER_HOME contains this SALES_HOME.
 
-    Code servers and runs get the configuration of the daemon instead, whose home may be on another machine.
+    Code servers and runs get the daemon's configuration instead, and its DAGSTER_HOME may be on another machine.
     """
     home = os.environ.get("DAGSTER_HOME")
     try:

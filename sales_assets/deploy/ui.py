@@ -31,7 +31,7 @@ _LONGEST_SOCKET_PATH = 103
 _STARTUP_SECONDS = 120
 _SHUTDOWN_SECONDS = 20
 _RESTART_SECONDS = 5
-# Exit code of our commands.
+# Exit code of our commands for wrong settings.
 _WRONG_SETTINGS = 2
 
 
