@@ -1,25 +1,25 @@
 """Wrappers around Dagster's private API; the only module that imports ``dagster._*``.
 
-Written against the version that pyproject.toml pins: a new version may rename or change any of it without notice.
+Written against the version that pyproject.toml pins: a new version may rename or change any part without notice.
 ``sales_assets_tests/test_dagster_internals.py`` compares each part with Dagster's behaviour and reports changes.
 
 ========================================  ============================================================================
-taken                                     because the public API
+part                                      because the public API
 ========================================  ============================================================================
-tags of a range of partitions             has no name for them; they are how one run covers many partitions
+tags of a range of partitions             has no names for them; they mark a run over many partitions
 tag of a data version                     writes it (`dg.DataVersion`) and reads it only for one asset and partition
-event numbers of the event log            has no order of events over several assets, and reads one partition a query
+event numbers of the event log            does not order events of several assets, and reads one partition per query
 events of several types by number         reads evaluations of checks for one check at a time, and deprecates the rest
-assets of a job                           has no name for them; a run of a whole job does not repeat them
+assets of a job                           does not list them; a run of a whole job has no asset selection
 metadata of the partitions of a run       copies and checks all entries with each one: quadratic in the days of a range
-batches of materializations               stores the events of a step one by one: 3 285 of a year took a minute
+batches of materializations               stores the events of a step one by one: the 3 285 of a year took a minute
 tables and events of the event log        has no storage that writes planned events together (`deploy.storage`)
-arguments and answers of run launchers     has no types for them; `deploy.run_launcher` needs them
+arguments and results of run launchers    has no types for them; `deploy.run_launcher` needs them
 arguments of a run sent to a worker       has no reader for them; `deploy.run_workers` needs the id before the run
-runs of a code server                     has no list of them; a new server at the same address has not those of the old
-backfills of assets                       requests them by GraphQL only, from a web server that may not run
-handlers of finished runs in the daemon   retries a lost run once: if its code server is down too, the run is given up
-tag of a retried run                      has no name for it; a backfill's failures are those of runs without it
+runs of a code server                     has no list of them; a restarted server does not know its earlier runs
+backfills of assets                       requests them only through GraphQL, which needs a running web server
+handlers of finished runs in the daemon   retries a lost run at once, and gives it up if its code server is down too
+tag of a retried run                      has no name for it; a backfill's failures are the failed runs without it
 graph of the assets                       knows upstream assets only of definitions, not of a sensor's repository
 ========================================  ============================================================================
 """
@@ -214,7 +214,7 @@ def _retry_when_code_is_reachable(
 
 
 def _is_reachable(context: IWorkspaceProcessContext[Any], location: str) -> bool:
-    """Return whether the code of a location is loaded and its server responds; True for one that was removed."""
+    """Return whether the code of a location is loaded and its server responds; True for a removed location."""
     try:
         client = getattr(context.create_request_context().get_code_location(location), "client", None)
         if client is not None:
@@ -283,7 +283,10 @@ def data_versions(instance: dg.DagsterInstance, asset: dg.AssetKey) -> dict[str,
 def set_asset_metadata(
     context: dg.AssetExecutionContext, metadata: Mapping[tuple[dg.AssetKey, str], Mapping[str, Any]]
 ) -> None:
-    """Set the metadata of all (asset, partition) pairs of a run at once, like calls of `context.add_asset_metadata`."""
+    """Set the metadata of all (asset, partition) pairs of a step at once; replaces metadata that was added before.
+
+    Much faster than a call of `context.add_asset_metadata` for each pair.
+    """
     by_handle: dict[OutputMetadataHandle | AssetMetadataHandle, Mapping[str, Any]] = {
         AssetMetadataHandle(asset_key=asset, partition_key=partition): facts
         for (asset, partition), facts in metadata.items()

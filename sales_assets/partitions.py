@@ -1,4 +1,4 @@
-"""Partitions and backfill policy shared by every partitioned asset. Importing it reads only two settings."""
+"""Partitions and backfill policy shared by every partitioned asset. Importing it reads `DefinitionSettings` only."""
 
 import datetime as dt
 import itertools
@@ -19,7 +19,8 @@ ORDER_DAYS = dg.DailyPartitionsDefinition(start_date=first_day().isoformat(), ti
 FIRST_MONDAY = first_day() - dt.timedelta(days=first_day().weekday())
 WEEKS = dg.WeeklyPartitionsDefinition(start_date=FIRST_MONDAY.isoformat(), day_offset=1, timezone="UTC", end_offset=1)
 
-# A range is one run, or a year would be 365 process starts. A job uses the smallest policy of its assets.
+# A range is one run, because a run per day would start 365 processes for a year. A job uses the policy of its assets
+# that allows the fewest partitions per run.
 WHOLE_RANGE = dg.BackfillPolicy.single_run()
 
 # With SALES_DAYS_PER_RUN a backfill becomes several runs, for several workers. A run that is requested for a range,
@@ -31,7 +32,7 @@ _SHOWN_SPANS = 10
 
 
 def existing_days() -> dg.TimeWindowPartitionMapping:
-    """Map a week or day to its days, without days before the first partition and in the future."""
+    """Map a week or day to its days, omitting days before the first partition or in the future."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", dg.BetaWarning)  # only this option allows a week with days in the future
         return dg.TimeWindowPartitionMapping(allow_nonexistent_upstream_partitions=True)

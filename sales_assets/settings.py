@@ -54,7 +54,7 @@ class SettingsError(ValueError):
     """A setting is unknown, missing or malformed. The message has one line per fault and no secret."""
 
 
-# Prefixes of variables that the libraries behind RAW_FILES_URL and WAREHOUSE_URL read themselves.
+# Secret variables that the libraries behind RAW_FILES_URL and WAREHOUSE_URL read themselves.
 _SECRETS_OF_LIBRARIES = ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "PGPASSWORD")
 _SHORTEST_SECRET = 4
 # Shorter parts of a receiver's URL are taken for folders or parameters.
@@ -111,7 +111,7 @@ def _env_file_values() -> dict[str, str | None]:
 
 
 def _line_of(binding: Binding) -> int:
-    """Return the line number of a statement, which the parser starts at the blank lines before it."""
+    """Return the line number of a statement; the parser's own number is that of the blank lines before it."""
     text = binding.original.string
     blank = text[: len(text) - len(text.lstrip())]
     return binding.original.line + len(blank.splitlines())
@@ -636,7 +636,7 @@ _LAKE_SCHEMES = ("file", "s3", "s3a", "gs", "abfs", "abfss")
 
 
 _ALERT_URL = re.compile(r"[a-z][a-z0-9+.-]*://\S", re.IGNORECASE)
-# A comma may be part of a URL, such as between the addresses of ?to=; one before a scheme is not.
+# A comma may be part of a URL, such as between the addresses of ?to=. Before a space or a scheme it separates URLs.
 _BETWEEN_ALERT_URLS = re.compile(r"\s+|,(?=\s|[a-z][a-z0-9+.-]*://)", re.IGNORECASE)
 
 
@@ -727,7 +727,7 @@ def secrets_in_force() -> set[str]:
     found = {os.environ.get(name, "") for name in _SECRETS_OF_LIBRARIES}
     for value in values:
         if isinstance(value, SecretStr):
-            # Of a URL only the password: messages need the rest.
+            # Only the password of a URL is hidden: messages need the rest.
             text = value.get_secret_value()
             found |= _passwords_of(text) if "://" in text else {text}
     for url in settings().alert_receivers:

@@ -1,5 +1,5 @@
 """The sales overview: figures of the mart over a period, as charts and as one HTML file.
 
-`figures` reads, `charts` draws, `page` writes. Needs the extra `[reports]`, imported only for
-drawing.
+`figures` reads the figures, `charts` draws them, `page` writes the file. The extra `[reports]` is needed, and imported,
+only when they run.
 """

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#595959"
 
-# 1 120 pixels wide, and legible on a phone that shows it 360 wide: that makes 10 points 9 pixels high.
+# 1 120 pixels wide. On a phone that scales a chart to 360 pixels, text of 10 points is 9 pixels high and still legible.
 _INCHES = (5.6, 3.2)
 _DPI = 200
 # A palette is enough for bars and their smooth edges, and saves two thirds of the bytes, which Dagster stores at each
@@ -34,7 +34,7 @@ _LONGEST_NAME = 28
 
 @dataclass(frozen=True)
 class Chart:
-    """A drawn chart: title, description for people who don't see it, PNG, and its figures as a table of text."""
+    """A drawn chart: title, description for people who can't see it, PNG, and its figures as a table of text."""
 
     title: str
     description: str
@@ -78,7 +78,7 @@ def count(value: int) -> str:
 
 
 def percent(share: float | None) -> str:
-    """Format a share; a dash where there is none."""
+    """Format a share as a percentage; None becomes a dash."""
     return "–" if share is None else f"{share:.1%}"
 
 

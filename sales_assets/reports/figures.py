@@ -33,7 +33,7 @@ class Series:
 
 @dataclass(frozen=True)
 class Ranked:
-    """An item or a city with its net amount; without an id, all `members` that are not among the top."""
+    """An item or a city with its net amount; if `id` is None, the sum of the `members` that are not among the top."""
 
     id: int | None
     name: str
@@ -108,8 +108,8 @@ def overview(warehouse: Warehouse, first: dt.date | None = None, last: dt.date |
     """Read the figures of the days first..last (inclusive), all from one snapshot of the mart.
 
     Without `last`, the period ends with the latest day that has sales (yesterday in an empty mart); without `first`, it
-    begins with the first such day of its last `days` days. Raises `ReportError` for a reversed period or one of more
-    than a century.
+    begins with the first day with sales among its last `days` days. Raises `ReportError` for a period that is reversed
+    or longer than 100 years.
     """
     with warehouse.transaction("sales_assets overview", read_only=True) as transaction:
         transaction.run("mart/f_sales", "use_one_snapshot")
@@ -123,7 +123,7 @@ def overview(warehouse: Warehouse, first: dt.date | None = None, last: dt.date |
 
 
 def _first_day(transaction: Transaction, first: dt.date, last: dt.date) -> dt.date:
-    """Return the first day with sales of a period, so that a new shop's charts don't begin empty; else its first."""
+    """Return the first day of a period that has sales, so that a new shop's charts don't begin empty; else `first`."""
     span = {"first_date_id": date_id(first), "last_date_id": date_id(last)}
     return _day_of(transaction.row("reports/period", "first_day", **span)) or first
 
