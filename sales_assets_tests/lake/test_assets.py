@@ -30,7 +30,7 @@ FIRST, SECOND = DAYS[0].isoformat(), DAYS[1].isoformat()
 
 @functools.cache
 def definitions() -> dg.Definitions:
-    """Return the code location with a lake. The assets depend on LAKE_URL while the definitions load."""
+    """Return the code location with a lake; its assets exist only if LAKE_URL is set while the definitions load."""
     return defs()
 
 

@@ -188,7 +188,7 @@ def test_a_changed_location_of_the_lake_is_refused(lake: Lake, tmp_path: Path, m
 
 @pytest.fixture
 def older_version(lake: Lake, query: Query, monkeypatch: pytest.MonkeyPatch) -> dt.date:
-    """Fill a lake of an older version, with other columns, with a day and a city; return the day."""
+    """Create a lake with the columns of an older version, and add a day and a city; return the day."""
     since = {"uniq_id", "name_as_of"}
     columns = {name: [column for column in of if column.name not in since] for name, of in LAKE_TABLES.items()}
     narrower = [
@@ -263,7 +263,7 @@ def test_a_type_that_cannot_represent_existing_rows_is_an_error(lake: Lake, monk
 
 @pytest.fixture
 def paused() -> Iterator[tuple[threading.Event, threading.Event]]:
-    """Pause the first commit of sales; yield (event that it was reached, event that lets it continue)."""
+    """Pause the first commit of sales; yield two events: the commit was reached, and the commit may continue."""
     reached, may_continue = threading.Event(), threading.Event()
     commit = Transaction.commit_transaction
 
@@ -403,7 +403,7 @@ def test_snapshots_of_the_last_seven_days_remain_readable(lake: Lake, insert_sal
 
 
 def test_the_location_of_the_metadata_remains_readable_for_twenty_commits(lake: Lake, insert_sale: InsertSale) -> None:
-    """As docs/guides/lake.md says of the locations that DuckDB and ClickHouse get."""
+    """docs/guides/lake.md promises this for the locations that DuckDB and ClickHouse read."""
     insert_sale(DAYS[0])
     copy(lake, DAYS[0])
     metadata = Path(lake.table("f_sales").metadata_location.removeprefix("file://"))

@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_fetched_fails_its_day_and_is_recorded(
 
 
 def test_a_day_staged_from_an_older_file_is_published_while_its_newest_file_is_unusable(shop: Shop) -> None:
-    """The order of the loads makes no difference: staging alone and then both tables, or both at once."""
+    """Loading staging alone and then both tables has the same result as loading both at once."""
     shop.reports.report([Order("reported", day=BROKEN)])
     shop.reports.increment(BROKEN, ["no line at all"])
     shop.fetch_report()

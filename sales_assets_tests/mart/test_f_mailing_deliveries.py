@@ -334,7 +334,7 @@ def test_every_check_has_a_case_above() -> None:
 def test_checks_accept_messages_of_deleted_and_just_ended_mailings(
     mail: Mail, message: Message, load: Run, query: Query
 ) -> None:
-    """Messages ended by a deletion are no failures; a mailing that ended 9 minutes ago may have pending messages."""
+    """Messages that a deletion ended are not failures; a mailing that ended 9 minutes ago may have pending messages."""
     deleted, over = mail(), mail()
     for number, reason in enumerate(("mailing deleted", "client deleted")):
         message(deleted, number, "FAILED", reason=reason)
@@ -385,7 +385,8 @@ def test_the_sensor_requests_days_until_their_messages_end(
     message(mailing, 2, at="2024-11-19T23:00:00Z")
     message(mailing, 3, at="2024-11-25T00:00:00Z")
     requests = sensor_requests(instance)
-    # The day before the last known one is checked too: a long list may be committed after a short one of the next day.
+    # The day before the last known one is checked too: a long list of recipients may be committed after a short list of
+    # the next day.
     assert days_of(requests) == ["2024-11-19", "2024-11-20", "2024-11-25"]
     for request in requests:
         run(instance, request)

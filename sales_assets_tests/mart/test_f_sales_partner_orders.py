@@ -511,7 +511,7 @@ def test_today_is_a_partition(
 def test_a_load_also_locks_the_day_from_which_it_moves_lines(
     stage: Callable[..., None], mapped: None, query: Query, warehouse_url: str
 ) -> None:
-    """In another time zone, an evening order belongs to the next day; the previous day may be loading at the moment."""
+    """In another time zone, an evening order belongs to the next day; its former day may be loading concurrently."""
 
     def load_in(timezone: str, day: str) -> LoadedOrders:
         return load_order_days(

@@ -36,7 +36,7 @@ STAGES = [["raw", "staging", "mart"], ["raw", "staging", "mart"], ["raw"], ["sta
 
 @dataclass(frozen=True)
 class Report:
-    """Set the report of the folder, and fetch it."""
+    """Step that replaces the report in the folder and fetches it."""
 
     orders: list[Order | str]
     statuses: bool
@@ -44,7 +44,7 @@ class Report:
 
 @dataclass(frozen=True)
 class Increment:
-    """Set the increment of a day in the folder; if `orders` is None, remove it."""
+    """Step that replaces the increment of a day in the folder or, if `orders` is None, removes it."""
 
     day: dt.date
     orders: list[Order | str] | None
@@ -53,7 +53,7 @@ class Increment:
 
 @dataclass(frozen=True)
 class Load:
-    """Load some stages of a range of days."""
+    """Step that loads some stages of a range of days; `first` and `last` are indexes of DAYS."""
 
     first: int
     last: int
@@ -62,7 +62,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Resolve:
-    """Resolve one of the rejected rows, and load the days again."""
+    """Step that resolves one of the rejected rows and loads all days again."""
 
     choice: int
     is_discarded: bool
@@ -102,7 +102,7 @@ Step = Report | Increment | Load | Resolve
 
 
 class ModelComparison:
-    """The shop, and the deliveries passed to the reference model."""
+    """The shop, and the same deliveries and resolutions for the reference model."""
 
     def __init__(self, shop: Shop) -> None:
         self.shop = shop
@@ -167,7 +167,7 @@ class ModelComparison:
         self.load(DAYS, ["staging", "mart"])
 
     def load(self, days: Sequence[dt.date], stages: Sequence[str]) -> None:
-        """Load days with the engine: with Dagster, a load would take four times as long."""
+        """Load days without Dagster (a run takes four times as long); compare a loaded mart with the model."""
         load_days(self.pipeline, days, [table for stage in stages for table in TABLES[stage]], "run")
         if "raw" in stages:
             self.deliveries += [
@@ -186,7 +186,7 @@ class ModelComparison:
         return sorted(rows)
 
     def compare_readings(self) -> None:
-        """Check that contents are stored once, each line is kept, duplicate or bad, and quarantine has the bad ones."""
+        """Compare the counts of kept, duplicate and rejected lines per file, and the quarantine, with the model."""
         counts = self.shop.query(
             "SELECT lines, kept, repeats, bad, verdict FROM staging.fetch_reading ORDER BY fetch_id"
         )
@@ -222,9 +222,9 @@ def comparison(shop: Shop) -> ModelComparison:
 def test_the_mart_equals_the_reference_model(
     comparison: ModelComparison, steps: list[Step], resolutions: list[Resolve], *, large: bool
 ) -> None:
-    """Each load is compared for its days; at the end, all days are loaded again from the stored files.
+    """After each load, its days are compared; at the end, all days are loaded again from the stored files.
 
-    Resolutions come last: earlier, hardly any sequence has a row to resolve, because few loads precede them.
+    Further resolutions follow the steps, because most steps are taken before any row is rejected.
 
     `large` treats these few lines as a large file: a day is deduplicated in parts, rows are spilled to files, and each
     day needs a separate transaction.

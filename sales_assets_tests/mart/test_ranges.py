@@ -142,10 +142,10 @@ def test_a_day_with_fewer_rows_has_fewer_rows_in_the_mart(shop: Shop, change: st
 def test_the_cost_of_a_batch_does_not_grow_with_the_batches_before_it(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, is_first_load: bool
 ) -> None:
-    """No query scans a whole table, which would read the blocks of the batches before."""
+    """No query scans a whole table, because a scan would also read the rows of all earlier batches."""
     monkeypatch.setattr(stage, "_ROWS_PER_TRANSACTION", 1)
     monkeypatch.setattr(load, "_WRITERS", 1)
-    # The counters of pg_stat_xact_user_tables include former transactions of a session.
+    # The counters of pg_stat_xact_user_tables include earlier transactions of a session.
     monkeypatch.setattr(Warehouse, "keeping_connections", lambda self: contextlib.nullcontext(self))
     shop.reports.report([Order(f"r{n}", day=day) for n, day in enumerate(DAYS)])
     if not is_first_load:

@@ -41,7 +41,7 @@ def engine(*days: str, run_id: str, raw: bool = True) -> LoadReport:
 
 
 def synchronize(monkeypatch: pytest.MonkeyPatch, name: str, **waiting: Call) -> None:
-    """Call `waiting[run_id]`, or else `waiting["every"]`, before each call of the function `name` of `load`."""
+    """Call `waiting[run_id]`, or else `waiting["every"]`, before each call of `load.<name>`."""
     function = getattr(load, name)
 
     def synchronized(*arguments: Any, **options: Any) -> Any:
@@ -128,7 +128,7 @@ def test_a_report_parsed_by_two_loads_is_recorded_once_and_both_days_are_loaded(
 def test_a_row_resolved_while_two_loads_parse_its_report_is_not_lost(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:
-    """The load of another day records a parse with the resolution; the first load parsed the file before that."""
+    """After the first load has parsed the file, a load of another day records a parse result with the resolution."""
     bad = Order("b", day=DAYS[1], amount="ten")
     shop.reports.report([Order("a", day=DAYS[0]), bad, Order("c", day=DAYS[1])])
     shop.fetch_report()

@@ -1,4 +1,4 @@
-"""The reader on malformed files: one kind of fault at a time, which must not affect other lines."""
+"""The CSV reader with malformed files: each has one kind of fault, which must not affect other lines."""
 
 import re
 import tracemalloc
@@ -350,7 +350,7 @@ HEADER_FAULTS: dict[str, tuple[bytes, str]] = {
 }
 
 
-# The first line of each file as the service writes it, in old and new files, and in an order a person might choose.
+# First lines of each file: as the service writes them now, as it wrote them in old files, and in another order.
 FIRST_LINES = [
     (USER_ORDERS_LOG, HEADER),
     (USER_ORDERS_LOG, HEADER.replace(b",status", b"")),
@@ -369,7 +369,7 @@ FIRST_LINES = [
 def test_the_header_of_another_file_is_recognised(
     file: ReportFile, other: ReportFile, line: bytes, mark: bytes
 ) -> None:
-    """Any file's header is recognised in place of another's, even of the price list, which may have no header."""
+    """The header of a wrong file is recognised, even in place of a price list, which may have no header."""
     if other is file:
         ReportReader([mark + line + b"\n"], file)
         return

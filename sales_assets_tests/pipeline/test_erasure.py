@@ -48,7 +48,7 @@ def test_the_names_of_an_erased_customer_are_blanked(before: str, after: str) ->
     ("number", "customer_id"), [("0", 0), ("000", 0), ("-0", 0), ('"0"', 0), ("-51", -51), ("-0051", -51)]
 )
 def test_customers_with_unusual_numbers_are_erased_too(number: str, customer_id: int) -> None:
-    """The rules of a line accept every integer of 4 bytes."""
+    """The line rules accept every 4-byte integer as customer_id."""
     rows = f"{ROW.format(f'{number},Anna,Orlova')}\n{ROW.format(',Anna,Orlova')}\n{ROW.format('51,Anna,Orlova')}\n"
     after = rows.replace(f",{number},Anna,Orlova", f",{number},,")
     assert erased(f"{ORDER_COLUMNS}\n{rows}", customer_id) == f"{ORDER_COLUMNS}\n{after}"
@@ -169,7 +169,8 @@ def lines_of(cells: list[str], rows: list[str]) -> st.SearchStrategy[list[str]]:
     return st.lists(line | st.sampled_from(rows), max_size=12)
 
 
-# Not both at once: blanking a row of several lines after an unclosed quote may change which lines form a record.
+# Either unclosed quotes or rows of several lines: blanking such a row after an unclosed quote may change which lines
+# form a record.
 LINES = lines_of([*CELLS, '"Maria'], ROWS) | lines_of([*CELLS, '"x\ny"'], [*ROWS, ROW.format('51,"An\nna",Orlova')])
 
 

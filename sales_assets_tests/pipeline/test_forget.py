@@ -78,7 +78,7 @@ class Person:
         self.query("INSERT INTO mailings.suppression VALUES (%s, 'link')", PHONE)
 
     def order_again(self) -> None:
-        """Add a partner order with the person's phone, as after an erasure."""
+        """Add another partner order with the person's phone, as may happen after an erasure."""
         self._order_from_partner(2)
 
     def _order_from_partner(self, order_id: int) -> None:
@@ -237,7 +237,7 @@ def test_erasure_follows_a_phone_to_its_customer_and_the_customer_to_all_phones(
 
 @pytest.mark.parametrize("selector", [{"customer_id": 51}, {"phone": PHONE}])
 def test_the_phone_of_a_new_order_is_erased_by_the_next_request(person: Person, selector: dict[str, Any]) -> None:
-    """A new order needs its phone; only the pseudonym of the former orders identifies that phone."""
+    """A new order is stored with its phone, which only the pseudonym stored by the first request identifies."""
     person.use_services()
     forget(**selector)
     assert person.found() == []
@@ -369,7 +369,7 @@ def test_a_file_that_cannot_be_searched_is_reported_until_it_is_deleted(person: 
         assert [sentence.partition(": ")[0] for sentence in left] == list(names.values())
         assert left[0].endswith(f"delete the file and {names['2024-10-03'].rpartition('/')[2]}.json")
         assert person.first not in str(left)
-    # The names are found in the file that is not compressed. A raw file in the home is found again by its full path.
+    # Only the uncompressed file shows the names. If it is in the home, it is listed twice, also with its full path.
     assert len({place.rpartition("/")[2] for place in person.found()}) == 1
     RawFiles().delete([name for path in names.values() for name in (path, f"{path}.json")])
     assert forget(customer_id=51).left == []
@@ -448,7 +448,7 @@ def test_a_correction_does_not_restore_an_erased_name(person: Person, uniq_id: s
 
 
 def test_no_file_of_the_database_server_contains_the_person(person: Person, server: EmbeddedPostgres) -> None:
-    """The names are also absent from deleted rows and the write-ahead log, in segments kept for later use too."""
+    """The names are also absent from deleted rows and the write-ahead log, including segments kept for later use."""
     person.shop.load(DAY)
     person.query("SELECT pg_switch_wal()")
     person.query("CHECKPOINT")  # keeps the segment with the names, under the name of a later one

@@ -9,7 +9,7 @@ from sales_assets.pipeline.isolation import together_or_one_by_one
 
 
 class Loads:
-    """Records the loaded items, and raises for the items configured to fail."""
+    """Recorder of loaded items that raises for the items configured to fail."""
 
     def __init__(self, **failing: Exception) -> None:
         self.failing = failing

@@ -92,7 +92,7 @@ def test_the_report_of_a_load(engine: Engine) -> None:
 
 
 def test_rules_proven_by_a_load_are_left_out_of_its_checks(engine: Engine) -> None:
-    """Row rules are proven for the days whose signs the load counted."""
+    """The load verifies rules for the days that it replaces; the second load replaces no day."""
     engine.reports.report([Order("r"), Order("last", day="2024-10-04")])
     engine.reports.increment(SECOND, [Order("a", day=SECOND)], user_activity_log=activity(SECOND, 51))
     report = engine.load(FIRST, SECOND)

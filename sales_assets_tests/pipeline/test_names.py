@@ -122,7 +122,7 @@ def test_a_name_that_occurs_only_in_replaced_rows_is_deleted(shop: Shop) -> None
 
 
 def lines(*cells: tuple[int, str, int, str, str, int, str]) -> pa.Table:
-    """Return order rows of (line, time, city id, city name, first name, item id, item name); customer 51, Orlova."""
+    """Return order rows of (line, time, city id, city name, first name, item id, item name) of customer 51."""
     names = ("line_no", "date_time", "city_id", "city_name", "first_name", "item_id", "item_name")
     rows = [dict(zip(names, row, strict=True)) | {"customer_id": 51, "last_name": "Orlova"} for row in cells]
     fields = [USER_ORDERS_LOG.schema.field(name) for name in (*names, "customer_id", "last_name")]

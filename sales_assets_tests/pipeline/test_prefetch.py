@@ -21,7 +21,7 @@ def test_an_error_is_raised_after_the_items_before_it(good: int) -> None:
         raise ZeroDivisionError
 
     taken = []
-    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - what came before the error is to be seen
+    with pytest.raises(ZeroDivisionError):  # noqa: PT012 - the items before the error are checked
         for item in prefetch(broken()):
             taken.append(item)  # noqa: PERF402
     # The first two items are prepared together, so an error in the second is raised before the first is yielded.

@@ -108,7 +108,7 @@ def test_the_recorded_parse_result_of_a_file(tmp_path: Path) -> None:
 
 
 def test_a_file_whose_rows_are_all_rejected_is_not_used(tmp_path: Path) -> None:
-    """An empty file is used; for an unreadable file, the recorded reason is that of the reader."""
+    """An empty file is used; for an unreadable file, the reader's reason is recorded."""
     empty = _parse_result(parsed([], tmp_path / "empty"), 20241001)
     assert (empty["verdict"], empty["reason"]) == ("usable", None)
     bad = _parse_result(parsed([Order("a", quantity="x")], tmp_path / "bad"), 20241001)

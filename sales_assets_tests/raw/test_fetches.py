@@ -46,7 +46,7 @@ def test_every_delivery_has_a_number_and_new_contents_are_stored(shop: Shop) -> 
 
 
 def test_a_fetch_can_be_traced_to_its_response(shop: Shop) -> None:
-    """Hash, size and lines are those of the file; the manifest next to the file repeats them without the database."""
+    """Hash, size and line count match the file; the manifest next to it repeats them for use without the database."""
     shop.reports.increment(DAY, [Order("a"), Order("b")])
     shop.load(DAY)
     (row,) = shop.query(

@@ -26,7 +26,7 @@ HOSTILE = [
 
 @pytest.fixture(scope="session")
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder for Matplotlib's list of fonts, which takes a second to build, once per test process."""
+    """Return a folder for Matplotlib's font list, which takes a second to build; one per test process."""
     return tmp_path_factory.mktemp("matplotlib")
 
 

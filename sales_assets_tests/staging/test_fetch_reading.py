@@ -73,7 +73,7 @@ UNUSABLE_FILES = [
 
 
 def test_an_unusable_file_fails_only_its_day(shop: Shop) -> None:
-    """The file is never selected: the day is named and keeps its rows until a valid file is delivered."""
+    """The file is never selected: the error names the day, which keeps its rows until a valid file is delivered."""
     days = [f"2024-10-0{n}" for n in range(1, len(UNUSABLE_FILES) + 2)]
     *broken, good = days
     for day in days:
@@ -144,7 +144,7 @@ def test_a_report_covers_every_day_of_its_period(shop: Shop) -> None:
 
 
 def test_a_report_is_loaded_only_for_the_requested_days(dagster_shop: Shop) -> None:
-    """Other days of its period are loaded from the stored report once they are requested."""
+    """The other days of the report's period are loaded from the stored report once they are requested."""
     dagster_shop.reports.report(
         [Order("a", day="2024-09-03"), Order("b", day="2024-09-04"), Order("c", day="2024-09-05")]
     )

@@ -28,7 +28,7 @@ def number_of(shop: Shop, line_no: int) -> int:
 
 
 def test_a_corrected_line_keeps_its_place(shop: Shop, replay: Replay) -> None:
-    """The corrected row has its fetch and line number; the delivered text, and the rows valid before, don't change."""
+    """The corrected row keeps its fetch and line number; the delivered text and the valid rows don't change."""
     bad = Order("b", amount="ten")
     shop.reports.increment(DAY, [Order("a"), bad])
     shop.load(DAY)
@@ -51,7 +51,7 @@ def test_a_corrected_line_keeps_its_place(shop: Shop, replay: Replay) -> None:
 
 
 def test_an_invalid_correction_is_refused_with_its_reason(shop: Shop, replay: Replay) -> None:
-    """If a correction breaks a line rule, nothing is stored, even for other rows; the load applies the file's rules."""
+    """If a correction breaks a line rule, nothing is stored, even for other rows; the load checks the file's period."""
     bad = Order("b", amount="ten")
     shop.reports.increment(DAY, [Order("a"), bad, Order("c", amount="x")])
     shop.load(DAY)

@@ -103,7 +103,7 @@ def test_duplicates_in_a_large_file_without_uniq_id_are_removed(shop: Shop, limi
 
 @pytest.mark.parametrize("size", ["parts of a day", "all at once"])
 def test_duplicates_and_conflicts_in_other_large_files(shop: Shop, limit: Limit, size: str) -> None:
-    """Copies of a key are compared, for every kind of key."""
+    """Rows with the same key are compared, for every kind of key."""
     limit(size)
     research = [f"{DAY},{n},2,3,4.5" for n in range(10)]
     activity = [f"{n},u{n},{DAY},1,51,0" for n in range(10)]

@@ -130,7 +130,7 @@ def test_very_old_files_are_identified_by_their_contents(shop: Shop) -> None:
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
 def test_a_quarantined_line_has_its_line_number_and_text(shop: Shop, end: str) -> None:
-    """Line number and text are those of the file, also after a record of several lines and blank lines."""
+    """Line number and text match the file, even after a record of several lines and blank lines."""
     several = 'x,multi,2024-10-01,1,"Nizhny\nNovgorod",51,Anna,Orlova,3,Milk,1,10,'
     bad = "y,bad,2024-10-01,one,Rostov,51,Anna,Orlova,3,Milk,1,10,"
     text = order_file([Order("a"), several, "", bad], statuses=True, end=end)
