@@ -1,4 +1,4 @@
-"""Databases and environments whose defaults would give a session a state that breaks the platform."""
+"""Role defaults and environment variables that would give sessions a state that breaks the platform."""
 
 import psycopg
 from psycopg import sql

@@ -236,7 +236,7 @@ def test_a_hot_standby_is_refused_for_writing_and_accepted_for_reading(tmp_path:
 
 @pytest.mark.external
 def test_sessions_of_a_vanished_machine_end_within_a_minute(tmp_path: Path) -> None:
-    """Its locks would hold up the repetition of its runs for two hours, the default of the system."""
+    """With the system's default, the locks of these sessions would block a repetition of their runs for two hours."""
     server = EmbeddedPostgres(tmp_path / "tcp")
     server.ensure_running()
     server.stop()

@@ -141,7 +141,7 @@ def test_a_row_without_a_date_affects_all_days_of_its_file(shop: Shop) -> None:
 
 
 def test_the_day_is_loaded_from_newer_contents_that_inherit_the_resolution(shop: Shop, number: int) -> None:
-    """The same row exists in newer contents of the day, and the file of these contents is parsed."""
+    """A newer file of the day contains the same row, and the day is loaded from that file."""
     shop.reports.increment(DAY, [Order("c"), BAD])
     shop.load(DAY)
     assert shop.sales() == [("c", 200)]
@@ -196,7 +196,7 @@ def test_days_resolved_by_the_command_are_due_after_ten_minutes(shop: Shop, numb
 def test_a_reopened_row_is_rejected_again(
     shop: Shop, number: int, resolution: tuple[Any, str | None], loaded: bool
 ) -> None:
-    """A reopened row leaves the mart as before its resolution, whether or not the day was loaded in between."""
+    """The mart is again as before the resolution, whether or not the day was loaded in between."""
     action, text = resolution
     run(Resolution(number, action, text))
     if loaded:
@@ -231,7 +231,7 @@ def test_a_row_that_was_not_resolved_cannot_be_reopened(shop: Shop, number: int)
 
 @pytest.mark.parametrize("by_inheriting_row", [False, True])
 def test_identical_rows_are_reopened_together(shop: Shop, number: int, by_inheriting_row: bool) -> None:
-    """A row reopened alone would inherit the resolution of its heir or origin at the next load."""
+    """If only one of them were reopened, it would inherit the resolution of the other at the next load."""
     run(Resolution(number, CORRECT, GOOD_LINE))
     shop.reports.increment(DAY, [Order("c"), BAD])
     shop.load(DAY)

@@ -185,7 +185,7 @@ Hold = Callable[[], contextlib.AbstractContextManager[Writer]]
 
 
 def hold(*days: int, kind: DayLock = DayLock.REPORT_API) -> Hold:
-    """Return a writer of days, in the given order; without days, a writer of everything."""
+    """Return a function that opens a writer with locks on the given days or, without days, on everything."""
     warehouse = Warehouse()
     if not days:
         return lambda: warehouse.writing_everything("second")
@@ -244,7 +244,7 @@ def test_writers_of_different_days_and_sources_do_not_wait(warehouse_url: str) -
 
 
 def test_days_are_locked_in_ascending_order(warehouse_url: str, query: Query) -> None:
-    """In any given order, a writer that waits for a day holds all earlier days and no later one."""
+    """Whatever the order of the given days, a writer that waits for a day holds all earlier days and no later one."""
     days = list(range(1, 101))
     random.Random(1).shuffle(days)
 

@@ -83,7 +83,7 @@ def test_a_large_file_is_uploaded_in_parts(storage_proxy: StorageProxy) -> None:
 
 @pytest.mark.parametrize("failing", ["partNumber=3", "POST"])
 def test_a_failed_upload_leaves_nothing(storage_proxy: StorageProxy, failing: str) -> None:
-    """The request that fails is the one for a part or the one that begins the upload."""
+    """The failing request uploads a part or begins the upload."""
     storage_proxy.failing = {failing: 503}
     with pytest.raises(RawFilesError, match=rf"^{FOLDER}: can't be written to s3://"):
         add([LARGE])
@@ -94,7 +94,7 @@ def test_a_failed_upload_leaves_nothing(storage_proxy: StorageProxy, failing: st
 
 @pytest.mark.parametrize(("path", "contents"), [(PATH, CONTENTS), (LARGE_PATH, LARGE)])
 def test_an_existing_object_is_not_uploaded_again(storage_proxy: StorageProxy, path: str, contents: bytes) -> None:
-    """A process may be killed before it writes the manifest. The metadata shows that the first upload was kept."""
+    """A process may be killed before it writes the manifest. The metadata show that the first upload was kept."""
     filesystem, root = storage()
     filesystem.pipe_file(f"{root}/{path}", contents, Metadata={"writer": "another"})
     assert add([contents]).path == path

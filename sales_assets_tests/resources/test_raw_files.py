@@ -157,7 +157,7 @@ def test_a_name_appears_only_after_its_contents_are_on_disk(tmp_path: Path, monk
 
 
 class FailingStore(MemoryFileSystem):  # type: ignore[misc]
-    """A store in which every file fails with one error, like the drivers of real stores may."""
+    """A store whose files all fail with `error`, as files of real stores may."""
 
     protocol = "failing"
     store: ClassVar[dict[str, Any]] = {}

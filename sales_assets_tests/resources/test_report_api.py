@@ -98,7 +98,7 @@ def test_permanent_faults_are_transient_failures_after_the_patience(
 
 @pytest.fixture
 def _two_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up failing downloads after two attempts."""
+    """Give up on failing downloads after two attempts."""
     monkeypatch.setattr(extract, "_DOWNLOAD_ATTEMPTS", 2)
 
 
@@ -249,7 +249,7 @@ def test_an_id_or_link_with_unprintable_characters_is_refused(set_up: SetUp, bod
 def test_a_reason_with_any_characters_is_stored(
     reports: ReportFolderBuilder, instance: dg.DagsterInstance, report_api: Simulator, query: Query, set_up: SetUp
 ) -> None:
-    """The reason of a day must not fail the other days of its transaction."""
+    """A reason that the database can't store as it is must not fail the other days of its transaction."""
     assert fetch_report(instance).success
     ((report_id,),) = query("SELECT report_id FROM raw.delivery")
     reasons = iter(["a\0b \ud800 " + "x" * 10_000, "too early"])

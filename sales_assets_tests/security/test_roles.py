@@ -29,7 +29,7 @@ _MAY_WRITE = """SELECT oid::regclass::text FROM pg_class
 
 @pytest.fixture
 def url_of(warehouse_url: str) -> Callable[[str], str]:
-    """Return a function from a login (a member of one of the roles) to its warehouse URL."""
+    """Return a function that returns the warehouse URL of a login; each login is a member of one of the roles."""
     with psycopg.connect(warehouse_url) as connection:
         for _ in range(2):
             connection.execute((sql_folder() / "roles.sql").read_bytes())

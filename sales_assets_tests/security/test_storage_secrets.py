@@ -42,7 +42,7 @@ def test_no_credential_of_the_storage_is_stored_or_printed(
     tmp_path: Path,
     object_storage: str,
 ) -> None:
-    """Credentials in the URL, in an error response with the request and a signed link, and in an unreachable URL."""
+    """The credentials are in the location, an error response with request and signed link, and an unreachable URL."""
     storage = new_database("template1")
     monkeypatch.setenv("DAGSTER_STORAGE_URL", storage)
     reports.report([Order("r", day="2024-09-30")])

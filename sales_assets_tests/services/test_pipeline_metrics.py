@@ -24,7 +24,7 @@ Query = Callable[..., list[tuple[object, ...]]]
 
 @pytest.fixture
 def storage(new_database: Callable[..., str]) -> str:
-    """Dagster's run storage, without runs, in a schema of its own."""
+    """Dagster's run storage, without runs, in a separate schema."""
     url = new_database("template1")
     with psycopg.connect(url) as connection:
         connection.execute("CREATE SCHEMA of_dagster")

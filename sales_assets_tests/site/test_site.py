@@ -26,7 +26,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class _Targets(HTMLParser):
-    """Collect the references of an HTML page: links, images, styles and scripts."""
+    """Parser that collects the references of an HTML page: links, images, styles and scripts."""
 
     def __init__(self) -> None:
         super().__init__()

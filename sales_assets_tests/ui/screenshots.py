@@ -25,7 +25,7 @@ TIMEOUT_MS = 90_000
 
 
 def asset_graph(page: Page, platform: Platform) -> None:
-    """The asset graph: the tables of the mart, and the other groups as boxes."""
+    """Show the asset graph: the tables of the mart, and the other groups as boxes."""
     page.set_viewport_size(GRAPH_SIZE)  # type: ignore[arg-type]
     page.goto("/asset-groups?expanded=global%40global%3Amart")
     for group in GROUPS:
@@ -60,7 +60,7 @@ def _graph_only(page: Page) -> FloatRect:
 
 
 def run(page: Page, platform: Platform) -> None:
-    """The newest run with its log, which names each step."""
+    """Show the newest run with its log, which names each step."""
     newest = {"query": "{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }"}
     response = page.request.post("/graphql", data=newest).json()
     page.goto(f"/runs/{response['data']['runsOrError']['results'][0]['runId']}")
@@ -68,13 +68,13 @@ def run(page: Page, platform: Platform) -> None:
 
 
 def partitions(page: Page, platform: Platform) -> None:
-    """The partitions of mart.f_sales: the loaded days, and the metadata of one day."""
+    """Show the partitions of mart.f_sales: the loaded days, and the metadata of one day."""
     page.goto(f"/assets/mart/f_sales?view=partitions&partition={platform.day(20)}")
     expect(page.get_by_text("Materialized", exact=True).first).to_be_visible(timeout=TIMEOUT_MS)
 
 
 def quarantine(page: Page, platform: Platform) -> None:
-    """The warning of a day with a rejected row: file, line and reason."""
+    """Show the warning of a day with a rejected row: file, line and reason."""
     page.goto("/assets/staging/user_orders_log?view=checks")
     page.get_by_text("quarantine_empty").first.click()
     expect(page.get_by_text("status '...' is unknown").first).to_be_visible(timeout=TIMEOUT_MS)

@@ -158,7 +158,7 @@ def test_several_rows_are_discarded_together_on_a_phone(page: Page, shop: Shop) 
     page.get_by_role("button", name="Discard selected").click()  # the dialog is confirmed by the fixture
     expect(page.get_by_text("3 rows resolved; 1 day is loaded again")).to_be_visible()
     assert shop.quarantined() == []
-    page.goto("/admin/quarantine")  # the page of resolutions reloads itself, and a click meanwhile is lost
+    page.goto("/admin/quarantine")  # the page of resolutions reloads itself, and a click during a reload is lost
     page.get_by_role("button", name="Toggle navigation").first.click()
     page.get_by_role("link", name="Audit trail").click()
     expect(page.get_by_text("discard (page)")).to_have_count(3)

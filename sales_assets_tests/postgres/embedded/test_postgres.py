@@ -25,8 +25,8 @@ from sales_assets.postgres.embedded.unprivileged import candidates
 
 pytestmark = pytest.mark.external
 
-# The code of another process that shares the home given as its argument. A job in a shell's background ignores Ctrl-C,
-# and so would the processes that it starts.
+# Code of a process that starts the server of the home given as its argument. It enables Ctrl-C, which is ignored in the
+# processes of a shell's background job.
 START = (
     "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     "import sys, pathlib; from sales_assets.postgres.embedded import EmbeddedPostgres; "
@@ -129,7 +129,7 @@ def test_only_the_owner_can_reach_the_server(shared: EmbeddedPostgres) -> None:
 
 
 def test_the_log_of_the_server_has_no_values_of_slow_statements(shared: EmbeddedPostgres) -> None:
-    """They may be names and phones, which `sales-assets forget` can't erase from a log."""
+    """The values may be names and phones, which `sales-assets forget` can't erase from a log."""
     with psycopg.connect(shared.url("sales"), autocommit=True) as connection:
         connection.execute("SET log_min_duration_statement = 0")
         connection.execute("SELECT 'a slow statement', %s", ["79997772211"])

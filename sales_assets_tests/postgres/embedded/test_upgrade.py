@@ -18,7 +18,7 @@ FORMER = binary("pg_upgrade").parents[2] / "pginstall" / "bin"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[EmbeddedPostgres]:
-    """Yield a running home that was created by PostgreSQL 16."""
+    """Yield a home with data of PostgreSQL 16, whose server is running."""
     home = EmbeddedPostgres(tmp_path / "postgres")
     home.home.mkdir(mode=0o700)
     former(home, "initdb", "--username=sales", "--auth=trust", "--encoding=UTF8", "--locale=C", "--no-sync")

@@ -40,7 +40,7 @@ def test_logins_and_logouts_of_each_user_are_in_the_audit_trail(url: str, query:
     assert stranger.log_in("celine").status_code == 400
     assert stranger.log_in("anna", "wrong").status_code == 400
     assert not is_inside(stranger)
-    # Failed logins of unknown names are not recorded: anybody could fill the table.
+    # Failed logins of unknown names are not recorded, because anybody could fill the table with them.
     assert query("SELECT user_name, event FROM ops.admin_login ORDER BY login_id") == [
         ("anna", "login"), ("boris", "login"), ("boris", "logout"), ("anna", "refused"),
     ]  # fmt: skip

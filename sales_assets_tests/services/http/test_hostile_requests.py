@@ -32,7 +32,7 @@ FORM = "application/x-www-form-urlencoded"
 MULTIPART = "multipart/form-data; boundary=b"
 NO_DATABASE = "postgresql://nobody@127.0.0.1:9/nothing"
 
-# Decoding 400 kB of Punycode took 13 s, 400 times a harmless body; every case now takes less than 3 times.
+# Decoding 400 kB of Punycode took 13 s, 400 times as long as a harmless body; now no case takes 3 times as long.
 MAX_RATIO = 12
 MIN_SECONDS = 1.0
 
@@ -55,7 +55,7 @@ class Case:
 
 @pytest.fixture(scope="module")
 def app() -> FastAPI:
-    """Both services and the admin pages without a database: a refused request never queries one."""
+    """Both services and the admin pages, without a database, because refused requests never query it."""
     chosen: dict[str, Any] = {
         "partnerapi_url": "http://127.0.0.1:9",
         "sender_url": "http://127.0.0.1:9",

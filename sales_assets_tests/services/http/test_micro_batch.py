@@ -20,7 +20,7 @@ class UnreachableDatabaseError(Exception):
 
 
 class Database:
-    """Record the batches; raise an error for batches with a `bad` or `away` row, and return None for `taken` rows."""
+    """Recorder of batches; a `bad` or `away` row raises an error for its batch, a `taken` row results in None."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []

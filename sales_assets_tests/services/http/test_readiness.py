@@ -27,7 +27,7 @@ NO_BROKER = "amqp://guest:guest@127.0.0.1:9//"
 
 @contextlib.contextmanager
 def both_running(database_url: str, **chosen: Any) -> Iterator[str]:
-    """The application as `sales-assets api --part http` builds it."""
+    """Run the application as `sales-assets api --part http` builds it; yield its URL."""
     settings = Settings(_env_file=None, **{"rabbitmq_url": NO_BROKER} | chosen)  # type: ignore[call-arg]
     registry = CollectorRegistry()
     app = application(
@@ -52,7 +52,7 @@ def ready(url: str) -> tuple[int, dict[str, Any]]:
 
 
 def fastest_of_three(url: str) -> list[tuple[int, dict[str, Any]]]:
-    """Return three responses, the fastest within 3 seconds: other tests may keep the machine busy."""
+    """Return three responses, the fastest of which must take less than 3 s: other tests may keep the machine busy."""
     responses, seconds = [], []
     for _ in range(3):
         start_time = time.monotonic()

@@ -39,7 +39,7 @@ def start_mailing(mailings_env: MailingsEnvironment, clients: int, **chosen: Any
 
 
 def run_during(work: Callable[[], Any], then: Callable[[], Any], *, when: Callable[[], object]) -> None:
-    """Run `work` in a thread, and `then` while `work` is running."""
+    """Run `work` in a thread and, once `when()` is true, also `then`; return when both are done."""
     thread = threading.Thread(target=work)
     thread.start()
     until(when)
@@ -517,7 +517,7 @@ LATER = "INSERT INTO mailings.send_rate (next_at) VALUES (clock_timestamp() + %s
 
 def test_two_workers_send_at_a_rate_slower_than_the_lease(mailings_env: MailingsEnvironment) -> None:
     mailing_id = start_mailing(mailings_env, 6)
-    # A rate slot is due every 0.5 s, and a lease exceeds the duration of a send by 0.1 s.
+    # A rate slot is due every 0.5 s. A new lease has 0.7 s, of which a send and its commit need 0.6 s.
     chosen = {"rate": 2, "lease_seconds": 0.2, "timeout": 0.5, "seconds": 30}
     threads = [threading.Thread(target=mailings_env.dispatch, args=[mailing_id], kwargs=chosen) for _ in range(2)]
     for thread in threads:

@@ -47,7 +47,7 @@ def path_of(link: str) -> str:
 
 
 def captured(module: ModuleType, monkeypatch: pytest.MonkeyPatch) -> LogCapture:
-    """Capture the log of a module. Not `capture_logs`: another test of this process may have frozen the loggers."""
+    """Capture the log of a module, even if another test of this process has frozen the loggers."""
     log = LogCapture()
     made = structlog.wrap_logger(None, processors=[log], wrapper_class=structlog.make_filtering_bound_logger(0))
     monkeypatch.setattr(module, "_log", made)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sales_assets.services.mailings.windows import Window, known_zone
 
-BERLIN = ZoneInfo("Europe/Berlin")  # 2024-03-31: 02:00 to 03:00 is skipped; 2024-10-27: 02:00 to 03:00 comes twice
+BERLIN = ZoneInfo("Europe/Berlin")  # 2024-03-31: 02:00 to 03:00 is skipped; 2024-10-27: 02:00 to 03:00 occurs twice
 ZONES = ["UTC", "Europe/Berlin", "America/St_Johns", "Australia/Lord_Howe", "Asia/Kathmandu", "Pacific/Apia"]
 
 

@@ -24,7 +24,7 @@ _ids = itertools.count(1000)
 
 @pytest.fixture
 def broker() -> Iterator[Broker]:
-    """RabbitMQ with separate names for the test."""
+    """RabbitMQ, with names of queues and exchanges that only this test uses."""
     need_broker()
     with unique_names() as broker:
         yield broker

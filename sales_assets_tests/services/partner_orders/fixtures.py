@@ -25,7 +25,7 @@ from sales_assets.services.partner_orders.broker import Broker
 from sales_assets.settings import Settings
 from sales_assets.simulators.partner_api import PartnerApi
 
-# Read at import, because each test clears the settings of the machine.
+# Read at import, because each test removes the machine's settings from the environment.
 BROKER_URL = os.environ.get("RABBITMQ_URL", "amqp://guest:guest@127.0.0.1:5672//")
 UNREACHABLE_URL = "http://127.0.0.1:9"
 
@@ -147,7 +147,7 @@ def need_broker() -> None:
 
 
 def with_channel(broker: Broker, do: Callable[[AbstractChannel], Awaitable[T]]) -> T:
-    """Run a function on a separate channel."""
+    """Run a function with a new channel of the broker; return its result."""
 
     async def run() -> T:
         async with await broker.connect("test") as connection:

@@ -42,8 +42,8 @@ T = TypeVar("T")
 
 LOST = Answer(done=True, cut=True)
 NOT_ALLOWED = {"status": "error", "errors": ["cancellation not allowed"]}
-# Scripted responses that replace the true one. A partner that responds with an error has not carried out a create, but
-# may have carried out a cancel.
+# Scripted responses that replace the true one. A response with the status "error" means that a create was not carried
+# out; a cancel may have been carried out.
 RESPONSES = {
     "find": [Answer(500), Answer(404), Answer(200, "<html>")],
     "create": [
@@ -233,7 +233,7 @@ class OrderScenario:
         self.processes[process] = Process(self.harness, self.partner, self.metrics)
 
     async def killed(self, work: Coroutine[Any, Any, Any], call: str) -> None:
-        """Cancel everything that is running during the call to the partner, or before the call."""
+        """Run `work`; cancel all tasks once the partner has received the call, unless `work` ends before that."""
         before = self.harness.partner.seen[call]
         mine = asyncio.current_task()
         task = asyncio.create_task(work)

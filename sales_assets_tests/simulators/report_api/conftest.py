@@ -72,7 +72,7 @@ Start = Callable[..., Client]
 
 @pytest.fixture
 def start(tmp_path: Path) -> Iterator[Start]:
-    """Return a function that starts a simulator of tmp_path (or another folder), with reports ready at once."""
+    """Yield a function that starts a simulator of tmp_path or another folder and returns a client for it."""
     with ExitStack() as stack:
 
         def start_one(folder: Path = tmp_path, *, wait: float = 0.0, faults: Faults | None = None) -> Client:

@@ -28,7 +28,7 @@ def write_files(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
-    """One server shared by all tests that change nothing; requests leave no state."""
+    """Client of one server, shared by all tests that change nothing; requests leave no state."""
     api = ReportApi(write_files(tmp_path_factory.mktemp("files")), api_key=KEY, report_seconds=0)
     with running(api) as url:
         yield Client(api, url)
@@ -36,7 +36,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def separate_client(tmp_path: Path, start: Start) -> Client:
-    """A separate server of tmp_path, for a test that changes its files or counts its requests."""
+    """Client of a separate server of tmp_path, for a test that changes files or counts requests."""
     return start(write_files(tmp_path))
 
 

@@ -12,7 +12,7 @@ from sales_assets_tests.simulators.report_api.conftest import Client, Start, ord
 
 @pytest.fixture
 def client(tmp_path: Path, start: Start) -> Client:
-    """A server without faults; the tests set them."""
+    """Client of a server without faults; the tests set them."""
     write(tmp_path / "main" / "user_orders_log.csv", orders(*["2024-09-08"] * 5000))
     write(tmp_path / "main" / "price_log.csv", "Яблоко,140\n")
     return start()

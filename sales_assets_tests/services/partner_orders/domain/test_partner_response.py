@@ -1,4 +1,4 @@
-"""Partner responses as values: the meaning of each response, and that no information is lost."""
+"""Conversion of partner responses to values: what each response means, and that no information is lost."""
 
 import datetime as dt
 import time
