@@ -19,7 +19,7 @@ ORDER_COLUMNS = (
 
 @dataclass(frozen=True)
 class Order:
-    """One order row; `status` None in a file with statuses is an empty cell."""
+    """One line of an order file; if `status` is None, the cell is empty in a file with statuses."""
 
     uniq_id: str
     day: str = "2024-10-01"
@@ -74,7 +74,7 @@ class ReportFolderBuilder:
         folder.mkdir(parents=True, exist_ok=True)
 
     def report(self, orders: Sequence[Order | str] | None, *, statuses: bool = False, **files: str) -> None:
-        r"""Replace the report, with other files by their names, such as price_log='Milk,100\\n'."""
+        r"""Replace the report; `files` maps names of its other files to texts, such as price_log='Milk,100\\n'."""
         self._write(self.folder / "main", "", orders, statuses, files)
 
     def increment(
@@ -84,7 +84,7 @@ class ReportFolderBuilder:
         self._write(self.folder / "inc" / day, "_inc", orders, statuses, files)
 
     def without_increment(self, day: str) -> None:
-        """Remove the increment of a day, which is NOT FOUND from now on."""
+        """Remove the increment of a day; from now on, the API responds NOT FOUND."""
         shutil.rmtree(self.folder / "inc" / day, ignore_errors=True)
 
     @staticmethod

@@ -5,7 +5,7 @@ import time
 
 
 def today_lasting(seconds: float) -> dt.date:
-    """Return today in UTC; wait for tomorrow if the day ends within `seconds` and would change during a test."""
+    """Return the current day in UTC; if it ends within `seconds`, wait for midnight and return the next day."""
     now = dt.datetime.now(dt.UTC)
     later = now + dt.timedelta(seconds=seconds)
     if later.date() == now.date():

@@ -151,16 +151,16 @@ def copy_database(server: EmbeddedPostgres, template: str, name: str) -> str:
 
 @pytest.fixture(scope="session")
 def storage_of_commands(server: EmbeddedPostgres) -> str:
-    """Create a database for Dagster's storage, which takes a second, shared by all commands of this test process."""
+    """Create a database for Dagster's storage, shared by all commands of this test process, and return its URL."""
     return copy_database(server, "template1", f"dagster_of_commands_{os.getpid()}")
 
 
 @pytest.fixture
 def dagster_storage(storage_of_commands: str) -> Iterator[str]:
-    """Dagster's storage of the commands.
+    """URL of Dagster's storage for commands.
 
-    A test that starts a daemon needs a separate storage: its heartbeats remain, and for two minutes all other tests
-    would find a running daemon.
+    A test that starts a daemon needs a separate storage: here the daemon's heartbeats would remain, and for two minutes
+    all other tests would find a running daemon.
     """
     yield storage_of_commands
     with psycopg.connect(storage_of_commands) as connection:
@@ -170,7 +170,7 @@ def dagster_storage(storage_of_commands: str) -> Iterator[str]:
 
 @pytest.fixture
 def new_database(server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
-    """Return a function that copies a template ('template1' is empty) and returns the URL; drop the copies later."""
+    """Yield a function that copies a template ('template1' is empty) and returns the URL; then drop the copies."""
     created: list[str] = []
 
     def make(template: str = "migrated_template") -> str:
@@ -185,7 +185,7 @@ def new_database(server: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
 
 @pytest.fixture
 def warehouse_url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the URL of a migrated, empty warehouse, the configured warehouse of the test."""
+    """Create an empty, migrated warehouse, set its URL in the settings, and return the URL."""
     url = new_database()
     monkeypatch.setenv("WAREHOUSE_URL", url)
     settings_module.settings.cache_clear()
@@ -214,7 +214,7 @@ def query(warehouse_url: str) -> Iterator[Callable[..., list[tuple[object, ...]]
 
 @pytest.fixture
 def no_waiting_for_locks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let statements fail after waiting 200 ms for a lock; sessions would override a default of the database."""
+    """Set each session's lock timeout to 200 ms; sessions would override a default of the database."""
     pinned = connection._session
     monkeypatch.setattr(connection, "_session", lambda *limits: pinned(*limits) | {"lock_timeout": "200"})
 
@@ -233,7 +233,7 @@ def reports(tmp_path: Path) -> ReportFolderBuilder:
 
 @pytest.fixture
 def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) -> Iterator[ReportApi]:
-    """Run the simulator with `reports`, the configured report API of the test."""
+    """Run the simulator that serves `reports`, and set its URL in the settings."""
     api = ReportApi(reports.folder, api_key=KEY, report_seconds=0)
     with running(api) as url:
         monkeypatch.setenv("REPORT_API_URL", url)
@@ -243,7 +243,7 @@ def report_api(reports: ReportFolderBuilder, monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """Yield a Dagster instance that exists during the test."""
+    """Yield an ephemeral Dagster instance."""
     # Dagster records the revision of its storage, for which Alembic reads a hundred modules each time.
     with mock.patch.object(ScriptDirectory, "from_config", _revisions):
         ephemeral = dg.DagsterInstance.ephemeral()
@@ -316,7 +316,7 @@ def shop(dagster_shop: Shop) -> Shop:
 
 @pytest.fixture(scope="session")
 def object_storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Run an S3 server, one per test process; `sales_assets_tests.resources.object_storage` sets it in the settings."""
+    """Run an S3 server, one per test process; yield its URL. `use_object_storage` sets it in the settings."""
     from sales_assets_tests.resources.object_storage import s3_server  # s3fs takes a second
 
     with s3_server(tmp_path_factory.mktemp("s3")) as url:

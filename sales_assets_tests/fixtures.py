@@ -1,4 +1,4 @@
-"""A shop in tests: its report files, the simulator that serves them, the warehouse, and loading.
+"""`Shop`: report files, the simulator that serves them, the warehouse, and methods that load days.
 
 `Shop` loads by a Dagster run, like the UI. `EngineShop` calls the same function as the op, without a run: most of the
 processor time of a small load is spent on Dagster's records, which tests of data rules don't read.
@@ -50,7 +50,7 @@ def change_stored_file(path: str, contents: bytes | None) -> None:
 
 @dataclass(frozen=True)
 class Shop:
-    """The objects used by tests of rules. Methods that load assert success, unless their name says otherwise."""
+    """Report files, simulator, Dagster instance, warehouse. Methods that load assert success unless named otherwise."""
 
     reports: ReportFolderBuilder
     api: ReportApi
@@ -59,7 +59,7 @@ class Shop:
 
     @property
     def instance(self) -> dg.DagsterInstance:
-        """Return the test's Dagster instance, created at first use."""
+        """The test's Dagster instance, created at first use."""
         return self.open_instance()
 
     def fetch_report(self) -> None:
@@ -99,7 +99,7 @@ class Shop:
         self.api.faults = faults or Faults()
 
     def sales(self, day: str | None = None) -> list[Sale]:
-        """Return the mart rows of a day, or of all days: (uniq_id, or else the source of the row; amount)."""
+        """Return (uniq_id, amount) of the mart rows of a day or all days; source replaces a missing uniq_id."""
         where = "" if day is None else f"WHERE f.date_id = {day.replace('-', '')}"
         return self.query(
             "SELECT coalesce(l.uniq_id, f.source), f.amount FROM mart.f_sales AS f"
@@ -114,7 +114,7 @@ class Shop:
         )
 
     def quarantined(self, state: str = "open") -> list[tuple[int, str]]:
-        """Return line number and reason of the lines in quarantine."""
+        """Return (line number, reason) of the rejected rows in a state."""
         return self.query(
             "SELECT line_no, reason FROM staging.quarantine WHERE state = %s ORDER BY fetch_id, line_no", state
         )

@@ -1,7 +1,7 @@
 """Scheduling of the tests: which files start first, and the number of processes.
 
-A pytest plugin. A file stays in one process (`--dist loadfile`): a file that takes minutes and starts last would keep
-all others waiting. pytest-randomly has shuffled files and tests before; the order of all other files stays random.
+A pytest plugin. The tests of a file run in one process (`--dist loadfile`): while a file that takes minutes runs last,
+all other processes would be idle. pytest-randomly shuffles all files first; the files not listed here keep that order.
 """
 
 import os
@@ -77,5 +77,5 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """Return the number of processors, plus one because tests often wait; unit tests don't wait."""
+    """Return the number of processors, plus one because tests often wait, except if only unit tests run."""
     return len(os.sched_getaffinity(0)) + int(config.option.markexpr != "unit")

@@ -78,7 +78,7 @@ def test_an_unusable_connection_string_is_rejected_without_repeating_its_content
 
 @pytest.fixture
 def odd_database(server: EmbeddedPostgres, new_database: Callable[..., str]) -> Callable[[str], str]:
-    """Return a function from a form to the connection string of a database with reserved characters in its name."""
+    """Return a function that returns a connection string of a database with reserved characters, in a given form."""
     name = "shop#1?a b/%"
     made = conninfo_to_dict(new_database("template1"))["dbname"]
     assert isinstance(made, str)

@@ -26,8 +26,8 @@ FIRST, LAST = "2024-10-02", "2024-10-04"
 REQUESTED_DAYS = ["2024-10-02", "2024-10-03", "2024-10-04"]
 DAY_KEY, OTHER_KEY = dg.AssetKey("a"), dg.AssetKey("b")
 
-# The methods of the event log that `deploy.storage` calls or replaces, by the hash of the reviewed source: a changed
-# method has to be reviewed again.
+# The methods of the event log that `deploy.storage` calls or replaces, with the hashes of their reviewed source: a
+# changed method has to be reviewed again.
 READ = {
     "_connect": "a1935b91a983062d",
     "_event_insert_timestamp": "02e6947ee3f9408a",

@@ -54,7 +54,7 @@ def test_a_decoding_error_is_described_in_one_sentence() -> None:
 
 
 def test_an_error_of_a_storage_library_is_not_a_bug() -> None:
-    """fsspec raises plain ValueErrors: a bug is recognised by the place where it is raised."""
+    """fsspec raises plain ValueErrors, so a bug is recognised by the place that raised the error, not by its type."""
     error = raised("fsspec.filesystem('nonsense')")
     assert type(error) is ValueError
     assert sentence(error).startswith("ValueError: Protocol not known: nonsense")

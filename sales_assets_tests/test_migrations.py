@@ -63,7 +63,7 @@ SEVEN = ["id", "date_id", "item_id", "customer_id", "city_id", "quantity", "amou
 
 @pytest.fixture
 def url(new_database: Callable[..., str], monkeypatch: pytest.MonkeyPatch) -> str:
-    """Return the URL of an empty database, the configured warehouse of the test."""
+    """Create an empty database, set its URL in the settings, and return the URL."""
     new_url = new_database("template1")
     monkeypatch.setenv("WAREHOUSE_URL", new_url)
     settings_module.settings.cache_clear()
@@ -631,7 +631,8 @@ def test_a_primary_key_without_default_is_reported_with_the_statement_that_helps
 # --- a mart whose status or source was added manually --------------------------------------------------------------
 
 
-# Refunds as in most marts, with a negative amount and a positive quantity; NULL is older than the column's default.
+# Refunds as in most marts, with a negative amount and a positive quantity; a NULL is from before the column had a
+# default.
 SALES: LiteralString = """
 INSERT INTO mart.f_sales (date_id, item_id, customer_id, city_id, quantity, amount, status) VALUES
     (20241001, 3, 51, 1, 2, 240, {shipped}), (20241001, 3, 51, 1, 1, -120, {refunded}),

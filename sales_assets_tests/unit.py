@@ -78,7 +78,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _guarded(item: pytest.Item) -> Generator[None, object, object]:
-    """Refuse servers and processes to a unit test in this phase, fixtures included."""
+    """Refuse servers and processes during one phase of a unit test: setup, call or teardown."""
     with contextlib.nullcontext() if item.get_closest_marker("unit") is None else _guard.on():
         return (yield)
 

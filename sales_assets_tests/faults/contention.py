@@ -36,7 +36,7 @@ Job = Callable[["_Engine", random.Random], None]
 
 
 class _Engine:
-    """The loading engine with the resources and tables of the op, and the failures and lock waits so far."""
+    """The loading engine with the resources and tables of the Dagster op; counts lock waits, rounds and failures."""
 
     def __init__(self) -> None:
         from sales_assets.defs.load_daily_sales import DERIVED_MARTS
@@ -149,7 +149,7 @@ class Contention:
     orders: int = 0
 
     def run(self, seconds: float, rounds: int = sys.maxsize) -> None:
-        """Let each process repeat its job a number of times, or for a number of seconds."""
+        """Let each process repeat its job `rounds` times or for `seconds`, whichever ends first."""
         rng = random.Random(self.seed)
         self._issue_report(rng)
         for day in DAYS:
@@ -220,7 +220,7 @@ class Contention:
     # --- new files and orders ---------------------------------------------------------------------------------
 
     def _issue(self, rng: random.Random, day: dt.date) -> None:
-        """Replace the increment of a day atomically, because it may be served at the moment."""
+        """Replace the increment of a day atomically, because the simulator may be serving it."""
         lines: list[Order | str] = [_sale(rng, day, "always"), *_lines(rng, day)]
         self._put(self.reports.folder / "inc" / str(day) / "user_orders_log_inc.csv", lines, statuses=True)
 
@@ -326,7 +326,7 @@ _ORPHANS = """SELECT count(*) FROM mart.f_sales AS f
 
 
 def _lines(rng: random.Random, day: dt.date) -> Iterator[Order | str]:
-    """Yield sales of a day, some twice, and sometimes a rejected line that is the same in several contents."""
+    """Yield random sales of a day, some of them twice, and sometimes an invalid line that recurs in several files."""
     for n in range(rng.randint(0, 6)):
         sale = _sale(rng, day, str(n))
         yield from [sale] * rng.randint(1, 2)

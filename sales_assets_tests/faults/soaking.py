@@ -1,6 +1,6 @@
 """A soak test of the sensor with a simulated clock: re-issued files, faults, a wrong clock, housekeeping.
 
-Dagster takes its times from the machine, so the age of simulated days is set in its storage (`age`).
+Dagster takes timestamps from the system clock, so `age` makes the records in its storage older.
 """
 
 import datetime as dt
@@ -29,7 +29,8 @@ FIRST = dt.date(2021, 1, 1)
 
 _HOUSEKEEPING_DAYS = 10
 _KEPT_DAYS = 30  # days that housekeeping doesn't touch
-# The latest materialization of a day's eleven assets and the events of its runs; without housekeeping a hundred rows.
+# Event rows per day: the latest materializations of its eleven assets and the events of its runs. Without housekeeping,
+# a day has a hundred rows.
 _ROWS_OF_AN_OLD_DAY = 27
 _MEMORY_GROWTH = 100 * 2**20
 _SESSIONS = 5

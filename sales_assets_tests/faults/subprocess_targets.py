@@ -1,7 +1,7 @@
 """Processes that load days or erase a person until they are killed, and assertions on the mart afterwards.
 
-A process is forked from one that has imported everything: a hundred kills cost a hundred loads, not a hundred starts of
-Python. The forked process holds no connection and no thread.
+Each process is forked from a process that has imported everything, so that a kill costs a load, but no start of Python.
+The forked process inherits no connection and no thread.
 """
 
 import functools
@@ -67,7 +67,7 @@ def _load(environment: Mapping[str, str], kill_at: int | None, done: Any, days: 
     os.environ.update(environment)
     settings.settings.cache_clear()
     mock.patch.object(load, "defs", _definitions).start()
-    # Each process stores Dagster's events separately: connections for these events would take most of a load's time.
+    # Each process stores Dagster's events in memory: storing them in a database would take most of a load's time.
     mock.patch.object(instance, "prepare_dagster_home").start()
     mock.patch.object(dg.DagsterInstance, "get", dg.DagsterInstance.ephemeral).start()
     passed = _arm(kill_at)
@@ -101,6 +101,7 @@ def _arm(kill_at: int | str | None) -> Callable[[], int]:
     """Count points before and after every statement, commit, block of COPY, fsync, rename, deletion and HTTP call.
 
     Kill the process at the point `kill_at`; if that is a name, before the first call with this name.
+    Return a function that returns the latest point.
     """
     import requests
 
@@ -240,7 +241,7 @@ class KillScenario:
             connection.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(*parts))
 
     def _write(self, *, old: bool) -> None:
-        """Write increments of the first 20 days, or the new files: of the last 26, with other, fewer or no lines."""
+        """Write old increments (of the first 20 days) or new ones (of the last 26, with other, fewer or no lines)."""
         rng = random.Random(int(old))
         report = [_order(rng, f"report{n}", day) for n, day in enumerate(DAYS[:10] * 3)]
         self.reports.report([Order("before", day="2024-09-25"), *report], price_log="Milk,100\n")
@@ -313,7 +314,7 @@ def unequal_to_staging(url: str) -> list[tuple[Any, ...]]:
 
 
 def moments(seed: int, number: int, points: int) -> Iterator[tuple[str, float]]:
-    """Yield named moments by a seed: points within the load alternating with fractions of its duration."""
+    """Yield random (name, moment) pairs: points within the load alternating with fractions of its duration."""
     rng = random.Random(seed)
     inside = rng.sample(range(1, points + 1), min(points, number // 2))
     for place, share in zip(inside, (rng.random() for _ in range(number - number // 2)), strict=False):
@@ -333,7 +334,7 @@ def kill_during_load(scenario: KillScenario, moment: tuple[str, float]) -> bool:
                 target_process.kill()
             killed = not target_process.finish()
         if not killed:
-            # The duration was measured when the machine may have been busier: fractions of it would come ever later.
+            # The machine may have been busier when the duration was measured; then fractions of it would come too late.
             scenario.seconds = min(scenario.seconds, target_process.seconds)
         wait_for_sessions(scenario.server.url(database))
         scenario.check_killed(database)

@@ -121,7 +121,7 @@ class Hostile:
     """An API with a configured behaviour for the response and the file of each day."""
 
     def __init__(self, report_id: str) -> None:
-        self.behaviours: dict[tuple[str, str], Behaviour] = {}  # by ("answer" or "file", day)
+        self.behaviours: dict[tuple[str, str], Behaviour] = {}  # by ("response" or "file", day)
         self.contents: dict[str, str] = {}
         self.server: Server | None = None
         self._report_id = report_id
@@ -153,7 +153,7 @@ class Hostile:
 
 @pytest.fixture
 def _fewer_attempts(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Give up permanent failures sooner, by fewer attempts and short timeouts."""
+    """Give up on permanent failures sooner, by fewer attempts and short timeouts."""
     monkeypatch.setattr(extract, "_DOWNLOAD_ATTEMPTS", 2)
     for name, value in (
         ("REPORT_API_PATIENCE", "1.5"),

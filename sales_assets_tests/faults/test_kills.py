@@ -36,7 +36,7 @@ def test_a_load_killed_at_any_moment_leaves_whole_days_and_is_repaired_by_the_ne
 def erase_over_kills(person: Person, kill_at: Iterable[int | str]) -> int:
     """Kill one `sales-assets forget` after another, each at a later point, until one completes.
 
-    Each run continues the work of the former ones. Return the number of kills.
+    Each run continues the work of the killed ones. Return the number of kills.
     """
     person.shop.load(DAY)
     person.use_services()
@@ -59,12 +59,12 @@ def erase_over_kills(person: Person, kill_at: Iterable[int | str]) -> int:
 
 
 def test_an_erasure_killed_at_any_moment_is_completed_by_the_next(person: Person) -> None:
-    """Killed while tables change, before the new raw file has its name, and before the old one is deleted."""
+    """The kills happen while tables change, before the new raw file is renamed, and before the old one is deleted."""
     assert erase_over_kills(person, [23, "replace", "remove", 1_000_000]) == 3
 
 
 def test_parsed_but_unstaged_days_are_requested_again_and_listed_by_a_check(shop: Shop, today: dt.date) -> None:
-    """The parse result of a file with rejected rows is committed before its day, which is new or delivered again."""
+    """Parse results of files with rejected rows are committed before their days are staged; one day has older rows."""
     url = settings().warehouse_url.get_secret_value()  # type: ignore[union-attr]
     old, new = (today - dt.timedelta(days=age) for age in (3, 2))
     shop.reports.increment(str(old), [Order("old", day=str(old))])

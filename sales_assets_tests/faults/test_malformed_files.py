@@ -59,6 +59,6 @@ def test_more_than_two_hundred_malformed_files_affect_only_their_own_lines(shop:
         shop.query("SELECT first_day, count(*) FROM staging.quarantine JOIN raw.fetch USING (fetch_id) GROUP BY 1")
     )
     assert quarantined == dict.fromkeys(days["bad line"], 1)
-    # No line is lost: each line of a readable file is kept, a duplicate or bad.
+    # No line is lost: each line of a readable file is counted as kept, duplicate or rejected.
     lost = shop.query("SELECT fetch_id FROM staging.fetch_reading WHERE lines <> kept + repeats + bad")
     assert lost == []

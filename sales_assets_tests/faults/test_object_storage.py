@@ -1,4 +1,4 @@
-"""Raw files on a real S3 server: days are loaded from the store, and an object that fails only fails its own days."""
+"""Raw files on a real S3 server: days are loaded from the store, and a faulty object fails only its own days."""
 
 import pytest
 
@@ -84,7 +84,7 @@ def test_a_raw_file_that_the_store_does_not_return_fails_only_its_day(shop: Shop
 def test_an_unreachable_store_fails_the_days_with_files(
     shop: Shop, storage_proxy: StorageProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error is botocore's own, not an OSError; a day that is NOT FOUND needs no store and succeeds."""
+    """The error is an exception of botocore, not an OSError; a day that is NOT FOUND needs no store and succeeds."""
     deliver_days(shop)
     shop.fetch_report()
     shop.reports.without_increment(DAYS[1])
@@ -101,7 +101,7 @@ def test_an_unreachable_store_fails_the_days_with_files(
 
 
 def test_a_store_lost_during_a_load_fails_only_the_later_days(shop: Shop, storage_proxy: StorageProxy) -> None:
-    """Six days are stored (12 requests), three read (2 requests each); the next load uploads nothing again."""
+    """The store is lost after storing six days (12 requests) and returning three (6); the next load uploads nothing."""
     days = days_between("2024-10-01", "2024-10-06")
     for day in days:
         shop.reports.increment(day, [Order(day, day=day)])
@@ -122,7 +122,7 @@ def test_a_store_lost_during_a_load_fails_only_the_later_days(shop: Shop, storag
 
 @pytest.mark.parametrize("change", ["shorter", "another", "empty", "garbage"])
 def test_a_changed_object_is_not_loaded(shop: Shop, storage_proxy: StorageProxy, change: str) -> None:
-    """Until the object is restored, every run names the day, and the damage is not recorded as a delivery fault."""
+    """Until the object is restored, every run names the failed day; the damage is not recorded as a delivery fault."""
     path = fetch_only(shop)
     original = stored_files()[path]
     changed = {

@@ -1,4 +1,4 @@
-"""Concurrent loads, and `kill -9` of PostgreSQL in a load or a migration: clear failures that the next run repairs."""
+"""Concurrent loads, and PostgreSQL killed during a load or a migration: clear failures that the next run repairs."""
 
 import datetime as dt
 import os
@@ -49,7 +49,7 @@ def kill(server: EmbeddedPostgres) -> None:
 
 
 def wait_for_waiter(url: str, *, seconds: float = 60) -> None:
-    """Wait until a session is blocked by an advisory lock of this test."""
+    """Wait until a session waits for an advisory lock."""
     _wait_for(url, "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND NOT granted", seconds)
 
 
@@ -137,7 +137,7 @@ def test_concurrent_loads_in_several_processes_produce_the_mart_of_one_load(scen
 
 
 def test_two_concurrent_loads_of_a_day_write_it_once(shop: Shop) -> None:
-    """Two loads are blocked just before they write the day, when neither load has seen the day staged."""
+    """Both loads are blocked just before they write the day, so neither of them has seen the day staged."""
     day = DAYS[0]
     shop.reports.increment(day, [Order("a", day=day), Order("b", day=day)])
     shop.fetch_report()

@@ -112,7 +112,7 @@ REFUSED = http_response(status="400 Bad Request")
 
 
 def fail_to_load(platform: Platform, day: str, file: list[bytes] = BROKEN_OFF) -> None:
-    """Load a day from an API whose files break off, or have the given response."""
+    """Load a day from an API whose files break off, or have the given response; check that the load fails."""
     ((report_id,),) = platform.query("SELECT report_id FROM raw.delivery WHERE kind = 'report'")
 
     def respond(path: str) -> list[bytes]:

@@ -26,7 +26,7 @@ hypothesis.settings.load_profile("mutants")
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Run tests without a server first, then short tests before long ones, because these kill most mutants fastest."""
+    """Deselect tests; put first those that kill most mutants fastest: tests without a server, then short tests."""
     left_out = [item for item in items if _is_left_out(item)]
     if left_out:
         config.hook.pytest_deselected(items=left_out)

@@ -40,7 +40,7 @@ def test_workers_killed_at_any_moment(platform: Platform) -> None:
 
 
 def _kill_during_backfill(platform: Platform, instance: dg.DagsterInstance, rng: random.Random, number: int) -> float:
-    """Kill a worker during a backfill; return the seconds from then to the last run's end, less the longest run."""
+    """Kill a worker during a backfill; return the seconds from kill to the last run's end, minus the longest run."""
     platform.write(number, DAYS)
     one = platform.load_in_one_process(DAYS)
     command, reader = platform.backfill(instance, DAYS)

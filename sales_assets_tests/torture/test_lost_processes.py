@@ -55,7 +55,7 @@ class KillablePlatform:
 
     @contextmanager
     def without(self, name: str) -> Iterator[None]:
-        """Kill a process, and restart it after the daemon and the run monitor have checked several times, or later."""
+        """Kill a process; run the block after several checks by daemon and run monitor; then restart the process."""
         starts: dict[str, Callable[[], Started]] = {
             "daemon": self.platform.start_daemon,
             "code": self.platform.start_code_server,
@@ -80,7 +80,7 @@ class KillablePlatform:
         return one, *self.platform.backfill(instance, _CHANGED)
 
     def check_result(self, one: Started, command: Started, reader: BackfillReader) -> None:
-        """Check that no day failed, each run was executed once, and the mart equals that of a load in one process."""
+        """Check that no day failed, each run was executed once, and the mart equals the result of one process."""
         assert command.process.wait(_SECONDS) == 0, command.log()
         progress = reader.read()
         assert (progress.status, progress.failures) == ("COMPLETED_SUCCESS", [])
@@ -128,7 +128,7 @@ def test_process_killed_before_the_runs_only_delays_them(killable_platform: Kill
 
 
 def test_runs_whose_messages_were_lost_are_launched_again(killable_platform: KillablePlatform) -> None:
-    """RabbitMQ lost its disk, or the daemon was killed between the state of a run and its message."""
+    """The test deletes the messages, as if RabbitMQ lost its disk, or the daemon was killed before sending them."""
     platform = killable_platform.platform
     workers = platform.workers()
     for worker in workers:

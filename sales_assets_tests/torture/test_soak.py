@@ -44,7 +44,7 @@ def tmp_path(pytestconfig: pytest.Config) -> Iterator[Path]:
 
 @pytest.fixture
 def new_database(tmp_path: Path) -> Iterator[Callable[..., str]]:
-    """Return a function from a template to the URL of its database, on a separate server; created by the first run."""
+    """Yield a function that returns the URL of a template's database on a separate server; the first run creates it."""
     server = EmbeddedPostgres(tmp_path / "postgres")
     server.ensure_running()
 
