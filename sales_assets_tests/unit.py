@@ -27,7 +27,7 @@ _ADVICE = "use a fixture that starts what it needs, or mark it `external`"
 class _Guard:
     """Audit hook that forbids servers and processes; it has a switch, because audit hooks can't be removed.
 
-    Threads that an earlier test left running are not refused: this test would fail for their connections.
+    Threads that an earlier test left running are exempt, because the current test would fail for their connections.
     """
 
     def __init__(self) -> None:

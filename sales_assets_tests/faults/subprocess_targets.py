@@ -323,7 +323,7 @@ def moments(seed: int, number: int, points: int) -> Iterator[tuple[str, float]]:
 
 
 def kill_during_load(scenario: KillScenario, moment: tuple[str, float]) -> bool:
-    """Kill a load at the moment, check, load again, check; return whether the load was killed before its end."""
+    """Kill a load at a moment; check, load again and check. Return whether the load was killed before its end."""
     name, value = moment
     with scenario.copy() as database:
         with TargetProcess(
@@ -343,7 +343,7 @@ def kill_during_load(scenario: KillScenario, moment: tuple[str, float]) -> bool:
 
 
 def kill_server_during_load(scenario: KillScenario, share: float, kill_server: Callable[[], None]) -> bool:
-    """Kill the server after a fraction of a load's duration, restart it, check, load again, check.
+    """Kill the server after a fraction of a load's duration and restart it; check, load again and check.
 
     The load may continue if it has no open connection at that moment. Return whether the load was still running.
     """

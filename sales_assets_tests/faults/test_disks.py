@@ -89,7 +89,7 @@ def test_a_load_without_disk_space_for_postgresql_changes_nothing(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The server itself may stop. The mart is as before, and a load with enough disk space repairs the day."""
+    """PostgreSQL itself may stop. The mart is unchanged, and a load with enough disk space repairs the day."""
     folder, remount = small_disk
     remount("size=300m")
     monkeypatch.setenv("SALES_HOME", str(folder / "home"))

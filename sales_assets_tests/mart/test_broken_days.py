@@ -1,4 +1,4 @@
-"""A broken day in a range: other days are loaded, and the day is named, not materialized, and can be repaired."""
+"""A broken day in a range: other days are loaded; the error names the broken day, which a later load repairs."""
 
 import re
 

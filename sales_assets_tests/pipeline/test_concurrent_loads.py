@@ -181,7 +181,7 @@ def test_partner_orders_and_replays_run_concurrently_with_a_load_of_their_day(
 
 
 def test_a_relay_of_partner_orders_does_not_delay_loads(shop: Shop, url: str) -> None:
-    """A relay holds its lock as long as it runs."""
+    """A relay holds its lock as long as it runs, and loads don't need this lock."""
     shop.reports.increment(DAYS[0], [Order("a", day=DAYS[0])])
     shop.fetch_report()
     with psycopg.connect(url, autocommit=True) as relay:

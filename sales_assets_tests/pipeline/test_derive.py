@@ -36,7 +36,7 @@ def mart(request: pytest.FixtureRequest) -> DerivedMart:
 
 
 def deliver(shop: Shop, mart: DerivedMart, day: str, *numbers: int, more: tuple[str, ...] = ()) -> None:
-    """Replace the day's increment by a file with one row of the mart for each number."""
+    """Replace the day's increment with a file that results in one row of the mart for each number."""
     name = mart.file.name
     lines = [HEADERS[name], *(LINES[name](day, number) for number in numbers), *more, ""]
     files: dict[str, Any] = {name: "\n".join(lines)}

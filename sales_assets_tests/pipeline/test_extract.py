@@ -183,7 +183,7 @@ def increments(engine: Engine, report_id: str, groups: Sequence[Sequence[dt.date
 
 
 def test_increments_are_fetched_and_stored_by_day(engine: Engine) -> None:
-    """Days with an order file, without one, before the end of the report, and fetched a second time."""
+    """The days have an order file, have none, are before the end of the report, or are fetched a second time."""
     engine.reports.report([Order("r", day="2024-09-30")])
     report = engine.fetch_report()
     assert report.report_id

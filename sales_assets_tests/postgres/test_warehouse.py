@@ -278,7 +278,7 @@ def test_every_advisory_lock_has_a_unique_documented_number() -> None:
 
 
 def test_a_writer_that_lost_its_locks_commits_nothing(warehouse_url: str, query: Query) -> None:
-    """After a restart of the server between two transactions, new connections work, but others may be writing."""
+    """After a restart between two transactions, new connections work, but another writer may hold the days."""
     work = """CREATE TABLE written (n int); SELECT pg_terminate_backend(pid) FROM pg_locks
         WHERE locktype = 'advisory' AND database = (SELECT oid FROM pg_database WHERE datname = current_database())"""
     with (

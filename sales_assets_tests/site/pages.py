@@ -19,7 +19,7 @@ _LANGUAGES = {"py": "python", "yml": "yaml", "conf": "nginx", "target": "ini", "
 
 
 def write_pages(target: Path) -> None:
-    """Replace a folder by the pages of the site.
+    """Replace a folder with the pages of the site.
 
     Args:
         target: The folder; it contains only copies.

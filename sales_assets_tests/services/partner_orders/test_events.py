@@ -39,7 +39,7 @@ WAITING = "SELECT count(*) FROM orders.outbox WHERE published_at IS NULL"
 
 @pytest.fixture(scope="module")
 def one_node(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQNode]:
-    """One node shared by the tests of a process, because a node takes seconds to start."""
+    """One node shared by the tests of this module, because a node takes seconds to start."""
     node = RabbitMQNode(Path(tmp_path_factory.mktemp("rabbitmq")))
     try:
         yield node

@@ -233,7 +233,7 @@ class OrderScenario:
         self.processes[process] = Process(self.harness, self.partner, self.metrics)
 
     async def killed(self, work: Coroutine[Any, Any, Any], call: str) -> None:
-        """Run `work`; cancel all tasks once the partner has received the call, unless `work` ends before that."""
+        """Run `work`; cancel all remaining tasks once the partner has received the call or `work` has ended."""
         before = self.harness.partner.seen[call]
         mine = asyncio.current_task()
         task = asyncio.create_task(work)

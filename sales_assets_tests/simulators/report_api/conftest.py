@@ -52,7 +52,7 @@ class Client:
         return task_id
 
     def report(self) -> dict[str, Any]:
-        """Return the `data` of a finished report; the server must not delay it."""
+        """Generate a report and return its `data`; the server must finish reports at once."""
         response = self.get("/get_report", {"task_id": self.task()}).json()
         assert response["status"] == "SUCCESS", response
         data = response["data"]

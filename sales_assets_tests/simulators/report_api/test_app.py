@@ -36,7 +36,7 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
 
 @pytest.fixture
 def separate_client(tmp_path: Path, start: Start) -> Client:
-    """Client of a separate server of tmp_path, for a test that changes files or counts requests."""
+    """Client of a separate server for tmp_path, for a test that changes files or counts requests."""
     return start(write_files(tmp_path))
 
 
